@@ -1,0 +1,29 @@
+//! One endpoint that keeps chat traces: what is POSTed to it lies in S3 as plain JSON, valid, complete, never lost,
+//! never overwritten.
+//!
+//! A request goes through the modules in this order:
+//!
+//! 1. [`event`]: the proxy event that API Gateway makes of it;
+//! 2. [`handler`]: the body, its size, and in the end the answer and the log line;
+//! 3. [`trace`]: the body parsed, held against the schema and completed;
+//! 4. [`key`]: where it belongs;
+//! 5. [`store`]: S3, if nothing is there yet;
+//! 6. [`problem`]: what the client is told when one of these says no.
+//!
+//! [`settings`] and [`log`] are what a `main` sets up before the first request. `local` stands in for AWS on a laptop
+//! and in the tests: a gateway in front of the handler, an S3 behind it.
+
+pub mod event;
+pub mod handler;
+pub mod key;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod log;
+pub mod problem;
+pub mod settings;
+pub mod store;
+pub mod trace;
+
+/// The smallest trace that is worth keeping, as the README's curl line sends it.
+pub const EXAMPLE: &str =
+    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;

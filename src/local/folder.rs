@@ -1,0 +1,368 @@
+//! S3's part: one bucket, whose objects are files in a folder, served by `s3s` (signatures, XML and all).
+//!
+//! `s3s-fs` would do this, but checks `If-None-Match` before it writes, not atomically, and cannot hold every key: one
+//! with a long name, or one that begins with another key and a slash. Here a file appears whole, under its name, by a
+//! hard link that fails if there is one.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use futures_util::TryStreamExt;
+use s3s::{
+    Body, S3, S3Error, S3Request, S3Response, S3Result,
+    auth::SimpleAuth,
+    dto::{
+        Bucket, CommonPrefix, ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input, ListObjectsV2Output,
+        Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    },
+    s3_error,
+    service::{S3Service, S3ServiceBuilder},
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::store::Connection;
+
+/// The access key and the secret key of this S3. It is on loopback and guards nothing.
+pub const ACCESS_KEY: &str = "local";
+
+/// The region that this S3 says it is in.
+pub const REGION: &str = "us-east-1";
+
+/// The longest name that a file gets, in bytes; file systems allow 255.
+const NAME_BYTES: usize = 200;
+
+/// Where files are written before they get their name: no key's path begins so.
+const INCOMING: &str = "~incoming";
+
+/// A bucket in a folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    bucket: String,
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens the bucket in the folder `root`, which is made if there is none; its name is the folder's.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root.join(INCOMING))?;
+        let root = root.canonicalize()?;
+        let bucket = root.file_name().and_then(|name| name.to_str());
+        let bucket = bucket.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the folder has no name"))?;
+        Ok(Self { bucket: bucket.to_owned(), root })
+    }
+
+    /// The bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The bucket as an HTTP service.
+    #[must_use]
+    pub fn service(self) -> S3Service {
+        let mut service = S3ServiceBuilder::new(self);
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, ACCESS_KEY));
+        service.build()
+    }
+
+    /// How to reach the S3 that is served on `address`.
+    #[must_use]
+    pub fn connection(address: SocketAddr) -> Connection {
+        let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "local");
+        Connection {
+            region: REGION.to_owned(),
+            endpoint: Some(format!("http://{address}")),
+            credentials: SharedCredentialsProvider::new(credentials),
+        }
+    }
+
+    fn check_bucket(&self, bucket: &str) -> S3Result<()> {
+        if bucket == self.bucket { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(path_of(key))
+    }
+
+    /// Writes an object whole or not at all; `Ok(false)` if there is one already and it may not be replaced.
+    fn write(&self, key: &str, object: &[u8], replace: bool) -> io::Result<bool> {
+        let incoming = self.root.join(INCOMING).join(Uuid::new_v4().to_string());
+        let path = self.path(key);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = fs::File::create_new(&incoming)?;
+        io::Write::write_all(&mut file, object)?;
+        file.sync_all()?;
+        if replace {
+            return fs::rename(incoming, path).map(|()| true);
+        }
+        let linked = fs::hard_link(&incoming, path);
+        fs::remove_file(incoming)?;
+        match linked {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&self, key: &str) -> S3Result<(Vec<u8>, SystemTime)> {
+        let path = self.path(key);
+        let read = || Ok((fs::read(&path)?, fs::metadata(&path)?.modified()?));
+        read().map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => s3_error!(NoSuchKey),
+            _ => S3Error::internal_error(error),
+        })
+    }
+
+    /// Every object's key, size and time, in the order of the keys.
+    fn list(&self) -> io::Result<Vec<(String, u64, SystemTime)>> {
+        let mut found = Vec::new();
+        let mut folders = vec![(self.root.clone(), String::new())];
+        while let Some((folder, prefix)) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let metadata = entry.metadata()?;
+                if metadata.is_dir() && name != INCOMING {
+                    folders.push((entry.path(), prefix.clone() + &name + "/"));
+                } else if let Some(key) = key_of(&(prefix.clone() + &name)) {
+                    found.push((key, metadata.len(), metadata.modified()?));
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Where a key's file is: the key itself and `.json`, so that `a` and `a/b` can both be there. `~` marks what differs:
+/// `~XX` is a byte that file systems may not take as it is, `~~` ends a part of a name that is too long for one, and
+/// `~` behind a folder's `.json` tells it from a file.
+fn path_of(key: &str) -> String {
+    let mut path = String::new();
+    let mut segments = key.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let mut name = String::new();
+        let dots = matches!(segment, "." | "..");
+        for byte in segment.bytes() {
+            if name.len() >= NAME_BYTES {
+                path.push_str(&std::mem::take(&mut name));
+                path.push_str("~~/");
+            }
+            match byte {
+                b'~' | b'\\' | 0..0x20 | 0x7f.. => name.push_str(&format!("~{byte:02X}")),
+                b'.' if dots => name.push_str("~2E"),
+                _ => name.push(char::from(byte)),
+            }
+        }
+        path.push_str(&name);
+        if segments.peek().is_none() {
+            path.push_str(".json");
+        } else if segment.is_empty() {
+            path.push_str("~00~/");
+        } else {
+            path.push_str(if name.ends_with(".json") { "~/" } else { "/" });
+        }
+    }
+    path
+}
+
+/// The key whose file is at `path`; `None` for a file that no key has.
+fn key_of(path: &str) -> Option<String> {
+    let plain = path.strip_suffix(".json")?.replace("~~/", "").replace("~00~/", "/").replace(".json~/", ".json/");
+    let mut bytes = Vec::new();
+    let mut rest = plain.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'~' {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    let key = String::from_utf8(bytes).ok()?;
+    (path_of(&key) == path).then_some(key)
+}
+
+/// Runs what waits for the disk where it keeps no other request waiting.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> S3Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)
+}
+
+fn sha256(object: &[u8]) -> String {
+    aws_smithy_types::base64::encode(Sha256::digest(object))
+}
+
+fn length(bytes: usize) -> Option<i64> {
+    i64::try_from(bytes).ok()
+}
+
+#[async_trait::async_trait]
+impl S3 for Folder {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let PutObjectInput { bucket, key, body, checksum_sha256, if_none_match, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        let replace = match if_none_match {
+            None => true,
+            Some(ETagCondition::Any) => false,
+            Some(ETagCondition::ETag(_)) => return Err(s3_error!(NotImplemented, "If-None-Match takes * only")),
+        };
+        let mut object = Vec::new();
+        let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
+        while let Some(bytes) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+            object.extend_from_slice(&bytes);
+        }
+        let checksum = sha256(&object);
+        if checksum_sha256.is_some_and(|expected| expected != checksum) {
+            return Err(s3_error!(BadDigest));
+        }
+        let folder = self.clone();
+        let written = on_disk(move || folder.write(&key, &object, replace)).await?.map_err(S3Error::internal_error)?;
+        if !written {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: Some(ETag::Strong(checksum.clone())),
+            checksum_sha256: Some(checksum),
+            ..PutObjectOutput::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let HeadObjectInput { bucket, key, checksum_mode, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        let folder = self.clone();
+        let (object, modified) = on_disk(move || folder.read(&key)).await??;
+        let checksum = sha256(&object);
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: length(object.len()),
+            content_type: Some("application/json".to_owned()),
+            e_tag: Some(ETag::Strong(checksum.clone())),
+            checksum_sha256: checksum_mode.map(|_| checksum),
+            last_modified: Some(Timestamp::from(modified)),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let GetObjectInput { bucket, key, range, .. } = request.input;
+        self.check_bucket(&bucket)?;
+        if range.is_some() {
+            return Err(s3_error!(NotImplemented, "no ranges: an object here has a few MiB at most"));
+        }
+        let folder = self.clone();
+        let (object, modified) = on_disk(move || folder.read(&key)).await??;
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: length(object.len()),
+            content_type: Some("application/json".to_owned()),
+            e_tag: Some(ETag::Strong(sha256(&object))),
+            last_modified: Some(Timestamp::from(modified)),
+            body: Some(StreamingBlob::from(Body::from(object))),
+            ..GetObjectOutput::default()
+        }))
+    }
+
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        Ok(S3Response::new(HeadBucketOutput::default()))
+    }
+
+    async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        let made = fs::metadata(&self.root).and_then(|root| root.modified()).map_err(S3Error::internal_error)?;
+        let bucket = Bucket {
+            name: Some(self.bucket.clone()),
+            creation_date: Some(Timestamp::from(made)),
+            ..Bucket::default()
+        };
+        Ok(S3Response::new(ListBucketsOutput { buckets: Some(vec![bucket]), ..ListBucketsOutput::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        self.check_bucket(&input.bucket)?;
+        let folder = self.clone();
+        let found = on_disk(move || folder.list()).await?.map_err(S3Error::internal_error)?;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+        let most = input.max_keys.and_then(|most| usize::try_from(most).ok()).unwrap_or(1000).min(1000);
+        let (mut contents, mut prefixes): (Vec<Object>, Vec<CommonPrefix>) = (Vec::new(), Vec::new());
+        let mut last: Option<String> = None;
+        let mut is_truncated = false;
+        for (key, size, modified) in found {
+            let Some(rest) = key.strip_prefix(&prefix) else { continue };
+            // What stands behind the next delimiter counts as one name, the common prefix.
+            let common = input.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
+            let name = common.map_or(&*key, |common| &key[..prefix.len() + common]);
+            if name <= &*after || last.as_deref() == Some(name) {
+                continue;
+            }
+            if contents.len() + prefixes.len() == most {
+                is_truncated = true;
+                break;
+            }
+            last = Some(name.to_owned());
+            if common.is_some() {
+                prefixes.push(CommonPrefix { prefix: last.clone() });
+            } else {
+                contents.push(Object {
+                    key: last.clone(),
+                    size: i64::try_from(size).ok(),
+                    last_modified: Some(Timestamp::from(modified)),
+                    ..Object::default()
+                });
+            }
+        }
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            prefix: input.prefix,
+            delimiter: input.delimiter,
+            key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
+            max_keys: i32::try_from(most).ok(),
+            is_truncated: Some(is_truncated),
+            next_continuation_token: if is_truncated { last } else { None },
+            continuation_token: input.continuation_token,
+            start_after: input.start_after,
+            contents: Some(contents),
+            common_prefixes: Some(prefixes),
+            ..ListObjectsV2Output::default()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_ordinary_key_is_its_path() {
+        assert_eq!(path_of("allenai/OLMoE-1B-7B/7d4f"), "allenai/OLMoE-1B-7B/7d4f.json");
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_has_a_path_of_its_own(key in prop_oneof![
+            proptest::collection::vec(
+                prop_oneof![Just("/"), Just("."), Just("~"), Just(".json"), Just("00"), Just("a"), Just("é")], 1..8
+            ).prop_map(|parts| parts.concat()),
+            "[a-z/~.%]{1,900}",
+            "\\PC{1,300}",
+        ]) {
+            let path = path_of(&key);
+            prop_assert!(path.split('/').all(|name| name.len() <= 255 && !matches!(name, "" | "." | "..")), "{path}");
+            prop_assert_eq!(key_of(&path), Some(key));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The endpoint on a laptop: one command, no AWS, no Docker. The handler is the deployed one.
+
+use std::{
+    env, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use attest::{
+    handler::Handler,
+    local::{
+        folder::{ACCESS_KEY, Folder, REGION},
+        gateway::{self, Gateway},
+        readable, serve,
+    },
+    settings::MAX_TRACE_BYTES,
+    store::{Connection, Store, http_client},
+};
+use clap::Parser;
+use hyper::service::service_fn;
+use tokio::{net::TcpListener, sync::watch};
+use uuid::Uuid;
+
+/// Keeps every chat trace POSTed to it: the endpoint on your own machine, with an S3 of its own.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// The port of the endpoint, on 127.0.0.1; 0 for any that is free
+    #[arg(long, default_value_t = 9080)]
+    port: u16,
+    /// The key that requests must have as `x-api-key`; a new one at each start if not given
+    #[arg(long, env = "API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// The largest trace, in bytes
+    #[arg(long, env = "MAX_TRACE_BYTES", default_value_t = MAX_TRACE_BYTES)]
+    max_trace_bytes: usize,
+    /// A real bucket to store into instead, with the credentials and region of your AWS profile
+    #[arg(long, env = "BUCKET_NAME")]
+    bucket: Option<String>,
+    /// The folder that the S3 of this process stores into; its name is the bucket's
+    #[arg(long, default_value = "traces")]
+    folder: PathBuf,
+    /// The port of that S3; 0 for any that is free
+    #[arg(long, default_value_t = 9081)]
+    s3_port: u16,
+    /// The address of that S3: 0.0.0.0 lets containers reach it on Linux, and everybody else too
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    s3_host: IpAddr,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    readable::start(env::var("RUST_LOG").ok().as_deref());
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), String> {
+    let (end, ended) = watch::channel(false);
+    let until_the_end = |mut ended: watch::Receiver<bool>| async move {
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+
+    let mut s3 = None;
+    let (connection, bucket) = match options.bucket {
+        Some(bucket) => (profile().await?, bucket),
+        None => {
+            let folder = Folder::open(&options.folder)
+                .map_err(|error| format!("cannot store into {}: {error}", options.folder.display()))?;
+            let bucket = folder.bucket().to_owned();
+            let listener = listen(SocketAddr::from((options.s3_host, options.s3_port)), "--s3-port").await?;
+            let mut address = listener.local_addr().map_err(|error| error.to_string())?;
+            s3 = Some(tokio::spawn(serve(listener, folder.service(), until_the_end(ended.clone()))));
+            if address.ip().is_unspecified() {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            (Folder::connection(address), bucket)
+        }
+    };
+    let key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+    explain(address, &key, &connection, &bucket);
+
+    let handler = Handler::new(Store::new(connection, bucket), options.max_trace_bytes);
+    let gateway = Gateway::new(handler, &key);
+    let service = service_fn(move |request| {
+        let gateway = gateway.clone();
+        async move { Ok::<_, std::convert::Infallible>(gateway.answer(request).await) }
+    });
+    serve(listener, service, stop()).await;
+    // The S3 ends after the gateway, for the requests under way still store.
+    let _ = end.send(true);
+    if let Some(s3) = s3 {
+        s3.await.map_err(|error| error.to_string())?;
+    }
+    println!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("port {} of {} is taken; choose another with {option}", address.port(), address.ip())
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    })
+}
+
+/// The region and credentials of `AWS_PROFILE`, or wherever else the AWS SDKs look.
+async fn profile() -> Result<Connection, String> {
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http_client()).load().await;
+    let endpoint = env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| config.endpoint_url().map(ToOwned::to_owned));
+    Ok(Connection {
+        region: config.region().ok_or("no region: set AWS_PROFILE or AWS_REGION")?.to_string(),
+        endpoint,
+        credentials: config.credentials_provider().ok_or("no credentials: set AWS_PROFILE")?,
+    })
+}
+
+fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str) {
+    let url = format!("http://{address}{}", gateway::PATH);
+    println!("Listening on {url}. Try:\n");
+    println!("curl -X POST {url} -H 'x-api-key: {key}' -d '{}'\n", attest::EXAMPLE);
+    if let Some(endpoint) = connection.endpoint.as_ref().filter(|_| connection.region == REGION) {
+        println!("Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n");
+        println!(
+            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} \
+             aws s3 ls --recursive --endpoint-url {endpoint} s3://{bucket}\n"
+        );
+    } else {
+        println!("Traces are stored in the bucket `{bucket}` in {}.\n", connection.region);
+    }
+    println!("Ctrl-C stops it.");
+}
+
+/// Waits for Ctrl-C, or for the signal by which services are stopped.
+async fn stop() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .expect("a handler for SIGTERM can be set");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,92 @@
+//! The function's log: one line of JSON per event, on standard output.
+
+use std::{fmt, panic};
+
+use serde_json::{Map, Value};
+use tracing::{Event, Level, Subscriber, field::Visit, level_filters::LevelFilter};
+use tracing_subscriber::{
+    filter::Targets,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+/// What is logged: of this program what `level` says, `info` where it says nothing that is understood, and of the
+/// libraries warnings only, for `lambda_runtime` writes whole events into its log at `trace`.
+#[must_use]
+pub fn filter(level: Option<&str>) -> Targets {
+    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    Targets::new().with_default(Level::WARN).with_target("attest", level).with_target("local", level)
+}
+
+/// Sends what is logged to standard output as JSON, and lets a panic say where it happened but not its message, which
+/// may quote what was being read.
+pub fn start(level: Option<&str>) {
+    let lines = tracing_subscriber::fmt::layer().event_format(JsonLines);
+    tracing_subscriber::registry().with(filter(level)).with(lines).init();
+    quiet_panics();
+}
+
+/// Replaces the default panic hook, which prints a panic's message.
+pub fn quiet_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, "panicked");
+    }));
+}
+
+struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::of(event);
+        fields.insert("level".to_owned(), event.metadata().level().as_str().into());
+        writeln!(writer, "{}", Value::Object(fields))
+    }
+}
+
+/// An event's fields as members of a JSON object.
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    pub(crate) fn of(event: &Event<'_>) -> Map<String, Value> {
+        let mut fields = Self(Map::new());
+        event.record(&mut fields);
+        fields.0
+    }
+
+    fn insert(&mut self, field: &tracing::field::Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
+        self.insert(field, (value * 1e3).round() / 1e3);
+    }
+
+    fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_bool(&mut self, field: &tracing::field::Field, value: bool) {
+        self.insert(field, value);
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.insert(field, value);
+    }
+
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
+}

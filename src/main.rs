@@ -1,0 +1,28 @@
+//! The deployed function: the environment, the log, the store, and the Lambda runtime's loop.
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use attest::{event::Event, handler::Handler, log, settings::Settings, store::Store};
+use lambda_http::lambda_runtime::{Error, LambdaEvent, run, service_fn};
+
+fn main() -> ExitCode {
+    log::start(env::var("RUST_LOG").ok().as_deref());
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Error> {
+    let settings = Settings::read(|name| env::var(name).ok())?;
+    let handler = Arc::new(Handler::new(Store::new(settings.connection, settings.bucket), settings.max_trace_bytes));
+    let service = service_fn(move |event: LambdaEvent<Event>| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Error>(handler.handle(event.payload, &event.context.request_id).await) }
+    });
+    // One thread: an environment serves one request at a time.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(service))
+}

@@ -1,0 +1,197 @@
+//! What can go wrong with a request, and what a client is told of it: problem details (RFC 9457).
+
+use std::error::Error;
+
+use serde::Serialize;
+
+use crate::key::KeyError;
+
+/// The media type of an error's body (RFC 9457, section 3).
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// How many seconds a client is asked to wait when S3 did not take the trace in time.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Why a trace was not stored. The first kinds are the client's to mend, the last two are ours.
+#[derive(Debug)]
+pub enum Problem {
+    /// The event says that the body is base64, and it is not.
+    NotBase64,
+    /// The body's bytes are not UTF-8 from this offset on.
+    NotUtf8 {
+        /// Bytes before the first that is wrong.
+        offset: usize,
+    },
+    /// The body is no JSON text.
+    NotJson {
+        /// What the parser ran into, without any of the text.
+        detail: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// The body breaks the schema or has a name twice in one object.
+    Invalid(Violations),
+    /// The fingerprint and the id make no key.
+    Key(KeyError),
+    /// A different trace is stored under this id.
+    Taken {
+        /// The fingerprint within which the id is taken.
+        fingerprint: String,
+        /// The id that is taken.
+        id: String,
+    },
+    /// The body is larger than the limit; both in bytes.
+    TooLarge {
+        /// The limit, as `MAX_TRACE_BYTES` sets it.
+        limit: usize,
+        /// The size of the body.
+        size: usize,
+    },
+    /// The service is at fault: its configuration, its permissions or a defect.
+    Fault(Cause),
+    /// S3 did not take the trace in time; the same request may succeed later.
+    Unavailable(Cause),
+}
+
+/// The whole reason of a failure that is ours, for the log; a client is told of it in general only.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// One place in which a trace breaks the schema.
+#[derive(Debug, Serialize)]
+pub struct Violation {
+    /// Where, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong there, without quoting what stands there.
+    pub detail: String,
+}
+
+/// Every violation of one trace, as far as an answer can hold them.
+#[derive(Debug, Default)]
+pub struct Violations {
+    listed: Vec<Violation>,
+    listed_bytes: usize,
+    count: usize,
+}
+
+/// An answer's JSON travels as a string in Lambda's response of at most 6 MB, where a control character of a pointer
+/// becomes seven bytes: 512 KiB of pointers and details stay far below, whatever is in them.
+const LISTED_BYTES: usize = 512 * 1024;
+
+impl Violations {
+    /// Adds a violation; past [`LISTED_BYTES`] it is only counted.
+    pub fn push(&mut self, pointer: &str, detail: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.listed_bytes < LISTED_BYTES {
+            let detail = detail();
+            self.listed_bytes += pointer.len() + detail.len() + 32;
+            if self.listed_bytes < LISTED_BYTES {
+                self.listed.push(Violation { pointer: pointer.to_owned(), detail });
+            }
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The body of an error's answer, and of the gateway's own errors (see `template.yaml`).
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Violation],
+}
+
+impl Problem {
+    /// A short, stable name: the end of the problem's `type`, and `problem` in the log line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotBase64 => "not-base64",
+            Self::NotUtf8 { .. } => "not-utf8",
+            Self::NotJson { .. } => "not-json",
+            Self::Invalid(_) => "invalid",
+            Self::Key(_) => "no-key",
+            Self::Taken { .. } => "taken",
+            Self::TooLarge { .. } => "too-large",
+            Self::Fault(_) => "fault",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotBase64 | Self::NotUtf8 { .. } | Self::NotJson { .. } | Self::Invalid(_) | Self::Key(_) => 400,
+            Self::Taken { .. } => 409,
+            Self::TooLarge { .. } => 413,
+            Self::Fault(_) => 500,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    /// The answer's body.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let title = match self {
+            Self::NotBase64 => "The body is not base64",
+            Self::NotUtf8 { .. } => "The body is not UTF-8",
+            Self::NotJson { .. } => "The body is not JSON",
+            Self::Invalid(_) => "The trace is not valid",
+            Self::Key(_) => "The trace has no key",
+            Self::Taken { .. } => "The id is taken",
+            Self::TooLarge { .. } => "The trace is too large",
+            Self::Fault(_) => "The service is at fault",
+            Self::Unavailable(_) => "The trace could not be stored in time",
+        };
+        let (line, column) = match self {
+            Self::NotJson { line, column, .. } => (Some(*line), Some(*column)),
+            _ => (None, None),
+        };
+        let details = Details {
+            r#type: format!("urn:attest:problem:{}", self.name()),
+            title,
+            status: self.status(),
+            detail: self.detail(),
+            line,
+            column,
+            errors: if let Self::Invalid(violations) = self { &violations.listed } else { &[] },
+        };
+        serde_json::to_string(&details).expect("strings and numbers are always JSON")
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::NotBase64 => "The event says that its body is base64, and it is not.".to_owned(),
+            Self::NotUtf8 { offset } => format!("The body is not UTF-8 at byte {offset}."),
+            Self::NotJson { detail, line, column } => format!("{detail} at line {line} column {column}"),
+            Self::Invalid(Violations { listed, count, .. }) if listed.len() < *count => {
+                format!("{count} violations; the first {} that fit an answer are listed.", listed.len())
+            }
+            Self::Invalid(Violations { count: 1, .. }) => "1 violation.".to_owned(),
+            Self::Invalid(Violations { count, .. }) => format!("{count} violations."),
+            Self::Key(error) => error.to_string(),
+            Self::Taken { fingerprint, id } => {
+                format!("Within the fingerprint {fingerprint:?} the id {id:?} is taken by a different trace.")
+            }
+            Self::TooLarge { limit, size } => format!("The trace has {size} bytes; the limit is {limit}."),
+            Self::Fault(_) => "The trace was not stored. The reason is in the service's log.".to_owned(),
+            Self::Unavailable(_) => {
+                "S3 did not confirm the trace in time. Repeat the request with the same id or Idempotency-Key.".to_owned()
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Put-if-absent on S3: a trace is stored once, or the store says why it was not.
+
+use std::{fmt, time::Duration};
+
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
+        SharedHttpClient, StalledStreamProtectionConfig,
+        interceptors::InterceptorContext,
+        retry::{ClassifyRetry, RetryAction, RetryConfig},
+        timeout::TimeoutConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::{ByteStream, SdkBody},
+    types::{ChecksumMode, ChecksumType},
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use sha2::{Digest, Sha256};
+
+use crate::{key::Key, problem::Problem};
+
+/// How long connecting to S3 may take, TLS included. Within a region it takes milliseconds; the handshake's CPU at
+/// 128 MB is some 40 ms. Two seconds leave room for one lost SYN (retransmitted after 1 s).
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long one attempt may take. S3 answers small writes within 100 to 200 ms (Amazon S3 User Guide, "Performance
+/// design patterns"); 5 MiB from a function of 128 MB need about half a second of its share of a CPU.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The first attempt and two more: the second mends a connection that died, the third a passing fault of S3.
+const ATTEMPTS: u32 = 3;
+
+/// The pauses between attempts start here, double, and are drawn at random below that.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long a trace may take in all, retries and the look at what is stored included: three attempts and their pauses
+/// are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// S3 closes a connection that was idle for about 20 s; one this old is not used again.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Where the bucket is, and who writes to it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// The bucket's region, as `AWS_REGION` has it.
+    pub region: String,
+    /// Another S3 endpoint than AWS's own; it is spoken to with path-style addressing.
+    pub endpoint: Option<String>,
+    /// What requests are signed with.
+    pub credentials: SharedCredentialsProvider,
+}
+
+/// The bucket that traces are stored in.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    bucket: String,
+}
+
+/// What S3 has to say of a trace that was given to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored now.
+    Stored,
+    /// These very bytes were stored under its key before; nothing was written.
+    Same,
+    /// Other bytes were stored under its key before; nothing was written.
+    Other,
+}
+
+/// The HTTP client that speaks to S3: rustls on ring, with the system's root certificates.
+#[must_use]
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .pool_idle_timeout(IDLE)
+        .build_https()
+}
+
+impl Store {
+    /// A store on this bucket. Nothing is sent before the first [`Store::put`].
+    #[must_use]
+    pub fn new(connection: Connection, bucket: String) -> Self {
+        let mut config = aws_sdk_s3::Config::builder();
+        config.set_endpoint_url(connection.endpoint.clone());
+        let config = config
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(connection.region))
+            .credentials_provider(connection.credentials)
+            .http_client(http_client())
+            .force_path_style(connection.endpoint.is_some())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
+            .retry_classifier(ConcurrentWrite)
+            // The attempt's timeout covers a stalled stream too.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // The one checksum is the SHA-256 that `put` computes itself and looks for again.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        Self { client: Client::from_conf(config), bucket }
+    }
+
+    /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
+    pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
+        tokio::time::timeout(DEADLINE, self.put_in_any_time(key, json))
+            .await
+            .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
+    }
+
+    async fn put_in_any_time(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
+        let checksum = aws_smithy_types::base64::encode(Sha256::digest(&json));
+        let json = SdkBody::from(json);
+        // Over TLS the payload need not be hashed for the signature too: the checksum's header is signed, and S3
+        // holds the object to it.
+        let result = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .if_none_match("*")
+            .content_type("application/json")
+            .checksum_sha256(&checksum)
+            .body(ByteStream::new(json.try_clone().expect("a body in memory can be cloned")))
+            .customize()
+            .disable_payload_signing()
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Outcome::Stored),
+            Err(error) if status(&error) == Some(412) => {
+                self.compare(key, json.bytes().expect("a body in memory has bytes"), &checksum).await
+            }
+            Err(error) => Err(problem(error)),
+        }
+    }
+
+    /// Tells whether what is stored under `key` is `json`: by its checksum where S3 has one, else by its bytes.
+    async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, Problem> {
+        let outcome = |same| if same { Outcome::Same } else { Outcome::Other };
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key.as_str())
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await
+            .map_err(problem)?;
+        match head.checksum_sha256() {
+            // A composite checksum, of an object that something else uploaded in parts, is one over its parts'.
+            Some(stored) if head.checksum_type() != Some(&ChecksumType::Composite) => Ok(outcome(stored == checksum)),
+            _ if head.content_length().and_then(|length| usize::try_from(length).ok()) != Some(json.len()) => {
+                Ok(Outcome::Other)
+            }
+            _ => {
+                let object =
+                    self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await.map_err(problem)?;
+                let stored = object.body.collect().await.map_err(|error| Problem::Unavailable(error.into()))?;
+                Ok(outcome(stored.into_bytes() == json))
+            }
+        }
+    }
+}
+
+/// S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon S3
+/// User Guide, "How to prevent object overwrites with conditional writes"). The SDK does not by itself.
+#[derive(Debug)]
+struct ConcurrentWrite;
+
+impl ClassifyRetry for ConcurrentWrite {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(response) if response.status().as_u16() == 409 => RetryAction::transient_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "concurrent conditional write"
+    }
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// Whose fault a failed call is: the passing state of S3 and the way to it, or this service's.
+fn problem<E>(error: SdkError<E>) -> Problem
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let passing = match &error {
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
+        SdkError::DispatchFailure(failure) => !failure.is_user(),
+        SdkError::ServiceError(_) => match status(&error) {
+            // 307 leads to a bucket that is new and not yet known everywhere; 409 is a concurrent write; 404 without
+            // a code is what HEAD says of an object that was deleted since the write met it.
+            Some(307 | 408 | 409 | 429 | 500..) => true,
+            Some(404) => !matches!(error.code(), Some("NoSuchBucket")),
+            _ => error.code() == Some("RequestTimeout"),
+        },
+        _ => false,
+    };
+    let cause = Box::new(Chain(error));
+    if passing { Problem::Unavailable(cause) } else { Problem::Fault(cause) }
+}
+
+/// An error that shows its whole chain of causes in one line, and of a service's error its code and message.
+#[derive(Debug)]
+struct Chain<E>(SdkError<E>);
+
+impl<E: std::error::Error + 'static> fmt::Display for Chain<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut error: &dyn std::error::Error = &self.0;
+        write!(f, "{error}")?;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        if let Some(status) = status(&self.0) {
+            write!(f, " (HTTP status {status})")?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Chain<E> {}

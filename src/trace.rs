@@ -1,0 +1,356 @@
+//! Bytes → [`Trace`]: parsed, valid under the published schema, complete.
+//!
+//! The body is walked once, over the bytes as they came, and what is stored is those bytes with the absent members
+//! behind the last: no number, string or order is ever printed anew. The schema sees a *view* of the trace that is
+//! small whatever the trace's size: the members it names, each without its depths, and the messages one by one.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+use serde_json::{Map, Value};
+
+use crate::{
+    key::Key,
+    problem::{Problem, Violations},
+};
+
+/// The value of `object` where a trace has none.
+pub const DEFAULT_OBJECT: &str = "chat.trace";
+
+/// How deep arrays and objects may nest; RFC 8259, section 9, lets a parser set a limit.
+pub const MAX_DEPTH: usize = 128;
+
+/// The published schema, compiled into this program when it is built.
+#[jsonschema::validator(path = "src/trace.schema.json", draft = Draft4, methods = { validate = false })]
+struct TraceSchema;
+
+/// The part of it for one message.
+#[jsonschema::validator(
+    schema = r##"{"$schema": "http://json-schema.org/draft-04/schema#", "allOf": [{"$ref": "trace#/properties/messages/items"}]}"##,
+    draft = Draft4,
+    base_uri = "json-schema:///message",
+    resources = { "json-schema:///trace" => { path = "src/trace.schema.json" } },
+    methods = { validate = false }
+)]
+struct MessageSchema;
+
+/// A trace as it is stored: valid under the schema, with every default filled in.
+#[derive(Debug)]
+pub struct Trace {
+    /// The JSON text: what was sent, and behind its last member those that were absent.
+    pub json: Vec<u8>,
+    /// Its `id`.
+    pub id: String,
+    /// Its `system_fingerprint`.
+    pub fingerprint: String,
+    /// Its `object`.
+    pub object: String,
+    /// Where it is stored.
+    pub key: Key,
+}
+
+impl Trace {
+    /// Reads a trace from a request's body and completes it; `assign_id` gives the id that it lacks.
+    pub fn parse(mut json: Vec<u8>, assign_id: impl FnOnce() -> String) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(&json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
+        let Members { id, fingerprint, object, model } = Walk::new(text).trace()?;
+
+        let mut absent = Vec::new();
+        let mut complete = |name: &str, value: &str| {
+            absent.extend_from_slice(b",\"");
+            absent.extend_from_slice(name.as_bytes());
+            absent.extend_from_slice(b"\":");
+            absent.extend_from_slice(value.as_bytes());
+        };
+        let id = id.unwrap_or_else(|| {
+            let id = assign_id();
+            complete("id", &Value::from(id.as_str()).to_string());
+            id
+        });
+        let fingerprint = match fingerprint {
+            Some(fingerprint) => fingerprint,
+            None => {
+                complete("system_fingerprint", &Value::from(model.as_str()).to_string());
+                model
+            }
+        };
+        let object = object.unwrap_or_else(|| {
+            complete("object", &Value::from(DEFAULT_OBJECT).to_string());
+            DEFAULT_OBJECT.to_owned()
+        });
+        let key = Key::new(&fingerprint, &id).map_err(Problem::Key)?;
+        if !absent.is_empty() {
+            let end = json.iter().rposition(|byte| *byte == b'}').expect("a valid trace is an object");
+            json.truncate(end);
+            json.append(&mut absent);
+            json.push(b'}');
+        }
+        Ok(Self { json, id, fingerprint, object, key })
+    }
+}
+
+/// The members of a trace that [`TraceSchema`] names. A test holds this to the schema.
+const TRACE_MEMBERS: [&str; 8] =
+    ["model", "created", "system_fingerprint", "id", "object", "messages", "choices", "usage"];
+
+/// The members of a message that [`MessageSchema`] names. A test holds this to the schema.
+const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
+
+/// What [`Trace::parse`] needs of the members of a valid trace.
+struct Members {
+    id: Option<String>,
+    fingerprint: Option<String>,
+    object: Option<String>,
+    model: String,
+}
+
+/// Why a walk ended before the end of the text.
+enum Stop {
+    Syntax(JsonErrorType, usize),
+    TooDeep(usize),
+}
+
+impl From<JiterError> for Stop {
+    fn from(error: JiterError) -> Self {
+        match error.error_type {
+            JiterErrorType::JsonError(kind) => Self::Syntax(kind, error.index),
+            // Only `next_*` calls on a value of another type say this, and the walk peeks before each.
+            JiterErrorType::WrongType { .. } => Self::Syntax(JsonErrorType::ExpectedSomeValue, error.index),
+        }
+    }
+}
+
+/// One step of the way from the root of the text to the value that is being read.
+enum Step<'t> {
+    Name(Cow<'t, str>),
+    Index(usize),
+}
+
+/// One pass over a text: it checks the syntax, refuses repeated names and collects what the schema refuses.
+struct Walk<'t> {
+    text: &'t str,
+    jiter: Jiter<'t>,
+    path: Vec<Step<'t>>,
+    violations: Violations,
+}
+
+impl<'t> Walk<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, jiter: Jiter::new(text.as_bytes()), path: Vec::new(), violations: Violations::default() }
+    }
+
+    /// Reads the whole text as a trace.
+    fn trace(mut self) -> Result<Members, Problem> {
+        match self.root() {
+            Ok(_) if !self.violations.is_empty() => Err(Problem::Invalid(self.violations)),
+            Ok(mut view) => {
+                let mut string = |name: &str| match view.get_mut(name) {
+                    Some(Value::String(value)) => Some(std::mem::take(value)),
+                    _ => None,
+                };
+                Ok(Members {
+                    id: string("id"),
+                    fingerprint: string("system_fingerprint"),
+                    object: string("object"),
+                    model: string("model").expect("the schema asks for it"),
+                })
+            }
+            Err(stop) => {
+                let (detail, index) = match stop {
+                    Stop::Syntax(kind, index) => (kind.to_string(), index),
+                    Stop::TooDeep(index) => (format!("nested deeper than {MAX_DEPTH} levels"), index),
+                };
+                let at = self.jiter.error_position(index);
+                Err(Problem::NotJson { detail, line: at.line, column: at.column })
+            }
+        }
+    }
+
+    /// Walks the root value and holds its view against the schema.
+    fn root(&mut self) -> Result<Value, Stop> {
+        let peek = self.jiter.peek()?;
+        let view = if peek == Peek::Object {
+            let mut members = Map::new();
+            self.object(|walk, name, peek| {
+                if !TRACE_MEMBERS.contains(&&*name) {
+                    return walk.skip(peek);
+                }
+                let value = if name == "messages" && peek == Peek::Array {
+                    walk.array(Self::message)?;
+                    Value::Array(Vec::new())
+                } else {
+                    walk.view(peek)?
+                };
+                members.insert(name.into_owned(), value);
+                Ok(())
+            })?;
+            Value::Object(members)
+        } else {
+            self.view(peek)?
+        };
+        self.jiter.finish()?;
+        if !TraceSchema::is_valid(&view) {
+            for error in TraceSchema::iter_errors(&view) {
+                self.violations.push(error.instance_path().as_str(), || error.masked().to_string());
+            }
+        }
+        Ok(view)
+    }
+
+    /// Walks one message and holds it against its schema, so that only one is in memory at a time.
+    fn message(&mut self, peek: Peek) -> Result<(), Stop> {
+        let view = if peek == Peek::Object {
+            let mut members = Map::new();
+            self.object(|walk, name, peek| {
+                if !MESSAGE_MEMBERS.contains(&&*name) {
+                    return walk.skip(peek);
+                }
+                let value = walk.view(peek)?;
+                members.insert(name.into_owned(), value);
+                Ok(())
+            })?;
+            Value::Object(members)
+        } else {
+            self.view(peek)?
+        };
+        if !MessageSchema::is_valid(&view) {
+            for error in MessageSchema::iter_errors(&view) {
+                let pointer = self.pointer() + error.instance_path().as_str();
+                self.violations.push(&pointer, || error.masked().to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks a value and gives its view: a scalar as it is, an array or object without what is in it.
+    fn view(&mut self, peek: Peek) -> Result<Value, Stop> {
+        let from = self.jiter.current_index();
+        self.skip(peek)?;
+        Ok(match peek {
+            Peek::Array => Value::Array(Vec::new()),
+            Peek::Object => Value::Object(Map::new()),
+            _ => serde_json::from_str(&self.text[from..self.jiter.current_index()])
+                .expect("what jiter has walked is JSON, and a scalar has no depth"),
+        })
+    }
+
+    /// Walks a value that the schema does not look into.
+    fn skip(&mut self, peek: Peek) -> Result<(), Stop> {
+        match peek {
+            Peek::Null => self.jiter.known_null()?,
+            Peek::True | Peek::False => drop(self.jiter.known_bool(peek)?),
+            Peek::String => drop(self.jiter.known_bytes()?),
+            Peek::Array => self.array(Self::skip)?,
+            Peek::Object => self.object(|walk, _, peek| walk.skip(peek))?,
+            _ => drop(self.jiter.known_number_bytes(peek)?),
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, mut item: impl FnMut(&mut Self, Peek) -> Result<(), Stop>) -> Result<(), Stop> {
+        let mut next = self.jiter.known_array()?;
+        for index in 0.. {
+            let Some(peek) = next else { break };
+            self.descend(Step::Index(index))?;
+            item(self, peek)?;
+            self.path.pop();
+            next = self.jiter.array_step()?;
+        }
+        Ok(())
+    }
+
+    fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'t, str>, Peek) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let mut names = BTreeSet::new();
+        let mut from = self.jiter.current_index();
+        let mut length = self.jiter.next_object_bytes()?.map(<[u8]>::len);
+        while let Some(bytes) = length {
+            let name = self.name(from, bytes);
+            self.descend(Step::Name(name.clone()))?;
+            if !names.insert(name.clone()) {
+                self.violations.push(&self.pointer(), || "This name occurs more than once in its object.".to_owned());
+            }
+            let peek = self.jiter.peek()?;
+            member(self, name, peek)?;
+            self.path.pop();
+            from = self.jiter.current_index();
+            length = self.jiter.next_key_bytes()?.map(<[u8]>::len);
+        }
+        Ok(())
+    }
+
+    /// The name of `bytes` bytes whose opening quote is the first behind `from`, its escapes resolved.
+    fn name(&self, from: usize, bytes: usize) -> Cow<'t, str> {
+        let text = &self.text[from..self.jiter.current_index()];
+        let quote = text.find('"').expect("jiter has just read a name here");
+        let name = &text[quote + 1..=quote + bytes];
+        if name.contains('\\') {
+            let quoted = &text[quote..quote + bytes + 2];
+            Cow::Owned(serde_json::from_str(quoted).expect("jiter has checked the escapes"))
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+
+    fn descend(&mut self, step: Step<'t>) -> Result<(), Stop> {
+        if self.path.len() == MAX_DEPTH {
+            return Err(Stop::TooDeep(self.jiter.current_index()));
+        }
+        self.path.push(step);
+        Ok(())
+    }
+
+    /// The way to the value that is being read, as a JSON Pointer (RFC 6901).
+    fn pointer(&self) -> String {
+        let mut pointer = String::new();
+        for step in &self.path {
+            pointer.push('/');
+            match step {
+                Step::Name(name) => pointer.push_str(&name.replace('~', "~0").replace('/', "~1")),
+                Step::Index(index) => pointer.push_str(&index.to_string()),
+            }
+        }
+        pointer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("trace.schema.json")).expect("the schema is JSON")
+    }
+
+    fn names(schema: &Value) -> BTreeSet<&str> {
+        schema["properties"].as_object().expect("an object's schema").keys().map(String::as_str).collect()
+    }
+
+    /// The view leaves out depths and splits the messages off: right only while the schema does not look there.
+    #[test]
+    fn the_view_shows_all_that_the_schema_looks_at() {
+        let schema = schema();
+        let message = &schema["properties"]["messages"]["items"];
+        assert_eq!(names(&schema), BTreeSet::from(TRACE_MEMBERS));
+        assert_eq!(names(message), BTreeSet::from(MESSAGE_MEMBERS));
+        let keywords = |schema: &Value, of: &[&str]| {
+            for keyword in schema.as_object().expect("a schema is an object").keys() {
+                let known = ["type", "description", "default", "enum"].contains(&keyword.as_str());
+                assert!(known || of.contains(&keyword.as_str()), "the view knows nothing of `{keyword}`");
+            }
+        };
+        keywords(&schema, &["$schema", "required", "properties"]);
+        keywords(message, &["required", "properties"]);
+        keywords(&schema["properties"]["messages"], &["items"]);
+        for (name, member) in schema["properties"].as_object().expect("checked above") {
+            if name != "messages" {
+                keywords(member, &[]);
+            }
+        }
+        for member in message["properties"].as_object().expect("checked above").values() {
+            keywords(member, &[]);
+        }
+    }
+}
