@@ -6,26 +6,34 @@ use serde_json::{Map, Value};
 use tracing::{Event, Level, Subscriber, field::Visit, level_filters::LevelFilter};
 use tracing_subscriber::{
     filter::Targets,
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
 /// What is logged: of this program what `level` says, `info` where it says nothing that is understood, and of the
-/// libraries warnings only, for `lambda_runtime` writes whole events into its log at `trace`.
+/// libraries errors only, for `lambda_runtime` writes whole events into its log at `trace`.
 #[must_use]
 pub fn filter(level: Option<&str>) -> Targets {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    Targets::new().with_default(Level::WARN).with_target("attest", level).with_target("local", level)
+    Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("local", level)
 }
 
 /// Sends what is logged to standard output as JSON, and lets a panic say where it happened but not its message, which
 /// may quote what was being read.
 pub fn start(level: Option<&str>) {
-    let lines = tracing_subscriber::fmt::layer().event_format(JsonLines);
-    tracing_subscriber::registry().with(filter(level)).with(lines).init();
+    subscriber(level, std::io::stdout).init();
     quiet_panics();
+}
+
+/// What [`start`] sets up for the whole process, with its lines going to `writer`.
+pub fn subscriber<W>(level: Option<&str>, writer: W) -> impl Subscriber
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().event_format(JsonLines).with_writer(writer);
+    tracing_subscriber::registry().with(filter(level)).with(lines)
 }
 
 /// Replaces the default panic hook, which prints a panic's message.

@@ -178,11 +178,13 @@ impl Problem {
             Self::NotBase64 => "The event says that its body is base64, and it is not.".to_owned(),
             Self::NotUtf8 { offset } => format!("The body is not UTF-8 at byte {offset}."),
             Self::NotJson { detail, line, column } => format!("{detail} at line {line} column {column}"),
-            Self::Invalid(Violations { listed, count, .. }) if listed.len() < *count => {
-                format!("{count} violations; the first {} that fit an answer are listed.", listed.len())
+            Self::Invalid(Violations { listed, count, .. }) => {
+                let violations = if *count == 1 { "violation" } else { "violations" };
+                match listed.len() {
+                    all if all == *count => format!("{count} {violations}."),
+                    some => format!("{count} {violations}; the first {some}, as many as fit an answer, are listed."),
+                }
             }
-            Self::Invalid(Violations { count: 1, .. }) => "1 violation.".to_owned(),
-            Self::Invalid(Violations { count, .. }) => format!("{count} violations."),
             Self::Key(error) => error.to_string(),
             Self::Taken { fingerprint, id } => {
                 format!("Within the fingerprint {fingerprint:?} the id {id:?} is taken by a different trace.")

@@ -93,7 +93,7 @@ impl Store {
             .force_path_style(connection.endpoint.is_some())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
-            .retry_classifier(ConcurrentWrite)
+            .retry_classifier(Passing)
             // The attempt's timeout covers a stalled stream too.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             // The one checksum is the SHA-256 that `put` computes itself and looks for again.
@@ -165,21 +165,23 @@ impl Store {
     }
 }
 
-/// S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon S3
-/// User Guide, "How to prevent object overwrites with conditional writes"). The SDK does not by itself.
+/// What passes by itself though the SDK does not say so.
 #[derive(Debug)]
-struct ConcurrentWrite;
+struct Passing;
 
-impl ClassifyRetry for ConcurrentWrite {
+impl ClassifyRetry for Passing {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.response() {
-            Some(response) if response.status().as_u16() == 409 => RetryAction::transient_error(),
-            _ => RetryAction::NoActionIndicated,
-        }
+        // S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon
+        // S3 User Guide, "How to prevent object overwrites with conditional writes").
+        let is_concurrent_write = context.response().is_some_and(|response| response.status().as_u16() == 409);
+        // An answer that is no HTTP is nobody's last word.
+        let is_garbage = matches!(context.output_or_error(), Some(Err(error))
+            if error.as_connector_error().is_some_and(|error| error.as_other().is_none() && !error.is_user()));
+        if is_concurrent_write || is_garbage { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {
-        "concurrent conditional write"
+        "concurrent conditional writes and garbage"
     }
 }
 

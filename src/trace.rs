@@ -248,10 +248,11 @@ impl<'t> Walk<'t> {
     }
 
     fn array(&mut self, mut item: impl FnMut(&mut Self, Peek) -> Result<(), Stop>) -> Result<(), Stop> {
+        self.check_depth()?;
         let mut next = self.jiter.known_array()?;
         for index in 0.. {
             let Some(peek) = next else { break };
-            self.descend(Step::Index(index))?;
+            self.path.push(Step::Index(index));
             item(self, peek)?;
             self.path.pop();
             next = self.jiter.array_step()?;
@@ -263,12 +264,13 @@ impl<'t> Walk<'t> {
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'t, str>, Peek) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
+        self.check_depth()?;
         let mut names = BTreeSet::new();
         let mut from = self.jiter.current_index();
         let mut length = self.jiter.next_object_bytes()?.map(<[u8]>::len);
         while let Some(bytes) = length {
             let name = self.name(from, bytes);
-            self.descend(Step::Name(name.clone()))?;
+            self.path.push(Step::Name(name.clone()));
             if !names.insert(name.clone()) {
                 self.violations.push(&self.pointer(), || "This name occurs more than once in its object.".to_owned());
             }
@@ -294,12 +296,9 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn descend(&mut self, step: Step<'t>) -> Result<(), Stop> {
-        if self.path.len() == MAX_DEPTH {
-            return Err(Stop::TooDeep(self.jiter.current_index()));
-        }
-        self.path.push(step);
-        Ok(())
+    /// As many steps as lead here, so many arrays and objects are around the one that begins here.
+    fn check_depth(&self) -> Result<(), Stop> {
+        if self.path.len() < MAX_DEPTH { Ok(()) } else { Err(Stop::TooDeep(self.jiter.current_index())) }
     }
 
     /// The way to the value that is being read, as a JSON Pointer (RFC 6901).

@@ -12,6 +12,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, USER_AGENT},
+    http::request::Parts,
 };
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequest;
 use serde_json::json;
@@ -67,9 +68,12 @@ impl Gateway {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let start = Instant::now();
-        match self.pass(request).await {
+        let (head, mut body) = request.into_parts();
+        match self.pass(&head, &mut body).await {
             Ok(answer) => http(answer),
             Err(refusal) => {
+                // A client that is still sending would lose the answer with the connection.
+                let _ = tokio::time::timeout(BODY, drain(body)).await;
                 let (status, problem, detail) = refusal.explain();
                 let ms = start.elapsed().as_secs_f64() * 1e3;
                 tracing::info!(status, problem, ms);
@@ -85,8 +89,7 @@ impl Gateway {
         }
     }
 
-    async fn pass(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
-        let (head, body) = request.into_parts();
+    async fn pass(&self, head: &Parts, body: &mut Incoming) -> Result<Answer, Refusal> {
         if head.method != Method::POST || head.uri.path().trim_end_matches('/') != PATH {
             return Err(Refusal::NoSuchRoute);
         }
@@ -112,7 +115,7 @@ impl Gateway {
             .to_bytes();
         let body = encoding.decode(body)?;
         let request_id = Uuid::new_v4().to_string();
-        let event = proxy_event(&head, body, &request_id);
+        let event = proxy_event(head, body, &request_id);
         let event = serde_json::to_vec(&event).expect("a proxy event is always JSON");
         let event: Event = serde_json::from_slice(&event).expect("every JSON object is an event");
         Ok(self.handler.handle(event, &request_id).await)
@@ -169,7 +172,7 @@ impl Encoding {
 }
 
 /// The event that AWS would send for this request (payload format 1.0).
-fn proxy_event(head: &hyper::http::request::Parts, body: Vec<u8>, request_id: &str) -> ApiGatewayProxyRequest {
+fn proxy_event(head: &Parts, body: Vec<u8>, request_id: &str) -> ApiGatewayProxyRequest {
     let mut event = ApiGatewayProxyRequest::default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     event.resource = Some("/".to_owned());
@@ -194,6 +197,20 @@ fn proxy_event(head: &hyper::http::request::Parts, body: Vec<u8>, request_id: &s
         }
     }
     event
+}
+
+/// Reads what is left of a body of tolerable size, and forgets it.
+async fn drain(mut body: Incoming) {
+    let mut left = MAX_REQUEST_BYTES;
+    if body.size_hint().lower() > left as u64 {
+        return;
+    }
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 fn http(answer: Answer) -> Response<Full<Bytes>> {

@@ -1,0 +1,270 @@
+//! The local endpoint as a person runs it: the program itself, over real HTTP.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use futures_util::future::join_all;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, StatusCode, body::Bytes};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStderr, ChildStdout, Command},
+};
+
+const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
+
+struct Laptop {
+    process: Child,
+    said: Vec<String>,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+    url: String,
+    key: String,
+    folder: TempDir,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Laptop {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut process = program(folder.path()).args(["--port", "0", "--s3-port", "0"]).spawn().expect("it starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let stderr = BufReader::new(process.stderr.take().expect("piped")).lines();
+        let mut said = Vec::new();
+        while let Some(line) = stdout.next_line().await.expect("UTF-8") {
+            let is_last = line.contains("Ctrl-C");
+            said.push(line);
+            if is_last {
+                break;
+            }
+        }
+        let curl = said.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
+        let url = curl.split(' ').find(|word| word.starts_with("http://")).expect("a URL").to_owned();
+        let key = curl.split("x-api-key: ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a key").to_owned();
+        // Each request on a connection of its own, as from `curl`.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+        Self { process, said, stdout, stderr, url, key, folder, client }
+    }
+
+    fn request(&self, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+        let request = Request::post(&self.url).header("x-api-key", &self.key);
+        request.body(Full::new(body.into())).expect("a request")
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
+        let (head, body) = self.client.request(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        (head.status, serde_json::from_slice(&body).expect("every answer is JSON"))
+    }
+
+    async fn post(&self, body: impl Into<Bytes>) -> (StatusCode, Value) {
+        self.send(self.request(body)).await
+    }
+
+    fn stored(&self, key: &str) -> String {
+        let path = self.folder.path().join("traces").join(format!("{key}.json"));
+        std::fs::read_to_string(path).expect("the object is a file")
+    }
+
+    async fn stop(mut self) -> (ExitStatus, String) {
+        let pid = self.process.id().expect("it runs");
+        assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs").success());
+        let mut log = String::new();
+        while let Some(line) = self.stderr.next_line().await.expect("UTF-8") {
+            log += &(line + "\n");
+        }
+        assert_eq!(self.stdout.next_line().await.expect("UTF-8").as_deref(), Some("stopped"));
+        (self.process.wait().await.expect("it ends"), log)
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
+#[tokio::test]
+async fn the_curl_line_that_it_prints_works_as_it_stands() {
+    let laptop = Laptop::start().await;
+    let curl = laptop.said.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
+    let output = Command::new("sh").args(["-c", curl]).output().await.expect("sh runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("the answer is JSON");
+    let key = answer["key"].as_str().expect("a key");
+    let sent = attest::EXAMPLE.trim_end_matches('}');
+    assert!(laptop.stored(key).starts_with(sent), "{}", laptop.stored(key));
+    let listing = laptop.said.iter().find(|line| line.contains("aws s3 ls")).expect("how to list");
+    assert!(listing.contains("--endpoint-url http://127.0.0.1:"), "{listing}");
+
+    let (status, log) = laptop.stop().await;
+    assert!(status.success());
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.starts_with("201  gpt-4o/"), "{log}");
+}
+
+#[tokio::test]
+async fn without_the_right_key_or_route_the_answer_is_the_gateways_403() {
+    let laptop = Laptop::start().await;
+    let root = laptop.url.replace("/prod", "");
+    let mut answers = Vec::new();
+    for (method, url, key) in [
+        ("POST", &laptop.url, None),
+        ("POST", &laptop.url, Some("")),
+        ("POST", &laptop.url, Some("wrong")),
+        ("POST", &laptop.url, Some(&laptop.key[1..])),
+        ("GET", &laptop.url, Some(&*laptop.key)),
+        ("PUT", &laptop.url, Some(&laptop.key)),
+        ("OPTIONS", &laptop.url, Some(&laptop.key)),
+        ("POST", &root, Some(&laptop.key)),
+        ("POST", &(laptop.url.clone() + "/../prod/x"), Some(&laptop.key)),
+        ("POST", &(root.clone() + "/%70rod"), Some(&laptop.key)),
+    ] {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        answers.push(laptop.send(request.body(Full::from(VALID)).expect("a request")).await);
+    }
+    for (status, body) in answers {
+        assert_eq!((status, &body["status"], &body["type"]), (StatusCode::FORBIDDEN, &json!(403), &json!("urn:attest:problem:forbidden")));
+    }
+    assert_eq!(laptop.post(VALID).await.0, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn bodies_reach_the_handler_as_they_are() {
+    let laptop = Laptop::start().await;
+    let (status, body) = laptop.post(&b"{\"model\": \"\xff\"}"[..]).await;
+    assert_eq!((status, &body["type"]), (StatusCode::BAD_REQUEST, &json!("urn:attest:problem:not-utf8")));
+    let (status, body) = laptop.post("").await;
+    assert_eq!((status, &body["type"]), (StatusCode::BAD_REQUEST, &json!("urn:attest:problem:not-json")));
+    let mut request = laptop.request(VALID);
+    request.headers_mut().insert("idempotency-key", "k".parse().expect("a value"));
+    let first = laptop.send(request.clone()).await;
+    let second = laptop.send(request).await;
+    assert_eq!((first.0, second.0, first.1), (StatusCode::CREATED, StatusCode::OK, second.1));
+}
+
+#[tokio::test]
+async fn a_gzipped_body_is_opened_and_no_further_than_the_limit() {
+    let laptop = Laptop::start().await;
+    let encoded = |body: Vec<u8>, encoding: &str| {
+        let mut request = laptop.request(body);
+        request.headers_mut().insert("content-encoding", encoding.parse().expect("a value"));
+        request
+    };
+    let trace = VALID.replace("[]", r#"[{"role":"user","content":"é"}]"#);
+    let (status, answer) = laptop.send(encoded(gzip(trace.as_bytes()), "GZip")).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert!(laptop.stored(answer["key"].as_str().expect("a key")).starts_with(trace.trim_end_matches('}')));
+
+    let over = VALID.replace("1,", &format!("1,{}", " ".repeat(5 * 1024 * 1024)));
+    let (status, answer) = laptop.send(encoded(gzip(over.as_bytes()), "gzip")).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer["detail"], format!("The trace has {} bytes; the limit is 5242880.", over.len()));
+
+    // 256 MiB in 256 KiB, sixteen at once.
+    let bomb = gzip(&vec![b' '; 1 << 28]);
+    let memory = memory(&laptop);
+    for (status, _) in join_all((0..16).map(|_| laptop.send(encoded(bomb.clone(), "gzip")))).await {
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    assert!(peak(&laptop) - memory < 128, "{} MiB, then {} MiB", memory, peak(&laptop));
+
+    for (body, encoding) in [(VALID.into(), "gzip"), (gzip(trace.as_bytes())[..20].to_vec(), "gzip"), (VALID.into(), "br")] {
+        let (status, answer) = laptop.send(encoded(body, encoding)).await;
+        assert_eq!((status, &answer["status"]), (StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!(415)));
+    }
+}
+
+fn proc_status(laptop: &Laptop, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", laptop.process.id().expect("it runs")));
+    let status = status.unwrap_or_default();
+    let kib = status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or_default() / 1024
+}
+
+/// Resident memory in MiB; 0 where there is no /proc (macOS), where the tests of it then say nothing.
+fn memory(laptop: &Laptop) -> u64 {
+    proc_status(laptop, "VmRSS")
+}
+
+fn peak(laptop: &Laptop) -> u64 {
+    proc_status(laptop, "VmHWM")
+}
+
+/// 1,000 MiB are on their way at once; what is in memory is what the gateway lets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_clients_at_once_with_5_mib_each() {
+    let laptop = Laptop::start().await;
+    let text = "x".repeat(5 * 1024 * 1024 - 100);
+    let body = Bytes::from(VALID.replace("[]", &format!(r#"[{{"role":"user","content":"{text}"}}]"#)));
+    for (status, answer) in join_all((0..200).map(|_| laptop.post(body.clone()))).await {
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+    assert!(peak(&laptop) < 400, "{} MiB", peak(&laptop));
+    let (status, log) = laptop.stop().await;
+    assert!(status.success());
+    assert_eq!(log.lines().count(), 200);
+}
+
+#[tokio::test]
+async fn hostile_http_ends_in_an_answer_or_a_closed_connection() {
+    let laptop = Laptop::start().await;
+    let authority = laptop.url.trim_start_matches("http://").trim_end_matches("/prod").to_owned();
+    let head = |rest: &str| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n{rest}", laptop.key);
+    for (request, answer) in [
+        ("\x16\x03\x01\0\0".to_owned(), "HTTP/1.1 400 "),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+        (head("content-length: -1\r\n\r\n"), "HTTP/1.1 400 "),
+        (head("content-length: 1\r\ncontent-length: 2\r\n\r\n{}"), "HTTP/1.1 400 "),
+        (head("content-length: 99999999999\r\n\r\n"), "HTTP/1.1 413 "),
+        (head("transfer-encoding: chunked\r\n\r\nzz\r\n"), "HTTP/1.1 400 "),
+        (head(&format!("x: {}\r\n\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431 "),
+        (head(&format!("{}\r\n", "a: b\r\n".repeat(5_000))), "HTTP/1.1 431 "),
+        (head("idempotency-key: \u{e9}\r\ncontent-length: 2\r\n\r\n{}"), "HTTP/1.1 400 "),
+        ("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n".to_owned(), "HTTP/1.1 403 "),
+    ] {
+        let mut connection = TcpStream::connect(&authority).await.expect("it listens");
+        // It may have answered and closed before all of it was sent.
+        let _ = connection.write_all(request.as_bytes()).await;
+        let mut said = Vec::new();
+        while !said.contains(&b'\n') && connection.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with(answer), "{}: {said}", &request[..request.len().min(120)]);
+    }
+    assert_eq!(laptop.post(VALID).await.0, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said_clearly() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (arguments, option) in [(["--port", &port, "--s3-port", "0"], "--port"), (["--port", "0", "--s3-port", &port], "--s3-port")] {
+        let output = program(folder.path()).args(arguments).output().await.expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(said, format!("error: port {port} of 127.0.0.1 is taken; choose another with {option}\n"));
+    }
+}

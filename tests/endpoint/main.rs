@@ -1,0 +1,10 @@
+//! The contract, held to through the public door: proxy events in, the handler, the real SDK, a real S3 behind it.
+
+mod support;
+
+mod answers;
+mod faults;
+mod hostile;
+mod laptop;
+mod lossless;
+mod repeats;
