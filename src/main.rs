@@ -6,7 +6,7 @@ use attest::{event::Event, handler::Handler, log, settings::Settings, store::Sto
 use lambda_http::lambda_runtime::{Error, LambdaEvent, run, service_fn};
 
 fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref());
+    log::start(env::var("RUST_LOG").ok().as_deref(), env::var("AWS_LAMBDA_FUNCTION_NAME").ok());
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -18,6 +18,14 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), Error> {
     let settings = Settings::read(|name| env::var(name).ok())?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        bucket = settings.bucket,
+        region = settings.connection.region,
+        endpoint = settings.connection.endpoint,
+        max_trace_bytes = settings.max_trace_bytes,
+        "starting"
+    );
     let handler = Arc::new(Handler::new(Store::new(settings.connection, settings.bucket), settings.max_trace_bytes));
     let service = service_fn(move |event: LambdaEvent<Event>| {
         let handler = Arc::clone(&handler);

@@ -214,7 +214,7 @@ where
 #[derive(Debug)]
 struct Chain<E>(SdkError<E>);
 
-impl<E: std::error::Error + 'static> fmt::Display for Chain<E> {
+impl<E: ProvideErrorMetadata + std::error::Error + 'static> fmt::Display for Chain<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut error: &dyn std::error::Error = &self.0;
         write!(f, "{error}")?;
@@ -225,8 +225,34 @@ impl<E: std::error::Error + 'static> fmt::Display for Chain<E> {
         if let Some(status) = status(&self.0) {
             write!(f, " (HTTP status {status})")?;
         }
-        Ok(())
+        match self.0.code().and_then(remedy) {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for Chain<E> {}
+impl<E: ProvideErrorMetadata + std::error::Error + 'static> std::error::Error for Chain<E> {}
+
+/// What to change when S3 refuses for a reason that lies in the configuration (Amazon S3 API Reference, "List of
+/// error codes").
+fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NoSuchBucket" => "create the bucket that BUCKET_NAME names, or set the stack's parameter BucketName",
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            "the bucket is in another region than AWS_REGION: deploy the stack in the bucket's region"
+        }
+        "AccessDenied" | "AllAccessDisabled" => {
+            "allow the function's role s3:PutObject and s3:GetObject on the bucket's objects, in the role, in the bucket's \
+             policy and, where a KMS key encrypts them, kms:GenerateDataKey and kms:Decrypt in the key's policy"
+        }
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" => {
+            "the credentials are not valid for this S3: look at AWS_PROFILE, or deploy the stack again"
+        }
+        code if code.starts_with("KMS.") => {
+            "the KMS key must be enabled, in the bucket's region, and usable by the function's role: set the stack's \
+             parameter KmsKeyArn"
+        }
+        _ => return None,
+    })
+}

@@ -190,3 +190,32 @@ async fn what_is_no_key_is_refused() {
     let longest = json!({"model": "m", "created": 1, "messages": [], "id": "i".repeat(1022)});
     assert_eq!(invoke(&handler, &event_with(&longest.to_string())).await.status, 201);
 }
+
+/// CloudWatch takes metrics from a line in the Embedded Metric Format; each that it names must be there as a number.
+#[tokio::test]
+async fn a_requests_line_is_its_metrics() {
+    let bucket = Bucket::new().await;
+    let handler = bucket.handler();
+    let log = Log::start();
+    for trace in [r#"{"model":"m","created":1,"messages":[],"id":"i"}"#, "{}"] {
+        post(&handler, trace).await;
+    }
+    let lines = log.lines();
+    for (line, outcome, cold) in [(&lines[0], "Stored", true), (&lines[1], "Refused", false)] {
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array().expect("directives");
+        let mut names = Vec::new();
+        for directive in directives {
+            for dimension in directive["Dimensions"][0].as_array().expect("dimensions") {
+                assert!(line[dimension.as_str().expect("a name")].is_string(), "{line}");
+            }
+            for metric in directive["Metrics"].as_array().expect("metrics") {
+                let name = metric["Name"].as_str().expect("a name");
+                assert!(line[name].is_number(), "{line}");
+                names.push(name);
+            }
+        }
+        assert!(names.contains(&outcome) && names.contains(&"ColdStarts") == cold, "{line}");
+        assert_eq!(line["FunctionName"], "f");
+    }
+    assert_eq!(lines[1]["_aws"]["CloudWatchMetrics"][1]["Dimensions"], json!([["FunctionName", "problem"]]));
+}

@@ -123,7 +123,7 @@ impl Log {
     pub fn start() -> Self {
         static LOGGING: Once = Once::new();
         LOGGING.call_once(|| {
-            let subscriber = log::subscriber(Some("trace"), || ThisThread);
+            let subscriber = log::subscriber(Some("trace"), Some("f".to_owned()), || ThisThread);
             tracing::subscriber::set_global_default(subscriber).expect("nothing else sets one");
         });
         LINES.take();
