@@ -28,7 +28,9 @@ pub fn accepted(sent: &[u8], trace: &Trace) {
         let whole: Value = serde_json::from_str(stored).expect("what is stored is JSON");
         assert!(SCHEMA.is_valid(&whole), "what is stored is valid");
         let before: Map<String, Value> = serde_json::from_str(sent).expect("what is accepted is JSON");
-        for (name, default) in [("id", &trace.id), ("system_fingerprint", &trace.fingerprint), ("object", &trace.object)] {
+        for (name, default) in
+            [("id", &trace.id), ("system_fingerprint", &trace.fingerprint), ("object", &trace.object)]
+        {
             assert_eq!(whole[name], *default.as_str());
             if let Some(value) = before.get(name) {
                 assert_eq!(whole[name], *value);

@@ -42,9 +42,13 @@ impl<'de> Visitor<'de> for EventVisitor {
         while let Some(Text(name)) = members.next_key()? {
             // A value is taken as the JSON it is, which cannot fail, and then read as what it should be.
             match &*name {
-                b"body" => event.body = read::<Text>(members.next_value()?).map(|body| body.0.into_owned()).unwrap_or_default(),
+                b"body" => {
+                    event.body = read::<Text>(members.next_value()?).map(|body| body.0.into_owned()).unwrap_or_default()
+                }
                 b"isBase64Encoded" => event.is_base64 = read(members.next_value()?).unwrap_or_default(),
-                b"headers" => event.idempotency_key = read::<IdempotencyKey>(members.next_value()?).and_then(|key| key.0),
+                b"headers" => {
+                    event.idempotency_key = read::<IdempotencyKey>(members.next_value()?).and_then(|key| key.0)
+                }
                 _ => drop(members.next_value::<IgnoredAny>()?),
             }
         }
@@ -126,12 +130,15 @@ mod tests {
             idempotency_key: key.map(|key| key.as_bytes().to_owned()),
         };
         for (json, expected) in [
-            (r#"{}"#, event(b"", false, None)),
+            ("{}", event(b"", false, None)),
             (r#"{"body": null, "isBase64Encoded": null, "headers": null}"#, event(b"", false, None)),
             (r#"{"body": {"model": 1e400}, "isBase64Encoded": "yes", "headers": [1e400]}"#, event(b"", false, None)),
             (r#"{"body": "\"é\"", "isBase64Encoded": true}"#, event("\"é\"".as_bytes(), true, None)),
             (r#"{"body": "\ud800"}"#, event(b"\xED\xA0\x80", false, None)),
-            (r#"{"\ud800": 1e400, "headers": {"\ud800": 1e400, "iDEMPOTENCY-kEY": "k"}}"#, event(b"", false, Some("k"))),
+            (
+                r#"{"\ud800": 1e400, "headers": {"\ud800": 1e400, "iDEMPOTENCY-kEY": "k"}}"#,
+                event(b"", false, Some("k")),
+            ),
             (r#"{"headers": {"Idempotency-Key": ""}}"#, event(b"", false, None)),
             (r#"{"headers": {"Idempotency-Key": 7}}"#, event(b"", false, None)),
         ] {

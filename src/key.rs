@@ -162,7 +162,16 @@ mod tests {
     fn name() -> impl Strategy<Value = String> {
         prop_oneof![
             proptest::collection::vec(
-                prop_oneof![Just("/"), Just("."), Just("%"), Just("%2F"), Just("2F"), Just("%2E"), Just("a"), Just("é")],
+                prop_oneof![
+                    Just("/"),
+                    Just("."),
+                    Just("%"),
+                    Just("%2F"),
+                    Just("2F"),
+                    Just("%2E"),
+                    Just("a"),
+                    Just("é")
+                ],
                 1..6
             )
             .prop_map(|parts| parts.concat()),

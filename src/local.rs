@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 pub mod folder;
 pub mod gateway;
 pub mod readable;
+pub mod runtime_api;
 
 /// How long requests under way have to finish after the end was asked for.
 const GRACE: Duration = Duration::from_secs(5);

@@ -192,7 +192,8 @@ impl Problem {
             Self::TooLarge { limit, size } => format!("The trace has {size} bytes; the limit is {limit}."),
             Self::Fault(_) => "The trace was not stored. The reason is in the service's log.".to_owned(),
             Self::Unavailable(_) => {
-                "S3 did not confirm the trace in time. Repeat the request with the same id or Idempotency-Key.".to_owned()
+                "S3 did not confirm the trace in time. Repeat the request with the same id or Idempotency-Key."
+                    .to_owned()
             }
         }
     }

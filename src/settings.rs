@@ -67,7 +67,9 @@ impl Settings {
             bucket: needed("BUCKET_NAME")?,
             max_trace_bytes,
             connection: Connection {
-                region: set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).ok_or(SettingsError::Missing("AWS_REGION"))?,
+                region: set("AWS_REGION")
+                    .or_else(|| set("AWS_DEFAULT_REGION"))
+                    .ok_or(SettingsError::Missing("AWS_REGION"))?,
                 endpoint: set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL")),
                 credentials: SharedCredentialsProvider::new(credentials),
             },

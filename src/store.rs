@@ -91,7 +91,9 @@ impl Store {
             .credentials_provider(connection.credentials)
             .http_client(http_client())
             .force_path_style(connection.endpoint.is_some())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+            )
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
             .retry_classifier(Passing)
             // The attempt's timeout covers a stalled stream too.

@@ -18,8 +18,8 @@ use s3s::{
     auth::SimpleAuth,
     dto::{
         Bucket, CommonPrefix, ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
-        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input, ListObjectsV2Output,
-        Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input,
+        ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
     },
     s3_error,
     service::{S3Service, S3ServiceBuilder},
@@ -158,7 +158,7 @@ fn path_of(key: &str) -> String {
                 path.push_str("~~/");
             }
             match byte {
-                b'~' | b'\\' | 0..0x20 | 0x7f.. => name.push_str(&format!("~{byte:02X}")),
+                b'~' | b'\\' | 0..0x20 | 0x7f.. => name.extend(['~', hex(byte >> 4), hex(byte & 15)]),
                 b'.' if dots => name.push_str("~2E"),
                 _ => name.push(char::from(byte)),
             }
@@ -169,10 +169,14 @@ fn path_of(key: &str) -> String {
         } else if segment.is_empty() {
             path.push_str("~00~/");
         } else {
-            path.push_str(if name.ends_with(".json") { "~/" } else { "/" });
+            path.push_str(if name.strip_suffix(".json").is_some() { "~/" } else { "/" });
         }
     }
     path
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).expect("four bits are a digit").to_ascii_uppercase()
 }
 
 /// The key whose file is at `path`; `None` for a file that no key has.
@@ -277,11 +281,8 @@ impl S3 for Folder {
 
     async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
         let made = fs::metadata(&self.root).and_then(|root| root.modified()).map_err(S3Error::internal_error)?;
-        let bucket = Bucket {
-            name: Some(self.bucket.clone()),
-            creation_date: Some(Timestamp::from(made)),
-            ..Bucket::default()
-        };
+        let bucket =
+            Bucket { name: Some(self.bucket.clone()), creation_date: Some(Timestamp::from(made)), ..Bucket::default() };
         Ok(S3Response::new(ListBucketsOutput { buckets: Some(vec![bucket]), ..ListBucketsOutput::default() }))
     }
 

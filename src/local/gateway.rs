@@ -127,12 +127,16 @@ impl Refusal {
         match self {
             Self::NoSuchRoute => (403, "forbidden", format!("Missing Authentication Token: POST to {PATH}.")),
             Self::Forbidden => (403, "forbidden", "Forbidden: the x-api-key header is missing or wrong.".to_owned()),
-            Self::TooLarge => {
-                (413, "too-large", format!("The request is larger than the gateway's limit of {MAX_REQUEST_BYTES} bytes."))
-            }
-            Self::UnsupportedEncoding => {
-                (415, "unsupported-encoding", "The body is not what Content-Encoding says: gzip, deflate or identity.".to_owned())
-            }
+            Self::TooLarge => (
+                413,
+                "too-large",
+                format!("The request is larger than the gateway's limit of {MAX_REQUEST_BYTES} bytes."),
+            ),
+            Self::UnsupportedEncoding => (
+                415,
+                "unsupported-encoding",
+                "The body is not what Content-Encoding says: gzip, deflate or identity.".to_owned(),
+            ),
             Self::TimedOut => (408, "timed-out", "The body did not arrive in time.".to_owned()),
             Self::Unreadable(error) => (400, "unreadable", format!("The body could not be read: {error}.")),
         }

@@ -127,7 +127,7 @@ async fn profile() -> Result<Connection, String> {
 fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str) {
     let url = format!("http://{address}{}", gateway::PATH);
     println!("Listening on {url}. Try:\n");
-    println!("curl -X POST {url} -H 'x-api-key: {key}' -d '{}'\n", attest::EXAMPLE);
+    println!("curl -X POST {url} -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{}'\n", attest::EXAMPLE);
     if let Some(endpoint) = connection.endpoint.as_ref().filter(|_| connection.region == REGION) {
         println!("Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n");
         println!(

@@ -92,8 +92,14 @@ async fn a_name_that_occurs_twice_is_refused_at_any_depth() {
     for (trace, pointers) in [
         (r#"{"model":"m","created":1,"messages":[],"model":"m"}"#, vec!["/model"]),
         (r#"{"model":"m","created":1,"messages":[],"mod\u0065l":"m"}"#, vec!["/model"]),
-        (r#"{"model":"m","created":1,"messages":[{"role":"user","content":"","role":"user"}]}"#, vec!["/messages/0/role"]),
-        (r#"{"model":"m","created":1,"messages":[],"x":[0,{"a/b~":[{"k":1,"k":2,"k":3}]}]}"#, vec!["/x/1/a~1b~0/0/k"; 2]),
+        (
+            r#"{"model":"m","created":1,"messages":[{"role":"user","content":"","role":"user"}]}"#,
+            vec!["/messages/0/role"],
+        ),
+        (
+            r#"{"model":"m","created":1,"messages":[],"x":[0,{"a/b~":[{"k":1,"k":2,"k":3}]}]}"#,
+            vec!["/x/1/a~1b~0/0/k"; 2],
+        ),
     ] {
         let answer = post(&handler, trace).await;
         assert_eq!(answer.status, 400, "{trace}");

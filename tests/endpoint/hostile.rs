@@ -9,7 +9,9 @@ const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 /// Body, status, end of the problem's type, and what its detail or first error says.
 fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
     let text = |text: &str| text.to_owned();
-    let nested = |depth: usize| format!(r#"{{"model":"m","created":1,"messages":[],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let nested = |depth: usize| {
+        format!(r#"{{"model":"m","created":1,"messages":[],"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+    };
     let member = |member: &str| format!(r#"{{"model":"m","created":1,"messages":[],{member}}}"#);
     vec![
         (text(""), 400, "not-json", "EOF while parsing a value at line 1 column 0"),
@@ -31,7 +33,12 @@ fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
         (member(r#""x":-Infinity"#), 400, "not-json", "invalid number at line 1 column 45"),
         (member(r#""x":01"#), 400, "not-json", "invalid number at line 1 column 45"),
         (member(r#""x":+1"#), 400, "not-json", "expected value at line 1 column 44"),
-        (member("\"x\":\"\n\""), 400, "not-json", "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0"),
+        (
+            member("\"x\":\"\n\""),
+            400,
+            "not-json",
+            "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0",
+        ),
         (member(r#""x":"\ud800""#), 400, "not-json", "unexpected end of hex escape at line 1 column 51"),
         (member(r#""\udc00":0"#), 400, "not-json", "lone leading surrogate in hex escape at line 1 column 46"),
         (member(r#""x":"\x41""#), 400, "not-json", "invalid escape at line 1 column 46"),
@@ -54,9 +61,19 @@ fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
         (member(r#""usage":{"$serde_json::private::RawValue":"x"}"#), 201, "", ""),
         (member(r#""":1,"":2"#), 400, "invalid", "This name occurs more than once in its object."),
         (member(r#""id":"\u0000""#), 201, "", ""),
-        (member(&format!(r#""id":"{}""#, "x".repeat(2000))), 400, "no-key", "The key, fingerprint/id, has 2002 bytes; S3 takes at most 1024."),
+        (
+            member(&format!(r#""id":"{}""#, "x".repeat(2000))),
+            400,
+            "no-key",
+            "The key, fingerprint/id, has 2002 bytes; S3 takes at most 1024.",
+        ),
         (member(&format!(r#""id":"{}""#, "é".repeat(170))), 201, "", ""),
-        (member(&format!(r#""id":"{}""#, "é".repeat(171))), 400, "no-key", "The key, fingerprint/id, has 1028 bytes; S3 takes at most 1024."),
+        (
+            member(&format!(r#""id":"{}""#, "é".repeat(171))),
+            400,
+            "no-key",
+            "The key, fingerprint/id, has 1028 bytes; S3 takes at most 1024.",
+        ),
     ]
 }
 
@@ -169,10 +186,17 @@ async fn a_flood_of_violations_is_counted_and_its_answer_bounded() {
         let (items, trace) = flood(item);
         let answer = post(&handler, &trace).await;
         assert_eq!(answer.status, 400);
-        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.starts_with(&format!("{} violations;", items * each))));
+        assert!(
+            answer.body["detail"]
+                .as_str()
+                .is_some_and(|detail| detail.starts_with(&format!("{} violations;", items * each)))
+        );
         assert!(json!(answer.body.to_string()).to_string().len() < 4_000_000);
     }
     let name = "x".repeat(2_000_000);
     let answer = post(&handler, &format!(r#"{{"model":"m","created":1,"messages":[],"{name}":0,"{name}":0}}"#)).await;
-    assert_eq!((answer.status, &answer.body["detail"]), (400, &json!("1 violation; the first 0, as many as fit an answer, are listed.")));
+    assert_eq!(
+        (answer.status, &answer.body["detail"]),
+        (400, &json!("1 violation; the first 0, as many as fit an answer, are listed."))
+    );
 }

@@ -146,7 +146,10 @@ async fn without_the_right_key_or_route_the_answer_is_the_gateways_403() {
         answers.push(laptop.send(request.body(Full::from(VALID)).expect("a request")).await);
     }
     for (status, body) in answers {
-        assert_eq!((status, &body["status"], &body["type"]), (StatusCode::FORBIDDEN, &json!(403), &json!("urn:attest:problem:forbidden")));
+        assert_eq!(
+            (status, &body["status"], &body["type"]),
+            (StatusCode::FORBIDDEN, &json!(403), &json!("urn:attest:problem:forbidden"))
+        );
     }
     assert_eq!(laptop.post(VALID).await.0, StatusCode::CREATED);
 }
@@ -191,7 +194,9 @@ async fn a_gzipped_body_is_opened_and_no_further_than_the_limit() {
     }
     assert!(peak(&laptop) - memory < 128, "{} MiB, then {} MiB", memory, peak(&laptop));
 
-    for (body, encoding) in [(VALID.into(), "gzip"), (gzip(trace.as_bytes())[..20].to_vec(), "gzip"), (VALID.into(), "br")] {
+    for (body, encoding) in
+        [(VALID.into(), "gzip"), (gzip(trace.as_bytes())[..20].to_vec(), "gzip"), (VALID.into(), "br")]
+    {
         let (status, answer) = laptop.send(encoded(body, encoding)).await;
         assert_eq!((status, &answer["status"]), (StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!(415)));
     }
@@ -243,7 +248,10 @@ async fn hostile_http_ends_in_an_answer_or_a_closed_connection() {
         (head(&format!("x: {}\r\n\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431 "),
         (head(&format!("{}\r\n", "a: b\r\n".repeat(5_000))), "HTTP/1.1 431 "),
         (head("idempotency-key: \u{e9}\r\ncontent-length: 2\r\n\r\n{}"), "HTTP/1.1 400 "),
-        ("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n".to_owned(), "HTTP/1.1 403 "),
+        (
+            "POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            "HTTP/1.1 403 ",
+        ),
     ] {
         let mut connection = TcpStream::connect(&authority).await.expect("it listens");
         // It may have answered and closed before all of it was sent.
@@ -261,7 +269,9 @@ async fn a_port_that_is_taken_is_said_clearly() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for (arguments, option) in [(["--port", &port, "--s3-port", "0"], "--port"), (["--port", "0", "--s3-port", &port], "--s3-port")] {
+    for (arguments, option) in
+        [(["--port", &port, "--s3-port", "0"], "--port"), (["--port", "0", "--s3-port", &port], "--s3-port")]
+    {
         let output = program(folder.path()).args(arguments).output().await.expect("it runs");
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

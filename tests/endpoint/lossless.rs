@@ -47,9 +47,19 @@ fn string() -> impl Strategy<Value = String> {
             quoted[1..quoted.len() - 1].to_owned()
         }),
         prop_oneof![
-            Just(r"\u0000"), Just(r"\u2028"), Just("\u{2028}"), Just(r"\ud83d\uDE00"), Just(r"\/"), Just("😀"),
-            Just(r#"\""#), Just(r"\\"), Just(r"\b\f\n\r\t"), Just("\u{7f}"), Just("\u{feff}"),
-            Just("$serde_json::private::RawValue"), Just("$serde_json::private::Number"),
+            Just(r"\u0000"),
+            Just(r"\u2028"),
+            Just("\u{2028}"),
+            Just(r"\ud83d\uDE00"),
+            Just(r"\/"),
+            Just("😀"),
+            Just(r#"\""#),
+            Just(r"\\"),
+            Just(r"\b\f\n\r\t"),
+            Just("\u{7f}"),
+            Just("\u{feff}"),
+            Just("$serde_json::private::RawValue"),
+            Just("$serde_json::private::Number"),
         ]
         .prop_map(ToOwned::to_owned),
     ];
@@ -83,7 +93,11 @@ fn trace() -> impl Strategy<Value = String> {
         name(),
         "-?(0|[1-9][0-9]{0,45})",
         vec(message(), 0..4),
-        (optional("id", name().boxed()), optional("system_fingerprint", name().boxed()), optional("object", string().boxed())),
+        (
+            optional("id", name().boxed()),
+            optional("system_fingerprint", name().boxed()),
+            optional("object", string().boxed()),
+        ),
         vec((string(), json()), 0..5),
         (proptest::option::of(vec((string(), json()), 0..4)), any::<bool>()),
     )
@@ -122,7 +136,8 @@ fn what_is_stored_is_what_was_sent_and_the_absent_members() {
             let (kept, _) = sent.rsplit_once('}').expect("an object");
             let absent = stored.strip_prefix(kept).expect("all that was sent, as it was sent");
 
-            let members: Value = serde_json::from_str(&format!("{{\"\":0{absent}").replace(":0}", ":0}")).expect("JSON");
+            let members: Value =
+                serde_json::from_str(&format!("{{\"\":0{absent}").replace(":0}", ":0}")).expect("JSON");
             let whole: serde_json::Map<String, Value> = serde_json::from_str(&stored).expect("JSON");
             let before: serde_json::Map<String, Value> = serde_json::from_str(&sent).expect("JSON");
             for name in ["id", "system_fingerprint", "object"] {

@@ -1,6 +1,8 @@
 //! The contract, held to through the public door: proxy events in, the handler, the real SDK, a real S3 behind it.
 
 mod support;
+#[path = "../common/unwell.rs"]
+mod unwell;
 
 mod answers;
 mod faults;

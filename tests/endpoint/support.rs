@@ -130,6 +130,7 @@ impl Log {
         Self
     }
 
+    #[expect(clippy::unused_self, reason = "there is a log only once one was started")]
     pub fn text(&self) -> String {
         String::from_utf8(LINES.with_borrow(Clone::clone)).expect("a log is UTF-8")
     }

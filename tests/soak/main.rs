@@ -1,0 +1,213 @@
+//! The soak: mixed requests through the built function, faults on and off, and everything read back at the end.
+//!
+//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` names another build than this one.
+
+use std::{
+    collections::HashMap,
+    env,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use attest::local::{folder::Folder, runtime_api::RuntimeApi, serve};
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Region},
+};
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use unwell::{Fault, Unwell};
+
+#[path = "../common/unwell.rs"]
+mod unwell;
+
+const REQUESTS: u64 = 100_000;
+const TIME: Duration = Duration::from_secs(300);
+const BUCKET: &str = "traces";
+
+/// What a request's answer must be while S3 is well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    New,
+    Repeat,
+    Conflict,
+    Invalid,
+}
+
+#[tokio::main]
+async fn main() {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let folder = Folder::open(&root.path().join(BUCKET)).expect("a bucket");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(serve(listener, folder.service(), std::future::pending()));
+    let s3 = Unwell::before(address).await;
+    let api = RuntimeApi::start().await.expect("a free port");
+
+    let bootstrap = env::var("BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attest").to_owned());
+    let mut function = tokio::process::Command::new(bootstrap)
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())
+        .envs([("AWS_LAMBDA_FUNCTION_NAME", "soak"), ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")])
+        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_REGION", "us-east-1"), ("BUCKET_NAME", BUCKET)])
+        .envs([("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")])
+        .env("AWS_ENDPOINT_URL_S3", format!("http://{}", s3.address))
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the function starts");
+    let pid = function.id().expect("it runs");
+
+    let event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event");
+    let mut random = Random(0x5eed);
+    let mut stored: HashMap<String, String> = HashMap::new();
+    let mut unknown: HashMap<String, String> = HashMap::new();
+    let mut refused: Vec<String> = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
+    let mut statuses: std::collections::BTreeMap<u64, u64> = std::collections::BTreeMap::new();
+    let (start, mut said, mut memory_at_tenth, mut done) = (Instant::now(), Instant::now(), 0, 0);
+    while done < REQUESTS && start.elapsed() < TIME {
+        // A tenth of the way is a thousand requests with faults and a thousand without.
+        let fault = if done % 2_000 < 1_000 { None } else { fault(&mut random) };
+        let kind = match random.below(20) {
+            0 => Kind::Repeat,
+            1 => Kind::Conflict,
+            2..4 => Kind::Invalid,
+            _ => Kind::New,
+        };
+        let (kind, id) = match kind {
+            Kind::Repeat | Kind::Conflict if !ids.is_empty() => {
+                (kind, ids[random.below(ids.len() as u64) as usize].clone())
+            }
+            Kind::Invalid => (kind, format!("invalid-{done}")),
+            _ => (Kind::New, format!("id-{done}")),
+        };
+        let body = match kind {
+            Kind::New => trace(&id, &mut random),
+            Kind::Repeat => stored[&id].clone(),
+            Kind::Conflict => stored[&id].replacen("\"created\":1", "\"created\":2", 1),
+            Kind::Invalid => trace(&id, &mut random).replacen("\"created\":1", "\"created\":true", 1),
+        };
+        let mut event = event.clone();
+        event["body"] = body.as_str().into();
+        s3.next(fault.as_slice());
+        let answer = api.invoke(Bytes::from(event.to_string())).await.expect("the function answers every event");
+        s3.next(&[]);
+        let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+        let status = answer["statusCode"].as_u64().expect("an answer has a status");
+        *statuses.entry(status).or_default() += 1;
+        match (kind, status) {
+            (Kind::New, 201 | 200) => {
+                ids.push(id.clone());
+                stored.insert(id, body);
+            }
+            (Kind::Repeat, 200) | (Kind::Conflict, 409) => {}
+            (Kind::Invalid, 400) => refused.push(id),
+            (Kind::New, 503) if fault.is_some() => drop(unknown.insert(id, body)),
+            (Kind::Repeat | Kind::Conflict, 503) if fault.is_some() => {}
+            _ => panic!("{kind:?} with {fault:?} was answered {answer}"),
+        }
+        done += 1;
+        if memory_at_tenth == 0 && (done >= REQUESTS / 10 || start.elapsed() >= TIME / 10) {
+            memory_at_tenth = resident_kib(pid);
+        }
+        if said.elapsed() >= Duration::from_secs(5) {
+            said = Instant::now();
+            println!("{done} requests in {:?}, {statuses:?}, {} KiB resident", start.elapsed(), resident_kib(pid));
+        }
+    }
+    let (took, memory) = (start.elapsed(), resident_kib(pid));
+    assert!(function.try_wait().expect("it can be asked").is_none(), "the function runs to the end");
+
+    let client = client(address);
+    let (mut read, mut late) = (0, 0);
+    let mut pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await {
+        keys.extend(page.expect("a page").contents().iter().filter_map(|object| object.key().map(ToOwned::to_owned)));
+    }
+    for key in &keys {
+        let object = client.get_object().bucket(BUCKET).key(key).send().await.expect("the object");
+        let object = object.body.collect().await.expect("a whole object").to_vec();
+        let id = key.strip_prefix("soak/").expect("every key is of the soak");
+        assert!(!refused.iter().any(|refused| refused == id), "{key} was refused and is stored");
+        match stored.remove(id) {
+            Some(sent) => assert_eq!(object, sent.into_bytes(), "{key} is not what was sent"),
+            // 503 promises nothing: it may be stored, but then as it was sent.
+            None => {
+                assert_eq!(Some(object), unknown.remove(id).map(String::into_bytes), "{key} was never sent so");
+                late += 1;
+            }
+        }
+        read += 1;
+    }
+    assert!(stored.is_empty(), "{} traces were answered 2xx and are not stored", stored.len());
+    assert!(memory <= memory_at_tenth + memory_at_tenth / 10, "memory grew from {memory_at_tenth} to {memory} KiB");
+    println!(
+        "{}",
+        json!({
+            "requests": done, "seconds": took.as_secs_f64().round(), "statuses": statuses,
+            "objects_read_back": read, "of_them_answered_503": late,
+            "resident_kib_at_a_tenth": memory_at_tenth, "resident_kib_at_the_end": memory,
+        })
+    );
+}
+
+/// One in three requests of a bad time meets a fault; those that stall cost seconds and are rare.
+fn fault(random: &mut Random) -> Option<Fault> {
+    match random.below(3_000) {
+        0 => Some(Fault::StallWithin),
+        1 => Some(Fault::DeafAfter),
+        2..200 => Some(Fault::Refuse(503, "SlowDown")),
+        200..400 => Some(Fault::Refuse(409, "ConditionalRequestConflict")),
+        400..600 => Some(Fault::CutAfterStored),
+        600..700 => Some(Fault::CutBeforeRead),
+        700..800 => Some(Fault::CutWithin),
+        800..900 => Some(Fault::CloseAfter),
+        900..1_000 => Some(Fault::Garbage),
+        _ => None,
+    }
+}
+
+/// A valid trace of 100 bytes to some 20 KiB, one in five hundred of a megabyte, complete so that it is stored as sent.
+fn trace(id: &str, random: &mut Random) -> String {
+    let length = if random.below(500) == 0 { 1_000_000 } else { random.below(200) * random.below(100) };
+    let text: String = "Grüße, \"World\"\\n😀 ".chars().cycle().take(length as usize).collect();
+    let content = Value::from(text);
+    format!(
+        r#"{{"model":"soak","created":1,"messages":[{{"role":"user","content":{content}}}],"id":"{id}","object":"chat.trace","system_fingerprint":"soak","n":{}.10}}"#,
+        random.below(1_000_000)
+    )
+}
+
+fn client(address: std::net::SocketAddr) -> Client {
+    let connection = Folder::connection(address);
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(connection.region))
+        .credentials_provider(connection.credentials)
+        .http_client(attest::store::http_client())
+        .endpoint_url(format!("http://{address}"))
+        .force_path_style(true);
+    Client::from_conf(config.build())
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    line.unwrap_or_default()
+}
+
+/// The same requests in every run (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
