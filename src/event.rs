@@ -43,11 +43,12 @@ impl<'de> Visitor<'de> for EventVisitor {
             // A value is taken as the JSON it is, which cannot fail, and then read as what it should be.
             match &*name {
                 b"body" => {
-                    event.body = read::<Text>(members.next_value()?).map(|body| body.0.into_owned()).unwrap_or_default()
+                    event.body =
+                        read::<Text>(members.next_value()?).map(|body| body.0.into_owned()).unwrap_or_default();
                 }
                 b"isBase64Encoded" => event.is_base64 = read(members.next_value()?).unwrap_or_default(),
                 b"headers" => {
-                    event.idempotency_key = read::<IdempotencyKey>(members.next_value()?).and_then(|key| key.0)
+                    event.idempotency_key = read::<IdempotencyKey>(members.next_value()?).and_then(|key| key.0);
                 }
                 _ => drop(members.next_value::<IgnoredAny>()?),
             }

@@ -48,6 +48,7 @@ impl Settings {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let needed = |name| set(name).ok_or(SettingsError::Missing(name));
+        let bucket = needed("BUCKET_NAME")?;
         let max_trace_bytes = match set("MAX_TRACE_BYTES") {
             None => MAX_TRACE_BYTES,
             Some(text) => match text.parse() {
@@ -64,7 +65,7 @@ impl Settings {
             "environment",
         );
         Ok(Self {
-            bucket: needed("BUCKET_NAME")?,
+            bucket,
             max_trace_bytes,
             connection: Connection {
                 region: set("AWS_REGION")

@@ -6,6 +6,7 @@ mod unwell;
 
 mod answers;
 mod faults;
+mod function;
 mod hostile;
 mod laptop;
 mod lossless;

@@ -1,0 +1,69 @@
+//! The deployed program itself, under Lambda's Runtime API.
+
+use std::process::{Output, Stdio};
+
+use attest::local::runtime_api::RuntimeApi;
+use hyper::body::Bytes;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::{BUCKET, Bucket, event_file};
+
+fn function(api: &str) -> Command {
+    let mut function = Command::new(env!("CARGO_BIN_EXE_attest"));
+    function
+        .env_clear()
+        .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")])
+        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", api)])
+        .envs([("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local"), ("AWS_REGION", "us-east-1")])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    function
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).expect("a log is UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
+
+#[tokio::test]
+async fn it_answers_an_event_and_says_its_settings_at_start() {
+    let bucket = Bucket::new().await;
+    let api = RuntimeApi::start().await.expect("a free port");
+    let process = function(&api.address.to_string())
+        .env("BUCKET_NAME", BUCKET)
+        // As the template sets it where there is none.
+        .envs([("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_S3", &*format!("http://{}", bucket.address))])
+        .spawn()
+        .expect("it starts");
+    let event = event_file("tests/prod_attest.json").to_string();
+    let answer = api.invoke(Bytes::from(event)).await.expect("an answer");
+    let answer: Value = serde_json::from_slice(&answer).expect("it is JSON");
+    assert_eq!(answer["statusCode"], 201, "{answer}");
+    let receipt: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("it is JSON");
+    assert_eq!(bucket.keys().await, [receipt["key"].as_str().expect("a key")]);
+
+    let pid = process.id().expect("it runs").to_string();
+    assert!(Command::new("kill").arg(pid).status().await.expect("kill runs").success());
+    let lines = lines(&process.wait_with_output().await.expect("it ends"));
+    assert_eq!((&lines[0]["message"], &lines[0]["bucket"]), (&"starting".into(), &BUCKET.into()));
+    assert_eq!((&lines[1]["status"], &lines[1]["key"], lines.len()), (&201.into(), &receipt["key"], 2));
+}
+
+#[tokio::test]
+async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
+    for (variables, said) in [
+        (vec![], "the environment variable BUCKET_NAME is not set"),
+        (vec![("BUCKET_NAME", "")], "the environment variable BUCKET_NAME is not set"),
+        (vec![("BUCKET_NAME", "b"), ("AWS_REGION", "")], "the environment variable AWS_REGION is not set"),
+        (
+            vec![("BUCKET_NAME", "b"), ("MAX_TRACE_BYTES", "5 MiB")],
+            r#"the environment variable MAX_TRACE_BYTES is "5 MiB", not a number of bytes above 0"#,
+        ),
+    ] {
+        let output = function("127.0.0.1:1").envs(variables).output().await.expect("it runs");
+        let lines = lines(&output);
+        assert_eq!((output.status.code(), lines.len()), (Some(1), 1), "{lines:?}");
+        assert_eq!(lines[0]["error"], said);
+    }
+}
