@@ -169,25 +169,7 @@ impl<'t> Walk<'t> {
     /// Walks the root value and holds its view against the schema.
     fn root(&mut self) -> Result<Value, Stop> {
         let peek = self.jiter.peek()?;
-        let view = if peek == Peek::Object {
-            let mut members = Map::new();
-            self.object(|walk, name, peek| {
-                if !TRACE_MEMBERS.contains(&&*name) {
-                    return walk.skip(peek);
-                }
-                let value = if name == "messages" && peek == Peek::Array {
-                    walk.array(Self::message)?;
-                    Value::Array(Vec::new())
-                } else {
-                    walk.view(peek)?
-                };
-                members.insert(name.into_owned(), value);
-                Ok(())
-            })?;
-            Value::Object(members)
-        } else {
-            self.view(peek)?
-        };
+        let view = self.members(peek, &TRACE_MEMBERS)?;
         self.jiter.finish()?;
         if !TraceSchema::is_valid(&view) {
             for error in TraceSchema::iter_errors(&view) {
@@ -199,20 +181,7 @@ impl<'t> Walk<'t> {
 
     /// Walks one message and holds it against its schema, so that only one is in memory at a time.
     fn message(&mut self, peek: Peek) -> Result<(), Stop> {
-        let view = if peek == Peek::Object {
-            let mut members = Map::new();
-            self.object(|walk, name, peek| {
-                if !MESSAGE_MEMBERS.contains(&&*name) {
-                    return walk.skip(peek);
-                }
-                let value = walk.view(peek)?;
-                members.insert(name.into_owned(), value);
-                Ok(())
-            })?;
-            Value::Object(members)
-        } else {
-            self.view(peek)?
-        };
+        let view = self.members(peek, &MESSAGE_MEMBERS)?;
         if !MessageSchema::is_valid(&view) {
             for error in MessageSchema::iter_errors(&view) {
                 let pointer = self.pointer() + error.instance_path().as_str();
@@ -220,6 +189,32 @@ impl<'t> Walk<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Walks a value and gives its view: of an object those members that `names` has, each without what is in it.
+    fn members(&mut self, peek: Peek, names: &[&str]) -> Result<Value, Stop> {
+        if peek != Peek::Object {
+            return self.view(peek);
+        }
+        let mut members = Map::new();
+        self.object(|walk, name, peek| {
+            if !names.contains(&&*name) {
+                return walk.skip(peek);
+            }
+            let value = if peek == Peek::Array && walk.is_at_messages() {
+                walk.array(Self::message)?;
+                Value::Array(Vec::new())
+            } else {
+                walk.view(peek)?
+            };
+            members.insert(name.into_owned(), value);
+            Ok(())
+        })?;
+        Ok(Value::Object(members))
+    }
+
+    fn is_at_messages(&self) -> bool {
+        matches!(&self.path[..], [Step::Name(name)] if name == "messages")
     }
 
     /// Walks a value and gives its view: a scalar as it is, an array or object without what is in it.

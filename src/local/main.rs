@@ -86,7 +86,7 @@ async fn run(options: Options) -> Result<(), String> {
         }
     };
     let key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-    explain(address, &key, &connection, &bucket);
+    explain(address, &key, &connection, &bucket, s3.is_some());
 
     let handler = Handler::new(Store::new(connection, bucket), options.max_trace_bytes);
     let gateway = Gateway::new(handler, &key);
@@ -124,11 +124,11 @@ async fn profile() -> Result<Connection, String> {
     })
 }
 
-fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str) {
+fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str, is_embedded: bool) {
     let url = format!("http://{address}{}", gateway::PATH);
     println!("Listening on {url}. Try:\n");
     println!("curl -X POST {url} -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{}'\n", attest::EXAMPLE);
-    if let Some(endpoint) = connection.endpoint.as_ref().filter(|_| connection.region == REGION) {
+    if let (true, Some(endpoint)) = (is_embedded, &connection.endpoint) {
         println!("Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n");
         println!(
             "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} \

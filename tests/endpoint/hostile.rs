@@ -50,6 +50,7 @@ fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
         (member(&format!(r#""x":{}"#, "9".repeat(4301))), 400, "not-json", "number out of range at line 1 column 4345"),
         (VALID.replace(":1,", ":1.0,"), 400, "invalid", r#"value is not of type "integer""#),
         (VALID.replace(":1,", ":1e3,"), 400, "invalid", r#"value is not of type "integer""#),
+        (VALID.replace(":1,", ":1e99999999999999999999,"), 400, "invalid", r#"value is not of type "integer""#),
         (VALID.replace(":1,", ":-0,"), 201, "", ""),
         (VALID.replace(":1,", ":1234567890123456789012345678901234567890,"), 201, "", ""),
         (VALID.replace("[]", "{}"), 400, "invalid", r#"value is not of type "array""#),
