@@ -80,7 +80,7 @@ pub struct Violations {
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
-    /// Adds a violation; past [`LISTED_BYTES`] it is only counted.
+    /// Adds a violation; past what an answer can hold it is only counted.
     pub fn push(&mut self, pointer: &str, detail: impl FnOnce() -> String) {
         self.count += 1;
         if self.listed_bytes < LISTED_BYTES {

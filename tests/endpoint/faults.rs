@@ -152,3 +152,25 @@ async fn a_look_at_what_is_stored_that_fails() {
         assert_eq!(post(&handler, &trace("i")).await.status, status, "{faults:?}");
     }
 }
+
+/// The log line of a misconfiguration says what to change.
+#[tokio::test]
+async fn a_misconfiguration_says_what_to_change() {
+    let ward = Ward::new().await;
+    let handler = ward.handler();
+    for (status, code, remedy) in [
+        (404, "NoSuchBucket", "create the bucket that BUCKET_NAME names"),
+        (301, "PermanentRedirect", "deploy the stack in the bucket's region"),
+        (400, "AuthorizationHeaderMalformed", "deploy the stack in the bucket's region"),
+        (403, "AccessDenied", "allow the function's role s3:PutObject and s3:GetObject"),
+        (403, "InvalidAccessKeyId", "the credentials are not valid for this S3"),
+        (400, "KMS.DisabledException", "the KMS key must be enabled"),
+    ] {
+        let log = Log::start();
+        ward.s3.next(&[Fault::Refuse(status, code)]);
+        assert_eq!(post(&handler, &trace("i")).await.status, 500, "{code}");
+        let lines = log.lines();
+        let cause = lines[0]["cause"].as_str().expect("a cause");
+        assert!(cause.contains(code) && cause.contains(remedy), "{cause}");
+    }
+}
