@@ -34,7 +34,6 @@ pub struct RuntimeApi {
     /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub address: SocketAddr,
     invocations: mpsc::Sender<Invocation>,
-    polled: Arc<tokio::sync::Notify>,
 }
 
 #[derive(Debug)]
@@ -46,7 +45,6 @@ struct Invocation {
 struct Shared {
     next: AsyncMutex<mpsc::Receiver<Invocation>>,
     running: Mutex<HashMap<String, oneshot::Sender<Bytes>>>,
-    polled: Arc<tokio::sync::Notify>,
 }
 
 impl RuntimeApi {
@@ -55,20 +53,13 @@ impl RuntimeApi {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (invocations, next) = mpsc::channel(1);
-        let polled = Arc::<tokio::sync::Notify>::default();
-        let shared =
-            Arc::new(Shared { next: AsyncMutex::new(next), running: Mutex::default(), polled: Arc::clone(&polled) });
+        let shared = Arc::new(Shared { next: AsyncMutex::new(next), running: Mutex::default() });
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move { Ok::<_, Infallible>(shared.answer(request).await) }
         });
         tokio::spawn(serve(listener, service, std::future::pending()));
-        Ok(Self { address, invocations, polled })
-    }
-
-    /// Waits until the function asks for an invocation.
-    pub async fn polled(&self) {
-        self.polled.notified().await;
+        Ok(Self { address, invocations })
     }
 
     /// Has the function answer one event; `None` if it reported an error or went away.
@@ -102,7 +93,6 @@ impl Shared {
     }
 
     async fn next(&self) -> Response<Full<Bytes>> {
-        self.polled.notify_one();
         let Some(Invocation { event, answer }) = self.next.lock().await.recv().await else {
             return status(StatusCode::GONE);
         };

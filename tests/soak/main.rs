@@ -68,7 +68,7 @@ async fn main() {
     let mut statuses: std::collections::BTreeMap<u64, u64> = std::collections::BTreeMap::new();
     let (start, mut said, mut memory_at_tenth, mut done) = (Instant::now(), Instant::now(), 0, 0);
     while done < REQUESTS && start.elapsed() < TIME {
-        // A tenth of the way is a thousand requests with faults and a thousand without.
+        // A thousand requests while S3 is well, then a thousand while it is not.
         let fault = if done % 2_000 < 1_000 { None } else { fault(&mut random) };
         let kind = match random.below(20) {
             0 => Kind::Repeat,
