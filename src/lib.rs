@@ -7,12 +7,14 @@
 //! 2. [`handler`]: the body, its size, and in the end the answer and the log line;
 //! 3. [`trace`]: the body parsed, held against the schema and completed;
 //! 4. [`key`]: where it belongs;
-//! 5. [`store`]: S3, if nothing is there yet;
+//! 5. [`store`]: S3, if nothing is there yet, by an [`attempt`] over the [`wire`] and, where that is not enough, by the
+//!    SDK over the same;
 //! 6. [`problem`]: what the client is told when one of these says no.
 //!
 //! [`settings`] and [`log`] are what a `main` sets up before the first request. `local` stands in for AWS on a laptop
 //! and in the tests: a gateway in front of the handler, an S3 behind it.
 
+pub mod attempt;
 pub mod event;
 pub mod handler;
 pub mod key;
@@ -23,6 +25,7 @@ pub mod problem;
 pub mod settings;
 pub mod store;
 pub mod trace;
+pub mod wire;
 
 /// The smallest trace that is worth keeping, as the README's curl line sends it.
 pub const EXAMPLE: &str =

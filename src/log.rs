@@ -1,138 +1,174 @@
-//! The function's log: one line of JSON per event, on standard output.
+//! The log: one line of JSON per event.
 
 use std::{
-    fmt, panic,
+    io::Write,
+    panic,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Map, Value, json};
-use tracing::{Event, Level, Subscriber, field::Visit, level_filters::LevelFilter};
+use serde::Serialize;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
 use tracing_subscriber::{
+    Layer,
     filter::Targets,
-    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
-    layer::SubscriberExt,
-    registry::LookupSpan,
+    layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
 
-/// What is logged: of this program what `level` says, `info` where it says nothing that is understood, and of the
-/// libraries errors only, for `lambda_runtime` writes whole events into its log at `trace`.
-#[must_use]
-pub fn filter(level: Option<&str>) -> Targets {
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("local", level)
-}
-
-/// Sends what is logged to standard output as JSON, and lets a panic say where it happened but not its message, which
-/// may quote what was being read. Under the name of a `function`, requests' lines are metrics too.
-pub fn start(level: Option<&str>, function: Option<String>) {
-    subscriber(level, function, std::io::stdout).init();
-    quiet_panics();
-}
-
-/// What [`start`] sets up for the whole process, with its lines going to `writer`.
-pub fn subscriber<W>(level: Option<&str>, function: Option<String>, writer: W) -> impl Subscriber
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
-    let lines = tracing_subscriber::fmt::layer().event_format(JsonLines { function }).with_writer(writer);
-    tracing_subscriber::registry().with(filter(level)).with(lines)
-}
-
-/// Replaces the default panic hook, which prints a panic's message.
-pub fn quiet_panics() {
+/// Sends what is logged through `write`, a line at a time, and lets a panic say where it happened but not its message,
+/// which may quote what was being read. Under the name of a `function`, requests' lines are metrics too.
+pub fn start(level: Option<&str>, function: Option<String>, write: impl Fn(&[u8]) + Send + Sync + 'static) {
+    subscriber(level, function, write).init();
     panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
         tracing::error!(at, "panicked");
     }));
 }
 
-struct JsonLines {
+/// What [`start`] sets up for the whole process.
+///
+/// Logged is of this program what `level` says, `info` where it says nothing that is understood, and of the libraries
+/// errors only, for `lambda_runtime` writes whole events into its log at `trace`.
+pub fn subscriber(
+    level: Option<&str>,
     function: Option<String>,
+    write: impl Fn(&[u8]) + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
+    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let filter = Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("local", level);
+    tracing_subscriber::registry().with(filter).with(JsonLines { function, write })
 }
 
-impl<S, N> FormatEvent<S, N> for JsonLines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::of(event);
-        fields.insert("level".to_owned(), event.metadata().level().as_str().into());
-        if let (Some(function), true) = (&self.function, fields.contains_key("status")) {
-            add_metrics(&mut fields, function);
+/// Writes a line to standard output. That fails if nobody reads there, and then nobody could be told.
+pub fn print(line: &[u8]) {
+    let _ = std::io::stdout().write_all(line);
+}
+
+struct JsonLines<W> {
+    function: Option<String>,
+    write: W,
+}
+
+impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for JsonLines<W> {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line::new();
+        line.add("level", event.metadata().level().as_str());
+        event.record(&mut line);
+        if let (Some(function), Some(status)) = (&self.function, line.status) {
+            line.add_metrics(function, status);
         }
-        writeln!(writer, "{}", Value::Object(fields))
+        (self.write)(&line.end());
     }
 }
 
-/// Makes a request's line one of the Embedded Metric Format (Amazon CloudWatch User Guide, "Specification: Embedded
-/// metric format"), from which CloudWatch takes metrics without another request.
-fn add_metrics(line: &mut Map<String, Value>, function: &str) {
-    let outcome = match line["status"].as_u64() {
-        Some(201) => "Stored",
-        Some(200) => "Repeated",
-        Some(409) => "Conflicts",
-        Some(..500) => "Refused",
-        _ => "Failed",
-    };
-    let count = |name| json!({"Name": name, "Unit": "Count"});
-    let mut metrics = vec![count(outcome), json!({"Name": "bytes", "Unit": "Bytes"})];
-    if line.contains_key("s3_ms") {
-        metrics.push(json!({"Name": "s3_ms", "Unit": "Milliseconds"}));
-    }
-    if line.get("cold") == Some(&Value::Bool(true)) {
-        metrics.push(count("ColdStarts"));
-        line.insert("ColdStarts".to_owned(), 1.into());
-    }
-    let mut directives = vec![json!({"Namespace": "Attest", "Dimensions": [["FunctionName"]], "Metrics": metrics})];
-    if outcome == "Refused" {
-        let dimensions = json!([["FunctionName", "problem"]]);
-        directives.push(json!({"Namespace": "Attest", "Dimensions": dimensions, "Metrics": [count(outcome)]}));
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() * 1000);
-    line.insert("FunctionName".to_owned(), function.into());
-    line.insert(outcome.to_owned(), 1.into());
-    line.insert("_aws".to_owned(), json!({"Timestamp": now, "CloudWatchMetrics": directives}));
+/// A line as it grows: an object without its end, and what its metrics depend on.
+struct Line {
+    json: Vec<u8>,
+    status: Option<u64>,
+    is_cold: bool,
+    has_s3_ms: bool,
 }
 
-/// An event's fields as members of a JSON object.
-pub(crate) struct Fields(Map<String, Value>);
-
-impl Fields {
-    pub(crate) fn of(event: &Event<'_>) -> Map<String, Value> {
-        let mut fields = Self(Map::new());
-        event.record(&mut fields);
-        fields.0
+impl Line {
+    fn new() -> Self {
+        Self { json: Vec::with_capacity(1024), status: None, is_cold: false, has_s3_ms: false }
     }
 
-    fn insert(&mut self, field: &tracing::field::Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+    fn add(&mut self, name: &str, value: impl Serialize) {
+        self.json.extend_from_slice(if self.json.is_empty() { b"{\"" } else { b",\"" });
+        self.json.extend_from_slice(name.as_bytes());
+        self.json.extend_from_slice(b"\":");
+        serde_json::to_writer(&mut self.json, &value)
+            .expect("strings and numbers are always JSON, and memory takes it");
+    }
+
+    /// Makes a request's line one of the Embedded Metric Format (Amazon CloudWatch User Guide, "Specification: Embedded
+    /// metric format"), from which CloudWatch takes metrics without another request.
+    fn add_metrics(&mut self, function: &str, status: u64) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Directive<'a> {
+            namespace: &'a str,
+            dimensions: [&'a [&'a str]; 1],
+            metrics: &'a [Metric<'a>],
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Metric<'a> {
+            name: &'a str,
+            unit: &'a str,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Metadata<'a> {
+            timestamp: u128,
+            cloud_watch_metrics: &'a [Directive<'a>],
+        }
+        let outcome = match status {
+            201 => "Stored",
+            200 => "Repeated",
+            409 => "Conflicts",
+            ..500 => "Refused",
+            _ => "Failed",
+        };
+        let count = |name| Metric { name, unit: "Count" };
+        let mut metrics = Vec::with_capacity(4);
+        metrics.extend([count(outcome), Metric { name: "bytes", unit: "Bytes" }]);
+        if self.has_s3_ms {
+            metrics.push(Metric { name: "s3_ms", unit: "Milliseconds" });
+        }
+        if self.is_cold {
+            metrics.push(count("ColdStarts"));
+            self.add("ColdStarts", 1);
+        }
+        let in_all = Directive { namespace: "Attest", dimensions: [&["FunctionName"]], metrics: &metrics };
+        let by_problem =
+            Directive { namespace: "Attest", dimensions: [&["FunctionName", "problem"]], metrics: &[count("Refused")] };
+        let directives = [in_all, by_problem];
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        self.add(outcome, 1);
+        self.add("FunctionName", function);
+        let used = if outcome == "Refused" { 2 } else { 1 };
+        self.add("_aws", Metadata { timestamp, cloud_watch_metrics: &directives[..used] });
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.json.extend_from_slice(b"}\n");
+        self.json
     }
 }
 
-impl Visit for Fields {
-    fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
-        self.insert(field, (value * 1e3).round() / 1e3);
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.has_s3_ms |= field.name() == "s3_ms";
+        self.add(field.name(), (value * 1e3).round() / 1e3);
     }
 
-    fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
-        self.insert(field, value);
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field.name(), value);
     }
 
-    fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
-        self.insert(field, value);
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "status" {
+            self.status = Some(value);
+        }
+        self.add(field.name(), value);
     }
 
-    fn record_bool(&mut self, field: &tracing::field::Field, value: bool) {
-        self.insert(field, value);
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.is_cold |= field.name() == "cold" && value;
+        self.add(field.name(), value);
     }
 
-    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-        self.insert(field, value);
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field.name(), value);
     }
 
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}"));
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field.name(), format!("{value:?}"));
     }
 }

@@ -3,10 +3,10 @@
 use std::{env, process::ExitCode, sync::Arc};
 
 use attest::{event::Event, handler::Handler, log, settings::Settings, store::Store};
-use lambda_http::lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use lambda_http::lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 
 fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), env::var("AWS_LAMBDA_FUNCTION_NAME").ok());
+    log::start(env::var("RUST_LOG").ok().as_deref(), env::var("AWS_LAMBDA_FUNCTION_NAME").ok(), log::print);
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -26,11 +26,19 @@ fn serve() -> Result<(), Error> {
         max_trace_bytes = settings.max_trace_bytes,
         "starting"
     );
-    let handler = Arc::new(Handler::new(Store::new(settings.connection, settings.bucket), settings.max_trace_bytes));
+    let store = Store::new(settings.connection, settings.bucket);
+    let handler = Arc::new(Handler::new(store.clone(), settings.max_trace_bytes));
     let service = service_fn(move |event: LambdaEvent<Event>| {
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Error>(handler.handle(event.payload, &event.context.request_id).await) }
     });
     // One thread: an environment serves one request at a time.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(service))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        // A start has a whole CPU, a request its memory's share of one. What fails here, the first request meets again.
+        if let Err(error) = store.connect().await {
+            tracing::warn!(%error, "cannot connect to S3 yet");
+        }
+        // In a task: what wakes `block_on` itself, as every answer would, also writes to the runtime's eventfd.
+        tokio::spawn(Runtime::new(service).run()).await?
+    })
 }

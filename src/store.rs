@@ -1,28 +1,32 @@
 //! Put-if-absent on S3: a trace is stored once, or the store says why it was not.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_sdk_s3::{
     Client,
     config::{
         BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
-        SharedHttpClient, StalledStreamProtectionConfig,
+        StalledStreamProtectionConfig,
         interceptors::InterceptorContext,
         retry::{ClassifyRetry, RetryAction, RetryConfig},
         timeout::TimeoutConfig,
     },
-    error::{ProvideErrorMetadata, SdkError},
+    error::{ConnectorError, ProvideErrorMetadata, SdkError},
     primitives::{ByteStream, SdkBody},
     types::{ChecksumMode, ChecksumType},
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use sha2::{Digest, Sha256};
 
-use crate::{key::Key, problem::Problem};
-
-/// How long connecting to S3 may take, TLS included. Within a region it takes milliseconds; the handshake's CPU at
-/// 128 MB is some 40 ms. Two seconds leave room for one lost SYN (retransmitted after 1 s).
-const CONNECT: Duration = Duration::from_secs(2);
+use crate::{
+    attempt::{Attempt, Replay},
+    key::Key,
+    problem::Problem,
+    wire::Wire,
+};
 
 /// How long one attempt may take. S3 answers small writes within 100 to 200 ms (Amazon S3 User Guide, "Performance
 /// design patterns"); 5 MiB from a function of 128 MB need about half a second of its share of a CPU.
@@ -38,9 +42,6 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// S3 closes a connection that was idle for about 20 s; one this old is not used again.
-const IDLE: Duration = Duration::from_secs(15);
-
 /// Where the bucket is, and who writes to it.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -55,8 +56,11 @@ pub struct Connection {
 /// The bucket that traces are stored in.
 #[derive(Debug, Clone)]
 pub struct Store {
-    client: Client,
     bucket: String,
+    wire: Wire,
+    attempt: Option<Attempt>,
+    /// Made when it is needed first: making it takes as long as storing a few traces.
+    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
 }
 
 /// What S3 has to say of a trace that was given to it.
@@ -70,39 +74,23 @@ pub enum Outcome {
     Other,
 }
 
-/// The HTTP client that speaks to S3: rustls on ring, with the system's root certificates.
-#[must_use]
-pub fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .pool_idle_timeout(IDLE)
-        .build_https()
-}
-
 impl Store {
-    /// A store on this bucket. Nothing is sent before the first [`Store::put`].
+    /// A store on this bucket. Nothing is sent before the first call.
     #[must_use]
     pub fn new(connection: Connection, bucket: String) -> Self {
-        let mut config = aws_sdk_s3::Config::builder();
-        config.set_endpoint_url(connection.endpoint.clone());
-        let config = config
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(connection.region))
-            .credentials_provider(connection.credentials)
-            .http_client(http_client())
-            .force_path_style(connection.endpoint.is_some())
-            .timeout_config(
-                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
-            )
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
-            .retry_classifier(Passing)
-            // The attempt's timeout covers a stalled stream too.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // The one checksum is the SHA-256 that `put` computes itself and looks for again.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .build();
-        Self { client: Client::from_conf(config), bucket }
+        let wire = Wire::default();
+        let attempt = Attempt::new(&connection, &bucket, wire.clone());
+        let for_client = wire.clone();
+        let client = LazyLock::new(Box::new(move || client(connection, for_client)) as Box<dyn FnOnce() -> _ + Send>);
+        Self { bucket, wire, attempt, client: Arc::new(client) }
+    }
+
+    /// Opens the connection that the next write will find, for that costs less while a function starts.
+    pub async fn connect(&self) -> Result<(), ConnectorError> {
+        match &self.attempt {
+            Some(attempt) => attempt.connect().await,
+            None => Ok(()),
+        }
     }
 
     /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
@@ -115,9 +103,16 @@ impl Store {
     async fn put_in_any_time(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
         let checksum = aws_smithy_types::base64::encode(Sha256::digest(&json));
         let json = SdkBody::from(json);
-        // Over TLS the payload need not be hashed for the signature too: the checksum's header is signed, and S3
-        // holds the object to it.
-        let result = self
+        let copy = || json.try_clone().expect("a body in memory can be cloned");
+        let mut first = None;
+        if let Some(attempt) = &self.attempt {
+            let outcome = attempt.put(key, copy(), &checksum, ATTEMPT).await;
+            if outcome.as_ref().is_ok_and(|response| response.status().as_u16() == 200) {
+                return Ok(Outcome::Stored);
+            }
+            first = Some(Replay::new(outcome, self.wire.clone()));
+        }
+        let mut put = self
             .client
             .put_object()
             .bucket(&self.bucket)
@@ -125,12 +120,13 @@ impl Store {
             .if_none_match("*")
             .content_type("application/json")
             .checksum_sha256(&checksum)
-            .body(ByteStream::new(json.try_clone().expect("a body in memory can be cloned")))
+            .body(ByteStream::new(copy()))
             .customize()
-            .disable_payload_signing()
-            .send()
-            .await;
-        match result {
+            .disable_payload_signing();
+        if let Some(first) = first {
+            put = put.config_override(aws_sdk_s3::Config::builder().http_client(first));
+        }
+        match put.send().await {
             Ok(_) => Ok(Outcome::Stored),
             Err(error) if status(&error) == Some(412) => {
                 self.compare(key, json.bytes().expect("a body in memory has bytes"), &checksum).await
@@ -167,23 +163,45 @@ impl Store {
     }
 }
 
-/// What passes by itself though the SDK does not say so.
-#[derive(Debug)]
-struct Passing;
+/// The SDK's client, for what the first attempt does not settle.
+fn client(connection: Connection, wire: Wire) -> Client {
+    let mut config = aws_sdk_s3::Config::builder();
+    config.set_endpoint_url(connection.endpoint.clone());
+    let config = config
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(connection.region))
+        .credentials_provider(connection.credentials)
+        .http_client(wire)
+        .force_path_style(connection.endpoint.is_some())
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
+        .retry_classifier(Concurrent)
+        // The attempt's timeout covers a stalled stream too.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // The one checksum is the SHA-256 that `put` computes itself and looks for again.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .build();
+    Client::from_conf(config)
+}
 
-impl ClassifyRetry for Passing {
+/// A concurrent write passes by itself, though the SDK does not say so.
+#[derive(Debug)]
+struct Concurrent;
+
+impl ClassifyRetry for Concurrent {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         // S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon
         // S3 User Guide, "How to prevent object overwrites with conditional writes").
-        let is_concurrent_write = context.response().is_some_and(|response| response.status().as_u16() == 409);
-        // An answer that is no HTTP is nobody's last word.
-        let is_garbage = matches!(context.output_or_error(), Some(Err(error))
-            if error.as_connector_error().is_some_and(|error| error.as_other().is_none() && !error.is_user()));
-        if is_concurrent_write || is_garbage { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
+        if context.response().is_some_and(|response| response.status().as_u16() == 409) {
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
+        }
     }
 
     fn name(&self) -> &'static str {
-        "concurrent conditional writes and garbage"
+        "concurrent conditional writes"
     }
 }
 

@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use attest::{
@@ -14,13 +16,23 @@ use attest::{
         gateway::{self, Gateway},
         readable, serve,
     },
+    log,
     settings::MAX_TRACE_BYTES,
-    store::{Connection, Store, http_client},
+    store::{Connection, Store},
+    wire::Wire,
 };
+use aws_credential_types::credential_fn::provide_credentials_fn;
+use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use clap::Parser;
 use hyper::service::service_fn;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, watch},
+};
 use uuid::Uuid;
+
+/// How long before their end credentials are asked for anew.
+const EARLY: Duration = Duration::from_secs(300);
 
 /// Keeps every chat trace POSTed to it: the endpoint on your own machine, with an S3 of its own.
 #[derive(Debug, Parser)]
@@ -51,7 +63,7 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    readable::start(env::var("RUST_LOG").ok().as_deref());
+    log::start(env::var("RUST_LOG").ok().as_deref(), None, readable::print);
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,13 +127,29 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, String
 
 /// The region and credentials of `AWS_PROFILE`, or wherever else the AWS SDKs look.
 async fn profile() -> Result<Connection, String> {
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(http_client()).load().await;
+    let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(Wire::default()).load().await;
     let endpoint = env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| config.endpoint_url().map(ToOwned::to_owned));
     Ok(Connection {
         region: config.region().ok_or("no region: set AWS_PROFILE or AWS_REGION")?.to_string(),
         endpoint,
-        credentials: config.credentials_provider().ok_or("no credentials: set AWS_PROFILE")?,
+        credentials: kept(config.credentials_provider().ok_or("no credentials: set AWS_PROFILE")?),
     })
+}
+
+/// Asks `source` for credentials only when those that it gave before are about to expire: it may be a program or SSO.
+fn kept(source: SharedCredentialsProvider) -> SharedCredentialsProvider {
+    let kept = Arc::new(Mutex::new(None::<Credentials>));
+    SharedCredentialsProvider::new(provide_credentials_fn(move || {
+        let (source, kept) = (source.clone(), Arc::clone(&kept));
+        async move {
+            let mut kept = kept.lock().await;
+            let still_good = |kept: &Credentials| kept.expiry().is_none_or(|end| SystemTime::now() + EARLY < end);
+            if let Some(credentials) = kept.as_ref().filter(|kept| still_good(kept)) {
+                return Ok(credentials.clone());
+            }
+            Ok(kept.insert(source.provide_credentials().await?).clone())
+        }
+    }))
 }
 
 fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str, is_embedded: bool) {

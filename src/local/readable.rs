@@ -1,49 +1,31 @@
 //! The local endpoint's log: one line a person reads per request.
 
-use std::fmt;
+use std::fmt::Write;
 
-use serde_json::Value;
-use tracing::{Event, Subscriber};
-use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    layer::SubscriberExt,
-    registry::LookupSpan,
-    util::SubscriberInitExt,
-};
+use serde_json::{Map, Value};
 
-use crate::log::{Fields, filter, quiet_panics};
-
-/// Sends what is logged to standard error.
-pub fn start(level: Option<&str>) {
-    let lines = tracing_subscriber::fmt::layer().event_format(Lines).with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(filter(level)).with(lines).init();
-    quiet_panics();
+/// Writes a line of the log to standard error as a person reads it.
+pub fn print(line: &[u8]) {
+    if let Ok(fields) = serde_json::from_slice(line) {
+        eprintln!("{}", readable(fields).unwrap_or_default());
+    }
 }
 
-struct Lines;
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::of(event);
-        let Some(status) = fields.remove("status") else {
-            return writeln!(writer, "{} {}", event.metadata().level(), Value::Object(fields));
-        };
-        write!(writer, "{status}")?;
-        for name in ["key", "problem", "cause"] {
-            if let Some(Value::String(text)) = fields.get(name) {
-                write!(writer, "  {text}")?;
-            }
+fn readable(mut fields: Map<String, Value>) -> Result<String, std::fmt::Error> {
+    let Some(status) = fields.remove("status") else {
+        let level = fields.remove("level").unwrap_or_default();
+        return Ok(format!("{} {}", level.as_str().unwrap_or_default(), Value::Object(fields)));
+    };
+    let mut line = status.to_string();
+    for name in ["key", "problem", "cause"] {
+        if let Some(Value::String(text)) = fields.get(name) {
+            write!(line, "  {text}")?;
         }
-        if let Some(bytes) = fields.get("bytes") {
-            write!(writer, "  {bytes} bytes")?;
-        }
-        if let Some(ms) = fields.get("ms") {
-            write!(writer, "  {ms} ms")?;
-        }
-        writeln!(writer)
     }
+    for (name, unit) in [("bytes", "bytes"), ("ms", "ms")] {
+        if let Some(number) = fields.get(name) {
+            write!(line, "  {number} {unit}")?;
+        }
+    }
+    Ok(line)
 }

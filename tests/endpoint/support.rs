@@ -40,7 +40,7 @@ impl Bucket {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(connection.region))
             .credentials_provider(SharedCredentialsProvider::new(connection.credentials))
-            .http_client(attest::store::http_client())
+            .http_client(attest::wire::Wire::default())
             .endpoint_url(connection.endpoint.expect("a local S3 has an endpoint"))
             .force_path_style(true);
         Self { address, client: Client::from_conf(config.build()), _root: root }
@@ -123,7 +123,9 @@ impl Log {
     pub fn start() -> Self {
         static LOGGING: Once = Once::new();
         LOGGING.call_once(|| {
-            let subscriber = log::subscriber(Some("trace"), Some("f".to_owned()), || ThisThread);
+            let subscriber = log::subscriber(Some("trace"), Some("f".to_owned()), |line| {
+                LINES.with_borrow_mut(|lines| lines.extend_from_slice(line));
+            });
             tracing::subscriber::set_global_default(subscriber).expect("nothing else sets one");
         });
         LINES.take();
@@ -137,18 +139,5 @@ impl Log {
 
     pub fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
-    }
-}
-
-struct ThisThread;
-
-impl std::io::Write for ThisThread {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -187,7 +187,7 @@ fn client(address: std::net::SocketAddr) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(connection.region))
         .credentials_provider(connection.credentials)
-        .http_client(attest::store::http_client())
+        .http_client(attest::wire::Wire::default())
         .endpoint_url(format!("http://{address}"))
         .force_path_style(true);
     Client::from_conf(config.build())
