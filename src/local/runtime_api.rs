@@ -19,7 +19,7 @@ use hyper::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{Mutex as AsyncMutex, mpsc, oneshot},
+    sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot},
 };
 use uuid::Uuid;
 
@@ -34,6 +34,7 @@ pub struct RuntimeApi {
     /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub address: SocketAddr,
     invocations: mpsc::Sender<Invocation>,
+    asked: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,7 @@ struct Invocation {
 }
 
 struct Shared {
+    asked: Arc<Notify>,
     next: AsyncMutex<mpsc::Receiver<Invocation>>,
     running: Mutex<HashMap<String, oneshot::Sender<Bytes>>>,
 }
@@ -53,13 +55,20 @@ impl RuntimeApi {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (invocations, next) = mpsc::channel(1);
-        let shared = Arc::new(Shared { next: AsyncMutex::new(next), running: Mutex::default() });
+        let asked = Arc::new(Notify::new());
+        let shared =
+            Arc::new(Shared { asked: Arc::clone(&asked), next: AsyncMutex::new(next), running: Mutex::default() });
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move { Ok::<_, Infallible>(shared.answer(request).await) }
         });
         tokio::spawn(serve(listener, service, std::future::pending()));
-        Ok(Self { address, invocations })
+        Ok(Self { address, invocations, asked })
+    }
+
+    /// Waits until the function asks for an event: it has started, or is done with the one before.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Has the function answer one event; `None` if it reported an error or went away.
@@ -93,6 +102,7 @@ impl Shared {
     }
 
     async fn next(&self) -> Response<Full<Bytes>> {
+        self.asked.notify_one();
         let Some(Invocation { event, answer }) = self.next.lock().await.recv().await else {
             return status(StatusCode::GONE);
         };

@@ -1,0 +1,79 @@
+//! What each part of a request costs: the event, the trace, its key, and the whole handler on an S3 in this process.
+
+use std::{hint::black_box, time::Duration};
+
+use attest::{
+    event::Event,
+    handler::Handler,
+    key::Key,
+    local::{folder::Folder, serve},
+    settings::MAX_TRACE_BYTES,
+    store::Store,
+    trace::Trace,
+};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde_json::json;
+use tokio::{net::TcpListener, runtime::Runtime};
+
+/// A trace of about so many bytes, with as much of what JSON escapes as prose has.
+fn trace(bytes: usize) -> String {
+    let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
+    let content = line.repeat((bytes / 2 / line.len()).max(1));
+    let message = |role| json!({"role": role, "content": content});
+    json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": [message("user"), message("assistant")]})
+        .to_string()
+}
+
+fn event(trace: &str) -> Vec<u8> {
+    let mut event: serde_json::Value =
+        serde_json::from_str(include_str!("../events/minimal.json")).expect("an event is JSON");
+    event["body"] = trace.into();
+    event.to_string().into_bytes()
+}
+
+fn parts(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
+    let connection = Folder::connection(listener.local_addr().expect("an address"));
+    runtime.spawn(serve(listener, folder.service(), std::future::pending()));
+    let handler = Handler::new(Store::new(connection, "traces".to_owned()), MAX_TRACE_BYTES);
+
+    criterion.bench_function("key", |bencher| {
+        bencher.iter(|| Key::new(black_box("allenai/OLMoE-1B-7B"), black_box("7d4f4c5e-0a6b-4f7e-9a51-0d6c1c1d3f6e")));
+    });
+    let mut group = criterion.benchmark_group("parts");
+    for (name, bytes) in [("1 KB", 1_000), ("100 KB", 100_000), ("4 MB", 4_000_000)] {
+        let trace = trace(bytes);
+        let whole = trace.replacen('{', r#"{"id": "i", "object": "chat.trace", "system_fingerprint": "gpt-4o", "#, 1);
+        let event = event(&trace);
+        group.throughput(Throughput::Bytes(trace.len() as u64));
+        group.bench_function(BenchmarkId::new("event", name), |bencher| {
+            bencher.iter(|| serde_json::from_slice::<Event>(black_box(&event)).expect("an event"));
+        });
+        for (part, body) in [("parse and validate", &whole), ("the same, with defaults", &trace)] {
+            group.bench_function(BenchmarkId::new(part, name), |bencher| {
+                bencher.iter_batched(
+                    || body.clone().into_bytes(),
+                    |body| Trace::parse(body, || "i".to_owned()).expect("a trace"),
+                    BatchSize::LargeInput,
+                );
+            });
+        }
+        group.bench_function(BenchmarkId::new("handler", name), |bencher| {
+            bencher.to_async(&runtime).iter(|| async {
+                let event = serde_json::from_slice(&event).expect("an event");
+                assert_eq!(handler.handle(event, "bench").await.status_code, 201);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(3));
+    targets = parts
+}
+criterion_main!(benches);

@@ -1,0 +1,142 @@
+//! What the built function costs as a process, and how many times as much as a minimal program costs.
+//!
+//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` names another build
+//! than `target/release/attest`. Linux only, whose `/proc` tells what a process has used.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use attest::local::{
+    folder::{ACCESS_KEY, Folder, REGION},
+    runtime_api::RuntimeApi,
+    serve,
+};
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+#[path = "../../tests/common/tls.rs"]
+mod tls;
+
+/// How many processes of each kind there are for each size; each figure is their median.
+const ROUNDS: usize = 5;
+
+const FIGURES: [&str; 6] = ["cold CPU", "cold wall", "warm CPU", "warm wall", "memory", "size"];
+
+/// Milliseconds and MiB, in the order of [`FIGURES`].
+type Figures = [f64; 6];
+
+#[tokio::main]
+async fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest"), PathBuf::from);
+    let minimal = root.join("target/release/examples/minimal");
+    assert!(
+        ours.exists() && minimal.exists() && Path::new("/proc/self/schedstat").exists(),
+        "on Linux, first: cargo build --locked --release --bin attest --example minimal"
+    );
+    println!("medians of {ROUNDS} processes; ms and MiB, with the ratio to a minimal program in brackets\n");
+    println!("{:>10}{}", "trace", FIGURES.map(|figure| format!("{figure:>18}")).concat());
+    for (name, bytes, traces) in [("1 KB", 1_000, 300), ("100 KB", 100_000, 60), ("4 MB", 4_000_000, 10)] {
+        let event = Bytes::from(event(bytes));
+        let (mut of_ours, mut of_minimal) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            of_ours.push(measure(&ours, &event, traces).await);
+            of_minimal.push(measure(&minimal, &event, traces).await);
+        }
+        let cell = |figure: usize| {
+            let (ours, minimal) = (median(&of_ours, figure), median(&of_minimal, figure));
+            format!("{:>18}", format!("{ours:.2} ({:.2})", ours / minimal))
+        };
+        println!("{name:>10}{}", std::array::from_fn::<_, 6, _>(cell).concat());
+    }
+}
+
+fn median(rounds: &[Figures], figure: usize) -> f64 {
+    let mut values: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A proxy event with a trace of about so many bytes, with as much of what JSON escapes as prose has.
+fn event(bytes: usize) -> String {
+    let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
+    let content = line.repeat((bytes / 2 / line.len()).max(1));
+    let message = |role| json!({"role": role, "content": content});
+    let messages = [message("user"), message("assistant")];
+    let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
+    event["body"] = json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string().into();
+    event.to_string()
+}
+
+/// Runs one process to its end: a cold start, then `traces` more.
+async fn measure(program: &Path, event: &Bytes, traces: u32) -> Figures {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
+    let certificate = root.path().join("certificate.pem");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let s3 = tls::before(listener.local_addr().expect("an address"), &certificate).await;
+    tokio::spawn(serve(listener, folder.service(), std::future::pending()));
+    let api = RuntimeApi::start().await.expect("a free port");
+    let start = Instant::now();
+    let process = tokio::process::Command::new(program)
+        .env_clear()
+        .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")])
+        .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_RUNTIME_API", &*api.address.to_string())])
+        .envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY), ("AWS_REGION", REGION)])
+        .envs([("BUCKET_NAME", "traces"), ("AWS_ENDPOINT_URL_S3", &*s3)])
+        .env("SSL_CERT_FILE", certificate)
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program starts");
+    let id = process.id().expect("it runs");
+    api.asked().await;
+    store(&api, event).await;
+    let cold_wall = start.elapsed();
+    api.asked().await;
+    let cold_cpu = cpu(id);
+    let mut walls = Vec::new();
+    for _ in 0..traces {
+        let start = Instant::now();
+        store(&api, event).await;
+        walls.push([milliseconds(start.elapsed()); 6]);
+        api.asked().await;
+    }
+    let warm_cpu = (cpu(id) - cold_cpu) / f64::from(traces);
+    let size = fs::metadata(program).expect("it exists").len();
+    #[expect(clippy::cast_precision_loss, reason = "a program is smaller than 4 PiB")]
+    let size = size as f64 / 1024.0 / 1024.0;
+    [cold_cpu, milliseconds(cold_wall), warm_cpu, median(&walls, 0), peak_memory(id), size]
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+async fn store(api: &RuntimeApi, event: &Bytes) {
+    let answer = api.invoke(event.clone()).await.expect("the program answers");
+    let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+    assert_eq!(answer["statusCode"], 201, "{answer}");
+}
+
+/// The milliseconds of CPU that a process has used (proc(5), `schedstat`).
+fn cpu(id: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
+    let nanoseconds: f64 = tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|stat| stat.split(' ').next()?.parse::<f64>().ok())
+        .sum();
+    nanoseconds / 1e6
+}
+
+/// The most memory that a process has held, in MiB (proc(5), `VmHWM`).
+fn peak_memory(id: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
+    line.trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
+}
