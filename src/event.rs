@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use jiter::Jiter;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -42,10 +43,7 @@ impl<'de> Visitor<'de> for EventVisitor {
         while let Some(Text(name)) = members.next_key()? {
             // A value is taken as the JSON it is, which cannot fail, and then read as what it should be.
             match &*name {
-                b"body" => {
-                    event.body =
-                        read::<Text>(members.next_value()?).map(|body| body.0.into_owned()).unwrap_or_default();
-                }
+                b"body" => event.body = text(members.next_value()?).unwrap_or_default(),
                 b"isBase64Encoded" => event.is_base64 = read(members.next_value()?).unwrap_or_default(),
                 b"headers" => {
                     event.idempotency_key = read::<IdempotencyKey>(members.next_value()?).and_then(|key| key.0);
@@ -54,6 +52,20 @@ impl<'de> Visitor<'de> for EventVisitor {
             }
         }
         Ok(event)
+    }
+}
+
+/// The bytes of a string that may be long: looked at once, and never in memory twice, as they would be by [`Text`].
+fn text(value: &RawValue) -> Option<Vec<u8>> {
+    let json = value.get().as_bytes();
+    let mut jiter = Jiter::with_tape(json, Vec::with_capacity(json.len()));
+    match jiter.next_str().map(str::len) {
+        // A text without escapes is what stands between the quotes, and nothing is on the tape.
+        Ok(length) => {
+            Some(jiter.into_tape()).filter(|tape| !tape.is_empty()).or_else(|| Some(json[1..=length].to_owned()))
+        }
+        // A lone surrogate, or no string at all.
+        Err(_) => read::<Text>(value).map(|text| text.0.into_owned()),
     }
 }
 
@@ -135,6 +147,8 @@ mod tests {
             (r#"{"body": null, "isBase64Encoded": null, "headers": null}"#, event(b"", false, None)),
             (r#"{"body": {"model": 1e400}, "isBase64Encoded": "yes", "headers": [1e400]}"#, event(b"", false, None)),
             (r#"{"body": "\"é\"", "isBase64Encoded": true}"#, event("\"é\"".as_bytes(), true, None)),
+            (r#"{"body": "é", "isBase64Encoded": false}"#, event("é".as_bytes(), false, None)),
+            (r#"{"body": ""}"#, event(b"", false, None)),
             (r#"{"body": "\ud800"}"#, event(b"\xED\xA0\x80", false, None)),
             (
                 r#"{"\ud800": 1e400, "headers": {"\ud800": 1e400, "iDEMPOTENCY-kEY": "k"}}"#,

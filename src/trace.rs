@@ -52,7 +52,8 @@ pub struct Trace {
 impl Trace {
     /// Reads a trace from a request's body and completes it; `assign_id` gives the id that it lacks.
     pub fn parse(mut json: Vec<u8>, assign_id: impl FnOnce() -> String) -> Result<Self, Problem> {
-        let text = std::str::from_utf8(&json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
+        let text =
+            simdutf8::compat::from_utf8(&json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
         let Members { id, fingerprint, object, model } = Walk::new(text).trace()?;
 
         let mut absent = Vec::new();
@@ -95,6 +96,10 @@ const TRACE_MEMBERS: [&str; 8] =
 
 /// The members of a message that [`MessageSchema`] names. A test holds this to the schema.
 const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
+
+/// How many bytes, quotes included, of a message's string [`MessageSchema`] is shown: more than any value that it names.
+/// A test holds this to the schema.
+const MAX_SHOWN: usize = 64;
 
 /// What [`Trace::parse`] needs of the members of a valid trace.
 struct Members {
@@ -169,7 +174,7 @@ impl<'t> Walk<'t> {
     /// Walks the root value and holds its view against the schema.
     fn root(&mut self) -> Result<Value, Stop> {
         let peek = self.jiter.peek()?;
-        let view = self.members(peek, &TRACE_MEMBERS)?;
+        let view = self.members(peek, &TRACE_MEMBERS, usize::MAX)?;
         self.jiter.finish()?;
         if !TraceSchema::is_valid(&view) {
             for error in TraceSchema::iter_errors(&view) {
@@ -181,7 +186,7 @@ impl<'t> Walk<'t> {
 
     /// Walks one message and holds it against its schema, so that only one is in memory at a time.
     fn message(&mut self, peek: Peek) -> Result<(), Stop> {
-        let view = self.members(peek, &MESSAGE_MEMBERS)?;
+        let view = self.members(peek, &MESSAGE_MEMBERS, MAX_SHOWN)?;
         if !MessageSchema::is_valid(&view) {
             for error in MessageSchema::iter_errors(&view) {
                 let pointer = self.pointer() + error.instance_path().as_str();
@@ -191,10 +196,11 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// Walks a value and gives its view: of an object those members that `names` has, each without what is in it.
-    fn members(&mut self, peek: Peek, names: &[&str]) -> Result<Value, Stop> {
+    /// Walks a value and gives its view: of an object those members that `names` has, each without what is in it. Of a
+    /// string over `max_shown` bytes, as it is written, the view tells only that it is one.
+    fn members(&mut self, peek: Peek, names: &[&str], max_shown: usize) -> Result<Value, Stop> {
         if peek != Peek::Object {
-            return self.view(peek);
+            return self.view(peek, max_shown);
         }
         let mut members = Map::new();
         self.object(|walk, name, peek| {
@@ -205,7 +211,7 @@ impl<'t> Walk<'t> {
                 walk.array(Self::message)?;
                 Value::Array(Vec::new())
             } else {
-                walk.view(peek)?
+                walk.view(peek, max_shown)?
             };
             members.insert(name.into_owned(), value);
             Ok(())
@@ -218,10 +224,11 @@ impl<'t> Walk<'t> {
     }
 
     /// Walks a value and gives its view: a scalar as it is, an array or object without what is in it.
-    fn view(&mut self, peek: Peek) -> Result<Value, Stop> {
+    fn view(&mut self, peek: Peek, max_shown: usize) -> Result<Value, Stop> {
         let from = self.jiter.current_index();
         self.skip(peek)?;
         Ok(match peek {
+            Peek::String if self.jiter.current_index() - from > max_shown => Value::String(String::new()),
             Peek::Array => Value::Array(Vec::new()),
             Peek::Object => Value::Object(Map::new()),
             _ => serde_json::from_str(&self.text[from..self.jiter.current_index()])
@@ -234,7 +241,7 @@ impl<'t> Walk<'t> {
         match peek {
             Peek::Null => self.jiter.known_null()?,
             Peek::True | Peek::False => drop(self.jiter.known_bool(peek)?),
-            Peek::String => drop(self.jiter.known_bytes()?),
+            Peek::String => self.jiter.known_skip(peek)?,
             Peek::Array => self.array(Self::skip)?,
             Peek::Object => self.object(|walk, _, peek| walk.skip(peek))?,
             _ => drop(self.jiter.known_number_bytes(peek)?),
@@ -345,6 +352,10 @@ mod tests {
         }
         for member in message["properties"].as_object().expect("checked above").values() {
             keywords(member, &[]);
+            for value in member["enum"].as_array().into_iter().flatten() {
+                // A byte takes six at most, as `\u0061`.
+                assert!(value.as_str().is_none_or(|value| !value.is_empty() && value.len() * 6 + 2 <= MAX_SHOWN));
+            }
         }
     }
 }
