@@ -13,7 +13,6 @@ use std::{
 use aws_sdk_s3::{
     config::{
         HttpClient, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
-        endpoint::{DefaultResolver, Endpoint, Params, ResolveEndpoint},
         http::{HttpRequest, HttpResponse},
     },
     error::{BoxError, ConnectorError},
@@ -29,8 +28,7 @@ use aws_sigv4::{
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use futures_util::FutureExt;
-use http::{Request, Uri};
+use http::{HeaderValue, Method, Request, Uri, header::USER_AGENT};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{key::Key, store::Connection, wire::Wire};
@@ -52,27 +50,15 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Attempts on this bucket over `wire`; `None` where a request needs more than this module knows of: an access
-    /// point, a directory bucket, or a name that no bucket has.
+    /// Attempts on this bucket over `wire`; `None` where the SDK's rules are needed to know whom to ask and how.
     #[must_use]
     pub fn new(connection: &Connection, bucket: &str, wire: Wire) -> Option<Self> {
-        let params = Params::builder()
-            .bucket(bucket)
-            .region(connection.region.as_str())
-            .set_endpoint(connection.endpoint.clone())
-            .force_path_style(connection.endpoint.is_some())
-            .build()
-            .ok()?;
-        let endpoint = DefaultResolver::new().resolve_endpoint(&params).now_or_never()?.ok()?;
-        if !is_signed_plainly(&endpoint, &connection.region) {
-            return None;
-        }
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
         settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         Some(Self {
-            bucket: endpoint.url().trim_end_matches('/').to_owned(),
+            bucket: url(connection, bucket)?,
             region: connection.region.clone(),
             credentials: connection.credentials.clone(),
             settings,
@@ -112,8 +98,13 @@ impl Attempt {
         // holds the object to it.
         let to_sign = SignableRequest::new("PUT", &*uri, headers.into_iter(), SignableBody::UnsignedPayload)?;
         let signature = sign(to_sign, &params.into())?.into_parts().0;
-        let mut request =
-            Request::put(&uri).header("user-agent", concat!("attest/", env!("CARGO_PKG_VERSION"))).body(json)?;
+        let mut request = Request::new(json);
+        *request.method_mut() = Method::PUT;
+        *request.uri_mut() = uri.parse()?;
+        request.headers_mut().reserve(16);
+        request
+            .headers_mut()
+            .insert(USER_AGENT, HeaderValue::from_static(concat!("attest/", env!("CARGO_PKG_VERSION"))));
         for (name, value) in headers {
             request.headers_mut().insert(name, value.parse()?);
         }
@@ -122,15 +113,26 @@ impl Attempt {
     }
 }
 
-/// Whether the SDK's rules ask for nothing but a version 4 signature for S3 in this region.
-fn is_signed_plainly(endpoint: &Endpoint, region: &str) -> bool {
-    let Some(scheme) = endpoint.auth_schemes().first() else { return false };
-    let property = |name| scheme.get(name).and_then(|value| value.as_string());
-    scheme.name() == "sigv4"
-        && property("signingName") == Some("s3")
-        && property("signingRegion") == Some(region)
-        && endpoint.headers().next().is_none()
+/// Where a bucket is, if that is plain: no access point, no directory bucket, no name that would be part of a path, and
+/// no partition but AWS's own. A test holds this to the SDK's rules, which take as long to read as a trace to store.
+fn url(connection: &Connection, bucket: &str) -> Option<String> {
+    let region = &connection.region;
+    let is_plain = bucket.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && (3..=63).contains(&bucket.len())
+        && !bucket.starts_with('-')
+        && !bucket.ends_with('-')
+        && !bucket.contains("--");
+    match &connection.endpoint {
+        Some(endpoint) if is_plain => Some(format!("{}/{bucket}", endpoint.trim_end_matches('/'))),
+        None if is_plain && !OTHER_PARTITIONS.iter().any(|partition| region.contains(partition)) => {
+            Some(format!("https://{bucket}.s3.{region}.amazonaws.com"))
+        }
+        _ => None,
+    }
 }
+
+/// What the regions of other partitions have in their names: China, the isolated ones, the European one.
+const OTHER_PARTITIONS: [&str; 3] = ["cn-", "iso", "eusc-"];
 
 /// The SDK's HTTP client for a write that was attempted before the SDK was asked: its first answer is that attempt's.
 #[derive(Clone)]
@@ -165,5 +167,57 @@ impl HttpConnector for Replay {
 impl HttpClient for Replay {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::config::{
+        Credentials,
+        endpoint::{DefaultResolver, Params, ResolveEndpoint},
+    };
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// What the SDK's rules say: the bucket's URL, if a signature of version 4 for S3 in this region is all they ask.
+    fn by_the_rules(connection: &Connection, bucket: &str) -> Option<String> {
+        let params = Params::builder()
+            .bucket(bucket)
+            .region(connection.region.as_str())
+            .set_endpoint(connection.endpoint.clone())
+            .force_path_style(connection.endpoint.is_some());
+        let resolver = DefaultResolver::new();
+        let endpoint = resolver.resolve_endpoint(&params.build().ok()?).now_or_never()?.ok()?;
+        let scheme = endpoint.auth_schemes().first()?;
+        let property = |name| scheme.get(name).and_then(|value| value.as_string());
+        let is_plain = (scheme.name(), property("signingName"), property("signingRegion"))
+            == ("sigv4", Some("s3"), Some(&connection.region));
+        is_plain.then(|| endpoint.url().to_owned())
+    }
+
+    #[test]
+    fn a_buckets_url_is_the_one_of_the_sdks_rules() {
+        for endpoint in [None, Some("http://127.0.0.1:9081"), Some("https://s3.example.com:9000/")] {
+            for region in
+                ["us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "eusc-de-east-1"]
+            {
+                let connection = Connection {
+                    region: region.to_owned(),
+                    endpoint: endpoint.map(ToOwned::to_owned),
+                    credentials: SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")),
+                };
+                for bucket in ["traces", "my-traces-123", "abc", "a.dotted.name", "traces--use1-az4--x-s3", "-traces"] {
+                    if let Some(url) = url(&connection, bucket) {
+                        assert_eq!(Some(url), by_the_rules(&connection, bucket), "{bucket} in {region}");
+                    }
+                }
+                if region.starts_with("us-e") || region.starts_with("eu-") || region.starts_with("us-g") {
+                    assert!(url(&connection, "traces").is_some(), "{region}");
+                }
+                let access_point = "arn:aws:s3:us-east-1:123456789012:accesspoint/traces";
+                assert_eq!(url(&connection, access_point), None);
+            }
+        }
     }
 }

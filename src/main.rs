@@ -1,6 +1,6 @@
 //! The deployed function: the environment, the log, the store, and the Lambda runtime's loop.
 
-use std::{env, process::ExitCode, sync::Arc};
+use std::{env, error::Error as _, process::ExitCode, sync::Arc};
 
 use attest::{event::Event, handler::Handler, log, settings::Settings, store::Store};
 use lambda_http::lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
@@ -36,7 +36,8 @@ fn serve() -> Result<(), Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // A start has a whole CPU, a request its memory's share of one. What fails here, the first request meets again.
         if let Err(error) = store.connect().await {
-            tracing::warn!(%error, "cannot connect to S3 yet");
+            let cause = error.source().map(ToString::to_string);
+            tracing::warn!(%error, cause, "cannot connect to S3 yet");
         }
         // In a task: what wakes `block_on` itself, as every answer would, also writes to the runtime's eventfd.
         tokio::spawn(Runtime::new(service).run()).await?

@@ -20,6 +20,7 @@ use aws_sdk_s3::{
     types::{ChecksumMode, ChecksumType},
 };
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, Replay},
@@ -95,23 +96,29 @@ impl Store {
 
     /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
     pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
-        tokio::time::timeout(DEADLINE, self.put_in_any_time(key, json))
-            .await
-            .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
-    }
-
-    async fn put_in_any_time(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
+        let end = Instant::now() + DEADLINE;
         let checksum = aws_smithy_types::base64::encode(Sha256::digest(&json));
         let json = SdkBody::from(json);
-        let copy = || json.try_clone().expect("a body in memory can be cloned");
         let mut first = None;
         if let Some(attempt) = &self.attempt {
-            let outcome = attempt.put(key, copy(), &checksum, ATTEMPT).await;
+            let outcome = attempt.put(key, copy(&json), &checksum, ATTEMPT).await;
             if outcome.as_ref().is_ok_and(|response| response.status().as_u16() == 200) {
                 return Ok(Outcome::Stored);
             }
             first = Some(Replay::new(outcome, self.wire.clone()));
         }
+        tokio::time::timeout_at(end, self.put_with_sdk(key, &json, &checksum, first))
+            .await
+            .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
+    }
+
+    async fn put_with_sdk(
+        &self,
+        key: &Key,
+        json: &SdkBody,
+        checksum: &str,
+        first: Option<Replay>,
+    ) -> Result<Outcome, Problem> {
         let mut put = self
             .client
             .put_object()
@@ -119,8 +126,8 @@ impl Store {
             .key(key.as_str())
             .if_none_match("*")
             .content_type("application/json")
-            .checksum_sha256(&checksum)
-            .body(ByteStream::new(copy()))
+            .checksum_sha256(checksum)
+            .body(ByteStream::new(copy(json)))
             .customize()
             .disable_payload_signing();
         if let Some(first) = first {
@@ -129,7 +136,7 @@ impl Store {
         match put.send().await {
             Ok(_) => Ok(Outcome::Stored),
             Err(error) if status(&error) == Some(412) => {
-                self.compare(key, json.bytes().expect("a body in memory has bytes"), &checksum).await
+                self.compare(key, json.bytes().expect("a body in memory has bytes"), checksum).await
             }
             Err(error) => Err(problem(error)),
         }
@@ -161,6 +168,10 @@ impl Store {
             }
         }
     }
+}
+
+fn copy(json: &SdkBody) -> SdkBody {
+    json.try_clone().expect("a body in memory can be cloned")
 }
 
 /// The SDK's client, for what the first attempt does not settle.

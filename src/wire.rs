@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    net::ToSocketAddrs,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -19,13 +20,17 @@ use aws_sdk_s3::{
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use http::{HeaderValue, Request, Response, Uri, header::HOST, uri::Scheme};
+use http::{
+    HeaderValue, Request, Response, Uri,
+    header::HOST,
+    uri::{PathAndQuery, Scheme},
+};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, ToSocketAddrs as LookUp},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -76,9 +81,13 @@ impl Origin {
 
 impl Wire {
     /// Opens a connection to where `uri` points, so that the next request there finds it.
+    ///
+    /// It blocks the thread while the host's name is looked up: that is for a start, when nothing else is under way, and
+    /// spares it the thread that asynchronous look-ups are made on.
     pub async fn connect(&self, uri: &Uri) -> Result<(), ConnectorError> {
         let to = Origin::of(uri)?;
-        let requests = self.open(&to).await?;
+        let addresses = (&*to.host, to.port).to_socket_addrs().map_err(|error| ConnectorError::io(error.into()))?;
+        let requests = self.open(&to, &*addresses.collect::<Vec<_>>()).await?;
         self.keep(to, requests);
         Ok(())
     }
@@ -92,13 +101,13 @@ impl Wire {
             request.headers_mut().insert(HOST, host);
         }
         // On the wire a request names its path only (RFC 9112, section 3.2.1).
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| ConnectorError::user(error.into()))?;
+        *request.uri_mut() =
+            request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into();
 
         loop {
             let (mut requests, is_new) = match self.idle(&to) {
                 Some(requests) => (requests, false),
-                None => (self.open(&to).await?, true),
+                None => (self.open(&to, (&*to.host, to.port)).await?, true),
             };
             if let Err(error) = requests.ready().await {
                 if is_new {
@@ -134,10 +143,9 @@ impl Wire {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    async fn open(&self, to: &Origin) -> Result<SendRequest<SdkBody>, ConnectorError> {
+    async fn open(&self, to: &Origin, addresses: impl LookUp) -> Result<SendRequest<SdkBody>, ConnectorError> {
         let opened = tokio::time::timeout(CONNECT, async {
-            let tcp =
-                TcpStream::connect((&*to.host, to.port)).await.map_err(|error| ConnectorError::io(error.into()))?;
+            let tcp = TcpStream::connect(addresses).await.map_err(|error| ConnectorError::io(error.into()))?;
             // A request must not wait for the acknowledgement of the one before.
             tcp.set_nodelay(true).map_err(|error| ConnectorError::io(error.into()))?;
             if !to.is_https {

@@ -32,7 +32,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// How long before their end credentials are asked for anew.
-const EARLY: Duration = Duration::from_secs(300);
+const EARLY: Duration = Duration::from_mins(5);
 
 /// Keeps every chat trace POSTed to it: the endpoint on your own machine, with an S3 of its own.
 #[derive(Debug, Parser)]
