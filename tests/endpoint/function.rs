@@ -7,7 +7,10 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{BUCKET, Bucket, event_file};
+use crate::{
+    support::{BUCKET, Bucket, event_file},
+    tls,
+};
 
 fn function(api: &str) -> Command {
     let mut function = Command::new(env!("CARGO_BIN_EXE_attest"));
@@ -48,6 +51,27 @@ async fn it_answers_an_event_and_says_its_settings_at_start() {
     let lines = lines(&process.wait_with_output().await.expect("it ends"));
     assert_eq!((&lines[0]["message"], &lines[0]["bucket"]), (&"starting".into(), &BUCKET.into()));
     assert_eq!((&lines[1]["status"], &lines[1]["key"], lines.len()), (&201.into(), &receipt["key"], 2));
+}
+
+#[tokio::test]
+async fn it_stores_over_tls_if_it_knows_the_certificate() {
+    let bucket = Bucket::new().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (known, other) = (folder.path().join("known.pem"), folder.path().join("other.pem"));
+    let endpoint = tls::before(bucket.address, &known).await;
+    tls::before(bucket.address, &other).await;
+    for (certificate, status) in [(known, 201), (other, 503)] {
+        let api = RuntimeApi::start().await.expect("a free port");
+        let _process = function(&api.address.to_string())
+            .envs([("BUCKET_NAME", BUCKET), ("AWS_ENDPOINT_URL_S3", &endpoint)])
+            .env("SSL_CERT_FILE", certificate)
+            .spawn()
+            .expect("it starts");
+        let event = event_file("events/minimal.json").to_string();
+        let answer = api.invoke(Bytes::from(event)).await.expect("an answer");
+        let answer: Value = serde_json::from_slice(&answer).expect("it is JSON");
+        assert_eq!(answer["statusCode"], status, "{answer}");
+    }
 }
 
 #[tokio::test]

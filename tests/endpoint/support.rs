@@ -2,65 +2,15 @@
 
 use std::{cell::RefCell, fs, path::Path, sync::Once};
 
-use attest::{
-    event::Event,
-    handler::Handler,
-    local::{folder::Folder, serve},
-    log,
-    settings::MAX_TRACE_BYTES,
-    store::Store,
-};
-use aws_sdk_s3::{
-    Client,
-    config::{BehaviorVersion, Region, SharedCredentialsProvider},
-};
+use attest::{event::Event, handler::Handler, local::folder::Folder, log, settings::MAX_TRACE_BYTES, store::Store};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
 
-/// The bucket that every test has for itself.
-pub const BUCKET: &str = "traces";
-
-/// A real S3 on loopback, and a client of its own to look into it.
-pub struct Bucket {
-    pub address: std::net::SocketAddr,
-    pub client: Client,
-    _root: TempDir,
-}
+pub use crate::bucket::{BUCKET, Bucket};
 
 impl Bucket {
-    pub async fn new() -> Self {
-        let root = tempfile::tempdir().expect("a temporary folder can be made");
-        let folder = Folder::open(&root.path().join(BUCKET)).expect("a bucket can be made in it");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it has an address");
-        tokio::spawn(serve(listener, folder.service(), std::future::pending()));
-        let connection = Folder::connection(address);
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(connection.region))
-            .credentials_provider(SharedCredentialsProvider::new(connection.credentials))
-            .http_client(attest::wire::Wire::default())
-            .endpoint_url(connection.endpoint.expect("a local S3 has an endpoint"))
-            .force_path_style(true);
-        Self { address, client: Client::from_conf(config.build()), _root: root }
-    }
-
     /// A handler that stores here.
     pub fn handler(&self) -> Handler {
         handler_on(self.address)
-    }
-
-    /// The bytes stored under `key`.
-    pub async fn object(&self, key: &str) -> Vec<u8> {
-        let object = self.client.get_object().bucket(BUCKET).key(key).send().await.expect(key);
-        object.body.collect().await.expect("a whole body").to_vec()
-    }
-
-    /// Every key, in order.
-    pub async fn keys(&self) -> Vec<String> {
-        let listed = self.client.list_objects_v2().bucket(BUCKET).send().await.expect("a list");
-        listed.contents().iter().map(|object| object.key().expect("an object has a key").to_owned()).collect()
     }
 }
 

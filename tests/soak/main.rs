@@ -9,22 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attest::local::{folder::Folder, runtime_api::RuntimeApi, serve};
-use aws_sdk_s3::{
-    Client,
-    config::{BehaviorVersion, Region},
-};
+use attest::local::runtime_api::RuntimeApi;
+use bucket::{BUCKET, Bucket};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use unwell::{Fault, Unwell};
 
+#[path = "../common/bucket.rs"]
+mod bucket;
 #[path = "../common/unwell.rs"]
 mod unwell;
 
 const REQUESTS: u64 = 100_000;
 const TIME: Duration = Duration::from_secs(300);
-const BUCKET: &str = "traces";
 
 /// What a request's answer must be while S3 is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,12 +34,8 @@ enum Kind {
 
 #[tokio::main]
 async fn main() {
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = Folder::open(&root.path().join(BUCKET)).expect("a bucket");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(serve(listener, folder.service(), std::future::pending()));
-    let s3 = Unwell::before(address).await;
+    let bucket = Bucket::new().await;
+    let s3 = Unwell::before(bucket.address).await;
     let api = RuntimeApi::start().await.expect("a free port");
 
     let bootstrap = env::var("BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attest").to_owned());
@@ -120,16 +113,10 @@ async fn main() {
     let (took, memory) = (start.elapsed(), resident_kib(pid));
     assert!(function.try_wait().expect("it can be asked").is_none(), "the function runs to the end");
 
-    let client = client(address);
     let (mut read, mut late) = (0, 0);
-    let mut pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
-    let mut keys = Vec::new();
-    while let Some(page) = pages.next().await {
-        keys.extend(page.expect("a page").contents().iter().filter_map(|object| object.key().map(ToOwned::to_owned)));
-    }
+    let keys = bucket.keys().await;
     for key in &keys {
-        let object = client.get_object().bucket(BUCKET).key(key).send().await.expect("the object");
-        let object = object.body.collect().await.expect("a whole object").to_vec();
+        let object = bucket.object(key).await;
         let id = key.strip_prefix("soak/").expect("every key is of the soak");
         assert!(!refused.iter().any(|refused| refused == id), "{key} was refused and is stored");
         match stored.remove(id) {
@@ -179,18 +166,6 @@ fn trace(id: &str, random: &mut Random) -> String {
         r#"{{"model":"soak","created":1,"messages":[{{"role":"user","content":{content}}}],"id":"{id}","object":"chat.trace","system_fingerprint":"soak","n":{}.10}}"#,
         random.below(1_000_000)
     )
-}
-
-fn client(address: std::net::SocketAddr) -> Client {
-    let connection = Folder::connection(address);
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(connection.region))
-        .credentials_provider(connection.credentials)
-        .http_client(attest::wire::Wire::default())
-        .endpoint_url(format!("http://{address}"))
-        .force_path_style(true);
-    Client::from_conf(config.build())
 }
 
 fn resident_kib(pid: u32) -> u64 {

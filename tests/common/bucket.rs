@@ -1,0 +1,60 @@
+//! A bucket of one's own: a real S3 on loopback, over a temporary folder.
+
+use std::net::SocketAddr;
+
+use attest::{
+    local::{folder::Folder, serve},
+    wire::Wire,
+};
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Region},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// The bucket's name.
+pub const BUCKET: &str = "traces";
+
+/// A real S3 on loopback, and a client of its own to look into it.
+pub struct Bucket {
+    pub address: SocketAddr,
+    pub client: Client,
+    _root: TempDir,
+}
+
+impl Bucket {
+    pub async fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = Folder::open(&root.path().join(BUCKET)).expect("a bucket can be made in it");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it has an address");
+        tokio::spawn(serve(listener, folder.service(), std::future::pending()));
+        let connection = Folder::connection(address);
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(connection.region))
+            .credentials_provider(connection.credentials)
+            .http_client(Wire::default())
+            .endpoint_url(connection.endpoint.expect("a local S3 has an endpoint"))
+            .force_path_style(true);
+        Self { address, client: Client::from_conf(config.build()), _root: root }
+    }
+
+    /// The bytes stored under `key`.
+    pub async fn object(&self, key: &str) -> Vec<u8> {
+        let object = self.client.get_object().bucket(BUCKET).key(key).send().await.expect(key);
+        object.body.collect().await.expect("a whole body").to_vec()
+    }
+
+    /// Every key, in order.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut pages = self.client.list_objects_v2().bucket(BUCKET).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.expect("a list");
+            keys.extend(page.contents().iter().map(|object| object.key().expect("an object has a key").to_owned()));
+        }
+        keys
+    }
+}
