@@ -12,24 +12,11 @@ use attest::{
     trace::Trace,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use serde_json::json;
+use event::{event, trace};
 use tokio::{net::TcpListener, runtime::Runtime};
 
-/// A trace of about so many bytes, with as much of what JSON escapes as prose has.
-fn trace(bytes: usize) -> String {
-    let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
-    let content = line.repeat((bytes / 2 / line.len()).max(1));
-    let message = |role| json!({"role": role, "content": content});
-    json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": [message("user"), message("assistant")]})
-        .to_string()
-}
-
-fn event(trace: &str) -> Vec<u8> {
-    let mut event: serde_json::Value =
-        serde_json::from_str(include_str!("../events/minimal.json")).expect("an event is JSON");
-    event["body"] = trace.into();
-    event.to_string().into_bytes()
-}
+#[path = "common/event.rs"]
+mod event;
 
 fn parts(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");

@@ -14,7 +14,7 @@ use aws_sdk_s3::{
         HttpClient, RuntimeComponents,
         http::{HttpRequest, HttpResponse},
     },
-    error::ConnectorError,
+    error::{BoxError, ConnectorError},
     primitives::SdkBody,
 };
 use aws_smithy_runtime_api::client::http::{
@@ -72,7 +72,7 @@ struct Origin {
 impl Origin {
     fn of(uri: &Uri) -> Result<Self, ConnectorError> {
         let is_https = uri.scheme() != Some(&Scheme::HTTP);
-        let host = uri.host().ok_or_else(|| ConnectorError::user("a request needs a host".into()))?;
+        let host = uri.host().ok_or_else(|| user("a request needs a host"))?;
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         // An IPv6 address is in brackets in a URI only.
         Ok(Self { is_https, host: host.trim_matches(['[', ']']).to_owned(), port })
@@ -86,7 +86,7 @@ impl Wire {
     /// spares it the thread that asynchronous look-ups are made on.
     pub async fn connect(&self, uri: &Uri) -> Result<(), ConnectorError> {
         let to = Origin::of(uri)?;
-        let addresses = (&*to.host, to.port).to_socket_addrs().map_err(|error| ConnectorError::io(error.into()))?;
+        let addresses = (&*to.host, to.port).to_socket_addrs().map_err(io)?;
         let requests = self.open(&to, &*addresses.collect::<Vec<_>>()).await?;
         self.keep(to, requests);
         Ok(())
@@ -97,7 +97,7 @@ impl Wire {
         let to = Origin::of(request.uri())?;
         if !request.headers().contains_key(HOST) {
             let authority = request.uri().authority().map_or("", |authority| authority.as_str());
-            let host = HeaderValue::from_str(authority).map_err(|error| ConnectorError::user(error.into()))?;
+            let host = HeaderValue::from_str(authority).map_err(user)?;
             request.headers_mut().insert(HOST, host);
         }
         // On the wire a request names its path only (RFC 9112, section 3.2.1).
@@ -111,21 +111,21 @@ impl Wire {
             };
             if let Err(error) = requests.ready().await {
                 if is_new {
-                    return Err(ConnectorError::io(error.into()));
+                    return Err(io(error));
                 }
                 continue;
             }
             match requests.try_send_request(request).await {
                 Ok(response) => {
                     let (parts, body) = response.into_parts();
-                    let body = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?.to_bytes();
+                    let body = body.collect().await.map_err(io)?.to_bytes();
                     self.keep(to, requests);
                     return Ok(Response::from_parts(parts, SdkBody::from(body)));
                 }
                 Err(mut failed) => match failed.take_message() {
                     // The connection ended before anything of the request was sent.
                     Some(unsent) if !is_new => request = unsent,
-                    _ => return Err(ConnectorError::io(failed.into_error().into())),
+                    _ => return Err(io(failed.into_error())),
                 },
             }
         }
@@ -145,15 +145,15 @@ impl Wire {
 
     async fn open(&self, to: &Origin, addresses: impl LookUp) -> Result<SendRequest<SdkBody>, ConnectorError> {
         let opened = tokio::time::timeout(CONNECT, async {
-            let tcp = TcpStream::connect(addresses).await.map_err(|error| ConnectorError::io(error.into()))?;
+            let tcp = TcpStream::connect(addresses).await.map_err(io)?;
             // A request must not wait for the acknowledgement of the one before.
-            tcp.set_nodelay(true).map_err(|error| ConnectorError::io(error.into()))?;
+            tcp.set_nodelay(true).map_err(io)?;
             if !to.is_https {
                 return speak(tcp).await;
             }
-            let name = ServerName::try_from(to.host.clone()).map_err(|error| ConnectorError::user(error.into()))?;
+            let name = ServerName::try_from(to.host.clone()).map_err(user)?;
             let tls = TlsConnector::from(self.tls()?).connect(name, tcp).await;
-            speak(tls.map_err(|error| ConnectorError::io(error.into()))?).await
+            speak(tls.map_err(io)?).await
         });
         opened.await.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))
     }
@@ -167,11 +167,21 @@ impl Wire {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let config = ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
-            .map_err(|error| ConnectorError::user(error.into()))?
+            .map_err(user)?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Arc::clone(self.0.tls.get_or_init(|| config.into())))
     }
+}
+
+/// What may be otherwise the next time.
+fn io(error: impl Into<BoxError>) -> ConnectorError {
+    ConnectorError::io(error.into())
+}
+
+/// What is wrong with the request or the configuration.
+fn user(error: impl Into<BoxError>) -> ConnectorError {
+    ConnectorError::user(error.into())
 }
 
 /// Speaks HTTP/1.1 on a connection, which a task of its own drives until either side closes it.
@@ -179,8 +189,7 @@ async fn speak<S>(stream: S) -> Result<SendRequest<SdkBody>, ConnectorError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (requests, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|error| ConnectorError::io(error.into()))?;
+    let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
@@ -199,9 +208,9 @@ impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let wire = self.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request = request.try_into_http1x().map_err(user)?;
             let response = wire.send(request).await?;
-            HttpResponse::try_from(response).map_err(|error| ConnectorError::io(error.into()))
+            HttpResponse::try_from(response).map_err(io)
         })
     }
 }

@@ -15,10 +15,13 @@ use attest::local::{
     runtime_api::RuntimeApi,
     serve,
 };
+use event::{event, trace};
 use hyper::body::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
+#[path = "../common/event.rs"]
+mod event;
 #[path = "../../tests/common/tls.rs"]
 mod tls;
 
@@ -42,7 +45,7 @@ async fn main() {
     println!("medians of {ROUNDS} processes; ms and MiB, with the ratio to a minimal program in brackets\n");
     println!("{:>10}{}", "trace", FIGURES.map(|figure| format!("{figure:>18}")).concat());
     for (name, bytes, traces) in [("1 KB", 1_000, 300), ("100 KB", 100_000, 60), ("4 MB", 4_000_000, 10)] {
-        let event = Bytes::from(event(bytes));
+        let event = Bytes::from(event(&trace(bytes)));
         let (mut of_ours, mut of_minimal) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             of_ours.push(measure(&ours, &event, traces).await);
@@ -60,17 +63,6 @@ fn median(rounds: &[Figures], figure: usize) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// A proxy event with a trace of about so many bytes, with as much of what JSON escapes as prose has.
-fn event(bytes: usize) -> String {
-    let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
-    let content = line.repeat((bytes / 2 / line.len()).max(1));
-    let message = |role| json!({"role": role, "content": content});
-    let messages = [message("user"), message("assistant")];
-    let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
-    event["body"] = json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string().into();
-    event.to_string()
 }
 
 /// Runs one process to its end: a cold start, then `traces` more.

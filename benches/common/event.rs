@@ -1,0 +1,19 @@
+//! What the benchmarks send: traces like prose, and proxy events that bring them.
+
+use serde_json::{Value, json};
+
+/// A trace of about so many bytes, with as much of what JSON escapes as prose has.
+pub fn trace(bytes: usize) -> String {
+    let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
+    let content = line.repeat((bytes / 2 / line.len()).max(1));
+    let message = |role| json!({"role": role, "content": content});
+    let messages = [message("user"), message("assistant")];
+    json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string()
+}
+
+/// The proxy event that brings a trace.
+pub fn event(trace: &str) -> Vec<u8> {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
+    event["body"] = trace.into();
+    event.to_string().into_bytes()
+}
