@@ -7,45 +7,37 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
 };
 
 use aws_sdk_s3::{
     config::{
-        HttpClient, ProvideCredentials, RuntimeComponents, SharedCredentialsProvider,
+        HttpClient, RuntimeComponents,
         http::{HttpRequest, HttpResponse},
     },
-    error::{BoxError, ConnectorError},
-    primitives::SdkBody,
-};
-use aws_sigv4::{
-    http_request::{
-        PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
-        UriPathNormalizationMode, sign,
-    },
-    sign::v4,
+    error::ConnectorError,
 };
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use http::{HeaderValue, Method, Request, Uri, header::USER_AGENT};
+use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::{key::Key, store::Connection, wire::Wire};
+use crate::{
+    exchange::Answer,
+    key::Key,
+    signature::{Put, Signer},
+    store::Connection,
+    wire::Wire,
+};
 
 /// What is percent-encoded in a path (Amazon S3 API Reference, "Authenticating Requests", `UriEncode`).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// What S3 or the way to it had to say of one request.
-pub type Outcome = Result<HttpResponse, ConnectorError>;
-
 /// Writes to one bucket, one attempt each.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    bucket: String,
-    region: String,
-    credentials: SharedCredentialsProvider,
-    settings: SigningSettings,
+    bucket: Uri,
+    signer: Signer,
     wire: Wire,
 }
 
@@ -53,63 +45,23 @@ impl Attempt {
     /// Attempts on this bucket over `wire`; `None` where the SDK's rules are needed to know whom to ask and how.
     #[must_use]
     pub fn new(connection: &Connection, bucket: &str, wire: Wire) -> Option<Self> {
-        let mut settings = SigningSettings::default();
-        settings.percent_encoding_mode = PercentEncodingMode::Single;
-        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
-        Some(Self {
-            bucket: url(connection, bucket)?,
-            region: connection.region.clone(),
-            credentials: connection.credentials.clone(),
-            settings,
-            wire,
-        })
+        let signer = Signer::new(connection.region.clone(), connection.credentials.clone());
+        Some(Self { bucket: url(connection, bucket)?.parse().ok()?, signer, wire })
     }
 
     /// Opens the connection that the next write will find.
     pub async fn connect(&self) -> Result<(), ConnectorError> {
-        let uri: Uri =
-            self.bucket.parse().map_err(|error: http::uri::InvalidUri| ConnectorError::user(error.into()))?;
-        self.wire.connect(&uri).await
+        self.wire.connect(&self.bucket).await
     }
 
-    /// Puts `json` under `key` unless something is there, within `limit`; `checksum` is its SHA-256 in base64.
-    pub async fn put(&self, key: &Key, json: SdkBody, checksum: &str, limit: Duration) -> Outcome {
-        let request = self.request(key, json, checksum).await.map_err(ConnectorError::user)?;
-        let response = tokio::time::timeout(limit, self.wire.send(request))
-            .await
-            .unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))?;
-        HttpResponse::try_from(response).map_err(|error| ConnectorError::io(error.into()))
-    }
-
-    async fn request(&self, key: &Key, json: SdkBody, checksum: &str) -> Result<Request<SdkBody>, BoxError> {
-        let uri = format!("{}/{}", self.bucket, utf8_percent_encode(key.as_str(), ENCODED));
-        let headers =
-            [("content-type", "application/json"), ("if-none-match", "*"), ("x-amz-checksum-sha256", checksum)];
-        let identity = self.credentials.provide_credentials().await?.into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("s3")
-            .time(SystemTime::now())
-            .settings(self.settings.clone())
-            .build()?;
-        // Over TLS the payload need not be hashed for the signature too: the checksum's header is signed, and S3
-        // holds the object to it.
-        let to_sign = SignableRequest::new("PUT", &*uri, headers.into_iter(), SignableBody::UnsignedPayload)?;
-        let signature = sign(to_sign, &params.into())?.into_parts().0;
-        let mut request = Request::new(json);
-        *request.method_mut() = Method::PUT;
-        *request.uri_mut() = uri.parse()?;
-        request.headers_mut().reserve(16);
-        request
-            .headers_mut()
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("attest/", env!("CARGO_PKG_VERSION"))));
-        for (name, value) in headers {
-            request.headers_mut().insert(name, value.parse()?);
-        }
-        signature.apply_to_request_http1x(&mut request);
-        Ok(request)
+    /// Puts `json` under `key` unless something is there; `checksum` is its SHA-256 in base64.
+    pub async fn put(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Answer, ConnectorError> {
+        let prefix = self.bucket.path().trim_end_matches('/');
+        let path = format!("{prefix}/{}", utf8_percent_encode(key.as_str(), ENCODED));
+        let host = self.bucket.authority().map_or("", |authority| authority.as_str());
+        let put = Put { host, path: &path, checksum, length: json.len() };
+        let head = self.signer.head(&put).await.map_err(ConnectorError::user)?;
+        self.wire.send(&self.bucket, head.as_bytes(), json).await
     }
 }
 
@@ -137,14 +89,15 @@ const OTHER_PARTITIONS: [&str; 3] = ["cn-", "iso", "eusc-"];
 /// The SDK's HTTP client for a write that was attempted before the SDK was asked: its first answer is that attempt's.
 #[derive(Clone)]
 pub struct Replay {
-    first: Arc<Mutex<Option<Outcome>>>,
+    first: Arc<Mutex<Option<Result<HttpResponse, ConnectorError>>>>,
     wire: Wire,
 }
 
 impl Replay {
     /// Answers with `first` once, and from then on with what comes over `wire`.
     #[must_use]
-    pub fn new(first: Outcome, wire: Wire) -> Self {
+    pub fn new(first: Result<Answer, ConnectorError>, wire: Wire) -> Self {
+        let first = first.and_then(|answer| answer.try_into().map_err(ConnectorError::io));
         Self { first: Arc::new(Mutex::new(Some(first))), wire }
     }
 }
@@ -173,7 +126,7 @@ impl HttpClient for Replay {
 #[cfg(test)]
 mod tests {
     use aws_sdk_s3::config::{
-        Credentials,
+        Credentials, SharedCredentialsProvider,
         endpoint::{DefaultResolver, Params, ResolveEndpoint},
     };
     use futures_util::FutureExt;

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use jiter::Jiter;
+use jiter::{Jiter, Peek};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -59,13 +59,14 @@ impl<'de> Visitor<'de> for EventVisitor {
 fn text(value: &RawValue) -> Option<Vec<u8>> {
     let json = value.get().as_bytes();
     let mut jiter = Jiter::with_tape(json, Vec::with_capacity(json.len()));
-    match jiter.next_str().map(str::len) {
+    let is_string = matches!(jiter.peek(), Ok(Peek::String));
+    match jiter.known_str().map(str::len) {
         // A text without escapes is what stands between the quotes, and nothing is on the tape.
-        Ok(length) => {
+        Ok(length) if is_string => {
             Some(jiter.into_tape()).filter(|tape| !tape.is_empty()).or_else(|| Some(json[1..=length].to_owned()))
         }
         // A lone surrogate, or no string at all.
-        Err(_) => read::<Text>(value).map(|text| text.0.into_owned()),
+        _ => read::<Text>(value).map(|text| text.0.into_owned()),
     }
 }
 

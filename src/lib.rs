@@ -7,8 +7,8 @@
 //! 2. [`handler`]: the body, its size, and in the end the answer and the log line;
 //! 3. [`trace`]: the body parsed, held against the schema and completed;
 //! 4. [`key`]: where it belongs;
-//! 5. [`store`]: S3, if nothing is there yet, by an [`attempt`] over the [`wire`] and, where that is not enough, by the
-//!    SDK over the same;
+//! 5. [`store`]: S3, if nothing is there yet, by an [`attempt`] with its [`signature`] over the [`wire`], one [`exchange`],
+//!    and, where that is not enough, by the SDK over the same;
 //! 6. [`problem`]: what the client is told when one of these says no.
 //!
 //! [`settings`] and [`log`] are what a `main` sets up before the first request. `local` stands in for AWS on a laptop
@@ -16,6 +16,7 @@
 
 pub mod attempt;
 pub mod event;
+pub mod exchange;
 pub mod handler;
 pub mod key;
 #[cfg(feature = "local")]
@@ -23,6 +24,7 @@ pub mod local;
 pub mod log;
 pub mod problem;
 pub mod settings;
+pub mod signature;
 pub mod store;
 pub mod trace;
 pub mod wire;

@@ -79,35 +79,21 @@ impl Line {
     }
 
     fn add(&mut self, name: &str, value: impl Serialize) {
-        self.json.extend_from_slice(if self.json.is_empty() { b"{\"" } else { b",\"" });
-        self.json.extend_from_slice(name.as_bytes());
-        self.json.extend_from_slice(b"\":");
+        self.add_json(name, b"");
         serde_json::to_writer(&mut self.json, &value)
             .expect("strings and numbers are always JSON, and memory takes it");
+    }
+
+    fn add_json(&mut self, name: &str, json: &[u8]) {
+        let start: &[u8] = if self.json.is_empty() { b"{\"" } else { b",\"" };
+        for piece in [start, name.as_bytes(), b"\":", json] {
+            self.json.extend_from_slice(piece);
+        }
     }
 
     /// Makes a request's line one of the Embedded Metric Format (Amazon CloudWatch User Guide, "Specification: Embedded
     /// metric format"), from which CloudWatch takes metrics without another request.
     fn add_metrics(&mut self, function: &str, status: u64) {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Directive<'a> {
-            namespace: &'a str,
-            dimensions: [&'a [&'a str]; 1],
-            metrics: &'a [Metric<'a>],
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Metric<'a> {
-            name: &'a str,
-            unit: &'a str,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Metadata<'a> {
-            timestamp: u128,
-            cloud_watch_metrics: &'a [Directive<'a>],
-        }
         let outcome = match status {
             201 => "Stored",
             200 => "Repeated",
@@ -115,25 +101,29 @@ impl Line {
             ..500 => "Refused",
             _ => "Failed",
         };
-        let count = |name| Metric { name, unit: "Count" };
-        let mut metrics = Vec::with_capacity(4);
-        metrics.extend([count(outcome), Metric { name: "bytes", unit: "Bytes" }]);
-        if self.has_s3_ms {
-            metrics.push(Metric { name: "s3_ms", unit: "Milliseconds" });
-        }
-        if self.is_cold {
-            metrics.push(count("ColdStarts"));
-            self.add("ColdStarts", 1);
-        }
-        let in_all = Directive { namespace: "Attest", dimensions: [&["FunctionName"]], metrics: &metrics };
-        let by_problem =
-            Directive { namespace: "Attest", dimensions: [&["FunctionName", "problem"]], metrics: &[count("Refused")] };
-        let directives = [in_all, by_problem];
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
         self.add(outcome, 1);
         self.add("FunctionName", function);
-        let used = if outcome == "Refused" { 2 } else { 1 };
-        self.add("_aws", Metadata { timestamp, cloud_watch_metrics: &directives[..used] });
+        if self.is_cold {
+            self.add("ColdStarts", 1);
+        }
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        let count = |name| format!(r#"{{"Name":"{name}","Unit":"Count"}}"#);
+        let mut metrics = count(outcome) + r#",{"Name":"bytes","Unit":"Bytes"}"#;
+        if self.has_s3_ms {
+            metrics.push_str(r#",{"Name":"s3_ms","Unit":"Milliseconds"}"#);
+        }
+        if self.is_cold {
+            metrics = metrics + "," + &count("ColdStarts");
+        }
+        let directive = |dimensions, metrics: &str| {
+            format!(r#"{{"Namespace":"Attest","Dimensions":[[{dimensions}]],"Metrics":[{metrics}]}}"#)
+        };
+        let mut directives = directive(r#""FunctionName""#, &metrics);
+        if outcome == "Refused" {
+            directives = directives + "," + &directive(r#""FunctionName","problem""#, &count(outcome));
+        }
+        let metadata = format!(r#"{{"Timestamp":{timestamp},"CloudWatchMetrics":[{directives}]}}"#);
+        self.add_json("_aws", metadata.as_bytes());
     }
 
     fn end(mut self) -> Vec<u8> {

@@ -13,12 +13,11 @@ use aws_sdk_s3::{
         StalledStreamProtectionConfig,
         interceptors::InterceptorContext,
         retry::{ClassifyRetry, RetryAction, RetryConfig},
-        timeout::TimeoutConfig,
     },
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
-    primitives::{ByteStream, SdkBody},
     types::{ChecksumMode, ChecksumType},
 };
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -29,18 +28,14 @@ use crate::{
     wire::Wire,
 };
 
-/// How long one attempt may take. S3 answers small writes within 100 to 200 ms (Amazon S3 User Guide, "Performance
-/// design patterns"); 5 MiB from a function of 128 MB need about half a second of its share of a CPU.
-const ATTEMPT: Duration = Duration::from_secs(5);
-
 /// The first attempt and two more: the second mends a connection that died, the third a passing fault of S3.
 const ATTEMPTS: u32 = 3;
 
 /// The pauses between attempts start here, double, and are drawn at random below that.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a trace may take in all, retries and the look at what is stored included: three attempts and their pauses
-/// are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
+/// How long a trace may take in all, retries and the look at what is stored included: three attempts of
+/// 5 s each and their pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where the bucket is, and who writes to it.
@@ -98,16 +93,15 @@ impl Store {
     pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
         let end = Instant::now() + DEADLINE;
         let checksum = aws_smithy_types::base64::encode(Sha256::digest(&json));
-        let json = SdkBody::from(json);
         let mut first = None;
         if let Some(attempt) = &self.attempt {
-            let outcome = attempt.put(key, copy(&json), &checksum, ATTEMPT).await;
-            if outcome.as_ref().is_ok_and(|response| response.status().as_u16() == 200) {
+            let answer = attempt.put(key, &json, &checksum).await;
+            if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
                 return Ok(Outcome::Stored);
             }
-            first = Some(Replay::new(outcome, self.wire.clone()));
+            first = Some(Replay::new(answer, self.wire.clone()));
         }
-        tokio::time::timeout_at(end, self.put_with_sdk(key, &json, &checksum, first))
+        tokio::time::timeout_at(end, self.put_with_sdk(key, json.into(), &checksum, first))
             .await
             .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
     }
@@ -115,7 +109,7 @@ impl Store {
     async fn put_with_sdk(
         &self,
         key: &Key,
-        json: &SdkBody,
+        json: Bytes,
         checksum: &str,
         first: Option<Replay>,
     ) -> Result<Outcome, Problem> {
@@ -127,7 +121,7 @@ impl Store {
             .if_none_match("*")
             .content_type("application/json")
             .checksum_sha256(checksum)
-            .body(ByteStream::new(copy(json)))
+            .body(json.clone().into())
             .customize()
             .disable_payload_signing();
         if let Some(first) = first {
@@ -135,9 +129,7 @@ impl Store {
         }
         match put.send().await {
             Ok(_) => Ok(Outcome::Stored),
-            Err(error) if status(&error) == Some(412) => {
-                self.compare(key, json.bytes().expect("a body in memory has bytes"), checksum).await
-            }
+            Err(error) if status(&error) == Some(412) => self.compare(key, &json, checksum).await,
             Err(error) => Err(problem(error)),
         }
     }
@@ -170,10 +162,6 @@ impl Store {
     }
 }
 
-fn copy(json: &SdkBody) -> SdkBody {
-    json.try_clone().expect("a body in memory can be cloned")
-}
-
 /// The SDK's client, for what the first attempt does not settle.
 fn client(connection: Connection, wire: Wire) -> Client {
     let mut config = aws_sdk_s3::Config::builder();
@@ -184,10 +172,9 @@ fn client(connection: Connection, wire: Wire) -> Client {
         .credentials_provider(connection.credentials)
         .http_client(wire)
         .force_path_style(connection.endpoint.is_some())
-        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
         .retry_classifier(Concurrent)
-        // The attempt's timeout covers a stalled stream too.
+        // `wire` bounds a request, a stalled stream's too.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // The one checksum is the SHA-256 that `put` computes itself and looks for again.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

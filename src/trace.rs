@@ -119,7 +119,7 @@ impl From<JiterError> for Stop {
     fn from(error: JiterError) -> Self {
         match error.error_type {
             JiterErrorType::JsonError(kind) => Self::Syntax(kind, error.index),
-            // Only `next_*` calls on a value of another type say this, and the walk peeks before each.
+            // Only calls that expect a certain type say this, and the walk peeks before each.
             JiterErrorType::WrongType { .. } => Self::Syntax(JsonErrorType::ExpectedSomeValue, error.index),
         }
     }
@@ -239,14 +239,10 @@ impl<'t> Walk<'t> {
     /// Walks a value that the schema does not look into.
     fn skip(&mut self, peek: Peek) -> Result<(), Stop> {
         match peek {
-            Peek::Null => self.jiter.known_null()?,
-            Peek::True | Peek::False => drop(self.jiter.known_bool(peek)?),
-            Peek::String => self.jiter.known_skip(peek)?,
-            Peek::Array => self.array(Self::skip)?,
-            Peek::Object => self.object(|walk, _, peek| walk.skip(peek))?,
-            _ => drop(self.jiter.known_number_bytes(peek)?),
+            Peek::Array => self.array(Self::skip),
+            Peek::Object => self.object(|walk, _, peek| walk.skip(peek)),
+            _ => Ok(self.jiter.known_skip(peek)?),
         }
-        Ok(())
     }
 
     fn array(&mut self, mut item: impl FnMut(&mut Self, Peek) -> Result<(), Stop>) -> Result<(), Stop> {
@@ -269,9 +265,9 @@ impl<'t> Walk<'t> {
         self.check_depth()?;
         let mut names = BTreeSet::new();
         let mut from = self.jiter.current_index();
-        let mut length = self.jiter.next_object_bytes()?.map(<[u8]>::len);
-        while let Some(bytes) = length {
-            let name = self.name(from, bytes);
+        let mut has_next = self.jiter.known_object()?.is_some();
+        while has_next {
+            let name = self.name(from);
             self.path.push(Step::Name(name.clone()));
             if !names.insert(name.clone()) {
                 self.violations.push(&self.pointer(), || "This name occurs more than once in its object.".to_owned());
@@ -280,19 +276,19 @@ impl<'t> Walk<'t> {
             member(self, name, peek)?;
             self.path.pop();
             from = self.jiter.current_index();
-            length = self.jiter.next_key_bytes()?.map(<[u8]>::len);
+            has_next = self.jiter.next_key()?.is_some();
         }
         Ok(())
     }
 
-    /// The name of `bytes` bytes whose opening quote is the first behind `from`, its escapes resolved.
-    fn name(&self, from: usize, bytes: usize) -> Cow<'t, str> {
+    /// The name that was read last, behind `from`, its escapes resolved.
+    fn name(&self, from: usize) -> Cow<'t, str> {
         let text = &self.text[from..self.jiter.current_index()];
-        let quote = text.find('"').expect("jiter has just read a name here");
-        let name = &text[quote + 1..=quote + bytes];
+        let quotes = text.find('"').zip(text.rfind('"'));
+        let (start, end) = quotes.expect("jiter has just read a name here, between two quotes");
+        let name = &text[start + 1..end];
         if name.contains('\\') {
-            let quoted = &text[quote..quote + bytes + 2];
-            Cow::Owned(serde_json::from_str(quoted).expect("jiter has checked the escapes"))
+            Cow::Owned(serde_json::from_str(&text[start..=end]).expect("jiter has checked the escapes"))
         } else {
             Cow::Borrowed(name)
         }

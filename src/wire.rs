@@ -4,8 +4,11 @@
 
 use std::{
     fmt,
+    io::{self, ErrorKind},
     net::ToSocketAddrs,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
 
@@ -15,27 +18,28 @@ use aws_sdk_s3::{
         http::{HttpRequest, HttpResponse},
     },
     error::{BoxError, ConnectorError},
-    primitives::SdkBody,
 };
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
-use http::{
-    HeaderValue, Request, Response, Uri,
-    header::HOST,
-    uri::{PathAndQuery, Scheme},
-};
-use http_body_util::BodyExt;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use futures_util::future::{Either, select};
+use http::{Uri, uri::Scheme};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, ReadBuf},
     net::{TcpStream, ToSocketAddrs as LookUp},
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
 };
+
+use crate::exchange::{Answer, Stream, exchange};
+
+/// How long a request may take from its first byte, or from the look for a connection, to the last of its answer. S3
+/// answers small writes within 100 to 200 ms (Amazon S3 User Guide, "Performance design patterns"); 5 MiB from a function
+/// of 128 MB need about half a second of its share of a CPU.
+const REQUEST: Duration = Duration::from_secs(5);
 
 /// How long connecting may take, TLS included. Within a region it takes milliseconds; the handshake's CPU at 128 MB is
 /// some 40 ms. Two seconds leave room for one lost SYN (retransmitted after 1 s).
@@ -57,9 +61,21 @@ struct Shared {
 /// An open connection on which nothing is under way.
 struct Connection {
     to: Origin,
-    requests: SendRequest<SdkBody>,
+    stream: Box<dyn Stream>,
+    /// The bound of the request that is under way. To set it later costs nothing, unlike a timer for each request, which
+    /// wakes the runtime when it is made.
+    timer: Pin<Box<Sleep>>,
     /// By the wall clock, for that goes on while a function is frozen.
     idle_since: SystemTime,
+}
+
+impl Connection {
+    /// Whether the other side has left it open and said nothing that nobody asked for.
+    fn is_open(&mut self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(Pin::new(&mut self.stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)), Poll::Pending)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -86,76 +102,65 @@ impl Wire {
     /// spares it the thread that asynchronous look-ups are made on.
     pub async fn connect(&self, uri: &Uri) -> Result<(), ConnectorError> {
         let to = Origin::of(uri)?;
-        let addresses = (&*to.host, to.port).to_socket_addrs().map_err(io)?;
-        let requests = self.open(&to, &*addresses.collect::<Vec<_>>()).await?;
-        self.keep(to, requests);
+        let addresses = (&*to.host, to.port).to_socket_addrs().map_err(failed)?;
+        let connection = self.open(to, &*addresses.collect::<Vec<_>>(), Instant::now() + REQUEST).await?;
+        self.keep(connection);
         Ok(())
     }
 
-    /// Sends a request and returns the answer once it is whole.
-    pub async fn send(&self, mut request: Request<SdkBody>) -> Result<Response<SdkBody>, ConnectorError> {
-        let to = Origin::of(request.uri())?;
-        if !request.headers().contains_key(HOST) {
-            let authority = request.uri().authority().map_or("", |authority| authority.as_str());
-            let host = HeaderValue::from_str(authority).map_err(user)?;
-            request.headers_mut().insert(HOST, host);
-        }
-        // On the wire a request names its path only (RFC 9112, section 3.2.1).
-        *request.uri_mut() =
-            request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into();
-
-        loop {
-            let (mut requests, is_new) = match self.idle(&to) {
-                Some(requests) => (requests, false),
-                None => (self.open(&to, (&*to.host, to.port)).await?, true),
+    /// Sends a request to where `uri` points and returns the answer once it is whole. The `head` names the path and all
+    /// fields, the host and the body's length among them, and ends with an empty line.
+    pub async fn send(&self, uri: &Uri, head: &[u8], body: &[u8]) -> Result<Answer, ConnectorError> {
+        let end = Instant::now() + REQUEST;
+        let to = Origin::of(uri)?;
+        let mut connection = match self.idle(&to) {
+            Some(connection) => connection,
+            None => {
+                let address = (to.host.clone(), to.port);
+                self.open(to, address, end).await?
+            }
+        };
+        connection.timer.as_mut().reset(end);
+        let exchanged =
+            match select(pin!(exchange(&mut connection.stream, head, body)), connection.timer.as_mut()).await {
+                Either::Left((exchanged, _)) => exchanged,
+                Either::Right(_) => Err(io::Error::from(ErrorKind::TimedOut)),
             };
-            if let Err(error) = requests.ready().await {
-                if is_new {
-                    return Err(io(error));
-                }
-                continue;
-            }
-            match requests.try_send_request(request).await {
-                Ok(response) => {
-                    let (parts, body) = response.into_parts();
-                    let body = body.collect().await.map_err(io)?.to_bytes();
-                    self.keep(to, requests);
-                    return Ok(Response::from_parts(parts, SdkBody::from(body)));
-                }
-                Err(mut failed) => match failed.take_message() {
-                    // The connection ended before anything of the request was sent.
-                    Some(unsent) if !is_new => request = unsent,
-                    _ => return Err(io(failed.into_error())),
-                },
-            }
+        let answer = exchanged.map_err(failed)?;
+        if answer.is_open {
+            self.keep(connection);
         }
+        Ok(answer)
     }
 
-    fn idle(&self, to: &Origin) -> Option<SendRequest<SdkBody>> {
+    fn idle(&self, to: &Origin) -> Option<Connection> {
         let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|connection| connection.idle_since.elapsed().is_ok_and(|age| age < IDLE));
+        idle.retain_mut(|connection| {
+            connection.idle_since.elapsed().is_ok_and(|age| age < IDLE) && connection.is_open()
+        });
         let last = idle.iter().rposition(|connection| connection.to == *to)?;
-        Some(idle.swap_remove(last).requests)
+        Some(idle.swap_remove(last))
     }
 
-    fn keep(&self, to: Origin, requests: SendRequest<SdkBody>) {
-        let connection = Connection { to, requests, idle_since: SystemTime::now() };
+    fn keep(&self, connection: Connection) {
+        let connection = Connection { idle_since: SystemTime::now(), ..connection };
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    async fn open(&self, to: &Origin, addresses: impl LookUp) -> Result<SendRequest<SdkBody>, ConnectorError> {
+    async fn open(&self, to: Origin, addresses: impl LookUp, end: Instant) -> Result<Connection, ConnectorError> {
         let opened = tokio::time::timeout(CONNECT, async {
-            let tcp = TcpStream::connect(addresses).await.map_err(io)?;
+            let tcp = TcpStream::connect(addresses).await.map_err(failed)?;
             // A request must not wait for the acknowledgement of the one before.
-            tcp.set_nodelay(true).map_err(io)?;
+            tcp.set_nodelay(true).map_err(failed)?;
             if !to.is_https {
-                return speak(tcp).await;
+                return Ok(Box::new(tcp) as Box<dyn Stream>);
             }
             let name = ServerName::try_from(to.host.clone()).map_err(user)?;
-            let tls = TlsConnector::from(self.tls()?).connect(name, tcp).await;
-            speak(tls.map_err(io)?).await
+            let tls = TlsConnector::from(self.tls()?).connect(name, tcp).await.map_err(failed)?;
+            Ok(Box::new(tls) as Box<dyn Stream>)
         });
-        opened.await.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))
+        let stream = opened.await.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))?;
+        Ok(Connection { to, stream, timer: Box::pin(sleep_until(end)), idle_since: SystemTime::now() })
     }
 
     /// What this end says of itself and asks of the other; the system's root certificates are read at the first call.
@@ -175,27 +180,17 @@ impl Wire {
 }
 
 /// What may be otherwise the next time.
-fn io(error: impl Into<BoxError>) -> ConnectorError {
-    ConnectorError::io(error.into())
+fn failed(error: io::Error) -> ConnectorError {
+    if error.kind() == ErrorKind::TimedOut {
+        ConnectorError::timeout(error.into())
+    } else {
+        ConnectorError::io(error.into())
+    }
 }
 
 /// What is wrong with the request or the configuration.
 fn user(error: impl Into<BoxError>) -> ConnectorError {
     ConnectorError::user(error.into())
-}
-
-/// Speaks HTTP/1.1 on a connection, which a task of its own drives until either side closes it.
-async fn speak<S>(stream: S) -> Result<SendRequest<SdkBody>, ConnectorError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (requests, connection) = handshake(TokioIo::new(stream)).await.map_err(io)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-    });
-    Ok(requests)
 }
 
 impl fmt::Debug for Wire {
@@ -208,11 +203,34 @@ impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let wire = self.clone();
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(user)?;
-            let response = wire.send(request).await?;
-            HttpResponse::try_from(response).map_err(io)
+            let body = request.body().bytes().ok_or_else(|| user("only bodies in memory are sent"))?;
+            let uri = request.uri().parse().map_err(|error: http::uri::InvalidUri| user(error))?;
+            let answer = wire.send(&uri, &head(&request, &uri, body.len()), body).await?;
+            HttpResponse::try_from(answer).map_err(ConnectorError::io)
         })
     }
+}
+
+/// The head of a request that the SDK made.
+fn head(request: &HttpRequest, uri: &Uri, length: usize) -> Vec<u8> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut head = format!("{} {path} HTTP/1.1\r\n", request.method()).into_bytes();
+    let mut add = |name: &str, value: &[u8]| {
+        for piece in [name.as_bytes(), b":", value, b"\r\n"] {
+            head.extend_from_slice(piece);
+        }
+    };
+    for (name, value) in request.headers().iter_bytes() {
+        add(name, value);
+    }
+    if !request.headers().contains_key("host") {
+        add("host", uri.authority().map_or("", |authority| authority.as_str()).as_bytes());
+    }
+    if !request.headers().contains_key("content-length") && request.method() == "PUT" {
+        add("content-length", length.to_string().as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 impl HttpClient for Wire {

@@ -99,7 +99,7 @@ each! {
     concurrent_writes_that_last: lasting(Fault::Refuse(409, "ConditionalRequestConflict"), 503, 3, "ConditionalRequestConflict");
     a_stall_before_the_answer: lasting(Fault::StallBefore, 503, 3, "timeout");
     a_stall_within_the_answer: lasting(Fault::StallWithin, 503, 3, "timeout");
-    connections_that_are_cut: lasting(Fault::CutBeforeRead, 503, 3, "connection");
+    connections_that_are_cut: lasting(Fault::CutBeforeRead, 503, 3, "Connection reset");
     garbage_that_lasts: lasting(Fault::Garbage, 503, 3, "HTTP version");
     a_refusal_that_is_no_xml: lasting(Fault::GarbageBody(500), 503, 3, "500");
 
