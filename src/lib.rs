@@ -3,7 +3,7 @@
 //!
 //! A request goes through the modules in this order:
 //!
-//! 1. [`event`]: the proxy event that API Gateway makes of it;
+//! 1. [`runtime`]: Lambda, which hands it over; [`event`]: the proxy event that API Gateway has made of it;
 //! 2. [`handler`]: the body, its size, and in the end the answer and the log line;
 //! 3. [`trace`]: the body parsed, held against the schema and completed;
 //! 4. [`key`]: where it belongs;
@@ -23,6 +23,7 @@ pub mod key;
 pub mod local;
 pub mod log;
 pub mod problem;
+pub mod runtime;
 pub mod settings;
 pub mod signature;
 pub mod store;

@@ -32,7 +32,7 @@ pub fn start(level: Option<&str>, function: Option<String>, write: impl Fn(&[u8]
 /// What [`start`] sets up for the whole process.
 ///
 /// Logged is of this program what `level` says, `info` where it says nothing that is understood, and of the libraries
-/// errors only, for `lambda_runtime` writes whole events into its log at `trace`.
+/// errors only: what they say of a request at other levels may quote it.
 pub fn subscriber(
     level: Option<&str>,
     function: Option<String>,

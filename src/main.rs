@@ -1,22 +1,19 @@
-//! The deployed function: the environment, the log, the store, and the Lambda runtime's loop.
+//! The deployed function: the environment, the log, the store, and Lambda's events.
 
-use std::{env, error::Error as _, process::ExitCode, sync::Arc};
+use std::{convert::Infallible, env, error::Error as _, process::ExitCode};
 
-use attest::{event::Event, handler::Handler, log, settings::Settings, store::Store};
-use lambda_http::lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use attest::{handler::Handler, log, runtime::RuntimeApi, settings::Settings, store::Store};
+use lambda_http::lambda_runtime::Error;
 
 fn main() -> ExitCode {
     log::start(env::var("RUST_LOG").ok().as_deref(), env::var("AWS_LAMBDA_FUNCTION_NAME").ok(), log::print);
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "cannot run");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = serve();
+    tracing::error!(%error, "cannot run");
+    ExitCode::FAILURE
 }
 
-fn serve() -> Result<(), Error> {
+/// Serves for as long as Lambda lets it.
+fn serve() -> Result<Infallible, Error> {
     let settings = Settings::read(|name| env::var(name).ok())?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -27,11 +24,9 @@ fn serve() -> Result<(), Error> {
         "starting"
     );
     let store = Store::new(settings.connection, settings.bucket);
-    let handler = Arc::new(Handler::new(store.clone(), settings.max_trace_bytes));
-    let service = service_fn(move |event: LambdaEvent<Event>| {
-        let handler = Arc::clone(&handler);
-        async move { Ok::<_, Error>(handler.handle(event.payload, &event.context.request_id).await) }
-    });
+    let handler = Handler::new(store.clone(), settings.max_trace_bytes);
+    let api =
+        env::var("AWS_LAMBDA_RUNTIME_API").map_err(|_| "there is no Lambda around it, see the README for `local`")?;
     // One thread: an environment serves one request at a time.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // A start has a whole CPU, a request its memory's share of one. What fails here, the first request meets again.
@@ -40,6 +35,6 @@ fn serve() -> Result<(), Error> {
             tracing::warn!(%error, cause, "cannot connect to S3 yet");
         }
         // In a task: what wakes `block_on` itself, as every answer would, also writes to the runtime's eventfd.
-        tokio::spawn(Runtime::new(service).run()).await?
+        tokio::spawn(RuntimeApi::new(api).serve(handler)).await?
     })
 }

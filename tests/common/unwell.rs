@@ -91,7 +91,7 @@ impl Unwell {
 }
 
 /// Reads one HTTP message: its head and as many bytes as `content-length` says. `None` at the end of the stream.
-async fn read_message(stream: &mut TcpStream, is_head: bool) -> Option<Vec<u8>> {
+pub async fn read_message(stream: &mut TcpStream, is_head: bool) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let head = loop {
         if let Some(end) = message.windows(4).position(|window| window == b"\r\n\r\n") {
