@@ -59,14 +59,17 @@ impl<'de> Visitor<'de> for EventVisitor {
 fn text(value: &RawValue) -> Option<Vec<u8>> {
     let json = value.get().as_bytes();
     let mut jiter = Jiter::with_tape(json, Vec::with_capacity(json.len()));
-    let is_string = matches!(jiter.peek(), Ok(Peek::String));
-    match jiter.known_str().map(str::len) {
+    let length = match jiter.peek() {
+        Ok(Peek::String) => jiter.known_str().map(str::len).ok(),
+        _ => None,
+    };
+    match length {
         // A text without escapes is what stands between the quotes, and nothing is on the tape.
-        Ok(length) if is_string => {
+        Some(length) => {
             Some(jiter.into_tape()).filter(|tape| !tape.is_empty()).or_else(|| Some(json[1..=length].to_owned()))
         }
         // A lone surrogate, or no string at all.
-        _ => read::<Text>(value).map(|text| text.0.into_owned()),
+        None => read::<Text>(value).map(|text| text.0.into_owned()),
     }
 }
 

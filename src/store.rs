@@ -34,8 +34,9 @@ const ATTEMPTS: u32 = 3;
 /// The pauses between attempts start here, double, and are drawn at random below that.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a trace may take in all, retries and the look at what is stored included: three attempts of
-/// 5 s each and their pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
+/// How long a trace may take in all, retries and the look at what is stored included: three attempts of 5 s (see `wire`)
+/// and their pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see
+/// `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where the bucket is, and who writes to it.

@@ -226,7 +226,8 @@ fn head(request: &HttpRequest, uri: &Uri, length: usize) -> Vec<u8> {
     if !request.headers().contains_key("host") {
         add("host", uri.authority().map_or("", |authority| authority.as_str()).as_bytes());
     }
-    if !request.headers().contains_key("content-length") && request.method() == "PUT" {
+    // An empty body is said to be one where a body is expected (RFC 9110, section 8.6).
+    if !request.headers().contains_key("content-length") && (length > 0 || matches!(request.method(), "PUT" | "POST")) {
         add("content-length", length.to_string().as_bytes());
     }
     head.extend_from_slice(b"\r\n");
@@ -236,5 +237,37 @@ fn head(request: &HttpRequest, uri: &Uri, length: usize) -> Vec<u8> {
 impl HttpClient for Wire {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::primitives::SdkBody;
+
+    use super::*;
+
+    #[test]
+    fn a_request_of_the_sdk_says_where_it_goes_and_how_long_it_is() {
+        for (method, uri, body, expected) in [
+            (
+                "GET",
+                "https://s3.example.com:9000/b/k?a=%20b",
+                "",
+                "GET /b/k?a=%20b HTTP/1.1\r\nx:y\r\nhost:s3.example.com:9000\r\n\r\n",
+            ),
+            ("PUT", "http://[::1]", "", "PUT / HTTP/1.1\r\nx:y\r\nhost:[::1]\r\ncontent-length:0\r\n\r\n"),
+            ("POST", "http://a/", "body", "POST / HTTP/1.1\r\nx:y\r\nhost:a\r\ncontent-length:4\r\n\r\n"),
+        ] {
+            let mut request = HttpRequest::new(SdkBody::from(body));
+            request.set_method(method).expect("a method");
+            request.set_uri(uri).expect("a URI");
+            request.headers_mut().insert("x", "y");
+            let uri = uri.parse().expect("a URI");
+            assert_eq!(String::from_utf8_lossy(&head(&request, &uri, body.len())), expected);
+            request.headers_mut().insert("host", "given");
+            request.headers_mut().insert("content-length", "1");
+            let said = String::from_utf8(head(&request, &uri, body.len())).expect("text");
+            assert_eq!((said.matches("host:").count(), said.matches("content-length:").count()), (1, 1), "{said}");
+        }
     }
 }
