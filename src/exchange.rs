@@ -220,6 +220,7 @@ impl TryFrom<Answer> for HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, sample::select};
     use tokio::io::duplex;
 
     use super::*;
@@ -316,6 +317,40 @@ mod tests {
         drop(there);
         let answer = exchange(&mut here, b"PUT / HTTP/1.1\r\n\r\n", &[0; 1000]).await.expect("an answer");
         assert_eq!((answer.status, answer.is_open), (503, false));
+    }
+
+    /// Bytes that are likely to be an answer or nearly one.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: &[&[u8]] = &[
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"Content-Length: 4\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Connection: close\r\n",
+            b"\r\n",
+            b"4\r\nbody\r\n",
+            b"0\r\n",
+            b"fffffffffffffffe\r\n",
+            b"\n",
+            b"4",
+            b" ",
+            b"\xff",
+        ];
+        proptest::collection::vec(select(PIECES), 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_is_the_same_however_it_comes(start in any::<bool>(), rest in bytes(), step in 1_usize..9) {
+            let start: &[u8] = if start { b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" } else { b"" };
+            let bytes = [start, &rest].concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let [whole, cut] = [bytes.len().max(1), step].map(|step| {
+                let answer = runtime.block_on(answer(&bytes, step, b"PUT / HTTP/1.1\r\n\r\n"));
+                answer.ok().map(|(status, _, body)| (status, body))
+            });
+            prop_assert_eq!(whole, cut);
+        }
     }
 
     #[test]
