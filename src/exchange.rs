@@ -1,4 +1,7 @@
 //! One exchange on an open connection, in HTTP/1.1 (RFC 9112): a request goes out, and its answer comes in whole.
+//!
+//! hyper can do that and much else, in a task and through types of its own: with it and `aws-sigv4` a trace of 1 KB took
+//! 323,000 instructions besides SHA-256, with this and `signature` it takes 231,000.
 
 use std::io::{self, ErrorKind};
 
