@@ -1,4 +1,7 @@
-//! Links the deployed function for fixed addresses: the table of what a start would have to move is 0.22 MiB of 4.85.
+//! Links the deployed function for fixed addresses. What else a start has to move is a table of 0.22 MiB, and a tenth of
+//! its CPU: 1.18 times the floor's instead of 1.31.
+//!
+//! The price is that its addresses are not drawn at random. This package has no `unsafe` code for which that would count.
 
 use std::env;
 
