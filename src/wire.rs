@@ -27,7 +27,7 @@ use http::{Uri, uri::Scheme};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::{TcpStream, ToSocketAddrs as LookUp},
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -103,7 +103,7 @@ impl Wire {
     pub async fn connect(&self, uri: &Uri) -> Result<(), ConnectorError> {
         let to = Origin::of(uri)?;
         let addresses = (&*to.host, to.port).to_socket_addrs().map_err(failed)?;
-        let connection = self.open(to, &*addresses.collect::<Vec<_>>(), Instant::now() + REQUEST).await?;
+        let connection = self.open(to, &*addresses.collect::<Vec<_>>()).await?;
         self.keep(connection);
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Wire {
             Some(connection) => connection,
             None => {
                 let address = (to.host.clone(), to.port);
-                self.open(to, address, end).await?
+                self.open(to, address).await?
             }
         };
         connection.timer.as_mut().reset(end);
@@ -147,7 +147,7 @@ impl Wire {
         self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    async fn open(&self, to: Origin, addresses: impl LookUp, end: Instant) -> Result<Connection, ConnectorError> {
+    async fn open(&self, to: Origin, addresses: impl LookUp) -> Result<Connection, ConnectorError> {
         let opened = tokio::time::timeout(CONNECT, async {
             let tcp = TcpStream::connect(addresses).await.map_err(failed)?;
             // A request must not wait for the acknowledgement of the one before.
@@ -160,7 +160,7 @@ impl Wire {
             Ok(Box::new(tls) as Box<dyn Stream>)
         });
         let stream = opened.await.unwrap_or_else(|elapsed| Err(ConnectorError::timeout(elapsed.into())))?;
-        Ok(Connection { to, stream, timer: Box::pin(sleep_until(end)), idle_since: SystemTime::now() })
+        Ok(Connection { to, stream, timer: Box::pin(sleep(REQUEST)), idle_since: SystemTime::now() })
     }
 
     /// What this end says of itself and asks of the other; the system's root certificates are read at the first call.
