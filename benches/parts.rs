@@ -3,16 +3,17 @@
 use std::{hint::black_box, time::Duration};
 
 use attest::{
-    event::Event,
     handler::Handler,
     key::Key,
     local::{folder::Folder, serve},
+    metrics::RequestLog,
     settings::MAX_TRACE_BYTES,
     store::Store,
     trace::Trace,
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use event::{event, trace};
+use lambda_http::Service;
 use tokio::{net::TcpListener, runtime::Runtime};
 
 #[path = "common/event.rs"]
@@ -23,9 +24,10 @@ fn parts(criterion: &mut Criterion) {
     let root = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
-    let connection = Folder::connection(listener.local_addr().expect("an address"));
+    let config = Folder::sdk_config(listener.local_addr().expect("an address"));
     runtime.spawn(serve(listener, folder.service(), std::future::pending()));
-    let handler = Handler::new(Store::new(connection, "traces".to_owned()), MAX_TRACE_BYTES);
+    let handler =
+        Handler::new(Store::new(&config, "traces".to_owned()), MAX_TRACE_BYTES, RequestLog::new("bench", |_| ()));
 
     criterion.bench_function("key", |bencher| {
         bencher.iter(|| Key::new(black_box("allenai/OLMoE-1B-7B"), black_box("7d4f4c5e-0a6b-4f7e-9a51-0d6c1c1d3f6e")));
@@ -37,7 +39,7 @@ fn parts(criterion: &mut Criterion) {
         let event = event(&trace);
         group.throughput(Throughput::Bytes(trace.len() as u64));
         group.bench_function(BenchmarkId::new("event", name), |bencher| {
-            bencher.iter(|| serde_json::from_slice::<Event>(black_box(&event)).expect("an event"));
+            bencher.iter(|| lambda_http::request::from_reader(black_box(&*event)).expect("an event"));
         });
         for (part, body) in [("parse and validate", &whole), ("the same, with defaults", &trace)] {
             group.bench_function(BenchmarkId::new(part, name), |bencher| {
@@ -50,8 +52,9 @@ fn parts(criterion: &mut Criterion) {
         }
         group.bench_function(BenchmarkId::new("handler", name), |bencher| {
             bencher.to_async(&runtime).iter(|| async {
-                let event = serde_json::from_slice(&event).expect("an event");
-                assert_eq!(handler.handle(event, "bench").await.status_code, 201);
+                let request = lambda_http::request::from_reader(&*event).expect("an event");
+                let Ok(response) = handler.clone().into_service().call(request).await;
+                assert_eq!(response.status(), 201);
             });
         });
     }

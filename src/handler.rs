@@ -1,47 +1,39 @@
-//! Request → answer: the one way that the deployed function, the local endpoint and the tests go.
+//! Request → response: the one way that the deployed function, the local endpoint and the tests go.
 
 use std::{
-    collections::BTreeMap,
+    convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use aws_smithy_types::base64;
 use futures_util::FutureExt;
+use lambda_http::{
+    Body, BoxFuture, Request, RequestExt, Response, Service,
+    http::{HeaderMap, HeaderValue, header},
+    service_fn,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
-    event::Event,
     key::Key,
+    metrics::{RequestLog, Served},
     problem::{self, Problem},
     store::{Outcome, Store},
     trace::Trace,
 };
 
-/// Stores the traces that proxy events bring.
-#[derive(Debug, Clone)]
+/// Stores the traces that requests bring.
+#[derive(Clone)]
 pub struct Handler {
     store: Store,
     max_trace_bytes: usize,
+    log: Arc<RequestLog>,
     is_warm: Arc<AtomicBool>,
-}
-
-/// The answer to a proxy event, in the format that API Gateway asks of a function (Amazon API Gateway Developer
-/// Guide, "Output format of a Lambda function for proxy integration").
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Answer {
-    /// The HTTP status.
-    pub status_code: u16,
-    /// The HTTP headers.
-    pub headers: BTreeMap<&'static str, String>,
-    /// The body, JSON.
-    pub body: String,
 }
 
 /// What a client is told of a trace that is stored.
@@ -53,107 +45,123 @@ struct Receipt<'a> {
     key: &'a str,
 }
 
-/// What a request's log line tells of the way that it came.
+/// What the log line of a request tells of its way.
 #[derive(Default)]
-struct Seen {
+struct Progress {
     key: Option<Key>,
     s3_start: Option<Instant>,
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1e3
+    s3_took: Option<Duration>,
 }
 
 impl Handler {
     /// A handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
-    pub fn new(store: Store, max_trace_bytes: usize) -> Self {
-        Self { store, max_trace_bytes, is_warm: Arc::default() }
+    pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
+        Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default() }
     }
 
-    /// Answers one request and logs it in one line. It neither fails nor panics, whatever the event holds.
-    pub async fn handle(&self, event: Event, request_id: &str) -> Answer {
+    /// The handler as a `tower` service, which is always ready and never fails.
+    #[must_use]
+    pub fn into_service(
+        self,
+    ) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: Send> + Clone {
+        service_fn(move |request| -> BoxFuture<'static, _> {
+            let handler = self.clone();
+            Box::pin(async move { Ok(handler.handle(request).await) })
+        })
+    }
+
+    /// Answers one request and logs it in one line. A panic ends in a 500.
+    async fn handle(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
-        let cold = !self.is_warm.swap(true, Ordering::Relaxed);
-        let bytes = event.body.len();
-        let mut seen = Seen::default();
-        let result = AssertUnwindSafe(self.store_trace(event, &mut seen))
+        let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
+        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
+        let (head, body) = request.into_parts();
+        let body = match body {
+            Body::Text(text) => text.into_bytes(),
+            Body::Binary(bytes) => bytes,
+            _ => Vec::new(),
+        };
+        let bytes = body.len();
+        let mut progress = Progress::default();
+        let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &mut progress))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Problem::Fault("a defect: the request panicked".into())));
-        let ms = milliseconds(start);
-        let s3_ms = seen.s3_start.map(milliseconds);
-        let key = seen.key.as_ref().map(Key::as_str);
-        match result {
-            Ok(answer) => {
-                tracing::info!(request_id, status = answer.status_code, key, bytes, ms, s3_ms, cold);
-                answer
-            }
-            Err(problem) => {
-                let (status, name) = (problem.status(), problem.name());
-                match &problem {
-                    Problem::Fault(cause) | Problem::Unavailable(cause) => {
-                        tracing::error!(request_id, status, key, bytes, ms, s3_ms, cold, problem = name, %cause);
-                    }
-                    _ => tracing::info!(request_id, status, key, bytes, ms, s3_ms, cold, problem = name),
-                }
-                Answer::refusing(&problem)
-            }
-        }
+        let response = match &result {
+            Ok((status, receipt)) => response(*status, "application/json", receipt.clone()),
+            Err(problem) => refusal(problem),
+        };
+        self.log.write(&Served {
+            request_id: &request_id,
+            status: response.status().as_u16(),
+            key: progress.key.as_ref(),
+            bytes,
+            took: start.elapsed(),
+            s3_took: progress.s3_took.or_else(|| progress.s3_start.map(|start| start.elapsed())),
+            is_cold,
+            problem: result.as_ref().err(),
+        });
+        response
     }
 
-    /// The request's way through the modules, which leaves in `seen` what is known when it ends early.
-    async fn store_trace(&self, event: Event, seen: &mut Seen) -> Result<Answer, Problem> {
-        let (trace, is_random) = read(event, self.max_trace_bytes)?;
-        let key = seen.key.insert(trace.key);
-        seen.s3_start = Some(Instant::now());
-        let status = match self.store.put(key, trace.json).await? {
+    /// The request's way through the modules; `progress` keeps what is known when it ends early.
+    async fn store_trace(
+        &self,
+        headers: &HeaderMap,
+        body: Vec<u8>,
+        progress: &mut Progress,
+    ) -> Result<(u16, String), Problem> {
+        let (trace, has_random_id) = read_trace(headers, body, self.max_trace_bytes)?;
+        let key = progress.key.insert(trace.key);
+        let s3_start = *progress.s3_start.insert(Instant::now());
+        let outcome = self.store.put(key, trace.json).await;
+        progress.s3_took = Some(s3_start.elapsed());
+        let status = match outcome? {
             Outcome::Stored => 201,
             // Nobody else knew this id: a write of this request was confirmed, and only the confirmation was lost.
-            Outcome::Same if is_random => 201,
+            Outcome::Same if has_random_id => 201,
             Outcome::Same => 200,
             Outcome::Other => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),
         };
         let receipt =
             Receipt { id: &trace.id, object: &trace.object, system_fingerprint: &trace.fingerprint, key: key.as_str() };
-        Ok(Answer {
-            status_code: status,
-            headers: BTreeMap::from([("content-type", "application/json".to_owned())]),
-            body: serde_json::to_string(&receipt).expect("strings are always JSON"),
-        })
+        Ok((status, serde_json::to_string(&receipt).expect("strings are always JSON")))
     }
 }
 
-/// Reads the trace that an event brings, and says whether its id was drawn at random; the limit is in bytes.
-pub fn read(event: Event, max_trace_bytes: usize) -> Result<(Trace, bool), Problem> {
-    let body = if event.is_base64 { decode(event.body)? } else { event.body };
+/// Reads the trace that a request brings, and says whether its id was drawn at random; the limit is in bytes.
+///
+/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header) stands in for an id.
+fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Result<(Trace, bool), Problem> {
     if body.len() > max_trace_bytes {
         return Err(Problem::TooLarge { limit: max_trace_bytes, size: body.len() });
     }
-    let mut is_random = false;
-    let trace = Trace::parse(body, || match event.idempotency_key {
-        Some(key) => Uuid::new_v5(&Uuid::NAMESPACE_OID, &key).to_string(),
+    let idempotency_key = headers.get("idempotency-key").map(HeaderValue::as_bytes).filter(|key| !key.is_empty());
+    let mut has_random_id = false;
+    let trace = Trace::parse(body, || match idempotency_key {
+        Some(key) => Uuid::new_v5(&Uuid::NAMESPACE_OID, key).to_string(),
         None => {
-            is_random = true;
+            has_random_id = true;
             Uuid::new_v4().to_string()
         }
     })?;
-    Ok((trace, is_random))
+    Ok((trace, has_random_id))
 }
 
-fn decode(body: Vec<u8>) -> Result<Vec<u8>, Problem> {
-    let text = String::from_utf8(body).map_err(|_| Problem::NotBase64)?;
-    base64::decode(text).map_err(|_| Problem::NotBase64)
-}
-
-impl Answer {
-    /// The answer to a request that was not served.
-    #[must_use]
-    pub fn refusing(problem: &Problem) -> Self {
-        let mut headers = BTreeMap::from([("content-type", problem::MEDIA_TYPE.to_owned())]);
-        if let Problem::Unavailable(_) = problem {
-            headers.insert("retry-after", problem::RETRY_AFTER_SECONDS.to_string());
-        }
-        Self { status_code: problem.status(), headers, body: problem.body() }
+/// The response to a request that was not served.
+fn refusal(problem: &Problem) -> Response<Body> {
+    let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
+    if let Problem::Unavailable(_) = problem {
+        response.headers_mut().insert(header::RETRY_AFTER, problem::RETRY_AFTER_SECONDS.into());
     }
+    response
+}
+
+fn response(status: u16, content_type: &str, body: String) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .body(Body::Text(body))
+        .expect("the status and the media type are valid")
 }

@@ -21,6 +21,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const HEADERS: Duration = Duration::from_secs(10);
 
 /// Serves every connection to `listener` until `end` is ready, then lets the requests under way finish.
+///
+/// `axum::serve` would do it, but sets no time limit for headers that trickle.
 pub async fn serve<S, B>(listener: TcpListener, service: S, end: impl Future<Output = ()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,

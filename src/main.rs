@@ -1,42 +1,47 @@
 //! The deployed function: the environment, the log, the store, and Lambda's events.
 
-use std::{convert::Infallible, env, error::Error as _, process::ExitCode};
+use std::{env, process::ExitCode};
 
-use attest::{handler::Handler, log, runtime::RuntimeApi, settings::Settings, store::Store};
-use lambda_http::lambda_runtime::Error;
+use attest::{
+    handler::Handler,
+    log,
+    metrics::RequestLog,
+    settings::{self, Settings},
+    store::Store,
+};
+use lambda_http::Error;
 
-fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), env::var("AWS_LAMBDA_FUNCTION_NAME").ok(), log::print);
-    let Err(error) = serve();
-    tracing::error!(%error, "cannot run");
-    ExitCode::FAILURE
+// One thread: an environment serves one request at a time.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    log::start(env::var("RUST_LOG").ok().as_deref(), std::io::stdout);
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Serves for as long as Lambda lets it.
-fn serve() -> Result<Infallible, Error> {
+async fn serve() -> Result<(), Error> {
     let settings = Settings::read(|name| env::var(name).ok())?;
+    let function = env::var("AWS_LAMBDA_FUNCTION_NAME").map_err(|_| "this is a Lambda function, see the README")?;
+    let aws = settings::aws_config().await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         bucket = settings.bucket,
-        region = settings.connection.region,
-        endpoint = settings.connection.endpoint,
+        region = aws.region().map(AsRef::as_ref),
+        endpoint = settings::s3_endpoint(&aws),
         max_trace_bytes = settings.max_trace_bytes,
         "starting"
     );
-    let store = Store::new(settings.connection, settings.bucket);
-    let handler = Handler::new(store.clone(), settings.max_trace_bytes);
-    let api =
-        env::var("AWS_LAMBDA_RUNTIME_API").map_err(|_| "there is no Lambda around it, see the README for `local`")?;
-    // One thread: an environment serves one request at a time.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        // A start has a whole CPU, a request its memory's share of one. What fails here, the first request meets again.
-        if let Err(error) = store.connect().await {
-            let cause = error.source().map(ToString::to_string);
-            tracing::warn!(%error, cause, "cannot connect to S3 yet");
-        }
-        // In a task: what wakes `block_on` itself, as every answer would, also writes to the runtime's eventfd.
-        let served = tokio::spawn(RuntimeApi::new(api).serve(handler)).await;
-        // What a panic says of itself may quote what was being read.
-        served.map_err(|_| "a defect: the line before says where it panicked")?
-    })
+    let store = Store::new(&aws, settings.bucket);
+    // Init has a whole CPU, a request its memory's share of one. A failure here is not fatal: the first request retries.
+    if let Err(error) = store.connect().await {
+        tracing::warn!(%error, "cannot connect to S3 yet");
+    }
+    let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print));
+    lambda_http::run(handler.into_service()).await
 }

@@ -15,8 +15,6 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 /// Why a trace was not stored. The first kinds are the client's to mend, the last two are ours.
 #[derive(Debug)]
 pub enum Problem {
-    /// The event says that the body is base64, and it is not.
-    NotBase64,
     /// The body's bytes are not UTF-8 from this offset on.
     NotUtf8 {
         /// Bytes before the first that is wrong.
@@ -67,7 +65,7 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// Every violation of one trace, as far as an answer can hold them.
+/// Every violation of one trace, as far as a response can hold them.
 #[derive(Debug, Default)]
 pub struct Violations {
     listed: Vec<Violation>,
@@ -75,12 +73,12 @@ pub struct Violations {
     count: usize,
 }
 
-/// An answer's JSON travels as a string in Lambda's response of at most 6 MB, where a control character of a pointer
+/// A response's JSON travels as a string in Lambda's response of at most 6 MB, where a control character of a pointer
 /// becomes seven bytes: 512 KiB of pointers and details stay far below, whatever is in them.
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
-    /// Adds a violation; past what an answer can hold it is only counted.
+    /// Adds a violation; past what a response can hold it is only counted.
     pub fn push(&mut self, pointer: &str, detail: impl FnOnce() -> String) {
         self.count += 1;
         if self.listed_bytes < LISTED_BYTES {
@@ -99,7 +97,7 @@ impl Violations {
     }
 }
 
-/// The body of an error's answer, and of the gateway's own errors (see `template.yaml`).
+/// The body of an error's response, and of the gateway's own errors (see `template.yaml`).
 #[derive(Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -118,53 +116,50 @@ impl Problem {
     /// A short, stable name: the end of the problem's `type`, and `problem` in the log line.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::NotBase64 => "not-base64",
-            Self::NotUtf8 { .. } => "not-utf8",
-            Self::NotJson { .. } => "not-json",
-            Self::Invalid(_) => "invalid",
-            Self::Key(_) => "no-key",
-            Self::Taken { .. } => "taken",
-            Self::TooLarge { .. } => "too-large",
-            Self::Fault(_) => "fault",
-            Self::Unavailable(_) => "unavailable",
-        }
+        self.kind().0
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> u16 {
+        self.kind().1
+    }
+
+    /// The name, the HTTP status and the title.
+    fn kind(&self) -> (&'static str, u16, &'static str) {
         match self {
-            Self::NotBase64 | Self::NotUtf8 { .. } | Self::NotJson { .. } | Self::Invalid(_) | Self::Key(_) => 400,
-            Self::Taken { .. } => 409,
-            Self::TooLarge { .. } => 413,
-            Self::Fault(_) => 500,
-            Self::Unavailable(_) => 503,
+            Self::NotUtf8 { .. } => ("not-utf8", 400, "The body is not UTF-8"),
+            Self::NotJson { .. } => ("not-json", 400, "The body is not JSON"),
+            Self::Invalid(_) => ("invalid", 400, "The trace is not valid"),
+            Self::Key(_) => ("no-key", 400, "The trace has no key"),
+            Self::Taken { .. } => ("taken", 409, "The id is taken"),
+            Self::TooLarge { .. } => ("too-large", 413, "The trace is too large"),
+            Self::Fault(_) => ("fault", 500, "The service is at fault"),
+            Self::Unavailable(_) => ("unavailable", 503, "The trace could not be stored in time"),
         }
     }
 
-    /// The answer's body.
+    /// The whole reason of a failure that is ours, for the log.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Fault(cause) | Self::Unavailable(cause) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The response's body.
     #[must_use]
     pub fn body(&self) -> String {
-        let title = match self {
-            Self::NotBase64 => "The body is not base64",
-            Self::NotUtf8 { .. } => "The body is not UTF-8",
-            Self::NotJson { .. } => "The body is not JSON",
-            Self::Invalid(_) => "The trace is not valid",
-            Self::Key(_) => "The trace has no key",
-            Self::Taken { .. } => "The id is taken",
-            Self::TooLarge { .. } => "The trace is too large",
-            Self::Fault(_) => "The service is at fault",
-            Self::Unavailable(_) => "The trace could not be stored in time",
-        };
+        let (name, status, title) = self.kind();
         let (line, column) = match self {
             Self::NotJson { line, column, .. } => (Some(*line), Some(*column)),
             _ => (None, None),
         };
         let details = Details {
-            r#type: format!("urn:attest:problem:{}", self.name()),
+            r#type: format!("urn:attest:problem:{name}"),
             title,
-            status: self.status(),
+            status,
             detail: self.detail(),
             line,
             column,
@@ -175,14 +170,13 @@ impl Problem {
 
     fn detail(&self) -> String {
         match self {
-            Self::NotBase64 => "The event says that its body is base64, and it is not.".to_owned(),
             Self::NotUtf8 { offset } => format!("The body is not UTF-8 at byte {offset}."),
             Self::NotJson { detail, line, column } => format!("{detail} at line {line} column {column}"),
             Self::Invalid(Violations { listed, count, .. }) => {
                 let violations = if *count == 1 { "violation" } else { "violations" };
                 match listed.len() {
                     all if all == *count => format!("{count} {violations}."),
-                    some => format!("{count} {violations}; the first {some}, as many as fit an answer, are listed."),
+                    some => format!("{count} {violations}; the first {some}, as many as fit a response, are listed."),
                 }
             }
             Self::Key(error) => error.to_string(),

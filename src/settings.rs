@@ -1,24 +1,29 @@
 //! The environment, read once.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::SharedHttpClient;
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_types::service_config::ServiceConfigKey;
 
-use crate::store::Connection;
+/// How long an unused connection stays in the connection pool: S3 closes it after about 20 s.
+const IDLE: Duration = Duration::from_secs(15);
 
-/// The size of a trace that `MAX_TRACE_BYTES` allows where it is not set: 5 MiB. With what JSON escapes of it, it fits
-/// into the 6 MB of an event (AWS Lambda quotas, "Invocation payload").
-pub const MAX_TRACE_BYTES: usize = 5 * 1024 * 1024;
+/// The size of a trace that `MAX_TRACE_BYTES` allows where it is not set: 4 MiB. As base64 and with its headers such a
+/// trace fits into the 6 MB of an event (AWS Lambda quotas, "Invocation payload").
+pub const MAX_TRACE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What the deployed function is told by its environment.
+/// This program's own settings.
 #[derive(Debug)]
 pub struct Settings {
     /// `BUCKET_NAME`: the bucket that traces are stored in.
     pub bucket: String,
     /// `MAX_TRACE_BYTES`: the largest body, in bytes.
     pub max_trace_bytes: usize,
-    /// The AWS SDK's own variables.
-    pub connection: Connection,
 }
 
 /// A variable that is missing or makes no sense.
@@ -47,8 +52,7 @@ impl Settings {
     /// Reads the environment through `variable`, which gives a variable's value by its name.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
-        let needed = |name| set(name).ok_or(SettingsError::Missing(name));
-        let bucket = needed("BUCKET_NAME")?;
+        let bucket = set("BUCKET_NAME").ok_or(SettingsError::Missing("BUCKET_NAME"))?;
         let max_trace_bytes = match set("MAX_TRACE_BYTES") {
             None => MAX_TRACE_BYTES,
             Some(text) => match text.parse() {
@@ -56,24 +60,33 @@ impl Settings {
                 _ => return Err(SettingsError::NotANumber("MAX_TRACE_BYTES", text)),
             },
         };
-        // Lambda gives a function its role's credentials in these; an environment never outlives them.
-        let credentials = Credentials::new(
-            needed("AWS_ACCESS_KEY_ID")?,
-            needed("AWS_SECRET_ACCESS_KEY")?,
-            set("AWS_SESSION_TOKEN"),
-            None,
-            "environment",
-        );
-        Ok(Self {
-            bucket,
-            max_trace_bytes,
-            connection: Connection {
-                region: set("AWS_REGION")
-                    .or_else(|| set("AWS_DEFAULT_REGION"))
-                    .ok_or(SettingsError::Missing("AWS_REGION"))?,
-                endpoint: set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL")),
-                credentials: SharedCredentialsProvider::new(credentials),
-            },
-        })
+        Ok(Self { bucket, max_trace_bytes })
     }
+}
+
+/// The region, credentials and endpoints that the AWS SDK finds in the environment and in the profile.
+pub async fn aws_config() -> Result<SdkConfig, SettingsError> {
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await;
+    match config.region() {
+        Some(region) if !region.as_ref().is_empty() => Ok(config),
+        _ => Err(SettingsError::Missing("AWS_REGION")),
+    }
+}
+
+/// The endpoint that replaces AWS's own S3, from `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile (AWS SDKs and
+/// Tools Reference Guide, "Service-specific endpoints"). An empty value is no endpoint: the template cannot leave the
+/// variable out (see there).
+#[must_use]
+pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let of_s3 = config.service_config().zip(key.ok()).and_then(|(service, key)| service.load_config(key));
+    let endpoint = of_s3.or_else(|| config.endpoint_url().map(ToOwned::to_owned));
+    endpoint.filter(|endpoint| !endpoint.is_empty())
+}
+
+/// The HTTP client of every AWS client here: HTTPS by rustls on ring with the system's root certificates, which
+/// `SSL_CERT_FILE` replaces.
+#[must_use]
+pub fn http_client() -> SharedHttpClient {
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(IDLE).build_https()
 }

@@ -1,63 +1,50 @@
 //! Put-if-absent on S3: a trace is stored once, or the store says why it was not.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{error::Error, fmt, time::Duration};
 
+use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
-        StalledStreamProtectionConfig,
+        RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
         interceptors::InterceptorContext,
-        retry::{ClassifyRetry, RetryAction, RetryConfig},
+        retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket},
+        timeout::TimeoutConfig,
     },
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
     types::{ChecksumMode, ChecksumType},
 };
+use aws_smithy_types::base64;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
-use crate::{
-    attempt::{Attempt, Replay},
-    key::Key,
-    problem::Problem,
-    wire::Wire,
-};
+use crate::{key::Key, problem::Problem, settings::s3_endpoint};
 
-/// The first attempt and two more: the second mends a connection that died, the third a passing fault of S3.
+/// The first attempt and two more: the second mends a connection that died, the third a transient error of S3.
 const ATTEMPTS: u32 = 3;
 
 /// The pauses between attempts start here, double, and are drawn at random below that.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a trace may take in all, retries and the look at what is stored included: three attempts of 5 s (see `wire`)
-/// and their pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see
-/// `template.yaml`).
+/// How long a connection may take, TLS included.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long an attempt may take. S3 confirms 4 MiB in well under a second.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// How long a trace may take in all, retries and the look at what is stored included: three attempts of 5 s and their
+/// pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Where the bucket is, and who writes to it.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    /// The bucket's region, as `AWS_REGION` has it.
-    pub region: String,
-    /// Another S3 endpoint than AWS's own; it is spoken to with path-style addressing.
-    pub endpoint: Option<String>,
-    /// What requests are signed with.
-    pub credentials: SharedCredentialsProvider,
-}
+/// A key that no trace has, for there is no `/` in it.
+const NO_TRACE: &str = "-";
 
 /// The bucket that traces are stored in.
 #[derive(Debug, Clone)]
 pub struct Store {
     bucket: String,
-    wire: Wire,
-    attempt: Option<Attempt>,
-    /// Made when it is needed first: making it takes as long as storing a few traces.
-    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
+    client: Client,
 }
 
 /// What S3 has to say of a trace that was given to it.
@@ -72,65 +59,47 @@ pub enum Outcome {
 }
 
 impl Store {
-    /// A store on this bucket. Nothing is sent before the first call.
+    /// A store in this bucket. Nothing is sent before the first call.
     #[must_use]
-    pub fn new(connection: Connection, bucket: String) -> Self {
-        let wire = Wire::default();
-        let attempt = Attempt::new(&connection, &bucket, wire.clone());
-        let for_client = wire.clone();
-        let client = LazyLock::new(Box::new(move || client(connection, for_client)) as Box<dyn FnOnce() -> _ + Send>);
-        Self { bucket, wire, attempt, client: Arc::new(client) }
+    pub fn new(config: &SdkConfig, bucket: String) -> Self {
+        Self { bucket, client: client(config) }
     }
 
-    /// Opens the connection that the next write will find, for that costs less while a function starts.
-    pub async fn connect(&self) -> Result<(), ConnectorError> {
-        match &self.attempt {
-            Some(attempt) => attempt.connect().await,
-            None => Ok(()),
+    /// Opens the connection that the first write will find, by asking for an object that does not exist: that needs no
+    /// permission that storing does not need. Whatever S3 answers, the connection stands.
+    pub async fn connect(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let head = self.client.head_object().bucket(&self.bucket).key(NO_TRACE).customize();
+        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+        match head.config_override(once).send().await {
+            Err(error) if error.raw_response().is_none() => Err(Box::new(Chain(error))),
+            _ => Ok(()),
         }
     }
 
     /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
     pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
-        let end = Instant::now() + DEADLINE;
-        let checksum = aws_smithy_types::base64::encode(Sha256::digest(&json));
-        let mut first = None;
-        if let Some(attempt) = &self.attempt {
-            let answer = attempt.put(key, &json, &checksum).await;
-            if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
-                return Ok(Outcome::Stored);
-            }
-            first = Some(Replay::new(answer, self.wire.clone()));
-        }
-        tokio::time::timeout_at(end, self.put_with_sdk(key, json.into(), &checksum, first))
+        tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into()))
             .await
             .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
     }
 
-    async fn put_with_sdk(
-        &self,
-        key: &Key,
-        json: Bytes,
-        checksum: &str,
-        first: Option<Replay>,
-    ) -> Result<Outcome, Problem> {
-        let mut put = self
+    async fn put_if_absent(&self, key: &Key, json: Bytes) -> Result<Outcome, Problem> {
+        let checksum = base64::encode(Sha256::digest(&json));
+        let put = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(key.as_str())
             .if_none_match("*")
             .content_type("application/json")
-            .checksum_sha256(checksum)
-            .body(json.clone().into())
+            .checksum_sha256(&checksum)
+            .body(ByteStream::from(json.clone()))
             .customize()
+            // S3 verifies the checksum: a hash of the payload in the signature would be a second one.
             .disable_payload_signing();
-        if let Some(first) = first {
-            put = put.config_override(aws_sdk_s3::Config::builder().http_client(first));
-        }
         match put.send().await {
             Ok(_) => Ok(Outcome::Stored),
-            Err(error) if status(&error) == Some(412) => self.compare(key, &json, checksum).await,
+            Err(error) if status(&error) == Some(412) => self.compare(key, &json, &checksum).await,
             Err(error) => Err(problem(error)),
         }
     }
@@ -163,19 +132,20 @@ impl Store {
     }
 }
 
-/// The SDK's client, for what the first attempt does not settle.
-fn client(connection: Connection, wire: Wire) -> Client {
-    let mut config = aws_sdk_s3::Config::builder();
-    config.set_endpoint_url(connection.endpoint.clone());
-    let config = config
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(connection.region))
-        .credentials_provider(connection.credentials)
-        .http_client(wire)
-        .force_path_style(connection.endpoint.is_some())
+fn client(config: &SdkConfig) -> Client {
+    let endpoint = s3_endpoint(config);
+    let mut builder = aws_sdk_s3::config::Builder::from(config);
+    let is_aws = endpoint.is_none();
+    builder.set_endpoint_url(endpoint);
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+    let config = builder
+        .force_path_style(!is_aws)
+        .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
-        .retry_classifier(Concurrent)
-        // `wire` bounds a request, a stalled stream's too.
+        // The SDK's quota of retries drains in a bad hour and is not refilled by time; ATTEMPTS and DEADLINE are bounds enough.
+        .retry_partition(RetryPartition::custom("traces").token_bucket(TokenBucket::unlimited()).build())
+        .retry_classifier(Transient)
+        // An attempt's time-out covers a stalled stream too.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         // The one checksum is the SHA-256 that `put` computes itself and looks for again.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -184,23 +154,23 @@ fn client(connection: Connection, wire: Wire) -> Client {
     Client::from_conf(config)
 }
 
-/// A concurrent write passes by itself, though the SDK does not say so.
+/// Adds two errors to those that the SDK retries.
 #[derive(Debug)]
-struct Concurrent;
+struct Transient;
 
-impl ClassifyRetry for Concurrent {
+impl ClassifyRetry for Transient {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         // S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon
         // S3 User Guide, "How to prevent object overwrites with conditional writes").
-        if context.response().is_some_and(|response| response.status().as_u16() == 409) {
-            RetryAction::transient_error()
-        } else {
-            RetryAction::NoActionIndicated
-        }
+        let is_concurrent = context.response().is_some_and(|response| response.status().as_u16() == 409);
+        // What the HTTP client cannot name: a response that is no HTTP, say.
+        let error = context.output_or_error().and_then(Result::err);
+        let is_broken = error.and_then(|error| error.as_connector_error()).is_some_and(ConnectorError::is_other);
+        if is_concurrent || is_broken { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {
-        "concurrent conditional writes"
+        "concurrent writes and broken responses"
     }
 }
 

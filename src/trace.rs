@@ -294,7 +294,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// As many steps as lead here, so many arrays and objects are around the one that begins here.
+    /// The path's length is the nesting depth.
     fn check_depth(&self) -> Result<(), Stop> {
         if self.path.len() < MAX_DEPTH { Ok(()) } else { Err(Stop::TooDeep(self.jiter.current_index())) }
     }

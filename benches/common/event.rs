@@ -1,5 +1,6 @@
 //! What the benchmarks send: traces like prose, and proxy events that bring them.
 
+use aws_smithy_types::base64;
 use serde_json::{Value, json};
 
 /// A trace of about so many bytes, with as much of what JSON escapes as prose has.
@@ -11,9 +12,10 @@ pub fn trace(bytes: usize) -> String {
     json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// The proxy event that brings a trace.
+/// The proxy event that brings a trace, as base64, for the API declares every media type binary.
 pub fn event(trace: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
-    event["body"] = trace.into();
+    event["body"] = base64::encode(trace).into();
+    event["isBase64Encoded"] = true.into();
     event.to_string().into_bytes()
 }

@@ -1,7 +1,8 @@
 //! What the built function costs as a process, and how many times as much as a minimal program costs.
 //!
 //! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` names another build
-//! than `target/release/attest`. Linux only, whose `/proc` tells what a process has used.
+//! than `target/release/attest`. Linux only, whose `/proc` tells what a process has used. `--memory` and `--s3-ms` show
+//! what a client waits for: Lambda's share of a CPU, and an S3 that takes its time.
 
 use std::{
     env, fs,
@@ -15,8 +16,13 @@ use attest::local::{
     runtime_api::RuntimeApi,
     serve,
 };
+use clap::Parser;
 use event::{event, trace};
-use hyper::body::Bytes;
+use hyper::{
+    Request,
+    body::{Bytes, Incoming},
+    service::{Service, service_fn},
+};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -33,8 +39,22 @@ const FIGURES: [&str; 6] = ["cold CPU", "cold wall", "warm CPU", "warm wall", "m
 /// Milliseconds and MiB, in the order of [`FIGURES`].
 type Figures = [f64; 6];
 
+#[derive(Parser)]
+struct Options {
+    /// The memory in MB whose share of a CPU holds after init (cgroups v1, root); 0 for a whole CPU
+    #[arg(long, default_value_t = 0)]
+    memory: u32,
+    /// How long S3 takes for a request, in milliseconds
+    #[arg(long, default_value_t = 0)]
+    s3_ms: u64,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 #[tokio::main]
 async fn main() {
+    let options = Options::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest"), PathBuf::from);
     let minimal = root.join("target/release/examples/minimal");
@@ -42,14 +62,15 @@ async fn main() {
         ours.exists() && minimal.exists() && Path::new("/proc/self/schedstat").exists(),
         "on Linux, first: cargo build --locked --release --bin attest --example minimal"
     );
+    let share = (options.memory > 0).then(|| CpuShare::new(options.memory));
     println!("medians of {ROUNDS} processes; ms and MiB, with the ratio to a minimal program in brackets\n");
     println!("{:>10}{}", "trace", FIGURES.map(|figure| format!("{figure:>18}")).concat());
     for (name, bytes, traces) in [("1 KB", 1_000, 300), ("100 KB", 100_000, 60), ("4 MB", 4_000_000, 10)] {
         let event = Bytes::from(event(&trace(bytes)));
         let (mut of_ours, mut of_minimal) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            of_ours.push(measure(&ours, &event, traces).await);
-            of_minimal.push(measure(&minimal, &event, traces).await);
+            of_ours.push(measure(&ours, &event, traces, share.as_ref(), options.s3_ms).await);
+            of_minimal.push(measure(&minimal, &event, traces, share.as_ref(), options.s3_ms).await);
         }
         let cell = |figure: usize| {
             let (ours, minimal) = (median(&of_ours, figure), median(&of_minimal, figure));
@@ -66,13 +87,21 @@ fn median(rounds: &[Figures], figure: usize) -> f64 {
 }
 
 /// Runs one process to its end: a cold start, then `traces` more.
-async fn measure(program: &Path, event: &Bytes, traces: u32) -> Figures {
+async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
     let root = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
     let certificate = root.path().join("certificate.pem");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let s3 = tls::before(listener.local_addr().expect("an address"), &certificate).await;
-    tokio::spawn(serve(listener, folder.service(), std::future::pending()));
+    let objects = folder.service();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let objects = objects.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(s3_ms)).await;
+            Service::call(&objects, request).await
+        }
+    });
+    tokio::spawn(serve(listener, service, std::future::pending()));
     let api = RuntimeApi::start().await.expect("a free port");
     let start = Instant::now();
     let process = tokio::process::Command::new(program)
@@ -88,6 +117,9 @@ async fn measure(program: &Path, event: &Bytes, traces: u32) -> Figures {
         .expect("the program starts");
     let id = process.id().expect("it runs");
     api.asked().await;
+    if let Some(share) = share {
+        share.hold(id);
+    }
     store(&api, event).await;
     let cold_wall = start.elapsed();
     api.asked().await;
@@ -104,6 +136,30 @@ async fn measure(program: &Path, event: &Bytes, traces: u32) -> Figures {
     #[expect(clippy::cast_precision_loss, reason = "a program is smaller than 4 PiB")]
     let size = size as f64 / 1024.0 / 1024.0;
     [cold_cpu, milliseconds(cold_wall), warm_cpu, median(&walls, 0), peak_memory(id), size]
+}
+
+/// A memory's share of a CPU, as Lambda gives it after init: its part of 1,769 MB (AWS Lambda Developer Guide, "Configure
+/// Lambda function memory"), in periods of 20 ms.
+struct CpuShare(PathBuf);
+
+impl CpuShare {
+    fn new(memory: u32) -> Self {
+        let folder = PathBuf::from(format!("/sys/fs/cgroup/cpu/attest-{}", std::process::id()));
+        fs::create_dir(&folder).expect("root, and cgroups v1");
+        fs::write(folder.join("cpu.cfs_period_us"), "20000").expect("a period");
+        fs::write(folder.join("cpu.cfs_quota_us"), (20_000 * memory / 1769).to_string()).expect("a quota");
+        Self(folder)
+    }
+
+    fn hold(&self, process: u32) {
+        fs::write(self.0.join("cgroup.procs"), process.to_string()).expect("the process runs");
+    }
+}
+
+impl Drop for CpuShare {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -16,6 +16,7 @@ use aws_sigv4::{
     http_request::{PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
+use aws_smithy_types::base64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{
@@ -52,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (head, event) = exchange(&mut lambda, next, &[])?;
         let request = header(&head, "lambda-runtime-aws-request-id").ok_or("an invocation has an id")?.to_owned();
         let event: Event = serde_json::from_slice(&event)?;
-        let mut trace: Value = serde_json::from_str(&event.body)?;
+        let mut trace: Value = serde_json::from_slice(&base64::decode(event.body)?)?;
         let id = Uuid::new_v4().to_string();
         let fingerprint = trace["model"].as_str().ok_or("a trace has a model")?.to_owned();
         trace["id"] = id.as_str().into();

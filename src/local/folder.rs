@@ -1,16 +1,23 @@
 //! S3's part: one bucket, whose objects are files in a folder, served by `s3s` (signatures, XML and all).
 //!
 //! `s3s-fs` would do this, but checks `If-None-Match` before it writes, not atomically, and cannot hold every key: one
-//! with a long name, or one that begins with another key and a slash. Here a file appears whole, under its name, by a
-//! hard link that fails if there is one.
+//! with a long name, or one that begins with another key and a slash.
+//!
+//! An object survives a crash of the process and of the machine once its write is confirmed. It is written to a temporary
+//! file in `~incoming`, which is synced; then it gets its name in one step that fails if the name is taken; then its folder
+//! is synced. A temporary file never outlives an error, and what a killed process left in `~incoming` is deleted at the
+//! next start. Files are readable by their owner only, as traces are private.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use futures_util::TryStreamExt;
 use s3s::{
@@ -25,9 +32,9 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+use tempfile::NamedTempFile;
 
-use crate::store::Connection;
+use crate::settings;
 
 /// The access key and the secret key of this S3. It is on loopback and guards nothing.
 pub const ACCESS_KEY: &str = "local";
@@ -41,21 +48,32 @@ const NAME_BYTES: usize = 200;
 /// Where files are written before they get their name: no key's path begins so.
 const INCOMING: &str = "~incoming";
 
+/// The file that every process locks that stores into the folder: shared while it runs, alone to empty `~incoming`.
+const LOCK: &str = "~lock";
+
 /// A bucket in a folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
     bucket: String,
     root: PathBuf,
+    _lock: Arc<fs::File>,
 }
 
 impl Folder {
     /// Opens the bucket in the folder `root`, which is made if there is none; its name is the folder's.
     pub fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root.join(INCOMING))?;
+        fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
         let bucket = root.file_name().and_then(|name| name.to_str());
         let bucket = bucket.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the folder has no name"))?;
-        Ok(Self { bucket: bucket.to_owned(), root })
+        let (bucket, incoming) = (bucket.to_owned(), root.join(INCOMING));
+        let lock = fs::File::create(root.join(LOCK))?;
+        if incoming.exists() && lock.try_lock().is_ok() {
+            fs::remove_dir_all(&incoming)?;
+        }
+        fs::create_dir_all(incoming)?;
+        lock.lock_shared()?;
+        Ok(Self { bucket, root, _lock: Arc::new(lock) })
     }
 
     /// The bucket's name.
@@ -72,15 +90,17 @@ impl Folder {
         service.build()
     }
 
-    /// How to reach the S3 that is served on `address`.
+    /// The configuration for a client of the S3 that is served on `address`.
     #[must_use]
-    pub fn connection(address: SocketAddr) -> Connection {
+    pub fn sdk_config(address: SocketAddr) -> SdkConfig {
         let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "local");
-        Connection {
-            region: REGION.to_owned(),
-            endpoint: Some(format!("http://{address}")),
-            credentials: SharedCredentialsProvider::new(credentials),
-        }
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(settings::http_client())
+            .region(Region::new(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(format!("http://{address}"))
+            .build()
     }
 
     fn check_bucket(&self, bucket: &str) -> S3Result<()> {
@@ -93,24 +113,21 @@ impl Folder {
 
     /// Writes an object whole or not at all; `Ok(false)` if there is one already and it may not be replaced.
     fn write(&self, key: &str, object: &[u8], replace: bool) -> io::Result<bool> {
-        let incoming = self.root.join(INCOMING).join(Uuid::new_v4().to_string());
         let path = self.path(key);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = fs::File::create_new(&incoming)?;
-        io::Write::write_all(&mut file, object)?;
-        file.sync_all()?;
-        if replace {
-            return fs::rename(incoming, path).map(|()| true);
-        }
-        let linked = fs::hard_link(&incoming, path);
-        fs::remove_file(incoming)?;
-        match linked {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        }
+        let folder = path.parent().expect("an object's file is in a folder");
+        fs::create_dir_all(folder)?;
+        let mut file = NamedTempFile::new_in(self.root.join(INCOMING))?;
+        file.write_all(object)?;
+        file.as_file().sync_all()?;
+        let named = if replace { file.persist(&path) } else { file.persist_noclobber(&path) };
+        let is_written = match named {
+            Ok(_) => true,
+            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error.error),
+        };
+        // Names that another write made count too: it may not have synced them yet.
+        folder.ancestors().take_while(|folder| folder.starts_with(&self.root)).try_for_each(sync)?;
+        Ok(is_written)
     }
 
     fn read(&self, key: &str) -> S3Result<(Vec<u8>, SystemTime)> {
@@ -141,6 +158,18 @@ impl Folder {
         found.sort();
         Ok(found)
     }
+}
+
+/// Syncs a folder, so that the names in it survive a crash of the machine (fsync(2)).
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, and the file system keeps its names.
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Where a key's file is: the key itself and `.json`, so that `a` and `a/b` can both be there. `~` marks what differs:
@@ -346,6 +375,33 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn incoming(folder: &Folder) -> usize {
+        fs::read_dir(folder.root.join(INCOMING)).expect("it is there").count()
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_deleted_at_the_next_start_only() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let first = Folder::open(root.path()).expect("a bucket");
+        fs::write(first.root.join(INCOMING).join("half"), "{").expect("it can be written");
+        let second = Folder::open(root.path()).expect("the same bucket");
+        assert_eq!(incoming(&second), 1, "the first may still be writing it");
+        drop((first, second));
+        assert_eq!(incoming(&Folder::open(root.path()).expect("the same bucket")), 0);
+    }
+
+    #[test]
+    fn a_write_that_fails_or_finds_the_name_taken_leaves_no_temporary_file() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::open(root.path()).expect("a bucket");
+        fs::create_dir(folder.path("taken-by-a-folder")).expect("it can be made");
+        assert!(folder.write("taken-by-a-folder", b"{}", true).is_err());
+        assert!(folder.write("a/b", b"{}", false).expect("it is written"));
+        assert!(!folder.write("a/b", b"[]", false).expect("it is there"));
+        assert_eq!(fs::read(folder.path("a/b")).expect("it is there"), b"{}");
+        assert_eq!(incoming(&folder), 0);
+    }
 
     #[test]
     fn an_ordinary_key_is_its_path() {

@@ -5,34 +5,23 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
-    time::{Duration, SystemTime},
 };
 
 use attest::{
     handler::Handler,
     local::{
         folder::{ACCESS_KEY, Folder, REGION},
-        gateway::{self, Gateway},
-        readable, serve,
+        gateway, readable, serve,
     },
     log,
-    settings::MAX_TRACE_BYTES,
-    store::{Connection, Store},
-    wire::Wire,
+    metrics::RequestLog,
+    settings::{self, MAX_TRACE_BYTES},
+    store::Store,
 };
-use aws_credential_types::credential_fn::provide_credentials_fn;
-use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use clap::Parser;
-use hyper::service::service_fn;
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, watch},
-};
+use hyper_util::service::TowerToHyperService;
+use tokio::{net::TcpListener, sync::watch};
 use uuid::Uuid;
-
-/// How long before their end credentials are asked for anew.
-const EARLY: Duration = Duration::from_mins(5);
 
 /// Keeps every chat trace POSTed to it: the endpoint on your own machine, with an S3 of its own.
 #[derive(Debug, Parser)]
@@ -63,7 +52,7 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), None, readable::print);
+    log::start(env::var("RUST_LOG").ok().as_deref(), || readable::Lines);
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -82,8 +71,10 @@ async fn run(options: Options) -> Result<(), String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
 
     let mut s3 = None;
-    let (connection, bucket) = match options.bucket {
-        Some(bucket) => (profile().await?, bucket),
+    let (config, bucket) = match options.bucket {
+        Some(bucket) => {
+            (settings::aws_config().await.map_err(|error| format!("{error}: set it or AWS_PROFILE"))?, bucket)
+        }
         None => {
             let folder = Folder::open(&options.folder)
                 .map_err(|error| format!("cannot store into {}: {error}", options.folder.display()))?;
@@ -94,19 +85,27 @@ async fn run(options: Options) -> Result<(), String> {
             if address.ip().is_unspecified() {
                 address.set_ip(Ipv4Addr::LOCALHOST.into());
             }
-            (Folder::connection(address), bucket)
+            (Folder::sdk_config(address), bucket)
         }
     };
     let key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-    explain(address, &key, &connection, &bucket, s3.is_some());
+    let url = format!("http://{address}{}", gateway::PATH);
+    println!("Listening on {url}. Try:\n");
+    println!("curl -X POST {url} -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{}'\n", attest::EXAMPLE);
+    if let (Some(endpoint), true) = (config.endpoint_url(), s3.is_some()) {
+        println!("Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n");
+        println!(
+            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} \
+             aws s3 ls --recursive --endpoint-url {endpoint} s3://{bucket}\n"
+        );
+    } else {
+        println!("Traces are stored in the bucket `{bucket}`.\n");
+    }
+    println!("Ctrl-C stops it.");
 
-    let handler = Handler::new(Store::new(connection, bucket), options.max_trace_bytes);
-    let gateway = Gateway::new(handler, &key);
-    let service = service_fn(move |request| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, std::convert::Infallible>(gateway.answer(request).await) }
-    });
-    serve(listener, service, stop()).await;
+    let handler =
+        Handler::new(Store::new(&config, bucket), options.max_trace_bytes, RequestLog::new("local", readable::print));
+    serve(listener, TowerToHyperService::new(gateway::router(handler, &key)), stop()).await;
     // The S3 ends after the gateway, for the requests under way still store.
     let _ = end.send(true);
     if let Some(s3) = s3 {
@@ -123,49 +122,6 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, String
         }
         _ => format!("cannot listen on {address}: {error}"),
     })
-}
-
-/// The region and credentials of `AWS_PROFILE`, or wherever else the AWS SDKs look.
-async fn profile() -> Result<Connection, String> {
-    let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(Wire::default()).load().await;
-    let endpoint = env::var("AWS_ENDPOINT_URL_S3").ok().or_else(|| config.endpoint_url().map(ToOwned::to_owned));
-    Ok(Connection {
-        region: config.region().ok_or("no region: set AWS_PROFILE or AWS_REGION")?.to_string(),
-        endpoint,
-        credentials: kept(config.credentials_provider().ok_or("no credentials: set AWS_PROFILE")?),
-    })
-}
-
-/// Asks `source` for credentials only when those that it gave before are about to expire: it may be a program or SSO.
-fn kept(source: SharedCredentialsProvider) -> SharedCredentialsProvider {
-    let kept = Arc::new(Mutex::new(None::<Credentials>));
-    SharedCredentialsProvider::new(provide_credentials_fn(move || {
-        let (source, kept) = (source.clone(), Arc::clone(&kept));
-        async move {
-            let mut kept = kept.lock().await;
-            let still_good = |kept: &Credentials| kept.expiry().is_none_or(|end| SystemTime::now() + EARLY < end);
-            if let Some(credentials) = kept.as_ref().filter(|kept| still_good(kept)) {
-                return Ok(credentials.clone());
-            }
-            Ok(kept.insert(source.provide_credentials().await?).clone())
-        }
-    }))
-}
-
-fn explain(address: SocketAddr, key: &str, connection: &Connection, bucket: &str, is_embedded: bool) {
-    let url = format!("http://{address}{}", gateway::PATH);
-    println!("Listening on {url}. Try:\n");
-    println!("curl -X POST {url} -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{}'\n", attest::EXAMPLE);
-    if let (true, Some(endpoint)) = (is_embedded, &connection.endpoint) {
-        println!("Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n");
-        println!(
-            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} \
-             aws s3 ls --recursive --endpoint-url {endpoint} s3://{bucket}\n"
-        );
-    } else {
-        println!("Traces are stored in the bucket `{bucket}` in {}.\n", connection.region);
-    }
-    println!("Ctrl-C stops it.");
 }
 
 /// Waits for Ctrl-C, or for the signal by which services are stopped.

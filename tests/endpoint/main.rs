@@ -2,16 +2,18 @@
 
 #[path = "../common/bucket.rs"]
 mod bucket;
+#[path = "../common/fault_proxy.rs"]
+mod fault_proxy;
 mod support;
 #[path = "../common/tls.rs"]
 mod tls;
-#[path = "../common/unwell.rs"]
-mod unwell;
 
 mod answers;
 mod faults;
 mod function;
+mod gateway;
 mod hostile;
+mod keys;
 mod laptop;
 mod lossless;
 mod repeats;

@@ -62,7 +62,7 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
 /// An object that something else put there may have no checksum of ours: then its bytes decide.
 #[tokio::test]
 async fn without_a_checksum_the_stored_bytes_decide() {
-    let bucket = crate::faults::Ward::new().await;
+    let bucket = crate::faults::FaultyBucket::new().await;
     let trace = r#"{"model":"m","created":1,"messages":[],"id":"i","system_fingerprint":"m","object":"o"}"#;
     assert_eq!(post(&bucket.handler(), trace).await.status, 201);
     bucket.forget_checksums();

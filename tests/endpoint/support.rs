@@ -1,8 +1,11 @@
 //! A handler on an S3 that is served in the test, and the proxy events of `events/`.
 
-use std::{cell::RefCell, fs, path::Path, sync::Once};
+use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
-use attest::{event::Event, handler::Handler, local::folder::Folder, log, settings::MAX_TRACE_BYTES, store::Store};
+use attest::{
+    handler::Handler, local::folder::Folder, log, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store,
+};
+use lambda_http::{Body, Context, RequestExt, Service};
 use serde_json::Value;
 
 pub use crate::bucket::{BUCKET, Bucket};
@@ -15,8 +18,13 @@ impl Bucket {
 }
 
 /// A handler that stores into the S3 on `address`.
-pub fn handler_on(address: std::net::SocketAddr) -> Handler {
-    Handler::new(Store::new(Folder::connection(address), BUCKET.to_owned()), MAX_TRACE_BYTES)
+pub fn handler_on(address: SocketAddr) -> Handler {
+    handler_with(Store::new(&Folder::sdk_config(address), BUCKET.to_owned()), MAX_TRACE_BYTES)
+}
+
+/// A handler that logs as [`Log`] reads it.
+pub fn handler_with(store: Store, max_trace_bytes: usize) -> Handler {
+    Handler::new(store, max_trace_bytes, RequestLog::new("f", log_line))
 }
 
 /// The proxy event in this file.
@@ -32,31 +40,37 @@ pub fn event_with(body: &str) -> Value {
     event
 }
 
-/// An answer's status and its body as JSON.
+/// A response's status and its body as JSON.
 pub struct Answered {
     pub status: u16,
     pub body: Value,
     pub retry_after: Option<String>,
 }
 
-/// Gives a proxy event to the handler as the Lambda runtime does, and checks what holds for every answer.
+/// Gives a proxy event to the handler as `lambda_http` does, and checks what holds for every response.
 pub async fn invoke(handler: &Handler, event: &Value) -> Answered {
-    let event: Event = serde_json::from_str(&event.to_string()).expect("every JSON object is an event");
-    let answer = handler.handle(event, "test").await;
-    let body: Value = serde_json::from_str(&answer.body).expect("every answer is JSON");
-    let content_type = &answer.headers["content-type"];
-    if answer.status_code < 300 {
-        assert_eq!(content_type, "application/json");
+    let request = lambda_http::request::from_str(&event.to_string()).expect("a proxy event");
+    let mut context = Context::default();
+    "test".clone_into(&mut context.request_id);
+    let request = request.with_lambda_context(context);
+    let Ok(response) = handler.clone().into_service().call(request).await;
+    let (head, body) = response.into_parts();
+    let Body::Text(body) = body else { panic!("every response is text") };
+    let body: Value = serde_json::from_str(&body).expect("every response is JSON");
+    let status = head.status.as_u16();
+    if status < 300 {
+        assert_eq!(head.headers["content-type"], "application/json");
     } else {
-        assert_eq!(content_type, "application/problem+json");
-        assert_eq!(body["status"], answer.status_code);
+        assert_eq!(head.headers["content-type"], "application/problem+json");
+        assert_eq!(body["status"], status);
         assert!(body["type"].as_str().is_some_and(|kind| kind.starts_with("urn:attest:problem:")), "{body}");
         assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
     }
-    Answered { status: answer.status_code, body, retry_after: answer.headers.get("retry-after").cloned() }
+    let retry_after = head.headers.get("retry-after").map(|value| value.to_str().expect("text").to_owned());
+    Answered { status, body, retry_after }
 }
 
-/// Posts a trace, and checks what holds for every answer.
+/// Posts a trace, and checks what holds for every response.
 pub async fn post(handler: &Handler, trace: &str) -> Answered {
     invoke(handler, &event_with(trace)).await
 }
@@ -66,16 +80,29 @@ thread_local! {
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+fn log_line(line: &[u8]) {
+    LINES.with_borrow_mut(|lines| lines.extend_from_slice(line));
+}
+
 /// What is logged by this thread from now on.
 pub struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        log_line(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Log {
     pub fn start() -> Self {
         static LOGGING: Once = Once::new();
         LOGGING.call_once(|| {
-            let subscriber = log::subscriber(Some("trace"), Some("f".to_owned()), |line| {
-                LINES.with_borrow_mut(|lines| lines.extend_from_slice(line));
-            });
+            let subscriber = log::subscriber(Some("trace"), || Log);
             tracing::subscriber::set_global_default(subscriber).expect("nothing else sets one");
         });
         LINES.take();

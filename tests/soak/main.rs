@@ -11,14 +11,14 @@ use std::{
 
 use attest::local::runtime_api::RuntimeApi;
 use bucket::{BUCKET, Bucket};
+use fault_proxy::{Fault, FaultProxy};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use unwell::{Fault, Unwell};
 
 #[path = "../common/bucket.rs"]
 mod bucket;
-#[path = "../common/unwell.rs"]
-mod unwell;
+#[path = "../common/fault_proxy.rs"]
+mod fault_proxy;
 
 const REQUESTS: u64 = 100_000;
 const TIME: Duration = Duration::from_secs(300);
@@ -35,7 +35,7 @@ enum Kind {
 #[tokio::main]
 async fn main() {
     let bucket = Bucket::new().await;
-    let s3 = Unwell::before(bucket.address).await;
+    let s3 = FaultProxy::before(bucket.address).await;
     let api = RuntimeApi::start().await.expect("a free port");
 
     let bootstrap = env::var("BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attest").to_owned());

@@ -40,7 +40,7 @@ pub enum Fault {
 }
 
 /// A proxy in front of a real S3 that does to each request what is next in its list, and else passes it on.
-pub struct Unwell {
+pub struct FaultProxy {
     /// Where it is reached.
     pub address: SocketAddr,
     plan: Arc<Plan>,
@@ -54,7 +54,7 @@ struct Plan {
     no_checksums: AtomicBool,
 }
 
-impl Unwell {
+impl FaultProxy {
     /// A proxy in front of the S3 on this address.
     pub async fn before(s3: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
