@@ -5,7 +5,10 @@ use std::{hint::black_box, time::Duration};
 use attest::{
     handler::Handler,
     key::Key,
-    local::{folder::Folder, serve},
+    local::{
+        folder::{ACCESS_KEY, Folder},
+        serve,
+    },
     metrics::RequestLog,
     settings::MAX_TRACE_BYTES,
     store::Store,
@@ -18,13 +21,15 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 #[path = "common/event.rs"]
 mod event;
+#[path = "../tests/common/shapes.rs"]
+mod shapes;
 
 fn parts(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let root = tempfile::tempdir().expect("a temporary folder");
     let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
-    let config = Folder::sdk_config(listener.local_addr().expect("an address"));
+    let config = Folder::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY);
     runtime.spawn(serve(listener, folder.service(), std::future::pending()));
     let handler =
         Handler::new(Store::new(&config, "traces".to_owned()), MAX_TRACE_BYTES, RequestLog::new("bench", |_| ()));
@@ -61,9 +66,25 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Bodies made to be dear to read, beside a valid trace of the same size: the event's base64, the parser and the answer.
+fn hostile(criterion: &mut Criterion) {
+    for mib in [1, 2, 4] {
+        let mut group = criterion.benchmark_group(format!("hostile {mib} MiB"));
+        for (name, shape) in [("a valid chat", shapes::chat as fn(usize) -> String)].into_iter().chain(shapes::SHAPES) {
+            let event = event(&shape(mib << 20));
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let request = lambda_http::request::from_reader(black_box(&*event)).expect("an event");
+                    Trace::parse(request.into_body().to_vec(), || "i".to_owned()).map_err(|problem| problem.body())
+                });
+            });
+        }
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(3));
-    targets = parts
+    targets = parts, hostile
 }
 criterion_main!(benches);

@@ -117,7 +117,7 @@ impl Handler {
         let s3_start = *progress.s3_start.insert(Instant::now());
         let outcome = self.store.put(key, trace.json).await;
         progress.s3_took = Some(s3_start.elapsed());
-        let status = match outcome? {
+        let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,
             // Nobody else knew this id: a write of this request was confirmed, and only the confirmation was lost.
             Outcome::Same if has_random_id => 201,
@@ -152,7 +152,7 @@ fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Res
 /// The response to a request that was not served.
 fn refusal(problem: &Problem) -> Response<Body> {
     let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
-    if let Problem::Unavailable(_) = problem {
+    if let Problem::Unavailable { .. } = problem {
         response.headers_mut().insert(header::RETRY_AFTER, problem::RETRY_AFTER_SECONDS.into());
     }
     response

@@ -7,7 +7,7 @@ use attest::{
     log,
     metrics::RequestLog,
     settings::{self, Settings},
-    store::Store,
+    store::{Overwrites, Store},
 };
 use lambda_http::Error;
 
@@ -37,9 +37,15 @@ async fn serve() -> Result<(), Error> {
         max_trace_bytes = settings.max_trace_bytes,
         "starting"
     );
-    let store = Store::new(&aws, settings.bucket);
+    let mut store = Store::new(&aws, settings.bucket).encrypted_with(settings.kms_key);
+    if settings::is_other_s3(&aws) {
+        store = store.unproven();
+    }
     // Init has a whole CPU, a request its memory's share of one. A failure here is not fatal: the first request retries.
     if let Err(error) = store.connect().await {
+        if error.is::<Overwrites>() {
+            return Err(error);
+        }
         tracing::warn!(%error, "cannot connect to S3 yet");
     }
     let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print));

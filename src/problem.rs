@@ -50,7 +50,12 @@ pub enum Problem {
     /// The service is at fault: its configuration, its permissions or a defect.
     Fault(Cause),
     /// S3 did not take the trace in time; the same request may succeed later.
-    Unavailable(Cause),
+    Unavailable {
+        /// The whole reason, for the log.
+        cause: Cause,
+        /// The id that the trace was to be stored under. A client that named none needs it to repeat safely.
+        id: Option<String>,
+    },
 }
 
 /// The whole reason of a failure that is ours, for the log; a client is told of it in general only.
@@ -78,16 +83,35 @@ pub struct Violations {
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
-    /// Adds a violation; past what a response can hold it is only counted.
-    pub fn push(&mut self, pointer: &str, detail: impl FnOnce() -> String) {
+    /// Adds a violation; past what a response can hold it is only counted, and `violation` is not called: building a long
+    /// pointer for each of many violations would take time quadratic in the body.
+    pub fn push(&mut self, violation: impl FnOnce() -> Violation) {
         self.count += 1;
-        if self.listed_bytes < LISTED_BYTES {
-            let detail = detail();
-            self.listed_bytes += pointer.len() + detail.len() + 32;
-            if self.listed_bytes < LISTED_BYTES {
-                self.listed.push(Violation { pointer: pointer.to_owned(), detail });
+        if !self.is_full() {
+            let violation = violation();
+            self.listed_bytes += violation.pointer.len() + violation.detail.len() + 32;
+            if !self.is_full() {
+                self.listed.push(violation);
             }
         }
+    }
+
+    /// Counts violations that are like others, once no more can be listed.
+    pub fn add(&mut self, count: usize) {
+        debug_assert!(self.is_full());
+        self.count += count;
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the list holds as many as a response can.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.listed_bytes >= LISTED_BYTES
     }
 
     /// Whether there is none.
@@ -108,11 +132,27 @@ struct Details<'a> {
     line: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Violation],
 }
 
 impl Problem {
+    /// S3 did not take a trace, whose id the caller may add.
+    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+        Self::Unavailable { cause: cause.into(), id: None }
+    }
+
+    /// The same, and if it is the unavailability of S3, for the trace of this id.
+    #[must_use]
+    pub fn with_id(self, id: &str) -> Self {
+        match self {
+            Self::Unavailable { cause, .. } => Self::Unavailable { cause, id: Some(id.to_owned()) },
+            other => other,
+        }
+    }
+
     /// A short, stable name: the end of the problem's `type`, and `problem` in the log line.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -135,7 +175,7 @@ impl Problem {
             Self::Taken { .. } => ("taken", 409, "The id is taken"),
             Self::TooLarge { .. } => ("too-large", 413, "The trace is too large"),
             Self::Fault(_) => ("fault", 500, "The service is at fault"),
-            Self::Unavailable(_) => ("unavailable", 503, "The trace could not be stored in time"),
+            Self::Unavailable { .. } => ("unavailable", 503, "The trace could not be stored in time"),
         }
     }
 
@@ -143,7 +183,16 @@ impl Problem {
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         match self {
-            Self::Fault(cause) | Self::Unavailable(cause) => Some(cause),
+            Self::Fault(cause) | Self::Unavailable { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The same, by value.
+    #[must_use]
+    pub fn into_cause(self) -> Option<Cause> {
+        match self {
+            Self::Fault(cause) | Self::Unavailable { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -163,6 +212,7 @@ impl Problem {
             detail: self.detail(),
             line,
             column,
+            id: if let Self::Unavailable { id, .. } = self { id.as_deref() } else { None },
             errors: if let Self::Invalid(violations) = self { &violations.listed } else { &[] },
         };
         serde_json::to_string(&details).expect("strings and numbers are always JSON")
@@ -185,8 +235,8 @@ impl Problem {
             }
             Self::TooLarge { limit, size } => format!("The trace has {size} bytes; the limit is {limit}."),
             Self::Fault(_) => "The trace was not stored. The reason is in the service's log.".to_owned(),
-            Self::Unavailable(_) => {
-                "S3 did not confirm the trace in time. Repeat the request with the same id or Idempotency-Key."
+            Self::Unavailable { .. } => {
+                "S3 did not confirm the trace in time. Repeat the request with this id or the same Idempotency-Key."
                     .to_owned()
             }
         }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub bucket: String,
     /// `MAX_TRACE_BYTES`: the largest body, in bytes.
     pub max_trace_bytes: usize,
+    /// `KMS_KEY_ARN`: the key that encrypts traces; the bucket's default decides where it is not set.
+    pub kms_key: Option<String>,
 }
 
 /// A variable that is missing or makes no sense.
@@ -60,7 +62,7 @@ impl Settings {
                 _ => return Err(SettingsError::NotANumber("MAX_TRACE_BYTES", text)),
             },
         };
-        Ok(Self { bucket, max_trace_bytes })
+        Ok(Self { bucket, max_trace_bytes, kms_key: set("KMS_KEY_ARN") })
     }
 }
 
@@ -82,6 +84,15 @@ pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
     let of_s3 = config.service_config().zip(key.ok()).and_then(|(service, key)| service.load_config(key));
     let endpoint = of_s3.or_else(|| config.endpoint_url().map(ToOwned::to_owned));
     endpoint.filter(|endpoint| !endpoint.is_empty())
+}
+
+/// Whether S3 is one that must show first that it never overwrites: an endpoint for all of AWS's services leads to a
+/// stand-in for AWS (`AWS_ENDPOINT_URL`, as the stack's parameter S3EndpointUrl sets it, or the profile's `endpoint_url`).
+/// `AWS_ENDPOINT_URL_S3` is how one reaches AWS's own S3 by another way, a VPC endpoint say, and is trusted.
+#[must_use]
+pub fn is_other_s3(config: &SdkConfig) -> bool {
+    let of_all = config.endpoint_url().filter(|endpoint| !endpoint.is_empty());
+    of_all.is_some() && s3_endpoint(config).as_deref() == of_all
 }
 
 /// The HTTP client of every AWS client here: HTTPS by rustls on ring with the system's root certificates, which

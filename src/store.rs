@@ -1,6 +1,6 @@
 //! Put-if-absent on S3: a trace is stored once, or the store says why it was not.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
@@ -12,14 +12,21 @@ use aws_sdk_s3::{
         timeout::TimeoutConfig,
     },
     error::{ConnectorError, ProvideErrorMetadata, SdkError},
+    operation::put_object::{PutObjectError, PutObjectOutput},
     primitives::ByteStream,
-    types::{ChecksumMode, ChecksumType},
+    types::{ChecksumMode, ChecksumType, ServerSideEncryption},
 };
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
-use crate::{key::Key, problem::Problem, settings::s3_endpoint};
+use crate::{
+    key::Key,
+    problem::{Cause, Problem},
+    settings::s3_endpoint,
+    trace,
+};
 
 /// The first attempt and two more: the second mends a connection that died, the third a transient error of S3.
 const ATTEMPTS: u32 = 3;
@@ -37,76 +44,147 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A key that no trace has, for there is no `/` in it.
-const NO_TRACE: &str = "-";
+/// How many bytes more than a trace itself an object may have that is compared with it: white space, at most. What is
+/// larger is another trace.
+const MAX_DIFFERENCE: usize = 1024;
+
+/// A key that no trace has, for there is no `/` in it. What [`Store::unproven`] writes lies under it.
+pub const CHECK_KEY: &str = "conditional-write-check";
+
+/// What lies there.
+const CHECK: &[u8] = b"Written once by attest, to find out whether this S3 honours If-None-Match. It may be deleted.\n";
 
 /// The bucket that traces are stored in.
 #[derive(Debug, Clone)]
 pub struct Store {
     bucket: String,
     client: Client,
+    kms_key: Option<String>,
+    /// Set once S3 has shown that it honours `If-None-Match`; `None` where that needs no proof.
+    proof: Option<Arc<OnceCell<()>>>,
 }
+
+/// S3 ignored `If-None-Match`: a trace would be overwritten, and nobody told.
+#[derive(Debug)]
+pub struct Overwrites;
+
+impl fmt::Display for Overwrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this S3 ignores If-None-Match, so traces could be overwritten: docs/operating.md lists those that honour it")
+    }
+}
+
+impl Error for Overwrites {}
 
 /// What S3 has to say of a trace that was given to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is stored now.
     Stored,
-    /// These very bytes were stored under its key before; nothing was written.
+    /// This trace was stored under its key before; nothing was written.
     Same,
-    /// Other bytes were stored under its key before; nothing was written.
+    /// Another trace was stored under its key before; nothing was written.
     Other,
 }
 
 impl Store {
-    /// A store in this bucket. Nothing is sent before the first call.
+    /// A store in this bucket, on an S3 that honours `If-None-Match`. Nothing is sent before the first call.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        Self { bucket, client: client(config) }
+        Self { bucket, client: client(config), kms_key: None, proof: None }
     }
 
-    /// Opens the connection that the first write will find, by asking for an object that does not exist: that needs no
-    /// permission that storing does not need. Whatever S3 answers, the connection stands.
-    pub async fn connect(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let head = self.client.head_object().bucket(&self.bucket).key(NO_TRACE).customize();
+    /// The same, but every object is encrypted with the KMS key of this ARN, whatever the bucket's default.
+    #[must_use]
+    pub fn encrypted_with(self, kms_key: Option<String>) -> Self {
+        Self { kms_key, ..self }
+    }
+
+    /// The same, on an S3 that has yet to show that it honours `If-None-Match`: it must before the first trace is stored.
+    #[must_use]
+    pub fn unproven(self) -> Self {
+        Self { proof: Some(Arc::default()), ..self }
+    }
+
+    /// Opens the connection that the first write will find, with a request that needs no permission that storing does not
+    /// need: the proof where one is needed, or the search for an object that does not exist. An error is not fatal, for
+    /// the first write retries, unless it is [`Overwrites`].
+    pub async fn connect(&self) -> Result<(), Cause> {
+        if self.proof.is_some() {
+            let proven = tokio::time::timeout(ATTEMPT, self.prove()).await?;
+            return proven.map_err(|problem| problem.into_cause().unwrap_or_else(|| Box::new(Overwrites)));
+        }
+        let head = self.client.head_object().bucket(&self.bucket).key(CHECK_KEY).customize();
         let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
         match head.config_override(once).send().await {
             Err(error) if error.raw_response().is_none() => Err(Box::new(Chain(error))),
+            // Whatever S3 answered, the connection stands.
             _ => Ok(()),
         }
+    }
+
+    /// Finds out, once, whether this S3 honours `If-None-Match`: of two writes to one key it must refuse the second. The
+    /// object stays, so every later start needs one request.
+    async fn prove(&self) -> Result<(), Problem> {
+        let Some(proof) = &self.proof else { return Ok(()) };
+        proof.get_or_try_init(|| self.check()).await.copied()
+    }
+
+    async fn check(&self) -> Result<(), Problem> {
+        for _ in 0..2 {
+            match self.write(CHECK_KEY, Bytes::from_static(CHECK), &checksum(CHECK)).await {
+                Ok(_) => {}
+                Err(error) if status(&error) == Some(412) => return Ok(()),
+                Err(error) => return Err(problem(error)),
+            }
+        }
+        Err(Problem::Fault(Box::new(Overwrites)))
     }
 
     /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
     pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
         tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into()))
             .await
-            .unwrap_or_else(|elapsed| Err(Problem::Unavailable(elapsed.into())))
+            .unwrap_or_else(|elapsed| Err(Problem::unavailable(elapsed)))
     }
 
     async fn put_if_absent(&self, key: &Key, json: Bytes) -> Result<Outcome, Problem> {
-        let checksum = base64::encode(Sha256::digest(&json));
-        let put = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key.as_str())
-            .if_none_match("*")
-            .content_type("application/json")
-            .checksum_sha256(&checksum)
-            .body(ByteStream::from(json.clone()))
-            .customize()
-            // S3 verifies the checksum: a hash of the payload in the signature would be a second one.
-            .disable_payload_signing();
-        match put.send().await {
+        self.prove().await?;
+        let checksum = checksum(&json);
+        match self.write(key.as_str(), json.clone(), &checksum).await {
             Ok(_) => Ok(Outcome::Stored),
             Err(error) if status(&error) == Some(412) => self.compare(key, &json, &checksum).await,
             Err(error) => Err(problem(error)),
         }
     }
 
-    /// Tells whether what is stored under `key` is `json`: by its checksum where S3 has one, else by its bytes.
+    /// Writes an object unless there is one.
+    async fn write(
+        &self,
+        key: &str,
+        object: Bytes,
+        checksum: &str,
+    ) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+        let mut put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .if_none_match("*")
+            .content_type("application/json")
+            .checksum_sha256(checksum)
+            .body(ByteStream::from(object));
+        if let Some(key) = &self.kms_key {
+            // A bucket key: one call to KMS per while, not one per object.
+            put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
+        }
+        // S3 verifies the checksum: a hash of the payload in the signature would be a second one.
+        put.customize().disable_payload_signing().send().await
+    }
+
+    /// Tells whether what is stored under `key` is `json`: by its checksum where S3 has one, else by the traces' members, for
+    /// a client that repeats with an id that it was given may put it elsewhere than it stands here.
     async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, Problem> {
-        let outcome = |same| if same { Outcome::Same } else { Outcome::Other };
         let head = self
             .client
             .head_object()
@@ -115,20 +193,19 @@ impl Store {
             .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await
-            .map_err(problem)?;
-        match head.checksum_sha256() {
-            // A composite checksum, of an object that something else uploaded in parts, is one over its parts'.
-            Some(stored) if head.checksum_type() != Some(&ChecksumType::Composite) => Ok(outcome(stored == checksum)),
-            _ if head.content_length().and_then(|length| usize::try_from(length).ok()) != Some(json.len()) => {
-                Ok(Outcome::Other)
-            }
-            _ => {
-                let object =
-                    self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await.map_err(problem)?;
-                let stored = object.body.collect().await.map_err(|error| Problem::Unavailable(error.into()))?;
-                Ok(outcome(stored.into_bytes() == json))
-            }
+            .map_err(absent)?;
+        // A composite checksum, of an object that something else uploaded in parts, is one over its parts'.
+        let is_whole = head.checksum_type() != Some(&ChecksumType::Composite);
+        if is_whole && head.checksum_sha256() == Some(checksum) {
+            return Ok(Outcome::Same);
         }
+        let length = head.content_length().and_then(|length| usize::try_from(length).ok());
+        if length.is_none_or(|length| length > json.len() + MAX_DIFFERENCE) {
+            return Ok(Outcome::Other);
+        }
+        let object = self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await.map_err(absent)?;
+        let stored = object.body.collect().await.map_err(Problem::unavailable)?.into_bytes();
+        Ok(if stored == json || trace::is_same(&stored, json) { Outcome::Same } else { Outcome::Other })
     }
 }
 
@@ -174,6 +251,10 @@ impl ClassifyRetry for Transient {
     }
 }
 
+fn checksum(object: &[u8]) -> String {
+    base64::encode(Sha256::digest(object))
+}
+
 fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
@@ -196,7 +277,16 @@ where
         _ => false,
     };
     let cause = Box::new(Chain(error));
-    if passing { Problem::Unavailable(cause) } else { Problem::Fault(cause) }
+    if passing { Problem::unavailable(cause as Cause) } else { Problem::Fault(cause) }
+}
+
+/// The same for a look at an object that was there a moment ago. A 403 is what S3 says of an object that was deleted since,
+/// to a role that may not list the bucket (Amazon S3 API Reference, HeadObject): writing it again may succeed.
+fn absent<E>(error: SdkError<E>) -> Problem
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    if status(&error) == Some(403) { Problem::unavailable(Chain(error)) } else { problem(error) }
 }
 
 /// An error that shows its whole chain of causes in one line, and of a service's error its code and message.
@@ -211,10 +301,13 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> fmt::Display for Cha
             write!(f, ": {source}")?;
             error = source;
         }
-        if let Some(status) = status(&self.0) {
+        let status = status(&self.0);
+        if let Some(status) = status {
             write!(f, " (HTTP status {status})")?;
         }
-        match self.0.code().and_then(remedy) {
+        // The answer to HEAD has no body, and so no code.
+        let code = self.0.code().or((status == Some(403)).then_some("AccessDenied"));
+        match code.and_then(remedy) {
             Some(remedy) => write!(f, "; {remedy}"),
             None => Ok(()),
         }

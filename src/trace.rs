@@ -4,14 +4,18 @@
 //! behind the last: no number, string or order is ever printed anew. The schema sees a *view* of the trace that is
 //! small whatever the trace's size: the members it names, each without its depths, and the messages one by one.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
+use jsonschema::ValidationError;
 use serde_json::{Map, Value};
 
 use crate::{
     key::Key,
-    problem::{Problem, Violations},
+    problem::{Problem, Violation, Violations},
 };
 
 /// The value of `object` where a trace has none.
@@ -90,6 +94,14 @@ impl Trace {
     }
 }
 
+/// Whether two texts are the same trace: their members have the same names and, as they are written, the same values.
+/// The members' order does not count, nor does the white space between them.
+#[must_use]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let members = |json| Walk::new(std::str::from_utf8(json).ok()?).sorted_members().ok();
+    members(one).is_some_and(|one| Some(one) == members(other))
+}
+
 /// The members of a trace that [`TraceSchema`] names. A test holds this to the schema.
 const TRACE_MEMBERS: [&str; 8] =
     ["model", "created", "system_fingerprint", "id", "object", "messages", "choices", "usage"];
@@ -100,6 +112,13 @@ const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
 /// How many bytes, quotes included, of a message's string [`MessageSchema`] is shown: more than any value that it names.
 /// A test holds this to the schema.
 const MAX_SHOWN: usize = 64;
+
+/// The longest message, in bytes, that [`Walk::refused`] remembers. The schema's time for longer ones is small beside the
+/// walk's.
+const MAX_REMEMBERED: usize = 64;
+
+/// How many messages it remembers. There are fewer that are so short that the schema's time would count.
+const MAX_REFUSED: usize = 4096;
 
 /// What [`Trace::parse`] needs of the members of a valid trace.
 struct Members {
@@ -137,11 +156,19 @@ struct Walk<'t> {
     jiter: Jiter<'t>,
     path: Vec<Step<'t>>,
     violations: Violations,
+    /// How many violations a short message has: a flood of them must not ask the schema a million times.
+    refused: HashMap<&'t str, usize>,
 }
 
 impl<'t> Walk<'t> {
     fn new(text: &'t str) -> Self {
-        Self { text, jiter: Jiter::new(text.as_bytes()), path: Vec::new(), violations: Violations::default() }
+        Self {
+            text,
+            jiter: Jiter::new(text.as_bytes()),
+            path: Vec::new(),
+            violations: Violations::default(),
+            refused: HashMap::new(),
+        }
     }
 
     /// Reads the whole text as a trace.
@@ -178,19 +205,52 @@ impl<'t> Walk<'t> {
         self.jiter.finish()?;
         if !TraceSchema::is_valid(&view) {
             for error in TraceSchema::iter_errors(&view) {
-                self.violations.push(error.instance_path().as_str(), || error.masked().to_string());
+                self.violations.push(|| violation("", &error));
             }
         }
         Ok(view)
     }
 
+    /// Walks an object and gives its members' names and texts, sorted.
+    fn sorted_members(mut self) -> Result<Vec<(Cow<'t, str>, &'t str)>, Stop> {
+        if self.jiter.peek()? != Peek::Object {
+            return Err(Stop::Syntax(JsonErrorType::ExpectedSomeValue, 0));
+        }
+        let mut members = Vec::new();
+        self.object(|walk, name, peek| {
+            let from = walk.jiter.current_index();
+            walk.skip(peek)?;
+            members.push((name, &walk.text[from..walk.jiter.current_index()]));
+            Ok(())
+        })?;
+        members.sort_unstable();
+        Ok(members)
+    }
+
     /// Walks one message and holds it against its schema, so that only one is in memory at a time.
     fn message(&mut self, peek: Peek) -> Result<(), Stop> {
-        let view = self.members(peek, &MESSAGE_MEMBERS, MAX_SHOWN)?;
+        let from = self.jiter.current_index();
+        let view = if peek == Peek::Object {
+            Some(self.members(peek, &MESSAGE_MEMBERS, MAX_SHOWN)?)
+        } else {
+            self.skip(peek)?;
+            None
+        };
+        let text = &self.text[from..self.jiter.current_index()];
+        if self.violations.is_full()
+            && let Some(count) = self.refused.get(text)
+        {
+            self.violations.add(*count);
+            return Ok(());
+        }
+        let view = view.unwrap_or_else(|| value(peek, text, MAX_SHOWN));
         if !MessageSchema::is_valid(&view) {
+            let before = self.violations.count();
             for error in MessageSchema::iter_errors(&view) {
-                let pointer = self.pointer() + error.instance_path().as_str();
-                self.violations.push(&pointer, || error.masked().to_string());
+                self.violations.push(|| violation(&pointer(&self.path), &error));
+            }
+            if text.len() <= MAX_REMEMBERED && self.refused.len() < MAX_REFUSED {
+                self.refused.insert(text, self.violations.count() - before);
             }
         }
         Ok(())
@@ -227,13 +287,7 @@ impl<'t> Walk<'t> {
     fn view(&mut self, peek: Peek, max_shown: usize) -> Result<Value, Stop> {
         let from = self.jiter.current_index();
         self.skip(peek)?;
-        Ok(match peek {
-            Peek::String if self.jiter.current_index() - from > max_shown => Value::String(String::new()),
-            Peek::Array => Value::Array(Vec::new()),
-            Peek::Object => Value::Object(Map::new()),
-            _ => serde_json::from_str(&self.text[from..self.jiter.current_index()])
-                .expect("what jiter has walked is JSON, and a scalar has no depth"),
-        })
+        Ok(value(peek, &self.text[from..self.jiter.current_index()], max_shown))
     }
 
     /// Walks a value that the schema does not look into.
@@ -270,7 +324,10 @@ impl<'t> Walk<'t> {
             let name = self.name(from);
             self.path.push(Step::Name(name.clone()));
             if !names.insert(name.clone()) {
-                self.violations.push(&self.pointer(), || "This name occurs more than once in its object.".to_owned());
+                self.violations.push(|| Violation {
+                    pointer: pointer(&self.path),
+                    detail: "This name occurs more than once in its object.".to_owned(),
+                });
             }
             let peek = self.jiter.peek()?;
             member(self, name, peek)?;
@@ -298,19 +355,35 @@ impl<'t> Walk<'t> {
     fn check_depth(&self) -> Result<(), Stop> {
         if self.path.len() < MAX_DEPTH { Ok(()) } else { Err(Stop::TooDeep(self.jiter.current_index())) }
     }
+}
 
-    /// The way to the value that is being read, as a JSON Pointer (RFC 6901).
-    fn pointer(&self) -> String {
-        let mut pointer = String::new();
-        for step in &self.path {
-            pointer.push('/');
-            match step {
-                Step::Name(name) => pointer.push_str(&name.replace('~', "~0").replace('/', "~1")),
-                Step::Index(index) => pointer.push_str(&index.to_string()),
-            }
-        }
-        pointer
+/// The view of a value that was walked: a scalar as it is, an array or object without what is in it, and a string over
+/// `max_shown` bytes, as it is written, without what it says.
+fn value(peek: Peek, text: &str, max_shown: usize) -> Value {
+    match peek {
+        Peek::String if text.len() > max_shown => Value::String(String::new()),
+        Peek::Array => Value::Array(Vec::new()),
+        Peek::Object => Value::Object(Map::new()),
+        _ => serde_json::from_str(text).expect("what jiter has walked is JSON, and a scalar has no depth"),
     }
+}
+
+/// What the schema refuses below `parent`, without quoting the value.
+fn violation(parent: &str, error: &ValidationError<'_>) -> Violation {
+    Violation { pointer: format!("{parent}{}", error.instance_path()), detail: error.masked().to_string() }
+}
+
+/// A path as a JSON Pointer (RFC 6901).
+fn pointer(path: &[Step<'_>]) -> String {
+    let mut pointer = String::new();
+    for step in path {
+        pointer.push('/');
+        match step {
+            Step::Name(name) => pointer.push_str(&name.replace('~', "~0").replace('/', "~1")),
+            Step::Index(index) => pointer.push_str(&index.to_string()),
+        }
+    }
+    pointer
 }
 
 #[cfg(test)]

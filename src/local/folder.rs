@@ -19,9 +19,10 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use axum::http::StatusCode;
 use futures_util::TryStreamExt;
 use s3s::{
-    Body, S3, S3Error, S3Request, S3Response, S3Result,
+    Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
         Bucket, CommonPrefix, ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
@@ -33,10 +34,11 @@ use s3s::{
 };
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+use uuid::Uuid;
 
 use crate::settings;
 
-/// The access key and the secret key of this S3. It is on loopback and guards nothing.
+/// The access key of this S3, and its secret key while it is on loopback, where it guards nothing.
 pub const ACCESS_KEY: &str = "local";
 
 /// The region that this S3 says it is in.
@@ -56,6 +58,7 @@ const LOCK: &str = "~lock";
 pub struct Folder {
     bucket: String,
     root: PathBuf,
+    secret_key: String,
     _lock: Arc<fs::File>,
 }
 
@@ -71,9 +74,16 @@ impl Folder {
         if incoming.exists() && lock.try_lock().is_ok() {
             fs::remove_dir_all(&incoming)?;
         }
-        fs::create_dir_all(incoming)?;
+        fs::create_dir_all(&incoming)?;
         lock.lock_shared()?;
-        Ok(Self { bucket, root, _lock: Arc::new(lock) })
+        check_links(&incoming)?;
+        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// The same with another secret key than the known one.
+    #[must_use]
+    pub fn with_secret_key(self, secret_key: String) -> Self {
+        Self { secret_key, ..self }
     }
 
     /// The bucket's name.
@@ -85,15 +95,16 @@ impl Folder {
     /// The bucket as an HTTP service.
     #[must_use]
     pub fn service(self) -> S3Service {
+        let auth = SimpleAuth::from_single(ACCESS_KEY, self.secret_key.as_str());
         let mut service = S3ServiceBuilder::new(self);
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, ACCESS_KEY));
+        service.set_auth(auth);
         service.build()
     }
 
-    /// The configuration for a client of the S3 that is served on `address`.
+    /// The configuration for a client of the S3 that is served on `address` with this secret key.
     #[must_use]
-    pub fn sdk_config(address: SocketAddr) -> SdkConfig {
-        let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "local");
+    pub fn sdk_config(address: SocketAddr, secret_key: &str) -> SdkConfig {
+        let credentials = Credentials::new(ACCESS_KEY, secret_key, None, None, "local");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(settings::http_client())
@@ -135,7 +146,7 @@ impl Folder {
         let read = || Ok((fs::read(&path)?, fs::metadata(&path)?.modified()?));
         read().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => s3_error!(NoSuchKey),
-            _ => S3Error::internal_error(error),
+            _ => refused(error),
         })
     }
 
@@ -158,6 +169,41 @@ impl Folder {
         found.sort();
         Ok(found)
     }
+}
+
+/// Finds out whether files here can get a name in one step that fails if the name is taken: by a hard link, or by what the
+/// system has for it.
+fn check_links(incoming: &Path) -> io::Result<()> {
+    let name = incoming.join(format!("check-{}", Uuid::new_v4()));
+    let named = NamedTempFile::new_in(incoming)?.persist_noclobber(&name);
+    named.map_err(|error| match error.error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error.error,
+        _ => io::Error::other(format!(
+            "the file system has no hard links ({}), without which a trace could be overwritten: choose another --folder",
+            error.error
+        )),
+    })?;
+    fs::remove_file(name)
+}
+
+/// What a client of this S3 is told of an error of the file system. No status of these says that trying again helps.
+fn refused(error: io::Error) -> S3Error {
+    let (code, message) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ("DiskFull", "the disk is full: make room on it, or choose another --folder")
+        }
+        io::ErrorKind::InvalidFilename => {
+            ("PathTooLong", "the path is longer than this system allows: choose a --folder with a shorter path")
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => (
+            "FolderNotWritable",
+            "the folder may not be written to: give this user the permission, or choose another --folder",
+        ),
+        _ => return S3Error::internal_error(error),
+    };
+    let mut refused = S3Error::with_message(S3ErrorCode::Custom(code.into()), format!("{message} ({error})"));
+    refused.set_status_code(StatusCode::BAD_REQUEST);
+    refused
 }
 
 /// Syncs a folder, so that the names in it survive a crash of the machine (fsync(2)).
@@ -258,7 +304,7 @@ impl S3 for Folder {
             return Err(s3_error!(BadDigest));
         }
         let folder = self.clone();
-        let written = on_disk(move || folder.write(&key, &object, replace)).await?.map_err(S3Error::internal_error)?;
+        let written = on_disk(move || folder.write(&key, &object, replace)).await?.map_err(refused)?;
         if !written {
             return Err(s3_error!(PreconditionFailed));
         }
@@ -401,6 +447,20 @@ mod tests {
         assert!(!folder.write("a/b", b"[]", false).expect("it is there"));
         assert_eq!(fs::read(folder.path("a/b")).expect("it is there"), b"{}");
         assert_eq!(incoming(&folder), 0);
+    }
+
+    /// None of them passes by itself, so none is answered as if it did.
+    #[test]
+    fn what_the_file_system_refuses_is_said_clearly() {
+        for (kind, code) in [
+            (io::ErrorKind::StorageFull, "DiskFull"),
+            (io::ErrorKind::QuotaExceeded, "DiskFull"),
+            (io::ErrorKind::InvalidFilename, "PathTooLong"),
+            (io::ErrorKind::ReadOnlyFilesystem, "FolderNotWritable"),
+        ] {
+            let error = refused(kind.into());
+            assert_eq!((error.code().as_str(), error.status_code()), (code, Some(StatusCode::BAD_REQUEST)));
+        }
     }
 
     #[test]

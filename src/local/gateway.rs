@@ -50,8 +50,8 @@ const BODIES_KIB: u32 = 24 * 1024;
 /// How much of a body that is still on its way is in memory; the rest is in a temporary file, in bytes.
 const SPOOL: usize = 64 * 1024;
 
-/// How long a body may take. API Gateway gives up on an integration after 29 s.
-const BODY: Duration = Duration::from_secs(29);
+/// How long a body may take where nothing else is said. API Gateway gives up on an integration after 29 s.
+pub const BODY: Duration = Duration::from_secs(29);
 
 /// What is behind the gateway.
 #[derive(Clone)]
@@ -60,8 +60,8 @@ struct Integration {
     bodies: Arc<Semaphore>,
 }
 
-/// A gateway that lets requests with this API key through to `handler`.
-pub fn router(handler: Handler, api_key: &str) -> Router {
+/// A gateway that lets requests with this API key, whose bodies come within `body_time`, through to `handler`.
+pub fn router(handler: Handler, api_key: &str, body_time: Duration) -> Router {
     let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
     Router::new()
         .route(PATH, post(invoke))
@@ -72,7 +72,7 @@ pub fn router(handler: Handler, api_key: &str) -> Router {
         .route_layer(RequestDecompressionLayer::new())
         .route_layer(map_request(normalize_encoding))
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
-        .route_layer(RequestBodyDeadlineLayer::new(BODY))
+        .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
         .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
         .fallback(async || StatusCode::FORBIDDEN)

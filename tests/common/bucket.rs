@@ -1,8 +1,11 @@
 //! A bucket of one's own: a real S3 on loopback, over a temporary folder.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
-use attest::local::{folder::Folder, serve};
+use attest::local::{
+    folder::{ACCESS_KEY, Folder},
+    serve,
+};
 use aws_sdk_s3::Client;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -20,11 +23,29 @@ pub struct Bucket {
 impl Bucket {
     pub async fn new() -> Self {
         let root = tempfile::tempdir().expect("a temporary folder can be made");
-        let folder = Folder::open(&root.path().join(BUCKET)).expect("a bucket can be made in it");
+        let folder = root.path().join(BUCKET);
+        Self::over(root, &folder).await
+    }
+
+    /// A bucket over a folder whose own path leaves no room for a long key's.
+    #[allow(dead_code, reason = "the soak has no use for it")]
+    pub async fn in_a_deep_folder() -> Self {
+        let limit = if cfg!(target_os = "linux") { 4096 } else { 1024 };
+        let root = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut folder = root.path().to_owned();
+        while folder.as_os_str().len() < limit - 400 {
+            folder.push("d".repeat(200));
+        }
+        folder.push(BUCKET);
+        Self::over(root, &folder).await
+    }
+
+    async fn over(root: TempDir, folder: &Path) -> Self {
+        let folder = Folder::open(folder).expect("a bucket can be made in it");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has an address");
         tokio::spawn(serve(listener, folder.service(), std::future::pending()));
-        let config = aws_sdk_s3::config::Builder::from(&Folder::sdk_config(address)).force_path_style(true);
+        let config = aws_sdk_s3::config::Builder::from(&Folder::sdk_config(address, ACCESS_KEY)).force_path_style(true);
         Self { address, client: Client::from_conf(config.build()), _root: root }
     }
 

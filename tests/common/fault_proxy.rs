@@ -52,6 +52,8 @@ struct Plan {
     always: Mutex<Option<Fault>>,
     requests: AtomicUsize,
     no_checksums: AtomicBool,
+    no_conditions: AtomicBool,
+    last_head: Mutex<String>,
 }
 
 impl FaultProxy {
@@ -72,6 +74,18 @@ impl FaultProxy {
     /// From now on the S3 behaves like one that keeps no checksum of what it stores.
     pub fn forget_checksums(&self) {
         self.plan.no_checksums.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the S3 behaves like one that does not know `If-None-Match`.
+    #[allow(dead_code, reason = "the soak does not ask")]
+    pub fn ignore_conditions(&self, ignores: bool) {
+        self.plan.no_conditions.store(ignores, Ordering::SeqCst);
+    }
+
+    /// The head of the request that came last.
+    #[allow(dead_code, reason = "the soak does not ask")]
+    pub fn last_head(&self) -> String {
+        self.plan.last_head.lock().expect("no panic holds it").clone()
     }
 
     /// What happens to the next requests, one each.
@@ -122,6 +136,8 @@ async fn serve(mut client: TcpStream, s3: SocketAddr, plan: Arc<Plan>) -> Option
             return None;
         }
         let request = read_message(&mut client, false).await?;
+        let head = String::from_utf8_lossy(&request).split("\r\n\r\n").next().unwrap_or_default().to_owned();
+        *plan.last_head.lock().expect("no panic holds it") = head;
         plan.faults.lock().expect("no panic holds it").pop_front();
         plan.requests.fetch_add(1, Ordering::SeqCst);
         let is_head = request.starts_with(b"HEAD ");
@@ -146,6 +162,9 @@ async fn serve(mut client: TcpStream, s3: SocketAddr, plan: Arc<Plan>) -> Option
         let mut upstream = TcpStream::connect(s3).await.ok()?;
         upstream.write_all(&request).await.ok()?;
         let mut answer = read_message(&mut upstream, is_head).await?;
+        if plan.no_conditions.load(Ordering::SeqCst) && answer.starts_with(b"HTTP/1.1 412 ") {
+            answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec();
+        }
         if plan.no_checksums.load(Ordering::SeqCst) {
             answer =
                 String::from_utf8_lossy(&answer).replace("x-amz-checksum-sha256", "x-amz-meta-forgotten").into_bytes();

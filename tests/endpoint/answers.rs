@@ -140,7 +140,10 @@ async fn a_trace_over_the_limit_is_refused_with_both_sizes() {
 async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full() {
     let bucket = Bucket::new().await;
     let log = Log::start();
-    let store = attest::store::Store::new(&attest::local::folder::Folder::sdk_config(bucket.address), "no-such".into());
+    let store = attest::store::Store::new(
+        &attest::local::folder::Folder::sdk_config(bucket.address, attest::local::folder::ACCESS_KEY),
+        "no-such".into(),
+    );
     let handler = handler_with(store, 1024);
     let answer = post(&handler, r#"{"model":"m","created":1,"messages":[]}"#).await;
     assert_eq!(answer.status, 500);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
+    fault_proxy::FaultProxy,
     support::{BUCKET, Bucket, event_file},
     tls,
 };
@@ -128,4 +129,40 @@ async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
         assert_eq!((output.status.code(), lines.len()), (Some(1), 1), "{lines:?}");
         assert_eq!(lines[0]["error"], said);
     }
+}
+
+/// The line of a request is its metrics, and the alarms stand on them: no level silences it.
+#[tokio::test]
+async fn metrics_do_not_depend_on_the_level_of_the_log() {
+    let bucket = Bucket::new().await;
+    for (level, count) in [("error", 1), ("warn", 1), ("info", 2)] {
+        let api = RuntimeApi::start().await.expect("a free port");
+        let process = function(&api.address.to_string())
+            .envs([("BUCKET_NAME", BUCKET), ("RUST_LOG", level)])
+            .env("AWS_ENDPOINT_URL_S3", format!("http://{}", bucket.address))
+            .spawn()
+            .expect("it starts");
+        api.invoke(Bytes::from(event_file("events/minimal.json").to_string())).await.expect("an answer");
+        let pid = process.id().expect("it runs").to_string();
+        assert!(Command::new("kill").arg(pid).status().await.expect("kill runs").success());
+        let lines = lines(&process.wait_with_output().await.expect("it ends"));
+        assert_eq!(lines.len(), count, "{level}: {lines:?}");
+        assert_eq!(lines[count - 1]["_aws"]["CloudWatchMetrics"][0]["Namespace"], "Attest", "{lines:?}");
+    }
+}
+
+/// As the template has it with another S3EndpointUrl than `aws`.
+#[tokio::test]
+async fn on_an_s3_that_would_overwrite_it_refuses_to_run_in_one_line() {
+    let bucket = Bucket::new().await;
+    let s3 = FaultProxy::before(bucket.address).await;
+    s3.ignore_conditions(true);
+    let output = function("127.0.0.1:1")
+        .envs([("BUCKET_NAME", BUCKET), ("AWS_ENDPOINT_URL", &*format!("http://{}", s3.address)), ("RUST_LOG", "warn")])
+        .output()
+        .await
+        .expect("it ends");
+    let lines = lines(&output);
+    assert_eq!((output.status.code(), lines.len()), (Some(1), 1), "{lines:?}");
+    assert!(lines[0]["error"].as_str().is_some_and(|error| error.starts_with("this S3 ignores If-None-Match")));
 }

@@ -1,5 +1,7 @@
 //! The gateway's time limits, in virtual time: the clock runs on whenever nothing else can.
 
+use std::net::SocketAddr;
+
 use attest::local::{gateway, serve};
 use hyper_util::service::TowerToHyperService;
 use tokio::{
@@ -10,22 +12,22 @@ use tokio::{
 
 use crate::support::Bucket;
 
-/// A connection to a gateway in this process.
-async fn connect() -> TcpStream {
-    let bucket = Bucket::new().await;
+/// A gateway in this process, in front of this bucket.
+async fn gateway(bucket: Bucket) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let router = gateway::router(bucket.handler(), "key");
+    let router = gateway::router(bucket.handler(), "key", gateway::BODY);
     tokio::spawn(async move {
         let _bucket = bucket;
         serve(listener, TowerToHyperService::new(router), std::future::pending()).await;
     });
-    TcpStream::connect(address).await.expect("it listens")
+    address
 }
 
 /// Sends `head`, then a byte a second, until the connection is closed; gives what was answered and how long it took.
 async fn trickle(head: &str, byte: &[u8]) -> (String, Duration) {
-    let (mut reader, mut writer) = connect().await.into_split();
+    let address = gateway(Bucket::new().await).await;
+    let (mut reader, mut writer) = TcpStream::connect(address).await.expect("it listens").into_split();
     let start = Instant::now();
     writer.write_all(head.as_bytes()).await.expect("it listens");
     let byte = byte.to_owned();
@@ -55,4 +57,26 @@ async fn a_body_that_trickles_is_answered_in_time() {
     let (said, took) = trickle(head, b" ").await;
     assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("urn:attest:problem:timed-out"), "{said}");
     assert!(took <= Duration::from_secs(31), "{took:?}");
+}
+
+/// Clients that have sent most of a large body and stop there take no room from the others.
+#[tokio::test(start_paused = true)]
+async fn slow_uploads_take_no_room_from_the_others() {
+    let bucket = Bucket::new().await;
+    let address = gateway(bucket).await;
+    let head = |length| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: key\r\ncontent-length: {length}\r\n\r\n");
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        client.write_all((head(4 << 20) + &" ".repeat(4_000_000)).as_bytes()).await.expect("it reads");
+        slow.push(client);
+    }
+    let start = Instant::now();
+    let mut client = TcpStream::connect(address).await.expect("it listens");
+    let trace = attest::EXAMPLE;
+    client.write_all((head(trace.len()) + trace).as_bytes()).await.expect("it reads");
+    let mut said = Vec::new();
+    while !said.ends_with(b"}") && client.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
+    assert!(said.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&said));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }

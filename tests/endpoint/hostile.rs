@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bucket, event_with, invoke, post};
+use crate::support::{Bucket, Log, event_with, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
@@ -196,4 +196,15 @@ async fn a_flood_of_violations_is_counted_and_its_answer_bounded() {
         (answer.status, &answer.body["detail"]),
         (400, &json!("1 violation; the first 0, as many as fit a response, are listed."))
     );
+}
+
+/// A path over the system's limit (4,096 bytes on Linux, 1,024 on macOS) is no fault that passes.
+#[tokio::test]
+async fn a_path_that_is_too_long_is_a_fault_that_says_so() {
+    let bucket = Bucket::in_a_deep_folder().await;
+    let id = "x".repeat(900);
+    let log = Log::start();
+    let answer = post(&bucket.handler(), &VALID.replacen('{', &format!(r#"{{"id":"{id}","#), 1)).await;
+    assert_eq!((answer.status, &answer.retry_after), (500, &None), "{}", log.text());
+    assert!(log.text().contains("choose a --folder with a shorter path"), "{}", log.text());
 }

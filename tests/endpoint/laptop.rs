@@ -3,10 +3,11 @@
 use std::{
     io::Write,
     path::Path,
-    process::{ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     sync::Arc,
 };
 
+use attest::local::folder::{ACCESS_KEY, Folder};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
@@ -20,14 +21,21 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
-    process::{Child, ChildStderr, ChildStdout, Command},
+    process::{ChildStderr, ChildStdout, Command},
     sync::mpsc,
+};
+use wait4::Wait4;
+
+use crate::{
+    fault_proxy::FaultProxy,
+    support::{BUCKET, Bucket},
 };
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
 struct Laptop {
-    process: Child,
+    /// `None` once it was waited for.
+    process: Option<Child>,
     said: Vec<String>,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: Lines<BufReader<ChildStderr>>,
@@ -52,9 +60,13 @@ impl Laptop {
     }
 
     async fn start_in(folder: Arc<TempDir>) -> Self {
-        let mut process = program(folder.path()).args(["--port", "0", "--s3-port", "0"]).spawn().expect("it starts");
-        let mut stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let stderr = BufReader::new(process.stderr.take().expect("piped")).lines();
+        let mut command = program(folder.path()).into_std();
+        // No body is late, however loaded the machine is: time-outs are tested in virtual time.
+        command.args(["--port", "0", "--s3-port", "0", "--body-seconds", "600"]);
+        let mut process = command.spawn().expect("it starts");
+        let stdout = ChildStdout::from_std(process.stdout.take().expect("piped")).expect("a pipe");
+        let stderr = ChildStderr::from_std(process.stderr.take().expect("piped")).expect("a pipe");
+        let (mut stdout, stderr) = (BufReader::new(stdout).lines(), BufReader::new(stderr).lines());
         let mut said = Vec::new();
         while let Some(line) = stdout.next_line().await.expect("UTF-8") {
             let is_last = line.contains("Ctrl-C");
@@ -68,7 +80,7 @@ impl Laptop {
         let key = curl.split("x-api-key: ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a key").to_owned();
         // Each request on a connection of its own, as from `curl`.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { process, said, stdout, stderr, url, key, folder, client }
+        Self { process: Some(process), said, stdout, stderr, url, key, folder, client }
     }
 
     fn request(&self, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -91,15 +103,31 @@ impl Laptop {
         std::fs::read_to_string(path).expect("the object is a file")
     }
 
-    async fn stop(mut self) -> (ExitStatus, String) {
-        let pid = self.process.id().expect("it runs");
-        assert!(Command::new("kill").args(["-INT", &pid.to_string()]).status().await.expect("kill runs").success());
+    /// Ends it as Ctrl-C does; gives its status, its log and the most memory that it held, in MiB.
+    async fn stop(mut self) -> (ExitStatus, String, u64) {
+        self.kill("-INT").await;
         let mut log = String::new();
         while let Some(line) = self.stderr.next_line().await.expect("UTF-8") {
             log += &(line + "\n");
         }
         assert_eq!(self.stdout.next_line().await.expect("UTF-8").as_deref(), Some("stopped"));
-        (self.process.wait().await.expect("it ends"), log)
+        let mut process = self.process.take().expect("it runs");
+        let ended = tokio::task::spawn_blocking(move || process.wait4()).await.expect("no panic").expect("it ends");
+        (ended.status, log, ended.rusage.maxrss / 1024 / 1024)
+    }
+
+    async fn kill(&self, signal: &str) {
+        let pid = self.process.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.expect("kill runs").success());
+    }
+}
+
+impl Drop for Laptop {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
@@ -121,7 +149,7 @@ async fn the_curl_line_that_it_prints_works_as_it_stands() {
     let listing = laptop.said.iter().find(|line| line.contains("aws s3 ls")).expect("how to list");
     assert!(listing.contains("--endpoint-url http://127.0.0.1:"), "{listing}");
 
-    let (status, log) = laptop.stop().await;
+    let (status, log, _) = laptop.stop().await;
     assert!(status.success());
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("201  gpt-4o/"), "{log}");
@@ -193,11 +221,9 @@ async fn a_gzipped_body_is_decompressed_and_no_further_than_the_limit() {
 
     // 256 MiB in 256 KiB, sixteen at once.
     let bomb = gzip(&vec![b' '; 1 << 28]);
-    let memory = memory(&laptop);
     for (status, _) in join_all((0..16).map(|_| laptop.send(encoded(bomb.clone(), "gzip")))).await {
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     }
-    assert!(peak(&laptop) - memory < 128, "{} MiB, then {} MiB", memory, peak(&laptop));
 
     for (body, encoding) in
         [(VALID.into(), "gzip"), (gzip(trace.as_bytes())[..20].to_vec(), "gzip"), (VALID.into(), "br")]
@@ -205,22 +231,8 @@ async fn a_gzipped_body_is_decompressed_and_no_further_than_the_limit() {
         let (status, answer) = laptop.send(encoded(body, encoding)).await;
         assert_eq!((status, &answer["status"]), (StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!(415)));
     }
-}
-
-fn proc_status(laptop: &Laptop, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", laptop.process.id().expect("it runs")));
-    let status = status.unwrap_or_default();
-    let kib = status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or_default() / 1024
-}
-
-/// Resident memory in MiB; 0 where there is no /proc (macOS), where the tests of it then say nothing.
-fn memory(laptop: &Laptop) -> u64 {
-    proc_status(laptop, "VmRSS")
-}
-
-fn peak(laptop: &Laptop) -> u64 {
-    proc_status(laptop, "VmHWM")
+    let (_, _, memory) = laptop.stop().await;
+    assert!((1..200).contains(&memory), "{memory} MiB");
 }
 
 /// 800 MiB are on their way at once; what is in memory is what the gateway lets in.
@@ -232,9 +244,9 @@ async fn two_hundred_clients_at_once_with_4_mib_each() {
     for (status, answer) in join_all((0..200).map(|_| laptop.post(body.clone()))).await {
         assert_eq!(status, StatusCode::CREATED, "{answer}");
     }
-    assert!(peak(&laptop) < 400, "{} MiB", peak(&laptop));
-    let (status, log) = laptop.stop().await;
+    let (status, log, memory) = laptop.stop().await;
     assert!(status.success());
+    assert!((1..400).contains(&memory), "{memory} MiB");
     assert_eq!(log.lines().count(), 200);
 }
 
@@ -272,8 +284,7 @@ async fn killed_ten_times_under_load_it_keeps_every_confirmed_trace() {
             kept.push(confirmation);
             count += 1;
             if count == 64 + round {
-                let pid = laptop.process.id().expect("it runs").to_string();
-                assert!(Command::new("kill").args(["-KILL", &pid]).status().await.expect("kill runs").success());
+                laptop.kill("-KILL").await;
             }
         }
         assert!(count >= 64 + round, "it ended by itself");
@@ -302,6 +313,7 @@ async fn hostile_http_ends_in_an_answer_or_a_closed_connection() {
         (head(&format!("x: {}\r\n\r\n", "y".repeat(1 << 20))), "HTTP/1.1 431 "),
         (head(&format!("{}\r\n", "a: b\r\n".repeat(5_000))), "HTTP/1.1 431 "),
         (head("idempotency-key: \u{e9}\r\ncontent-length: 2\r\n\r\n{}"), "HTTP/1.1 400 "),
+        (head(&format!("x-a: \u{e9}\r\ncontent-length: {}\r\n\r\n{VALID}", VALID.len())), "HTTP/1.1 201 "),
         (
             "POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n".to_owned(),
             "HTTP/1.1 403 ",
@@ -331,4 +343,76 @@ async fn a_port_that_is_taken_is_said_clearly() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(said, format!("error: port {port} of 127.0.0.1 is taken; choose another with {option}\n"));
     }
+}
+
+#[tokio::test]
+async fn an_empty_api_key_is_refused_and_a_bucket_in_the_environment_is_not_written_to() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for key in ["", " \t"] {
+        for command in [program(folder.path()).env("API_KEY", key), program(folder.path()).args(["--api-key", key])] {
+            let output = command.output().await.expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said.contains("an empty API key would let everybody in"), "{said}");
+        }
+    }
+    let mut command = program(folder.path());
+    command.args(["--port", "0", "--s3-port", "0"]).envs([("BUCKET_NAME", "somebody-s"), ("API_KEY", "k")]);
+    let mut process = command.spawn().expect("it starts");
+    let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();
+    while let Some(line) = said.next_line().await.expect("UTF-8") {
+        assert!(!line.contains("somebody-s"), "{line}");
+        if line.contains("Ctrl-C") {
+            return;
+        }
+    }
+    panic!("it did not start");
+}
+
+/// Elsewhere than on loopback, the S3 does not take the key that everybody knows.
+#[tokio::test]
+async fn the_s3_on_another_address_has_a_secret_key_of_its_own() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let mut command = program(folder.path());
+        command.args(["--port", "0", "--s3-port", "0", "--s3-host", "0.0.0.0", "--api-key", "k"]);
+        let mut process = command.spawn().expect("it starts");
+        let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let line = loop {
+            let line = said.next_line().await.expect("UTF-8").expect("it says how to list");
+            if line.contains("AWS_SECRET_ACCESS_KEY=") {
+                break line;
+            }
+        };
+        let key = line.split("AWS_SECRET_ACCESS_KEY=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a key");
+        assert_ne!(key, ACCESS_KEY);
+        let endpoint = line.split("--endpoint-url http://").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = endpoint.expect("an endpoint").parse().expect("an address");
+        for (secret, is_right) in [(key, true), (ACCESS_KEY, false)] {
+            let config = aws_sdk_s3::config::Builder::from(&Folder::sdk_config(address, secret)).force_path_style(true);
+            let list = aws_sdk_s3::Client::from_conf(config.build()).list_objects_v2().bucket("traces").send().await;
+            assert_eq!(list.is_ok(), is_right, "{secret}");
+        }
+        keys.push(key.to_owned());
+    }
+    assert_ne!(keys[0], keys[1]);
+}
+
+/// With `--bucket`, an S3 that ignores `If-None-Match` ends the start in one line.
+#[tokio::test]
+async fn a_bucket_on_an_s3_that_would_overwrite_is_refused_at_start() {
+    let bucket = Bucket::new().await;
+    let s3 = FaultProxy::before(bucket.address).await;
+    s3.ignore_conditions(true);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = program(folder.path());
+    command
+        .args(["--port", "0", "--bucket", BUCKET])
+        .env_remove("AWS_PROFILE")
+        .envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY), ("AWS_REGION", "us-east-1")])
+        .env("AWS_ENDPOINT_URL_S3", format!("http://{}", s3.address));
+    let output = command.output().await.expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: this S3 ignores If-None-Match") && said.lines().count() == 1, "{said}");
 }

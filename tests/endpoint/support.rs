@@ -3,7 +3,12 @@
 use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
 use attest::{
-    handler::Handler, local::folder::Folder, log, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store,
+    handler::Handler,
+    local::folder::{ACCESS_KEY, Folder},
+    log,
+    metrics::RequestLog,
+    settings::MAX_TRACE_BYTES,
+    store::Store,
 };
 use lambda_http::{Body, Context, RequestExt, Service};
 use serde_json::Value;
@@ -19,7 +24,7 @@ impl Bucket {
 
 /// A handler that stores into the S3 on `address`.
 pub fn handler_on(address: SocketAddr) -> Handler {
-    handler_with(Store::new(&Folder::sdk_config(address), BUCKET.to_owned()), MAX_TRACE_BYTES)
+    handler_with(Store::new(&Folder::sdk_config(address, ACCESS_KEY), BUCKET.to_owned()), MAX_TRACE_BYTES)
 }
 
 /// A handler that logs as [`Log`] reads it.
