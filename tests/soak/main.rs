@@ -1,6 +1,7 @@
 //! The soak: mixed requests through the built function, faults on and off, and everything read back at the end.
 //!
-//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` names another build than this one.
+//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` names another build than this one, and
+//! `SOAK_SECONDS` another time.
 
 use std::{
     collections::HashMap,
@@ -21,7 +22,7 @@ mod bucket;
 mod fault_proxy;
 
 const REQUESTS: u64 = 100_000;
-const TIME: Duration = Duration::from_secs(300);
+const SECONDS: u64 = 300;
 
 /// What a request's answer must be while S3 is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ enum Kind {
 
 #[tokio::main]
 async fn main() {
+    let seconds = env::var("SOAK_SECONDS").map_or(SECONDS, |seconds| seconds.parse().expect("a number of seconds"));
+    let time = Duration::from_secs(seconds);
     let bucket = Bucket::new().await;
     let s3 = FaultProxy::before(bucket.address).await;
     let api = RuntimeApi::start().await.expect("a free port");
@@ -60,7 +63,7 @@ async fn main() {
     let mut ids: Vec<String> = Vec::new();
     let mut statuses: std::collections::BTreeMap<u64, u64> = std::collections::BTreeMap::new();
     let (start, mut said, mut memory_at_tenth, mut done) = (Instant::now(), Instant::now(), 0, 0);
-    while done < REQUESTS && start.elapsed() < TIME {
+    while done < REQUESTS && start.elapsed() < time {
         // A thousand requests while S3 is well, then a thousand while it is not.
         let fault = if done % 2_000 < 1_000 { None } else { fault(&mut random) };
         let kind = match random.below(20) {
@@ -102,7 +105,7 @@ async fn main() {
             _ => panic!("{kind:?} with {fault:?} was answered {answer}"),
         }
         done += 1;
-        if memory_at_tenth == 0 && (done >= REQUESTS / 10 || start.elapsed() >= TIME / 10) {
+        if memory_at_tenth == 0 && (done >= REQUESTS / 10 || start.elapsed() >= time / 10) {
             memory_at_tenth = resident_kib(pid);
         }
         if said.elapsed() >= Duration::from_secs(5) {
@@ -169,9 +172,9 @@ fn trace(id: &str, random: &mut Random) -> String {
 }
 
 fn resident_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-    line.unwrap_or_default()
+    let output =
+        std::process::Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().expect("ps runs");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("the function runs")
 }
 
 /// The same requests in every run (splitmix64).
