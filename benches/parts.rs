@@ -2,22 +2,15 @@
 
 use std::{hint::black_box, time::Duration};
 
-use attest::{
-    handler::Handler,
-    key::Key,
-    local::{
-        folder::{ACCESS_KEY, Folder},
-        serve,
-    },
-    metrics::RequestLog,
-    settings::MAX_TRACE_BYTES,
-    store::Store,
-    trace::Trace,
-};
+use attest::{handler::Handler, key::Key, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store, trace::Trace};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use event::{event, trace};
 use lambda_http::Service;
 use tokio::{net::TcpListener, runtime::Runtime};
+use traces::{
+    folder::{ACCESS_KEY, Folder},
+    serve,
+};
 
 #[path = "common/event.rs"]
 mod event;

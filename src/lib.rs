@@ -10,13 +10,11 @@
 //! 5. [`problem`]: what the client is told when one of these refuses;
 //! 6. [`metrics`]: the request's log line, which is also its metrics.
 //!
-//! [`settings`] and [`log`] are what a `main` sets up before the first request. `local` stands in for AWS on a laptop
-//! and in the tests: a gateway in front of the handler, an S3 behind it.
+//! [`settings`] and [`log`] are what a `main` sets up before the first request. The crate in `tools/` stands in for AWS on a
+//! laptop and in the tests: a gateway in front of the handler, an S3 behind it.
 
 pub mod handler;
 pub mod key;
-#[cfg(feature = "local")]
-pub mod local;
 pub mod log;
 pub mod metrics;
 pub mod problem;

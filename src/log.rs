@@ -28,7 +28,7 @@ pub fn subscriber(
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let filter = Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("local", level);
+    let filter = Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("traces", level);
     let lines = fmt::layer()
         .json()
         .flatten_event(true)

@@ -11,11 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attest::local::{
-    folder::{ACCESS_KEY, Folder, REGION},
-    runtime_api::RuntimeApi,
-    serve,
-};
 use clap::Parser;
 use event::{event, trace};
 use hyper::{
@@ -25,6 +20,11 @@ use hyper::{
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
+use traces::{
+    folder::{ACCESS_KEY, Folder, REGION},
+    runtime_api::RuntimeApi,
+    serve,
+};
 
 #[path = "../common/event.rs"]
 mod event;

@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use attest::local::{
-    folder::{ACCESS_KEY, Folder},
-    serve,
-};
 use aws_sdk_s3::Client;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use traces::{
+    folder::{ACCESS_KEY, Folder},
+    serve,
+};
 
 /// The bucket's name.
 pub const BUCKET: &str = "traces";

@@ -141,7 +141,7 @@ async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full(
     let bucket = Bucket::new().await;
     let log = Log::start();
     let store = attest::store::Store::new(
-        &attest::local::folder::Folder::sdk_config(bucket.address, attest::local::folder::ACCESS_KEY),
+        &traces::folder::Folder::sdk_config(bucket.address, traces::folder::ACCESS_KEY),
         "no-such".into(),
     );
     let handler = handler_with(store, 1024);

@@ -11,7 +11,6 @@ use std::{
 
 use attest::{
     handler::Handler,
-    local::folder::{ACCESS_KEY, Folder},
     settings::MAX_TRACE_BYTES,
     store::{CHECK_KEY, Store},
 };
@@ -19,6 +18,7 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use traces::folder::{ACCESS_KEY, Folder};
 
 use crate::{
     fault_proxy::{Fault, FaultProxy},

@@ -2,10 +2,10 @@
 
 use std::process::{Output, Stdio};
 
-use attest::local::runtime_api::RuntimeApi;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use traces::runtime_api::RuntimeApi;
 
 use crate::{
     fault_proxy::FaultProxy,

@@ -2,16 +2,10 @@
 
 use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
-use attest::{
-    handler::Handler,
-    local::folder::{ACCESS_KEY, Folder},
-    log,
-    metrics::RequestLog,
-    settings::MAX_TRACE_BYTES,
-    store::Store,
-};
+use attest::{handler::Handler, log, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store};
 use lambda_http::{Body, Context, RequestExt, Service};
 use serde_json::Value;
+use traces::folder::{ACCESS_KEY, Folder};
 
 pub use crate::bucket::{BUCKET, Bucket};
 

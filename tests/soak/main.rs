@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attest::local::runtime_api::RuntimeApi;
 use bucket::{BUCKET, Bucket};
 use fault_proxy::{Fault, FaultProxy};
 use hyper::body::Bytes;
 use serde_json::{Value, json};
+use traces::runtime_api::RuntimeApi;
 
 #[path = "../common/bucket.rs"]
 mod bucket;

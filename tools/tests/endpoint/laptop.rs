@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use attest::local::folder::{ACCESS_KEY, Folder};
 use flate2::{Compression, write::GzEncoder};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
@@ -24,11 +23,12 @@ use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     sync::mpsc,
 };
+use traces::folder::{ACCESS_KEY, Folder};
 use wait4::Wait4;
 
 use crate::{
+    bucket::{BUCKET, Bucket},
     fault_proxy::FaultProxy,
-    support::{BUCKET, Bucket},
 };
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
@@ -46,7 +46,7 @@ struct Laptop {
 }
 
 fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_local"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_traces"));
     command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
         command.env_remove(name);

@@ -35,7 +35,7 @@ use tower_http::{
 };
 use uuid::Uuid;
 
-use crate::{handler::Handler, problem::MEDIA_TYPE};
+use attest::{handler::Handler, problem::MEDIA_TYPE};
 
 /// The path that the stage has, here as on AWS.
 pub const PATH: &str = "/prod";

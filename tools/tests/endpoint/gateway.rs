@@ -2,21 +2,27 @@
 
 use std::net::SocketAddr;
 
-use attest::local::{gateway, serve};
+use attest::{handler::Handler, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store};
 use hyper_util::service::TowerToHyperService;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::{Duration, Instant, sleep},
 };
+use traces::{
+    folder::{ACCESS_KEY, Folder},
+    gateway, serve,
+};
 
-use crate::support::Bucket;
+use crate::bucket::{BUCKET, Bucket};
 
 /// A gateway in this process, in front of this bucket.
 async fn gateway(bucket: Bucket) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let router = gateway::router(bucket.handler(), "key", gateway::BODY);
+    let store = Store::new(&Folder::sdk_config(bucket.address, ACCESS_KEY), BUCKET.to_owned());
+    let handler = Handler::new(store, MAX_TRACE_BYTES, RequestLog::new("f", |_| ()));
+    let router = gateway::router(handler, "key", gateway::BODY);
     tokio::spawn(async move {
         let _bucket = bucket;
         serve(listener, TowerToHyperService::new(router), std::future::pending()).await;

@@ -36,7 +36,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use crate::settings;
+use attest::settings;
 
 /// The access key of this S3, and its secret key while it is on loopback, where it guards nothing.
 pub const ACCESS_KEY: &str = "local";

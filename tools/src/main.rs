@@ -10,10 +10,6 @@ use std::{
 
 use attest::{
     handler::Handler,
-    local::{
-        folder::{ACCESS_KEY, Folder, REGION},
-        gateway, readable, serve,
-    },
     log,
     metrics::RequestLog,
     settings::{self, MAX_TRACE_BYTES},
@@ -22,6 +18,10 @@ use attest::{
 use clap::Parser;
 use hyper_util::service::TowerToHyperService;
 use tokio::{net::TcpListener, sync::watch};
+use traces::{
+    folder::{ACCESS_KEY, Folder, REGION},
+    gateway, readable, serve,
+};
 use uuid::Uuid;
 
 /// Keeps every chat trace POSTed to it: the endpoint on your own machine, with an S3 of its own.

@@ -23,7 +23,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::serve;
+use crate::serve;
 
 /// The time that a function has for an invocation, as `template.yaml` sets it.
 const TIMEOUT: Duration = Duration::from_secs(25);
