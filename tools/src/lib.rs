@@ -1,4 +1,4 @@
-//! AWS's part on a laptop: a gateway in front of the handler and an S3 behind it, both on HTTP/1.1.
+//! The tools: the endpoint on a laptop, with AWS's part in front of the handler and behind it, and the import of traces.
 
 use std::{error::Error, future::Future, time::Duration};
 
@@ -11,6 +11,9 @@ use tokio::net::TcpListener;
 
 pub mod folder;
 pub mod gateway;
+pub mod import;
+pub mod laptop;
+mod provider;
 pub mod readable;
 pub mod runtime_api;
 

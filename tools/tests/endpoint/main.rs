@@ -8,4 +8,5 @@ mod bucket;
 mod fault_proxy;
 
 mod gateway;
+mod import;
 mod laptop;
