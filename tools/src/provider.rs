@@ -1,5 +1,5 @@
-//! A provider's log line → a trace. `docs/api.md` has the rules, under "Keep a provider's answer whole"; the recipes in
-//! `examples/` follow the same, and `examples/mapping.json` holds all of them to it.
+//! A provider's log line → a trace. `docs/api.md` has the rules, under "Keep a provider's answer whole"; the cases in
+//! `examples/mapping.json` hold it to them.
 //!
 //! Values are moved as they are written, so no number loses a digit.
 
@@ -178,4 +178,57 @@ fn is_string(value: &RawValue) -> bool {
 
 fn raw(value: &impl Serialize) -> Raw {
     to_raw_value(value).expect("names and numbers are always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use attest::trace::Trace;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Case {
+        what: String,
+        from: String,
+        line: Raw,
+        trace: Raw,
+    }
+
+    /// What the text says without the white space between its tokens.
+    fn compact(value: &RawValue) -> String {
+        let (mut is_in_string, mut is_escaped) = (false, false);
+        let mut compact = String::new();
+        for character in value.get().chars() {
+            if is_in_string || !character.is_whitespace() {
+                compact.push(character);
+            }
+            if character == '"' && !is_escaped {
+                is_in_string = !is_in_string;
+            }
+            is_escaped = character == '\\' && !is_escaped;
+        }
+        compact
+    }
+
+    #[test]
+    fn every_case_of_the_mapping_is_a_valid_trace_to_the_byte() {
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../../examples/mapping.json")).expect("cases");
+        for Case { what, from, line, trace } in cases {
+            let provider = Provider::from_str(&from, false).expect("a provider");
+            let mapped = to_trace(provider, compact(&line).as_bytes()).expect(&what);
+            assert_eq!(String::from_utf8_lossy(&mapped), compact(&trace), "{what}");
+            Trace::parse(mapped, || "i".to_owned()).expect(&what);
+        }
+    }
+
+    #[test]
+    fn what_is_no_log_line_is_refused_without_quoting_it() {
+        for line in ["", "1", "[]", "{}", r#"{"secret":1}"#, r#"{"request":{},"response":{}}"#, r#"{"secret" 1}"#] {
+            for provider in [Provider::Openai, Provider::Litellm] {
+                let why = to_trace(provider, line.as_bytes()).expect_err("no trace");
+                assert!(!why.contains("secret"), "{why}");
+            }
+        }
+    }
 }
