@@ -18,7 +18,7 @@ use axum::{
     },
     middleware::{Next, from_fn, from_fn_with_state, map_request},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, StreamBody};
@@ -39,6 +39,13 @@ use attest::{handler::Handler, problem::MEDIA_TYPE};
 
 /// The path that the stage has, here as on AWS.
 pub const PATH: &str = "/prod";
+
+/// The endpoint's description, and the trace's schema where its reference leads from `/openapi.yaml`. A deployed stack serves
+/// neither.
+const DESCRIPTION: [(&str, &str, &str); 2] = [
+    ("/openapi.yaml", "application/yaml", include_str!("../../docs/openapi.yaml")), // RFC 9512
+    ("/src/trace.schema.json", "application/json", include_str!("../../src/trace.schema.json")),
+];
 
 /// The largest request that API Gateway takes, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
 const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
@@ -74,9 +81,17 @@ pub fn router(handler: Handler, api_key: &str, body_time: Duration) -> Router {
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
+        .merge(description())
         .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
         .fallback(async || StatusCode::FORBIDDEN)
         .layer(from_fn(explain))
+}
+
+/// Serves what describes the endpoint, without a key.
+fn description() -> Router {
+    DESCRIPTION.into_iter().fold(Router::new(), |router, (path, media_type, text)| {
+        router.route(path, get(move || async move { ([(CONTENT_TYPE, media_type)], text) }))
+    })
 }
 
 /// Lets a request with the right API key pass. The comparison takes the same time for every wrong key.

@@ -188,6 +188,26 @@ async fn without_the_right_key_or_route_the_answer_is_the_gateways_403() {
 }
 
 #[tokio::test]
+async fn it_serves_its_description_and_the_schema_that_this_refers_to() {
+    let laptop = Laptop::start().await;
+    let root = laptop.url.replace("/prod", "");
+    for (path, media_type, text) in [
+        ("/openapi.yaml", "application/yaml", include_str!("../../../docs/openapi.yaml")),
+        ("/src/trace.schema.json", "application/json", include_str!("../../../src/trace.schema.json")),
+    ] {
+        let request = Request::get(root.clone() + path).body(Full::default()).expect("a request");
+        let (head, body) = laptop.client.request(request).await.expect("an answer").into_parts();
+        assert_eq!(
+            (head.status, &head.headers["content-type"]),
+            (StatusCode::OK, &media_type.parse().expect("a value"))
+        );
+        assert_eq!(body.collect().await.expect("a whole body").to_bytes(), text);
+    }
+    let request = Request::post(root + "/openapi.yaml").body(Full::default()).expect("a request");
+    assert_eq!(laptop.send(request).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn bodies_reach_the_handler_as_they_are() {
     let laptop = Laptop::start().await;
     let (status, body) = laptop.post(&b"{\"model\": \"\xff\"}"[..]).await;
