@@ -23,6 +23,8 @@ mod fault_proxy;
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
+/// The first traces are large, so that the allocator holds what a large one needs before memory is first measured.
+const LARGE_FIRST: u64 = 20;
 
 /// What a request's answer must be while S3 is well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,8 +66,8 @@ async fn main() {
     let mut statuses: std::collections::BTreeMap<u64, u64> = std::collections::BTreeMap::new();
     let (start, mut said, mut memory_at_tenth, mut done) = (Instant::now(), Instant::now(), 0, 0);
     while done < REQUESTS && start.elapsed() < time {
-        // A thousand requests while S3 is well, then a thousand while it is not.
-        let fault = if done % 2_000 < 1_000 { None } else { fault(&mut random) };
+        // A hundred requests while S3 is well, then a hundred while it is not: the first measure of memory has seen both.
+        let fault = if done % 200 < 100 { None } else { fault(&mut random) };
         let kind = match random.below(20) {
             0 => Kind::Repeat,
             1 => Kind::Conflict,
@@ -80,10 +82,10 @@ async fn main() {
             _ => (Kind::New, format!("id-{done}")),
         };
         let body = match kind {
-            Kind::New => trace(&id, &mut random),
+            Kind::New => trace(&id, done < LARGE_FIRST, &mut random),
             Kind::Repeat => stored[&id].clone(),
             Kind::Conflict => stored[&id].replacen("\"created\":1", "\"created\":2", 1),
-            Kind::Invalid => trace(&id, &mut random).replacen("\"created\":1", "\"created\":true", 1),
+            Kind::Invalid => trace(&id, false, &mut random).replacen("\"created\":1", "\"created\":true", 1),
         };
         let mut event = event.clone();
         event["body"] = body.as_str().into();
@@ -161,8 +163,8 @@ fn fault(random: &mut Random) -> Option<Fault> {
 }
 
 /// A valid trace of 100 bytes to some 20 KiB, one in five hundred of a megabyte, complete so that it is stored as sent.
-fn trace(id: &str, random: &mut Random) -> String {
-    let length = if random.below(500) == 0 { 1_000_000 } else { random.below(200) * random.below(100) };
+fn trace(id: &str, large: bool, random: &mut Random) -> String {
+    let length = if large || random.below(500) == 0 { 1_000_000 } else { random.below(200) * random.below(100) };
     let text: String = "Grüße, \"World\"\\n😀 ".chars().cycle().take(length as usize).collect();
     let content = Value::from(text);
     format!(
