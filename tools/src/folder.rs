@@ -13,22 +13,25 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use axum::http::StatusCode;
+use bytes::Bytes;
 use futures_util::TryStreamExt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::{
     Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
-        Bucket, CommonPrefix, ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
-        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input,
+        Bucket, CommonPrefix, ETag, ETagCondition, EncodingType, GetObjectInput, GetObjectOutput, HeadBucketInput,
+        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input,
         ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
     },
+    path::check_bucket_name,
     s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
@@ -59,17 +62,31 @@ pub struct Folder {
     bucket: String,
     root: PathBuf,
     secret_key: String,
-    _lock: Arc<fs::File>,
+    listing: Arc<Mutex<Option<Listing>>>,
+    _lock: Option<Arc<fs::File>>,
 }
 
+/// Every object's key, size and time, in the order of the keys, for the pages after the first.
+#[derive(Debug, Clone)]
+struct Listing {
+    made: Instant,
+    objects: Arc<Vec<(String, u64, SystemTime)>>,
+}
+
+/// What a listing with `encoding-type=url` does not percent-encode (Amazon S3 API Reference, `ListObjectsV2`).
+const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
+
+/// How long a listing serves its further pages.
+const LISTING: Duration = Duration::from_mins(1);
+
 impl Folder {
-    /// Opens the bucket in the folder `root`, which is made if there is none; its name is the folder's.
+    /// Opens the bucket in the folder `root`, which is made if there is none. Its name is the folder's, which must be a
+    /// bucket's name (AWS: "General purpose bucket naming rules").
     pub fn open(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        let root = root.canonicalize()?;
-        let bucket = root.file_name().and_then(|name| name.to_str());
-        let bucket = bucket.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the folder has no name"))?;
-        let (bucket, incoming) = (bucket.to_owned(), root.join(INCOMING));
+        let mut folder = Self::read_only(root)?;
+        let incoming = folder.root.join(INCOMING);
+        let root = &folder.root;
         let lock = fs::File::create(root.join(LOCK))?;
         if incoming.exists() && lock.try_lock().is_ok() {
             fs::remove_dir_all(&incoming)?;
@@ -77,7 +94,20 @@ impl Folder {
         fs::create_dir_all(&incoming)?;
         lock.lock_shared()?;
         check_links(&incoming)?;
-        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), _lock: Arc::new(lock) })
+        folder._lock = Some(Arc::new(lock));
+        Ok(folder)
+    }
+
+    /// Opens the bucket in a folder that is there, to read it: nothing in it is touched.
+    pub fn read_only(root: &Path) -> io::Result<Self> {
+        let root = root.canonicalize()?;
+        let bucket = root.file_name().and_then(|name| name.to_str()).filter(|name| check_bucket_name(name));
+        let bucket = bucket.ok_or_else(|| {
+            let why = "its name is no bucket's: 3 to 63 of the characters a-z, 0-9, `.` and `-`";
+            io::Error::new(io::ErrorKind::InvalidInput, why)
+        })?;
+        let bucket = bucket.to_owned();
+        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), listing: Arc::default(), _lock: None })
     }
 
     /// The same with another secret key than the known one.
@@ -168,6 +198,18 @@ impl Folder {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// The listing that a page is cut from: a new one for the first page, that of the first page for the next.
+    fn listing(&self, is_first: bool) -> io::Result<Arc<Vec<(String, u64, SystemTime)>>> {
+        let kept = self.listing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = kept.filter(|kept| !is_first && kept.made.elapsed() < LISTING) {
+            return Ok(kept.objects);
+        }
+        let objects = Arc::new(self.list()?);
+        let listing = Listing { made: Instant::now(), objects: Arc::clone(&objects) };
+        *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing);
+        Ok(objects)
     }
 }
 
@@ -334,17 +376,27 @@ impl S3 for Folder {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let GetObjectInput { bucket, key, range, .. } = request.input;
         self.check_bucket(&bucket)?;
-        if range.is_some() {
-            return Err(s3_error!(NotImplemented, "no ranges: an object here has a few MiB at most"));
-        }
         let folder = self.clone();
         let (object, modified) = on_disk(move || folder.read(&key)).await??;
+        let (e_tag, object) = (ETag::Strong(sha256(&object)), Bytes::from(object));
+        let (part, content_range) = match range {
+            None => (object, None),
+            Some(range) => {
+                let whole = object.len() as u64;
+                let range = range.check(whole)?;
+                let content_range = format!("bytes {}-{}/{whole}", range.start, range.end - 1);
+                let place = |at: u64| usize::try_from(at).expect("it is within the object");
+                (object.slice(place(range.start)..place(range.end)), Some(content_range))
+            }
+        };
         Ok(S3Response::new(GetObjectOutput {
-            content_length: length(object.len()),
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: length(part.len()),
+            content_range,
             content_type: Some("application/json".to_owned()),
-            e_tag: Some(ETag::Strong(sha256(&object))),
+            e_tag: Some(e_tag),
             last_modified: Some(Timestamp::from(modified)),
-            body: Some(StreamingBlob::from(Body::from(object))),
+            body: Some(StreamingBlob::from(Body::from(part))),
             ..GetObjectOutput::default()
         }))
     }
@@ -368,18 +420,20 @@ impl S3 for Folder {
         let input = request.input;
         self.check_bucket(&input.bucket)?;
         let folder = self.clone();
-        let found = on_disk(move || folder.list()).await?.map_err(S3Error::internal_error)?;
+        let is_first = input.continuation_token.is_none();
+        let found = on_disk(move || folder.listing(is_first)).await?.map_err(S3Error::internal_error)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
         let most = input.max_keys.and_then(|most| usize::try_from(most).ok()).unwrap_or(1000).min(1000);
         let (mut contents, mut prefixes): (Vec<Object>, Vec<CommonPrefix>) = (Vec::new(), Vec::new());
         let mut last: Option<String> = None;
         let mut is_truncated = false;
-        for (key, size, modified) in found {
-            let Some(rest) = key.strip_prefix(&prefix) else { continue };
+        let begin = found.partition_point(|(key, ..)| *key <= after || *key < prefix);
+        for (key, size, modified) in &found[begin..] {
+            let Some(rest) = key.strip_prefix(&prefix) else { break };
             // What stands behind the next delimiter counts as one name, the common prefix.
             let common = input.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
-            let name = common.map_or(&*key, |common| &key[..prefix.len() + common]);
+            let name = common.map_or(key.as_str(), |common| &key[..prefix.len() + common]);
             if name <= &*after || last.as_deref() == Some(name) {
                 continue;
             }
@@ -393,22 +447,32 @@ impl S3 for Folder {
             } else {
                 contents.push(Object {
                     key: last.clone(),
-                    size: i64::try_from(size).ok(),
-                    last_modified: Some(Timestamp::from(modified)),
+                    size: i64::try_from(*size).ok(),
+                    last_modified: Some(Timestamp::from(*modified)),
                     ..Object::default()
                 });
             }
         }
+        let next_continuation_token = if is_truncated { last } else { None };
+        let (mut prefix, mut delimiter, mut start_after) = (input.prefix, input.delimiter, input.start_after);
+        if input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
+            let names = contents.iter_mut().filter_map(|object| object.key.as_mut());
+            let names = names.chain(prefixes.iter_mut().filter_map(|common| common.prefix.as_mut()));
+            for name in names.chain([&mut prefix, &mut delimiter, &mut start_after].into_iter().flatten()) {
+                *name = utf8_percent_encode(name, URL).to_string();
+            }
+        }
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
-            prefix: input.prefix,
-            delimiter: input.delimiter,
+            encoding_type: input.encoding_type,
+            prefix,
+            delimiter,
             key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
             max_keys: i32::try_from(most).ok(),
             is_truncated: Some(is_truncated),
-            next_continuation_token: if is_truncated { last } else { None },
+            next_continuation_token,
             continuation_token: input.continuation_token,
-            start_after: input.start_after,
+            start_after,
             contents: Some(contents),
             common_prefixes: Some(prefixes),
             ..ListObjectsV2Output::default()
@@ -429,18 +493,27 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_is_deleted_at_the_next_start_only() {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let first = Folder::open(root.path()).expect("a bucket");
+        let first = Folder::open(&root.path().join("traces")).expect("a bucket");
         fs::write(first.root.join(INCOMING).join("half"), "{").expect("it can be written");
-        let second = Folder::open(root.path()).expect("the same bucket");
+        let second = Folder::open(&root.path().join("traces")).expect("the same bucket");
         assert_eq!(incoming(&second), 1, "the first may still be writing it");
         drop((first, second));
-        assert_eq!(incoming(&Folder::open(root.path()).expect("the same bucket")), 0);
+        assert_eq!(incoming(&Folder::open(&root.path().join("traces")).expect("the same bucket")), 0);
+    }
+
+    #[test]
+    fn a_folder_whose_name_is_no_buckets_is_refused() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for name in ["t", "My Traces", "-traces"] {
+            let error = Folder::open(&root.path().join(name)).map(drop).expect_err("S3 would refuse every request");
+            assert!(error.to_string().contains("3 to 63"), "{error}");
+        }
     }
 
     #[test]
     fn a_write_that_fails_or_finds_the_name_taken_leaves_no_temporary_file() {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let folder = Folder::open(root.path()).expect("a bucket");
+        let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
         fs::create_dir(folder.path("taken-by-a-folder")).expect("it can be made");
         assert!(folder.write("taken-by-a-folder", b"{}", true).is_err());
         assert!(folder.write("a/b", b"{}", false).expect("it is written"));

@@ -18,11 +18,12 @@ use uuid::Uuid;
 
 use crate::{
     laptop::{self, Laptop, StoreOptions},
+    progress::Progress,
     provider::{self, Provider},
 };
 use checkpoint::{Checkpoint, Mark, Reader};
 use lines::{Line, MAX_LINE, Source, Text};
-use report::{Counts, Progress, Rejected};
+use report::{Counts, Rejected};
 use send::{Endpoint, Outcome};
 
 mod checkpoint;
@@ -72,7 +73,7 @@ pub struct Options {
     #[arg(long)]
     dry_run: bool,
     /// Show no progress
-    #[arg(long)]
+    #[arg(long, short)]
     quiet: bool,
 }
 
@@ -169,7 +170,7 @@ async fn import(
     let mut lines = source.lines(confirmed.map_err(failed("the checkpoint"))?).map_err(failed("cannot read it"))?;
     let mut rejected = Rejected::new(base).map_err(failed("the file of what is refused"))?;
     let size = fs::metadata(path).ok().map(|file| file.len()).filter(|_| !source.is_stdin());
-    let mut progress = Progress::new(path.display().to_string(), size, source.read, options.quiet);
+    let mut progress = Progress::new(path.display().to_string(), "lines", size, source.read, options.quiet);
 
     let (mut last_line, mut end, mut is_reading) = (0, Ok(End::Done), true);
     let mut under_way = JoinSet::new();
@@ -224,7 +225,7 @@ async fn import(
             }
             () = async { deadline.as_mut().as_pin_mut().expect("checked").await }, if deadline.is_some() => break,
         }
-        progress.update(counts);
+        progress.update(counts.lines);
     }
     progress.finish();
     if let Some((reasons, lines)) = rejected.finish().map_err(failed("the file of what is refused"))? {

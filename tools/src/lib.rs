@@ -1,4 +1,4 @@
-//! The tools: the endpoint on a laptop, with AWS's part in front of the handler and behind it, and the import of traces.
+//! The tools: the endpoint on a laptop, with AWS's part in front of the handler and behind it, and import and export.
 
 use std::{error::Error, future::Future, time::Duration};
 
@@ -9,13 +9,16 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
+pub mod export;
 pub mod folder;
 pub mod gateway;
 pub mod import;
 pub mod laptop;
+mod progress;
 mod provider;
 pub mod readable;
 pub mod runtime_api;
+mod source;
 
 /// How long requests under way have to finish after the end was asked for.
 const GRACE: Duration = Duration::from_secs(5);

@@ -5,9 +5,9 @@ use std::{env, process::ExitCode};
 use attest::log;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use traces::{import, laptop, readable};
+use traces::{export, import, laptop, readable};
 
-/// Keeps every chat trace POSTed to it, and brings traces in.
+/// Keeps every chat trace POSTed to it, brings traces in, and exports them.
 ///
 /// Without a command it serves the endpoint on this machine, with an S3 of its own.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Serve(laptop::Options),
     /// Bring in traces from JSON Lines files
     Import(import::Options),
+    /// Write stored traces to a file, or to a lake of Parquet files
+    Export(export::Options),
     /// Print the completions of a shell
     Completions { shell: Shell },
 }
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
     let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => laptop::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Import(options) => return import::run(options).await,
+        Command::Export(options) => return export::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "traces", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,21 +1,16 @@
-//! What became of a file's lines: counts for the end, the refused ones in files, and progress on the way.
+//! What became of a file's lines: counts for the end, and the refused ones in files.
 
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, BufWriter, IsTerminal, Seek, Write},
+    io::{self, BufWriter, Seek, Write},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
-    time::{Duration, Instant},
 };
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use serde_json::Value;
 
 use super::lines::Text;
-
-/// How often progress is said where there is no terminal.
-const SAID: Duration = Duration::from_secs(5);
 
 /// How many lines became what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,53 +99,5 @@ impl Rejected {
         reasons.flush()?;
         lines.flush()?;
         Ok(Some((self.path("rejected.jsonl"), self.path("rejected-lines.jsonl"))))
-    }
-}
-
-/// Progress on standard error: a bar on a terminal, else a line every few seconds.
-pub struct Progress {
-    name: String,
-    bar: ProgressBar,
-    read: Arc<AtomicU64>,
-    said: Instant,
-    start: Instant,
-    is_bar: bool,
-    is_quiet: bool,
-}
-
-impl Progress {
-    /// Progress through a file of `bytes` bytes, if that is known, of which `read` were read so far.
-    pub fn new(name: String, bytes: Option<u64>, read: Arc<AtomicU64>, is_quiet: bool) -> Self {
-        let is_bar = !is_quiet && io::stderr().is_terminal();
-        let bar = match (is_bar, bytes) {
-            (false, _) => ProgressBar::hidden(),
-            (true, Some(bytes)) => {
-                let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3}%  {msg}  {eta} left");
-                ProgressBar::new(bytes).with_style(style.expect("the template is right"))
-            }
-            (true, None) => ProgressBar::new_spinner(),
-        };
-        bar.set_prefix(name.clone());
-        Self { name, bar, read, said: Instant::now(), start: Instant::now(), is_bar, is_quiet }
-    }
-
-    pub fn update(&mut self, counts: &Counts) {
-        if self.is_quiet || !self.is_bar && self.said.elapsed() < SAID {
-            return;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a rate is not exact")]
-        let rate = counts.lines as f64 / self.start.elapsed().as_secs_f64().max(0.001);
-        let message = format!("{} lines, {rate:.0}/s", HumanCount(counts.lines));
-        if self.is_bar {
-            self.bar.set_position(self.read.load(Ordering::Relaxed));
-            self.bar.set_message(message);
-        } else {
-            self.said = Instant::now();
-            eprintln!("{}: {message}", self.name);
-        }
-    }
-
-    pub fn finish(self) {
-        self.bar.finish_and_clear();
     }
 }

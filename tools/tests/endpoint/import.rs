@@ -26,7 +26,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-fn program(folder: &Path) -> Command {
+pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_traces"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
@@ -40,14 +40,14 @@ async fn import(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The counts of a report, by their words.
-fn counts(output: &Output) -> HashMap<String, u64> {
-    let text = String::from_utf8_lossy(&output.stdout);
+pub fn counts(output: &[u8]) -> HashMap<String, u64> {
+    let text = String::from_utf8_lossy(output);
     let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
     lines.filter_map(|(count, what)| Some((what.to_owned(), count.replace(',', "").parse().ok()?))).collect()
 }
 
 /// Every object in a folder of traces, by its key's path.
-fn objects(folder: &Path) -> HashMap<String, Vec<u8>> {
+pub fn objects(folder: &Path) -> HashMap<String, Vec<u8>> {
     let mut found = HashMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -84,11 +84,11 @@ async fn a_report_says_what_became_of_every_line() {
     ];
     fs::write(folder.path().join("t.jsonl"), lines.join("\n")).expect("a file");
     let dry = import(folder.path(), &["t.jsonl", "--dry-run"]).await;
-    assert_eq!((dry.status.code(), counts(&dry)["valid"], counts(&dry)["refused"]), (Some(1), 5, 3));
+    assert_eq!((dry.status.code(), counts(&dry.stdout)["valid"], counts(&dry.stdout)["refused"]), (Some(1), 5, 3));
     assert!(!folder.path().join("traces").exists() && !folder.path().join("t.jsonl.checkpoint").exists());
 
     let first = import(folder.path(), &["t.jsonl"]).await;
-    let report = counts(&first);
+    let report = counts(&first.stdout);
     assert_eq!(first.status.code(), Some(1), "{}", String::from_utf8_lossy(&first.stderr));
     assert_eq!((report["lines"], report["stored"], report["already there"], report["refused"]), (8, 4, 1, 3));
     assert_eq!(report["equal to an earlier line"], 1);
@@ -109,12 +109,12 @@ async fn a_report_says_what_became_of_every_line() {
 
     // The same again asks only for what was refused. A conflict is told, and a changed line is asked.
     let second = import(folder.path(), &["t.jsonl"]).await;
-    let report = counts(&second);
+    let report = counts(&second.stdout);
     assert_eq!((report["stored"], report["already there"], report["confirmed by an earlier run"]), (0, 0, 5));
     fs::write(folder.path().join("t.jsonl"), lines.join("\n").replace(r#""id":"a""#, r#""n":0,"id":"a""#))
         .expect("a file");
     let third = import(folder.path(), &["t.jsonl"]).await;
-    let report = counts(&third);
+    let report = counts(&third.stdout);
     assert_eq!((report["confirmed by an earlier run"], report["conflicts: another trace has the id"]), (4, 1));
     assert_eq!(objects(&folder.path().join("traces")), stored);
 }
@@ -133,15 +133,15 @@ async fn gzip_zstd_and_standard_input_are_the_same_lines() {
     fs::write(folder.path().join("t.gz"), [gzip(halves.0), gzip(halves.1)].concat()).expect("a file");
     fs::write(folder.path().join("t.zst"), zstd::encode_all(lines.as_bytes(), 1).expect("zstd")).expect("a file");
     let output = import(folder.path(), &["t.gz"]).await;
-    assert_eq!((output.status.code(), counts(&output)["stored"]), (Some(0), 50));
+    assert_eq!((output.status.code(), counts(&output.stdout)["stored"]), (Some(0), 50));
     let output = import(folder.path(), &["t.zst"]).await;
-    assert_eq!((output.status.code(), counts(&output)["already there"]), (Some(0), 50));
+    assert_eq!((output.status.code(), counts(&output.stdout)["already there"]), (Some(0), 50));
     let mut process = program(folder.path()).args(["import", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = process.stdin.take().expect("piped");
     tokio::io::AsyncWriteExt::write_all(&mut stdin, lines.as_bytes()).await.expect("it reads");
     drop(stdin);
     let output = process.wait_with_output().await.expect("it ends");
-    assert_eq!((output.status.code(), counts(&output)["already there"]), (Some(0), 50));
+    assert_eq!((output.status.code(), counts(&output.stdout)["already there"]), (Some(0), 50));
     assert_eq!(objects(&folder.path().join("traces")).len(), 50);
 
     fs::write(folder.path().join("cut.gz"), &gzip(&lines)[..200]).expect("a file");
@@ -273,7 +273,7 @@ async fn killed_on_the_way_with_the_endpoint_it_stores_every_line_exactly_once()
         () = endpoint.answers(usize::MAX) => unreachable!("it is not told to end"),
     };
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let report = counts(&output);
+    let report = counts(&output.stdout);
     println!("{report:?}");
     assert_eq!(report["lines"], lines as u64);
     assert!(report["confirmed by an earlier run"] > 0, "{report:?}");

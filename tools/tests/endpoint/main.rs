@@ -7,6 +7,7 @@ mod bucket;
 #[path = "../../../tests/common/fault_proxy.rs"]
 mod fault_proxy;
 
+mod export;
 mod gateway;
 mod import;
 mod laptop;
