@@ -63,7 +63,8 @@ pub struct Folder {
     root: PathBuf,
     secret_key: String,
     listing: Arc<Mutex<Option<Listing>>>,
-    _lock: Option<Arc<fs::File>>,
+    /// Held as long as the folder may be written to.
+    lock: Option<Arc<fs::File>>,
 }
 
 /// Every object's key, size and time, in the order of the keys, for the pages after the first.
@@ -94,7 +95,7 @@ impl Folder {
         fs::create_dir_all(&incoming)?;
         lock.lock_shared()?;
         check_links(&incoming)?;
-        folder._lock = Some(Arc::new(lock));
+        folder.lock = Some(Arc::new(lock));
         Ok(folder)
     }
 
@@ -107,7 +108,7 @@ impl Folder {
             io::Error::new(io::ErrorKind::InvalidInput, why)
         })?;
         let bucket = bucket.to_owned();
-        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), listing: Arc::default(), _lock: None })
+        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), listing: Arc::default(), lock: None })
     }
 
     /// The same with another secret key than the known one.

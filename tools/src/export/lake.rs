@@ -84,7 +84,7 @@ pub async fn export(
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<End, String> {
     let of = format!("{} {:?} to {}", source.name(), options.model, options.output.display());
-    let mut work = Work::open(options, of)?;
+    let mut work = Work::open(options, &of)?;
     let run = work.begin(options.state.is_some())?;
     if !run.is_listed {
         tokio::select! {
@@ -113,7 +113,7 @@ struct Work {
 }
 
 impl Work {
-    fn open(options: &Options, of: String) -> Result<Self, String> {
+    fn open(options: &Options, of: &str) -> Result<Self, String> {
         let failed = |error: io::Error| format!("the state: {error}");
         let temporary = if options.state.is_none() { Some(tempfile::tempdir().map_err(failed)?) } else { None };
         let folder = match (&options.state, &temporary) {
@@ -124,7 +124,7 @@ impl Work {
         fs::create_dir_all(&folder).map_err(failed)?;
         let state = match fs::read(folder.join("lake.json")) {
             Ok(json) => serde_json::from_slice(&json).map_err(|error| format!("the state: {error}"))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => State { of: of.clone(), ..State::default() },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => State { of: of.to_owned(), ..State::default() },
             Err(error) => return Err(failed(error)),
         };
         if state.of != of {

@@ -47,7 +47,7 @@ pub async fn export(
 ) -> Result<End, String> {
     let failed = |error: io::Error| format!("{}: {error}", options.output.display());
     let of = format!("{} {:?} {:?} {:?}", source.name(), options.model, options.format, options.tuning);
-    let mut output = Output::open(&options.output, of).map_err(failed)?;
+    let mut output = Output::open(&options.output, &of).map_err(failed)?;
     *counts = output.checkpoint.counts.clone();
     let mut seen = HashSet::new();
     if options.tuning.dedupe {
@@ -159,9 +159,9 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 impl Output {
     /// Goes on where an earlier run of this export stopped, or begins.
-    fn open(path: &Path, of: String) -> io::Result<Self> {
+    fn open(path: &Path, of: &str) -> io::Result<Self> {
         let (path, saved) = (path.to_owned(), Instant::now());
-        let mut checkpoint = Checkpoint { of: of.clone(), ..Checkpoint::default() };
+        let mut checkpoint = Checkpoint { of: of.to_owned(), ..Checkpoint::default() };
         if path == Path::new("-") {
             return Ok(Self { path, checkpoint, encoder: None, saved });
         }

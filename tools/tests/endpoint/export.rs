@@ -182,7 +182,7 @@ async fn a_lake_has_a_trace_a_row_with_its_members_and_itself() {
     export(folder.path(), &["--format", "parquet", "-o", "lake"]).await;
     let rows = rows(&folder.path().join("lake"));
     let [(day, row)] = &rows[..] else { panic!("one batch") };
-    assert_eq!(day.file_name().and_then(|day| day.to_str()).map(|day| day.len()), Some("day=2026-11-22".len()));
+    assert_eq!(day.file_name().and_then(|day| day.to_str()).map(str::len), Some("day=2026-11-22".len()));
     assert_eq!(column(row, "key").value(0), "m/1");
     assert_eq!(column(row, "trace").value(0), object);
     assert_eq!(column(row, "usage").value(0), r#"{"total_tokens":3.10}"#);
@@ -226,7 +226,7 @@ async fn a_lake_whose_run_was_killed_has_each_trace_once() {
     let arguments = ["export", "-q", "--format", "parquet", "-o", "lake", "--state", "state"];
     for files in 1..=3 {
         let mut process = program(folder.path()).args(arguments).spawn().expect("it starts");
-        while fs::read_dir(&lake).map_or(0, |days| days.count()) < files {
+        while fs::read_dir(&lake).map_or(0, Iterator::count) < files {
             assert!(process.try_wait().expect("it can be asked").is_none(), "there are four days");
             tokio::task::yield_now().await;
         }
