@@ -5,24 +5,9 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
+import template
 
-
-class Template(yaml.SafeLoader):
-    """CloudFormation's short forms (`!Ref`, `!Sub` …) are read as what stands behind them."""
-
-
-def short_form(loader, _, node):
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    construct = loader.construct_sequence if isinstance(node, yaml.SequenceNode) else loader.construct_mapping
-    return construct(node, deep=True)
-
-
-Template.add_multi_constructor("!", short_form)
-
-with open("template.yaml") as file:
-    parameters = {name: str(of["Default"]) for name, of in yaml.load(file, Template)["Parameters"].items()}
+parameters = {name: str(of["Default"]) for name, of in template.load()["Parameters"].items()}
 with open(".env.example.json") as file:
     example = {name: str(value) for name, value in json.load(file).items()}
 pages = {page: page.read_text() for page in [Path("README.md"), Path("CONTRIBUTING.md"), *Path("docs").glob("*.md")]}

@@ -1,0 +1,22 @@
+"""Reads template.yaml: CloudFormation's short forms (`!Ref`, `!Sub` …) are read as what stands behind them."""
+
+import yaml
+
+
+class Template(yaml.SafeLoader):
+    """YAML with short forms."""
+
+
+def short_form(loader, _, node):
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    construct = loader.construct_sequence if isinstance(node, yaml.SequenceNode) else loader.construct_mapping
+    return construct(node, deep=True)
+
+
+Template.add_multi_constructor("!", short_form)
+
+
+def load():
+    with open("template.yaml") as file:
+        return yaml.load(file, Template)
