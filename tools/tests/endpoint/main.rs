@@ -8,6 +8,7 @@ mod bucket;
 mod fault_proxy;
 
 mod export;
+mod folder;
 mod gateway;
 mod import;
 mod laptop;
