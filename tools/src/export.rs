@@ -126,7 +126,7 @@ async fn export(options: &Options, counts: &mut Counts) -> Result<End, String> {
     if options.format != Format::Openai && options.tuning.is_any() {
         return Err("--min-messages, --last-role and --dedupe are for --format openai".to_owned());
     }
-    let source = Source::open(&options.source).await?;
+    let source = Source::chosen(&options.source).await?;
     let progress = Progress::new(options.output.display().to_string(), "traces", None, Arc::default(), options.quiet);
     let stop = std::pin::pin!(stop_signal());
     match options.format {

@@ -63,6 +63,7 @@ pub struct Folder {
     root: PathBuf,
     secret_key: String,
     listing: Arc<Mutex<Option<Listing>>>,
+    newest: Arc<Mutex<Option<Listing>>>,
     /// Held as long as the folder may be written to.
     lock: Option<Arc<fs::File>>,
 }
@@ -76,6 +77,9 @@ struct Listing {
 
 /// What a listing with `encoding-type=url` does not percent-encode (Amazon S3 API Reference, `ListObjectsV2`).
 const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
+
+/// How long a listing of the newest is new.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// How long a listing serves its further pages.
 const LISTING: Duration = Duration::from_mins(1);
@@ -108,7 +112,14 @@ impl Folder {
             io::Error::new(io::ErrorKind::InvalidInput, why)
         })?;
         let bucket = bucket.to_owned();
-        Ok(Self { bucket, root, secret_key: ACCESS_KEY.to_owned(), listing: Arc::default(), lock: None })
+        Ok(Self {
+            bucket,
+            root,
+            secret_key: ACCESS_KEY.to_owned(),
+            listing: Arc::default(),
+            newest: Arc::default(),
+            lock: None,
+        })
     }
 
     /// The same with another secret key than the known one.
@@ -199,6 +210,21 @@ impl Folder {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// Every object, the newest first; made anew when it is older than a second.
+    pub fn newest_first(&self) -> io::Result<Arc<Vec<(String, u64, SystemTime)>>> {
+        let mut kept = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.made.elapsed() < FRESH) {
+            return Ok(Arc::clone(&kept.objects));
+        }
+        let mut objects = self.list()?;
+        let second =
+            |time: &SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        objects.sort_by(|one, other| second(&other.2).cmp(&second(&one.2)).then_with(|| one.0.cmp(&other.0)));
+        let objects = Arc::new(objects);
+        *kept = Some(Listing { made: Instant::now(), objects: Arc::clone(&objects) });
+        Ok(objects)
     }
 
     /// The listing that a page is cut from: a new one for the first page, that of the first page for the next.

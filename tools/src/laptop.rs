@@ -21,6 +21,8 @@ use uuid::Uuid;
 use crate::{
     folder::{ACCESS_KEY, Folder, REGION},
     gateway, readable, serve,
+    source::Source,
+    view,
 };
 
 /// What the endpoint on this machine is started with.
@@ -100,7 +102,7 @@ impl Laptop {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
 
         let mut s3 = None;
-        let (store, stored) = match options.store.bucket {
+        let (store, source, stored) = match options.store.bucket {
             Some(bucket) => {
                 let config = settings::aws_config().await.map_err(|error| format!("{error}: set it or AWS_PROFILE"))?;
                 let store = Store::new(&config, bucket.clone()).unproven();
@@ -110,7 +112,8 @@ impl Laptop {
                     }
                     eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
                 }
-                (store, format!("Traces are stored in the bucket `{bucket}`."))
+                let source = Source::new(&config, bucket.clone(), None);
+                (store, source, format!("Traces are stored in the bucket `{bucket}`."))
             }
             None => {
                 let folder = options.store.folder;
@@ -124,7 +127,7 @@ impl Laptop {
                 let bucket = folder.bucket().to_owned();
                 let listener = listen(SocketAddr::from((options.s3_host, options.s3_port)), "--s3-port").await?;
                 let mut address = listener.local_addr().map_err(|error| error.to_string())?;
-                s3 = Some(spawn(|ended| serve(listener, folder.service(), ended)));
+                s3 = Some(spawn(|ended| serve(listener, folder.clone().service(), ended)));
                 if address.ip().is_unspecified() {
                     address.set_ip(Ipv4Addr::LOCALHOST.into());
                 }
@@ -133,12 +136,15 @@ impl Laptop {
                      AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} \
                      aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
                 );
-                (Store::new(&Folder::sdk_config(address, &secret_key), bucket), stored)
+                let config = Folder::sdk_config(address, &secret_key);
+                let source = Source::new(&config, bucket.clone(), Some(folder));
+                (Store::new(&config, bucket), source, stored)
             }
         };
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
         let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds));
+        let router = router.merge(view::router(source));
         let gateway = spawn(|ended| serve(listener, TowerToHyperService::new(router), ended));
         Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, stored, gateway, s3 })
     }
@@ -176,7 +182,7 @@ pub async fn run(options: Options) -> Result<(), String> {
         "curl -X POST {url} -H 'x-api-key: {api_key}' -H 'content-type: application/json' -d '{}'\n",
         attest::EXAMPLE
     );
-    println!("{stored}");
+    println!("{stored}\nLook at them: {}/\n", url.trim_end_matches(gateway::PATH));
     println!("Ctrl-C stops it.");
     stop_signal().await;
     laptop.stop().await?;

@@ -18,7 +18,8 @@ mod progress;
 mod provider;
 pub mod readable;
 pub mod runtime_api;
-mod source;
+pub mod source;
+pub mod view;
 
 /// How long requests under way have to finish after the end was asked for.
 const GRACE: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::{env, process::ExitCode};
 use attest::log;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use traces::{export, import, laptop, readable};
+use traces::{export, import, laptop, readable, view};
 
 /// Keeps every chat trace POSTed to it, brings traces in, and exports them.
 ///
@@ -27,6 +27,8 @@ enum Command {
     Import(import::Options),
     /// Write stored traces to a file, or to a lake of Parquet files
     Export(export::Options),
+    /// Look at stored traces in a browser
+    View(view::Options),
     /// Print the completions of a shell
     Completions { shell: Shell },
 }
@@ -39,6 +41,7 @@ async fn main() -> ExitCode {
         Command::Serve(options) => laptop::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
+        Command::View(options) => view::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "traces", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,7 +1,12 @@
 //! Where traces are read from: a bucket, or a folder through its own S3. Reading asks for `s3:ListBucket` and
 //! `s3:GetObject`, and for nothing else.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use attest::{key::Key, settings};
 use aws_config::SdkConfig;
@@ -18,15 +23,23 @@ use crate::{
     serve,
 };
 
-/// Which traces are read.
+/// Where they are.
 #[derive(Debug, Clone, Args)]
-pub struct SourceOptions {
+pub struct Place {
     /// A bucket to read, with the credentials and region of your AWS profile
     #[arg(long, conflicts_with = "folder")]
     pub bucket: Option<String>,
     /// The folder to read, as the local endpoint stores into it
     #[arg(long, default_value = "traces")]
     pub folder: PathBuf,
+}
+
+/// Which traces are read.
+#[derive(Debug, Clone, Args)]
+pub struct SourceOptions {
+    /// Where they are.
+    #[command(flatten)]
+    pub place: Place,
     /// Only traces of this fingerprint
     #[arg(long, value_name = "FINGERPRINT")]
     pub prefix: Option<String>,
@@ -39,7 +52,7 @@ pub struct SourceOptions {
 }
 
 /// Reads a time of the command line: a timestamp of RFC 3339, or a date, which begins at midnight UTC.
-fn time(text: &str) -> Result<Timestamp, String> {
+pub fn time(text: &str) -> Result<Timestamp, String> {
     let date =
         || text.parse::<jiff::civil::Date>()?.to_zoned_datetime(jiff::tz::TimeZone::UTC).map(|zoned| zoned.timestamp());
     text.parse().or_else(|_| date()).map_err(|error: jiff::Error| error.to_string())
@@ -48,9 +61,21 @@ fn time(text: &str) -> Result<Timestamp, String> {
 /// A stored trace, as a listing has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// In S3.
     pub key: String,
     /// When S3 stored it.
     pub stored: Timestamp,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In their order.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
 }
 
 /// What is listed and read.
@@ -58,6 +83,10 @@ pub struct Entry {
 pub struct Source {
     client: Client,
     bucket: String,
+    /// The folder, if it is one: its listing is at hand.
+    folder: Option<Folder>,
+    /// Where S3 is, if it is not AWS's own.
+    endpoint: Option<String>,
     prefix: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -65,22 +94,33 @@ pub struct Source {
 
 impl Source {
     /// Opens the bucket or the folder. Nothing is sent to a bucket before the first listing.
-    pub async fn open(options: &SourceOptions) -> Result<Self, String> {
-        let (config, bucket) = match &options.bucket {
+    pub async fn open(place: &Place) -> Result<Self, String> {
+        let (config, bucket, folder) = match &place.bucket {
             Some(bucket) => {
                 let config = settings::aws_config().await.map_err(|error| format!("{error}: set it or AWS_PROFILE"))?;
-                (config, bucket.clone())
+                (config, bucket.clone(), None)
             }
-            None => serve_folder(options).await?,
+            None => serve_folder(&place.folder).await?,
         };
-        let is_aws = settings::s3_endpoint(&config).is_none();
-        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(!is_aws).build();
+        Ok(Self::new(&config, bucket, folder))
+    }
+
+    /// The traces that the options choose, of those in their place.
+    pub async fn chosen(options: &SourceOptions) -> Result<Self, String> {
         // The key of any id has the fingerprint's part in front.
         let prefix = options.prefix.as_deref().map(|fingerprint| Key::new(fingerprint, "-")).transpose();
         let prefix = prefix.map_err(|error| error.to_string())?;
         let prefix = prefix.map(|key| key.as_str().strip_suffix('-').expect("that is the id").to_owned());
         let SourceOptions { since, until, .. } = *options;
-        Ok(Self { client: Client::from_conf(config), bucket, prefix, since, until })
+        Ok(Self { prefix, since, until, ..Self::open(&options.place).await? })
+    }
+
+    /// All traces of a bucket, whose folder this may be.
+    #[must_use]
+    pub fn new(config: &SdkConfig, bucket: String, folder: Option<Folder>) -> Self {
+        let endpoint = settings::s3_endpoint(config);
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(endpoint.is_some()).build();
+        Self { client: Client::from_conf(s3), bucket, folder, endpoint, prefix: None, since: None, until: None }
     }
 
     /// Where traces are read from, for a checkpoint to know it again.
@@ -116,7 +156,81 @@ impl Source {
         let is_in_time =
             self.since.is_none_or(|since| stored >= since) && self.until.is_none_or(|until| stored < until);
         let key = object.key.filter(|key| is_in_time && Key::read(key).is_some())?;
-        Some(Entry { key, stored })
+        Some(Entry { key, stored, size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default() })
+    }
+
+    /// A page of traces whose key begins with `prefix`, of `most` at most: of a folder the newest first; of a bucket in the order of
+    /// the keys, for S3 lists in no other, and a bucket is never listed whole.
+    pub async fn page(&self, prefix: &str, from: Option<&str>, most: usize) -> Result<Page, String> {
+        let prefix = prefix.to_owned();
+        let Some(folder) = self.folder.clone() else {
+            let most = i32::try_from(most).unwrap_or(1_000).min(1_000);
+            let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
+            let page = list.set_continuation_token(from.map(str::to_owned)).send().await;
+            let page = page.map_err(|error| format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error)))?;
+            let entries =
+                page.contents.unwrap_or_default().into_iter().filter_map(|object| self.entry(object)).collect();
+            return Ok(Page { entries, next: page.next_continuation_token });
+        };
+        let from = from
+            .and_then(|from| from.split_once(' '))
+            .and_then(|(time, key)| Some((time.parse().ok()?, key.to_owned())));
+        on_disk(move || {
+            let objects = folder.newest_first().map_err(|error| error.to_string())?;
+            let begin = from.map_or(0, |from: (i64, String)| {
+                objects.partition_point(|(key, _, stored)| {
+                    (std::cmp::Reverse(micros(*stored)), key) <= (std::cmp::Reverse(from.0), &from.1)
+                })
+            });
+            let is_wanted = |key: &str| key.starts_with(&prefix) && Key::read(key).is_some();
+            let mut found = objects[begin..].iter().filter(|(key, ..)| is_wanted(key));
+            let entries: Vec<_> = found
+                .by_ref()
+                .take(most)
+                .map(|(key, size, stored)| {
+                    let stored = Timestamp::try_from(*stored).unwrap_or_default();
+                    Entry { key: key.clone(), stored, size: *size }
+                })
+                .collect();
+            let last = entries.last().filter(|_| found.next().is_some());
+            Ok(Page { next: last.map(|last| format!("{} {}", last.stored.as_microsecond(), last.key)), entries })
+        })
+        .await
+    }
+
+    /// The fingerprints' parts of the keys, each with how many traces it has; of a bucket the first parts, not counted.
+    pub async fn fingerprints(&self) -> Result<Vec<(String, Option<u64>)>, String> {
+        let Some(folder) = self.folder.clone() else {
+            let list = self.client.list_objects_v2().bucket(&self.bucket).delimiter("/").send().await;
+            let list = list.map_err(|error| format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error)))?;
+            let prefixes = list.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
+            return Ok(prefixes.map(|prefix| (prefix, None)).collect());
+        };
+        on_disk(move || {
+            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            for (key, ..) in folder.newest_first().map_err(|error| error.to_string())?.iter() {
+                if let Some((fingerprint, _)) = key.rsplit_once('/') {
+                    match counts.get_mut(fingerprint) {
+                        Some(count) => *count += 1,
+                        None => drop(counts.insert(fingerprint.to_owned(), 1)),
+                    }
+                }
+            }
+            Ok(counts.into_iter().map(|(fingerprint, count)| (fingerprint + "/", Some(count))).collect())
+        })
+        .await
+    }
+
+    /// Whether it is a folder, whose S3 takes the credentials of this program.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// The bucket's name, and the address of the S3 if it is not AWS's own.
+    #[must_use]
+    pub fn place(&self) -> (&str, Option<&str>) {
+        (&self.bucket, self.endpoint.as_deref())
     }
 
     /// Reads a trace; `None` if it was deleted since it was listed.
@@ -138,13 +252,24 @@ impl Source {
     }
 }
 
+/// Microseconds since 1970.
+fn micros(time: SystemTime) -> i64 {
+    Timestamp::try_from(time).unwrap_or_default().as_microsecond()
+}
+
+/// Runs what waits for the disk where it keeps no other request waiting.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
 /// Serves a folder's S3 on a free port of loopback, as long as the process runs.
-async fn serve_folder(options: &SourceOptions) -> Result<(SdkConfig, String), String> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", options.folder.display());
-    let folder = Folder::read_only(&options.folder).map_err(failed)?;
+async fn serve_folder(folder: &Path) -> Result<(SdkConfig, String, Option<Folder>), String> {
+    let path = folder.display();
+    let failed = |error: std::io::Error| format!("cannot read {path}: {error}");
+    let folder = Folder::read_only(folder).map_err(failed)?;
     let bucket = folder.bucket().to_owned();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    tokio::spawn(serve(listener, folder.service(), std::future::pending()));
-    Ok((Folder::sdk_config(address, ACCESS_KEY), bucket))
+    tokio::spawn(serve(listener, folder.clone().service(), std::future::pending()));
+    Ok((Folder::sdk_config(address, ACCESS_KEY), bucket, Some(folder)))
 }

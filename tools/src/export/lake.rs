@@ -177,7 +177,7 @@ impl Work {
         while let Some(page) = entries.next().await {
             let mut days: BTreeMap<String, Vec<u8>> = BTreeMap::new();
             for entry in page {
-                let Entry { key, stored } = entry?;
+                let Entry { key, stored, .. } = entry?;
                 if stored >= until {
                     left += 1;
                 } else if since.is_none_or(|since| stored >= since) {
@@ -224,7 +224,7 @@ impl Work {
             let (key, stored) = line
                 .map_err(|error| error.to_string())
                 .and_then(|line| serde_json::from_str(&line).map_err(|error| error.to_string()))?;
-            Ok(Entry { key, stored })
+            Ok(Entry { key, stored, size: 0 })
         });
         let mut reads = std::pin::pin!(read(options, source, stream::iter(entries)));
         let mut file = None;

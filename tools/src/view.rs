@@ -1,0 +1,118 @@
+//! The page on which stored traces are looked at: by the local endpoint at `GET /`, and by `view` without the endpoint.
+//!
+//! Whatever a trace contains is shown as text: templates escape it, the content security policy allows no inline script and no
+//! request to another host, and a request that names another host than loopback is refused (DNS rebinding).
+
+use std::net::Ipv4Addr;
+
+use axum::{
+    Router,
+    extract::{Query, Request, State},
+    http::{
+        HeaderValue, StatusCode, Uri,
+        header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS},
+    },
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use clap::Args;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+use crate::{
+    laptop::stop_signal,
+    serve,
+    source::{Place, Source},
+};
+use pages::{Failed, Found, Places};
+use search::Search;
+
+mod pages;
+mod search;
+
+/// Nothing but this page's own style and script, from here.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// What `view` is started with.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// The port of the page, on 127.0.0.1; 0 for any that is free
+    #[arg(long, default_value_t = 9082)]
+    port: u16,
+}
+
+/// Serves the page until Ctrl-C.
+pub async fn run(options: Options) -> Result<(), String> {
+    let source = Source::open(&options.place).await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
+    let listener = listener.map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    println!("Look at http://{address}/\nCtrl-C stops it.");
+    serve(listener, TowerToHyperService::new(router(source)), stop_signal()).await;
+    Ok(())
+}
+
+/// The page over these traces.
+pub fn router(source: Source) -> Router {
+    Router::new()
+        .route("/", get(list))
+        .route("/trace", get(trace))
+        .route("/view.css", get(async || asset("text/css", include_str!("view/view.css"))))
+        .route("/view.js", get(async || asset("text/javascript", include_str!("view/view.js"))))
+        .with_state(source)
+        .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
+        .layer(from_fn(guard))
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(CONTENT_TYPE, media_type)], text)
+}
+
+/// Refuses requests for another host, and adds what keeps a browser to this page.
+async fn guard(request: Request, next: Next) -> Response {
+    let host =
+        request.headers().get("host").and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Uri>().ok());
+    let is_loopback = host.is_some_and(|host| matches!(host.host(), Some("127.0.0.1" | "localhost" | "[::1]")));
+    let mut response = if is_loopback {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, "This page is for 127.0.0.1 and localhost.\n").into_response()
+    };
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn list(State(source): State<Source>, Query(search): Query<Search>) -> Result<Found, Failed> {
+    let (fingerprints, page) = tokio::try_join!(source.fingerprints(), search.run(&source)).map_err(Failed)?;
+    Ok(Found { search, fingerprints, page, places: Places::of(&source) })
+}
+
+/// Which trace is shown, and how.
+#[derive(Debug, serde::Deserialize)]
+struct Shown {
+    key: String,
+    /// Another trace, beside it.
+    with: Option<String>,
+    /// Whether Markdown is rendered.
+    #[serde(default)]
+    markdown: bool,
+}
+
+async fn trace(State(source): State<Source>, Query(shown): Query<Shown>) -> Result<Response, Failed> {
+    let places = Places::of(&source);
+    let Some(one) = source.get(&shown.key).await.map_err(Failed)? else { return Ok(pages::missing(&shown.key)) };
+    let Some(with) = shown.with else { return Ok(pages::trace(&shown.key, &one, shown.markdown, &places)) };
+    let Some(other) = source.get(&with).await.map_err(Failed)? else { return Ok(pages::missing(&with)) };
+    Ok(pages::compare((&shown.key, &one), (&with, &other)))
+}

@@ -1,0 +1,289 @@
+//! What the page looks like. `maud` escapes every text that is put in.
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use indicatif::{BinaryBytes, HumanCount};
+use jiff::tz::TimeZone;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use super::search::{Found as Rows, Row, Search};
+use crate::{
+    folder::{ACCESS_KEY, REGION},
+    source::Source,
+};
+
+/// The schema's members, and what a message has: all else is shown as more.
+const TRACE: [&str; 3] = ["model", "created", "messages"];
+const MESSAGE: [&str; 2] = ["role", "content"];
+
+/// A content of more characters is folded.
+const FOLDED: usize = 2_000;
+
+fn page(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                link rel="stylesheet" href="/view.css";
+                script src="/view.js" defer {}
+            }
+            body { (body) }
+        }
+    }
+}
+
+/// Why there is no page.
+pub struct Failed(pub String);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        let body = html! { main { h1 { "This cannot be shown" } pre { (self.0) } p { a href="/" { "All traces" } } } };
+        (StatusCode::BAD_GATEWAY, page("This cannot be shown", &body)).into_response()
+    }
+}
+
+pub fn missing(key: &str) -> Response {
+    let body = html! { main { h1 { "No such trace" } pre { (key) } p { a href="/" { "All traces" } } } };
+    (StatusCode::NOT_FOUND, page("No such trace", &body)).into_response()
+}
+
+/// Where a trace is, for who wants it by another tool.
+pub struct Places {
+    bucket: String,
+    endpoint: Option<String>,
+    is_folder: bool,
+}
+
+impl Places {
+    pub fn of(source: &Source) -> Self {
+        let (bucket, endpoint) = source.place();
+        Self { bucket: bucket.to_owned(), endpoint: endpoint.map(str::to_owned), is_folder: source.is_folder() }
+    }
+
+    /// The line that prints a trace.
+    fn command(&self, key: &str) -> String {
+        let endpoint = self.endpoint.as_ref().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
+        let credentials = if self.is_folder {
+            format!("AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} ")
+        } else {
+            String::new()
+        };
+        format!("{credentials}aws s3 cp{endpoint} 's3://{}/{}' -", self.bucket, key.replace('\'', r"'\''"))
+    }
+}
+
+/// The list of traces, and the search.
+pub struct Found {
+    pub search: Search,
+    pub fingerprints: Vec<(String, Option<u64>)>,
+    pub page: Rows,
+    pub places: Places,
+}
+
+impl IntoResponse for Found {
+    fn into_response(self) -> Response {
+        let Self { search, fingerprints, page: found, places } = self;
+        let field = |name: &str, label: &str, value: &str| {
+            html! { label { (label) input name=(name) value=(value) autocomplete="off"; } }
+        };
+        let body = html! {
+            header {
+                h1 { a href="/" { "Traces" } " " small { (places.bucket) } }
+                form role="search" {
+                    (field("text", "Text", &search.text))
+                    (field("prefix", "Fingerprint", &search.prefix))
+                    (field("id", "Id", &search.id))
+                    (field("model", "Model", &search.model))
+                    (field("role", "Role", &search.role))
+                    (field("since", "Since", &search.since))
+                    (field("until", "Until", &search.until))
+                    button { "Search" }
+                }
+            }
+            div.columns {
+                nav aria-label="Fingerprints" {
+                    ul {
+                        @for (prefix, count) in &fingerprints {
+                            li {
+                                a href=(search.url(|search| search.prefix.clone_from(prefix)))
+                                    aria-current=[(*prefix == search.prefix).then_some("page")] {
+                                    (prefix.trim_end_matches('/'))
+                                }
+                                @if let Some(count) = count { " " small { (HumanCount(*count)) } }
+                            }
+                        }
+                    }
+                }
+                main {
+                    ol.rows #rows {
+                        @for row in &found.traces { (row_of(row)) }
+                    }
+                    p.more {
+                        @if found.traces.is_empty() { "No trace here. " }
+                        (HumanCount(found.looked_at as u64)) " looked through. "
+                        @if let Some(next) = &found.next {
+                            a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
+                        }
+                    }
+                }
+            }
+        };
+        page("Traces", &body).into_response()
+    }
+}
+
+fn row_of(row: &Row) -> Markup {
+    let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    html! {
+        li {
+            a href=(trace_url(&row.entry.key, &[])) {
+                time { (time) }
+                span.model { (row.model) }
+                span.words { (row.words) }
+                span.size { (BinaryBytes(row.entry.size)) }
+            }
+        }
+    }
+}
+
+fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
+    let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();
+    format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
+}
+
+/// A trace as a conversation.
+pub fn trace(key: &str, json: &[u8], markdown: bool, places: &Places) -> Response {
+    let text = String::from_utf8_lossy(json);
+    let trace: Value = serde_json::from_slice(json).unwrap_or_default();
+    let messages = trace["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let other: &[_] = if markdown { &[] } else { &[("markdown", "true")] };
+    let body = html! {
+        header {
+            h1 { a href="/" { "Traces" } " " small { (key) } }
+            dl {
+                dt { "model" } dd { (trace["model"].as_str().unwrap_or_default()) }
+                dt { "created" } dd { (created(&trace)) }
+            }
+            p.actions {
+                a href=(trace_url(key, other)) { @if markdown { "Plain text" } @else { "Render Markdown" } }
+                button data-copy="raw" { "Copy JSON" }
+                button data-copy="command" { "Copy command" }
+            }
+            pre #command { (places.command(key)) }
+            form action="/trace" {
+                input type="hidden" name="key" value=(key);
+                label { "Compare with the key" input name="with" autocomplete="off"; }
+                button { "Compare" }
+            }
+        }
+        main {
+            @for message in messages { (message_of(message, markdown)) }
+            (more(&trace, &TRACE, "More of this trace"))
+            details { summary { "JSON, as it is stored" } pre #raw { (text) } }
+        }
+    };
+    page(key, &body).into_response()
+}
+
+fn created(trace: &Value) -> String {
+    let time = trace["created"].as_i64().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| trace["created"].to_string(), |time| time.to_string())
+}
+
+fn role(message: &Value) -> &str {
+    message["role"].as_str().unwrap_or_default()
+}
+
+fn content(message: &Value) -> &str {
+    message["content"].as_str().unwrap_or_default()
+}
+
+fn message_of(message: &Value, markdown: bool) -> Markup {
+    let content = content(message);
+    let shown = html! {
+        @if markdown { div.markdown { (rendered(content)) } } @else { pre.content { (content) } }
+    };
+    html! {
+        section.message data-role=(role(message)) {
+            h2 { (role(message)) }
+            @if content.chars().nth(FOLDED).is_some() {
+                details { summary { (content.chars().take(200).collect::<String>()) "…" } (shown) }
+            } @else { (shown) }
+            (more(message, &MESSAGE, "More of this message"))
+        }
+    }
+}
+
+/// The members that are not shown otherwise.
+fn more(object: &Value, shown: &[&str], title: &str) -> Markup {
+    let more: Vec<_> =
+        object.as_object().into_iter().flatten().filter(|(name, _)| !shown.contains(&name.as_str())).collect();
+    html! {
+        @if !more.is_empty() {
+            details open[title.ends_with("trace")] {
+                summary { (title) }
+                dl {
+                    @for (name, value) in more {
+                        dt { (name) }
+                        dd { pre { (value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Markdown with its HTML as text, its links as text too, and no image: nothing in it leads or asks elsewhere.
+fn rendered(markdown: &str) -> Markup {
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).filter_map(|event| match event {
+        Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+        Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock)
+        | Event::End(TagEnd::Link | TagEnd::Image | TagEnd::HtmlBlock) => None,
+        event => Some(event),
+    });
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, events);
+    PreEscaped(html)
+}
+
+/// Two traces side by side; the lines that differ are marked.
+pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Response {
+    let [left, right] = [one.1, other.1].map(|json| {
+        let trace: Value = serde_json::from_slice(json).unwrap_or_default();
+        let messages = trace["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let talk = messages.iter().map(|message| format!("{}:\n{}\n\n", role(message), content(message)));
+        let mut rest = trace.clone();
+        if let Some(rest) = rest.as_object_mut() {
+            rest.remove("messages");
+        }
+        talk.chain([format!("{rest:#}\n")]).collect::<String>()
+    });
+    let diff = TextDiff::from_lines(&left, &right);
+    let side = |own: ChangeTag, key: &str| {
+        html! {
+            article {
+                h2 { a href=(trace_url(key, &[])) { (key) } }
+                pre.content {
+                    @for change in diff.iter_all_changes() {
+                        @if change.tag() == ChangeTag::Equal { (change.value()) }
+                        @else if change.tag() == own { mark { (change.value()) } }
+                    }
+                }
+            }
+        }
+    };
+    let body = html! {
+        header { h1 { a href="/" { "Traces" } " " small { "side by side" } } }
+        main.sides { (side(ChangeTag::Delete, one.0)) (side(ChangeTag::Insert, other.0)) }
+    };
+    page("Side by side", &body).into_response()
+}
