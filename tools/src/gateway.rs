@@ -67,8 +67,9 @@ struct Integration {
     bodies: Arc<Semaphore>,
 }
 
-/// A gateway that lets requests with this API key, whose bodies come within `body_time`, through to `handler`.
-pub fn router(handler: Handler, api_key: &str, body_time: Duration) -> Router {
+/// A gateway that lets requests with this API key, whose bodies come within `body_time`, through to `handler`, and everyone to
+/// the `page` that shows what is stored.
+pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
     let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
     Router::new()
         .route(PATH, post(invoke))
@@ -82,6 +83,7 @@ pub fn router(handler: Handler, api_key: &str, body_time: Duration) -> Router {
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
         .merge(description())
+        .merge(page)
         .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
         .fallback(async || StatusCode::FORBIDDEN)
         .layer(from_fn(explain))
@@ -184,8 +186,10 @@ async fn explain(request: Request, next: Next) -> Response {
         stream::poll_fn(move |cx| Pin::new(&mut *lent.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx));
     let response = next.run(Request::from_parts(head, Body::new(StreamBody::new(frames)))).await;
     let status = response.status();
-    let is_of_the_handler = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE);
-    if status.is_success() || is_of_the_handler {
+    let is_explained = response.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
+        media_type == MEDIA_TYPE || media_type.as_bytes().starts_with(b"text/html") // the handler's, the page's
+    });
+    if status.is_success() || is_explained {
         return response;
     }
     if let (Some(body), false) = (Arc::into_inner(body), status == StatusCode::REQUEST_TIMEOUT) {

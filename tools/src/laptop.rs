@@ -143,8 +143,8 @@ impl Laptop {
         };
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
-        let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds));
-        let router = router.merge(view::router(source));
+        let body_time = Duration::from_secs(options.body_seconds);
+        let router = gateway::router(handler, &api_key, body_time, view::router(source));
         let gateway = spawn(|ended| serve(listener, TowerToHyperService::new(router), ended));
         Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, stored, gateway, s3 })
     }

@@ -13,7 +13,7 @@ use axum::{
         header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS},
     },
     middleware::{Next, from_fn},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 use clap::Args;
@@ -64,7 +64,6 @@ pub fn router(source: Source) -> Router {
         .route("/view.css", get(async || asset("text/css", include_str!("view/view.css"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view/view.js"))))
         .with_state(source)
-        .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
         .layer(from_fn(guard))
 }
 
@@ -80,7 +79,7 @@ async fn guard(request: Request, next: Next) -> Response {
     let mut response = if is_loopback {
         next.run(request).await
     } else {
-        (StatusCode::MISDIRECTED_REQUEST, "This page is for 127.0.0.1 and localhost.\n").into_response()
+        (StatusCode::MISDIRECTED_REQUEST, Html("This page is for 127.0.0.1 and localhost.")).into_response()
     };
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),

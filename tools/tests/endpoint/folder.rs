@@ -28,7 +28,7 @@ async fn a_range_of_an_object_is_served() {
 #[tokio::test]
 async fn a_listing_has_every_key_once_whatever_its_pages_and_its_encoding() {
     let bucket = Bucket::new().await;
-    let keys = ["a", "a%2Fb/1", "a/b", "a/c d", "b/ü", "b/~"];
+    let keys = ["a", "a%2Fb/1", "a/b", "a/c d", "b/~", "b/ü"];
     for key in keys {
         let put = bucket.client.put_object().bucket(BUCKET).key(key).body(ByteStream::from_static(b"{}"));
         put.send().await.expect("it is stored");
@@ -45,5 +45,5 @@ async fn a_listing_has_every_key_once_whatever_its_pages_and_its_encoding() {
     assert_eq!(listed(list().prefix("a/")).await, ["a/b", "a/c d"]);
     assert_eq!(listed(list().start_after("a/b").max_keys(2)).await, &keys[3..]);
     let encoded = listed(list().encoding_type(EncodingType::Url).max_keys(4)).await;
-    assert_eq!(encoded, ["a", "a%252Fb/1", "a/b", "a/c%20d", "b/%C3%BC", "b/%7E"]);
+    assert_eq!(encoded, ["a", "a%252Fb/1", "a/b", "a/c%20d", "b/%7E", "b/%C3%BC"]);
 }

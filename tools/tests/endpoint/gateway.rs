@@ -22,7 +22,7 @@ async fn gateway(bucket: Bucket) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     let store = Store::new(&Folder::sdk_config(bucket.address, ACCESS_KEY), BUCKET.to_owned());
     let handler = Handler::new(store, MAX_TRACE_BYTES, RequestLog::new("f", |_| ()));
-    let router = gateway::router(handler, "key", gateway::BODY);
+    let router = gateway::router(handler, "key", gateway::BODY, axum::Router::new());
     tokio::spawn(async move {
         let _bucket = bucket;
         serve(listener, TowerToHyperService::new(router), std::future::pending()).await;

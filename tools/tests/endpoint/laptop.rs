@@ -105,6 +105,7 @@ impl Laptop {
 
     /// Ends it as Ctrl-C does; gives its status, its log and the most memory that it held, in MiB.
     async fn stop(mut self) -> (ExitStatus, String, u64) {
+        let memory = super::peak_mib(self.process.as_ref().expect("it runs").id());
         self.kill("-INT").await;
         let mut log = String::new();
         while let Some(line) = self.stderr.next_line().await.expect("UTF-8") {
@@ -113,7 +114,7 @@ impl Laptop {
         assert_eq!(self.stdout.next_line().await.expect("UTF-8").as_deref(), Some("stopped"));
         let mut process = self.process.take().expect("it runs");
         let ended = tokio::task::spawn_blocking(move || process.wait4()).await.expect("no panic").expect("it ends");
-        (ended.status, log, ended.rusage.maxrss / 1024 / 1024)
+        (ended.status, log, memory.unwrap_or(ended.rusage.maxrss / 1024 / 1024))
     }
 
     async fn kill(&self, signal: &str) {
