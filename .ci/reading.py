@@ -4,7 +4,6 @@ Athena cannot be run here: the template's saved queries are parsed in its dialec
 lake. TRACES names the program.
 """
 
-import atexit
 import datetime
 import glob
 import json
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 import duckdb_extension_httpfs
+import endpoint
 import sqlglot
 import template
 
@@ -64,8 +64,7 @@ def plain(rows):
     return [tuple(str(of) if isinstance(of, datetime.date) else of for of in row) for row in rows]
 
 
-program = os.environ["TRACES"]
-export = [program, "export", "--folder", traces, "--format", "parquet", "-o", folder / "lake", "--quiet"]
+export = [os.environ["TRACES"], "export", "--folder", traces, "--format", "parquet", "-o", folder / "lake", "--quiet"]
 subprocess.run(export, check=True, stderr=subprocess.DEVNULL)
 with duckdb.connect() as lake:
     views["lake"] = views["lake"].replace("'lake/", f"'{folder}/lake/")
@@ -82,20 +81,13 @@ with duckdb.connect() as lake:
     # Athena counts the characters of no message as 0.
     assert answers == [*expected[:3], [(key, characters or 0) for key, characters in expected[3]], expected[4]], answers
 
-endpoint = [program, "serve", "--port", "0", "--s3-port", "0", "--folder", traces]
-process = subprocess.Popen(endpoint, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-atexit.register(process.kill)
-for line in process.stdout:
-    if found := re.search(r"--endpoint-url http://(\S+)", line):
-        address = found[1]
-    if line.startswith("Ctrl-C"):
-        break
+_, _, s3 = endpoint.start(traces, "reading")
 with duckdb.connect() as bucket:
     [httpfs] = glob.glob(f"{Path(duckdb_extension_httpfs.__file__).parent}/extensions/*/httpfs.duckdb_extension")
     bucket.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{httpfs}'; LOAD httpfs")
     bucket.execute(
         "CREATE SECRET (TYPE s3, KEY_ID 'local', SECRET 'local', REGION 'us-east-1', URL_STYLE 'path', USE_SSL false, "
-        f"ENDPOINT '{address}')"
+        f"ENDPOINT '{s3.removeprefix('http://')}')"
     )
     answers = ask(bucket, "bucket")
     assert answers == expected, f"the bucket: {answers}"

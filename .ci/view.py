@@ -14,26 +14,17 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import endpoint
 from playwright.sync_api import expect, sync_playwright
 
 folder = Path(tempfile.mkdtemp()) / "traces"
-program = [os.environ["TRACES"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
-environment = {**os.environ, "API_KEY": "view"}
-process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-atexit.register(process.kill)
-for line in process.stdout:
-    if line.startswith("Listening on "):
-        endpoint = line.removeprefix("Listening on ").split(". Try:")[0]
-    if found := re.search(r"--endpoint-url (\S+)", line):
-        s3 = found[1]
-    if line.startswith("Ctrl-C"):
-        break
-page_url = endpoint.removesuffix("prod")
+process, url, s3 = endpoint.start(folder, "view")
+page_url = url.removesuffix("prod")
 
 
 def post(trace):
     headers = {"x-api-key": "view", "content-type": "application/json"}
-    request = urllib.request.Request(endpoint, data=json.dumps(trace).encode(), headers=headers)
+    request = urllib.request.Request(url, data=json.dumps(trace).encode(), headers=headers)
     return json.load(urllib.request.urlopen(request))["key"]
 
 
@@ -188,7 +179,7 @@ with sync_playwright() as playwright:
     page.goto(page_url)
     picture("hostile")
     assert not dialogs and not errors, (dialogs, errors)
-    others = [url for url in requests if not url.startswith(page_url)]
+    others = [asked for asked in requests if not asked.startswith(page_url)]
     assert not others, others
 
     # 100,000 traces: the first page within a second.
