@@ -81,6 +81,22 @@ impl Counts {
     fn all(&self) -> u64 {
         self.exported + self.left_out + self.not_traces + self.deleted
     }
+
+    /// Counts an entry that has no trace to export; else gives the trace.
+    fn trace_of(&mut self, entry: &Entry, read: Read) -> Option<Bytes> {
+        match read {
+            Read::Trace(trace) => return Some(trace),
+            Read::Deleted => self.deleted += 1,
+            Read::LeftOut => self.left_out += 1,
+            Read::NotATrace => self.not_a_trace(entry),
+        }
+        None
+    }
+
+    fn not_a_trace(&mut self, entry: &Entry) {
+        eprintln!("{} is no trace", entry.key);
+        self.not_traces += 1;
+    }
 }
 
 impl fmt::Display for Counts {

@@ -219,9 +219,7 @@ impl Folder {
             return Ok(Arc::clone(&kept.objects));
         }
         let mut objects = self.list()?;
-        let second =
-            |time: &SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros());
-        objects.sort_by(|one, other| second(&other.2).cmp(&second(&one.2)).then_with(|| one.0.cmp(&other.0)));
+        objects.sort_by(|one, other| micros(other.2).cmp(&micros(one.2)).then_with(|| one.0.cmp(&other.0)));
         let objects = Arc::new(objects);
         *kept = Some(Listing { made: Instant::now(), objects: Arc::clone(&objects) });
         Ok(objects)
@@ -505,6 +503,12 @@ impl S3 for Folder {
             ..ListObjectsV2Output::default()
         }))
     }
+}
+
+/// Microseconds since 1970, in which the newest is told from the next.
+#[must_use]
+pub fn micros(time: SystemTime) -> i64 {
+    jiff::Timestamp::try_from(time).unwrap_or_default().as_microsecond()
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use attest::{key::Key, settings};
@@ -19,7 +18,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::{
-    folder::{ACCESS_KEY, Folder},
+    folder::{ACCESS_KEY, Folder, micros},
     serve,
 };
 
@@ -250,11 +249,6 @@ impl Source {
             Err(error) => Err(failed(DisplayErrorContext(error).to_string())),
         }
     }
-}
-
-/// Microseconds since 1970.
-fn micros(time: SystemTime) -> i64 {
-    Timestamp::try_from(time).unwrap_or_default().as_microsecond()
 }
 
 /// Runs what waits for the disk where it keeps no other request waiting.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -27,7 +28,7 @@ use parquet::{
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::{Counts, End, Options, Read, lines::save, read};
+use super::{Counts, End, Options, lines::save, read};
 use crate::{
     progress::Progress,
     source::{Entry, Source},
@@ -114,18 +115,17 @@ struct Work {
 
 impl Work {
     fn open(options: &Options, of: &str) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("the state: {error}");
-        let temporary = if options.state.is_none() { Some(tempfile::tempdir().map_err(failed)?) } else { None };
+        let temporary = if options.state.is_none() { Some(tempfile::tempdir().map_err(of_state)?) } else { None };
         let folder = match (&options.state, &temporary) {
             (Some(folder), _) => folder.clone(),
             (None, Some(temporary)) => temporary.path().to_owned(),
             (None, None) => unreachable!("one of them is there"),
         };
-        fs::create_dir_all(&folder).map_err(failed)?;
+        fs::create_dir_all(&folder).map_err(of_state)?;
         let state = match fs::read(folder.join("lake.json")) {
-            Ok(json) => serde_json::from_slice(&json).map_err(|error| format!("the state: {error}"))?,
+            Ok(json) => serde_json::from_slice(&json).map_err(of_state)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => State { of: of.to_owned(), ..State::default() },
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(of_state(error)),
         };
         if state.of != of {
             return Err(format!("{} is the state of another export: {}", folder.display(), state.of));
@@ -134,7 +134,7 @@ impl Work {
     }
 
     fn save(&self) -> Result<(), String> {
-        save(&self.folder.join("lake.json"), &self.state).map_err(|error| format!("the state: {error}"))
+        save(&self.folder.join("lake.json"), &self.state).map_err(of_state)
     }
 
     /// The run that an interruption ended, or a new one.
@@ -159,17 +159,16 @@ impl Work {
         self.state.until = self.state.run.take().map(|run| run.until);
         self.save()?;
         let _ = fs::remove_file(self.folder.join("file.parquet")); // there is none if nothing was new
-        fs::remove_dir_all(self.folder.join("keys")).map_err(|error| format!("the state: {error}"))
+        fs::remove_dir_all(self.folder.join("keys")).map_err(of_state)
     }
 
     /// Lists what the run takes, into a file of keys for each day.
     async fn list(&mut self, source: &Source, until: Timestamp) -> Result<(), String> {
-        let failed = |error: io::Error| format!("the state: {error}");
         let keys = self.folder.join("keys");
         if keys.exists() {
-            fs::remove_dir_all(&keys).map_err(failed)?;
+            fs::remove_dir_all(&keys).map_err(of_state)?;
         }
-        fs::create_dir_all(&keys).map_err(failed)?;
+        fs::create_dir_all(&keys).map_err(of_state)?;
         let since = self.state.until;
         let mut left = 0_u64;
         let entries = source.list(None).ready_chunks(1_000);
@@ -188,7 +187,7 @@ impl Work {
             }
             for (day, lines) in days {
                 let file = File::options().create(true).append(true).open(keys.join(day));
-                file.and_then(|mut file| file.write_all(&lines)).map_err(failed)?;
+                file.and_then(|mut file| file.write_all(&lines)).map_err(of_state)?;
             }
         }
         if left > 0 {
@@ -203,7 +202,7 @@ impl Work {
         let names = fs::read_dir(self.folder.join("keys")).and_then(|entries| {
             entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
         });
-        let mut names = names.map_err(|error| format!("the state: {error}"))?;
+        let mut names = names.map_err(of_state)?;
         names.sort();
         Ok(names)
     }
@@ -219,7 +218,7 @@ impl Work {
     ) -> Result<(), String> {
         let mut done = self.run().days.get(day).copied().unwrap_or_default();
         *counts = self.run().counts.clone();
-        let keys = File::open(self.folder.join("keys").join(day)).map_err(|error| format!("the state: {error}"))?;
+        let keys = File::open(self.folder.join("keys").join(day)).map_err(of_state)?;
         let entries = BufReader::new(keys).lines().skip(done.keys).map(|line| {
             let (key, stored) = line
                 .map_err(|error| error.to_string())
@@ -234,13 +233,11 @@ impl Work {
             let is_end = next.is_none();
             if let Some((entry, read)) = next {
                 done.keys += 1;
-                match read {
-                    Read::Deleted => counts.deleted += 1,
-                    Read::LeftOut => counts.left_out += 1,
-                    Read::Trace(trace) if columns.push(&entry, &trace) => counts.exported += 1,
-                    Read::Trace(_) | Read::NotATrace => {
-                        eprintln!("{} is no trace", entry.key);
-                        counts.not_traces += 1;
+                if let Some(trace) = counts.trace_of(&entry, read) {
+                    if columns.push(&entry, &trace) {
+                        counts.exported += 1;
+                    } else {
+                        counts.not_a_trace(&entry);
                     }
                 }
                 progress.update(counts.all());
@@ -271,6 +268,11 @@ impl Work {
     }
 }
 
+/// Why the state's folder could not be used.
+fn of_state(error: impl fmt::Display) -> String {
+    format!("the state: {error}")
+}
+
 /// A file that is being written, in the state's folder.
 struct Parquet {
     writer: ArrowWriter<File>,
@@ -285,7 +287,7 @@ impl Parquet {
     fn create(folder: &Path) -> Result<Self, String> {
         // What a killed run left under this name is replaced.
         let path = folder.join("file.parquet");
-        let file = File::create(&path).map_err(|error| format!("the state: {error}"))?;
+        let file = File::create(&path).map_err(of_state)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(None)
@@ -309,7 +311,7 @@ impl Parquet {
 
     fn finish(self) -> Result<PathBuf, String> {
         let file = self.writer.into_inner().map_err(|error| failed(&error))?;
-        file.sync_all().map_err(|error| format!("the state: {error}"))?;
+        file.sync_all().map_err(of_state)?;
         Ok(self.path)
     }
 }
@@ -349,7 +351,7 @@ impl Lake {
                 fs::rename(&part, &path).map_err(failed)
             }
             Self::Bucket { bucket, prefix } => {
-                let body = ByteStream::from_path(file).await.map_err(|error| format!("the state: {error}"))?;
+                let body = ByteStream::from_path(file).await.map_err(of_state)?;
                 let put = source.client().put_object().bucket(bucket).key(format!("{prefix}{name}")).body(body);
                 let put = put.content_type("application/vnd.apache.parquet").send().await;
                 put.map_err(|error| {

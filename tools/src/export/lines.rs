@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io::{self, BufRead, BufReader, BufWriter, Read as _, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     pin::Pin,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Counts, End, Format, Options, Read, read};
+use super::{Counts, End, Format, Options, read};
 use crate::{progress::Progress, source::Source};
 
 /// How often the lines are made safe.
@@ -72,25 +72,17 @@ pub async fn export(
             }
             None => break,
         };
-        match read {
-            Read::Deleted => counts.deleted += 1,
-            Read::LeftOut => counts.left_out += 1,
-            Read::NotATrace => {
-                eprintln!("{} is no trace", entry.key);
-                counts.not_traces += 1;
-            }
-            Read::Trace(trace) => {
-                let line = match options.format {
-                    Format::Openai => options.tuning.example(&trace),
-                    _ => Some(one_line(&trace)),
-                };
-                match line.filter(|line| !options.tuning.dedupe || seen.insert(hash(line))) {
-                    Some(line) => {
-                        output.write(&line).map_err(failed)?;
-                        counts.exported += 1;
-                    }
-                    None => counts.left_out += 1,
+        if let Some(trace) = counts.trace_of(&entry, read) {
+            let line = match options.format {
+                Format::Openai => options.tuning.example(&trace),
+                _ => Some(one_line(&trace)),
+            };
+            match line.filter(|line| !options.tuning.dedupe || seen.insert(hash(line))) {
+                Some(line) => {
+                    output.write(&line).map_err(failed)?;
+                    counts.exported += 1;
                 }
+                None => counts.left_out += 1,
             }
         }
         output.done(entry.key, counts).map_err(failed)?;
@@ -194,7 +186,7 @@ impl Output {
             Some("zst") => Box::new(zstd::Decoder::with_buffer(part)?),
             _ => Box::new(part),
         };
-        let lines = BufReader::new(part.take(u64::MAX)).split(b'\n');
+        let lines = BufReader::new(part).split(b'\n');
         lines.map(|line| Ok(hash(&line?))).collect()
     }
 
