@@ -58,7 +58,7 @@ HOSTILE = [
 
 long = "line of a long message\n" * 400
 code = "def f():\n    return  1\n"
-first = post(talk("Where is my refund?", "It is **on** its way.\n\n" + code, usage={"total_tokens": 12}, own={"deep": [1]}))
+first = post(talk("Where is my refund?", "It is **on** its way.\n\n" + code, usage={"total_tokens": 12}, own=2**80))
 second = post(talk("Where is my refund?", "It was **sent** yesterday.", id="second"))
 post(talk("Hello", long, id="long", system_fingerprint="other/fingerprint"))
 
@@ -83,11 +83,20 @@ with sync_playwright() as playwright:
     expect(rows).to_have_count(3)
     expect(rows.first).to_contain_text("Hello")
     expect(page.locator("nav")).to_contain_text("gpt-4o 2")
-    expect(page.locator("nav")).to_contain_text("other/fingerprint 1")
+    expect(page.locator("nav")).to_contain_text("other 1")
     picture("list")
     post(talk("Just arrived", id="arrived"))
     expect(rows.first).to_contain_text("Just arrived")
     expect(rows).to_have_count(4)
+
+    # The tree: a branch shows what is below it, and its traces.
+    page.locator("nav").get_by_role("link", name="other", exact=True).click()
+    expect(page.locator("nav ul ul")).to_have_text("fingerprint 1")
+    expect(rows).to_have_count(1)
+    page.locator("nav").get_by_role("link", name="fingerprint", exact=True).click()
+    expect(page.locator("nav [aria-current=page]")).to_have_text("fingerprint")
+    expect(rows).to_have_count(1)
+    page.goto(page_url)
 
     # The keyboard: j and k move, Enter opens, / searches.
     page.keyboard.press("j")
@@ -102,25 +111,30 @@ with sync_playwright() as playwright:
     page.keyboard.press("Enter")
     expect(rows).to_have_count(2)
     assert "text=REFUND" in page.url
+    post(talk("Whose name has a space", id="space", system_fingerprint="my model"))
     for query, count in [
         ("prefix=other/", 1),
+        ("prefix=other/finger", 1),
+        ("prefix=my model", 1),
+        ("prefix=my%2520model/", 1),
         ("id=second", 1),
-        ("model=gpt-4o", 4),
+        ("model=gpt-4o", 5),
         ("model=none", 0),
         ("role=system", 0),
         ("role=assistant", 3),
-        ("since=2000-01-01", 4),
+        ("since=2000-01-01", 5),
         ("until=2000-01-01", 0),
     ]:
         page.goto(f"{page_url}?{query}")
         expect(rows).to_have_count(count)
-    assert page.goto(f"{page_url}?since=yesterday").status == 502
+    assert page.goto(f"{page_url}?since=yesterday").status == 400
 
     # A trace: roles, white space, the folded message, other members, the raw JSON, its command; Markdown when asked for.
     page.goto(f"{page_url}trace?key={first}")
     expect(page.locator("[data-role=user]")).to_contain_text("Where is my refund?")
     assert page.locator("[data-role=assistant] pre.content").text_content() == "It is **on** its way.\n\n" + code
     expect(page.locator("main")).to_contain_text("total_tokens")
+    expect(page.locator("dt:text-is('own') + dd")).to_have_text(str(2**80))
     expect(page.locator("#command")).to_contain_text(f"'s3://traces/{first}' -")
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy JSON").click()

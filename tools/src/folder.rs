@@ -192,7 +192,7 @@ impl Folder {
         })
     }
 
-    /// Every object's key, size and time, in the order of the keys.
+    /// Every object's key, size and time, in no order.
     fn list(&self) -> io::Result<Vec<(String, u64, SystemTime)>> {
         let mut found = Vec::new();
         let mut folders = vec![(self.root.clone(), String::new())];
@@ -208,7 +208,6 @@ impl Folder {
                 }
             }
         }
-        found.sort();
         Ok(found)
     }
 
@@ -219,7 +218,7 @@ impl Folder {
             return Ok(Arc::clone(&kept.objects));
         }
         let mut objects = self.list()?;
-        objects.sort_by(|one, other| micros(other.2).cmp(&micros(one.2)).then_with(|| one.0.cmp(&other.0)));
+        objects.sort_unstable_by(|(key, _, stored), other| (other.2, key).cmp(&(*stored, &other.0)));
         let objects = Arc::new(objects);
         *kept = Some(Listing { made: Instant::now(), objects: Arc::clone(&objects) });
         Ok(objects)
@@ -231,7 +230,9 @@ impl Folder {
         if let Some(kept) = kept.filter(|kept| !is_first && kept.made.elapsed() < LISTING) {
             return Ok(kept.objects);
         }
-        let objects = Arc::new(self.list()?);
+        let mut objects = self.list()?;
+        objects.sort_unstable();
+        let objects = Arc::new(objects);
         let listing = Listing { made: Instant::now(), objects: Arc::clone(&objects) };
         *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing);
         Ok(objects)
@@ -503,12 +504,6 @@ impl S3 for Folder {
             ..ListObjectsV2Output::default()
         }))
     }
-}
-
-/// Microseconds since 1970, in which the newest is told from the next.
-#[must_use]
-pub fn micros(time: SystemTime) -> i64 {
-    jiff::Timestamp::try_from(time).unwrap_or_default().as_microsecond()
 }
 
 #[cfg(test)]

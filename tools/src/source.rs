@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use attest::{key::Key, settings};
@@ -18,7 +19,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::{
-    folder::{ACCESS_KEY, Folder, micros},
+    folder::{ACCESS_KEY, Folder},
     serve,
 };
 
@@ -76,6 +77,20 @@ pub struct Page {
     /// Where the next page begins; `None` at the end.
     pub next: Option<String>,
 }
+
+/// A part of keys up to a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// With the slash.
+    pub prefix: String,
+    /// How many traces it has.
+    pub traces: Option<u64>,
+    /// If it is opened.
+    pub below: Vec<Branch>,
+}
+
+/// How many branches are listed, as in S3's answer.
+const MOST_BRANCHES: usize = 1_000;
 
 /// What is listed and read.
 #[derive(Debug, Clone)]
@@ -171,16 +186,13 @@ impl Source {
                 page.contents.unwrap_or_default().into_iter().filter_map(|object| self.entry(object)).collect();
             return Ok(Page { entries, next: page.next_continuation_token });
         };
-        let from = from
-            .and_then(|from| from.split_once(' '))
-            .and_then(|(time, key)| Some((time.parse().ok()?, key.to_owned())));
+        let from = from.and_then(|from| from.split_once(' ')).and_then(|(time, key)| {
+            Some((SystemTime::try_from(time.parse::<Timestamp>().ok()?).ok()?, key.to_owned()))
+        });
         on_disk(move || {
             let objects = folder.newest_first().map_err(|error| error.to_string())?;
-            let begin = from.map_or(0, |from: (i64, String)| {
-                objects.partition_point(|(key, _, stored)| {
-                    (std::cmp::Reverse(micros(*stored)), key) <= (std::cmp::Reverse(from.0), &from.1)
-                })
-            });
+            let begin = from
+                .map_or(0, |(time, last)| objects.partition_point(|(key, _, stored)| (time, key) <= (*stored, &last)));
             let is_wanted = |key: &str| key.starts_with(&prefix) && Key::read(key).is_some();
             let mut found = objects[begin..].iter().filter(|(key, ..)| is_wanted(key));
             let entries: Vec<_> = found
@@ -192,30 +204,46 @@ impl Source {
                 })
                 .collect();
             let last = entries.last().filter(|_| found.next().is_some());
-            Ok(Page { next: last.map(|last| format!("{} {}", last.stored.as_microsecond(), last.key)), entries })
+            Ok(Page { next: last.map(|last| format!("{} {}", last.stored, last.key)), entries })
         })
         .await
     }
 
-    /// The fingerprints' parts of the keys, each with how many traces it has; of a bucket the first parts, not counted.
-    pub async fn fingerprints(&self) -> Result<Vec<(String, Option<u64>)>, String> {
+    /// The tree that the slashes of keys make: what lies directly below each part of `prefix`, and no more of it. A folder's
+    /// traces are counted, a bucket's are not.
+    pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>, String> {
+        let mut tree = self.branches("").await?;
+        let mut level = &mut tree;
+        for (slash, _) in prefix.match_indices('/') {
+            let Some(opened) = level.iter_mut().find(|branch| branch.prefix == prefix[..=slash]) else { break };
+            opened.below = self.branches(&opened.prefix).await?;
+            level = &mut opened.below;
+        }
+        Ok(tree)
+    }
+
+    /// What lies directly below a prefix: the first thousand, as S3 lists them.
+    async fn branches(&self, prefix: &str) -> Result<Vec<Branch>, String> {
         let Some(folder) = self.folder.clone() else {
-            let list = self.client.list_objects_v2().bucket(&self.bucket).delimiter("/").send().await;
+            let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/").send().await;
             let list = list.map_err(|error| format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error)))?;
             let prefixes = list.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
-            return Ok(prefixes.map(|prefix| (prefix, None)).collect());
+            return Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect());
         };
+        let prefix = prefix.to_owned();
         on_disk(move || {
             let mut counts: BTreeMap<String, u64> = BTreeMap::new();
             for (key, ..) in folder.newest_first().map_err(|error| error.to_string())?.iter() {
-                if let Some((fingerprint, _)) = key.rsplit_once('/') {
-                    match counts.get_mut(fingerprint) {
+                let slash = key.strip_prefix(&prefix).and_then(|below| below.find('/'));
+                if let Some(branch) = slash.map(|slash| &key[..=prefix.len() + slash]) {
+                    match counts.get_mut(branch) {
                         Some(count) => *count += 1,
-                        None => drop(counts.insert(fingerprint.to_owned(), 1)),
+                        None => drop(counts.insert(branch.to_owned(), 1)),
                     }
                 }
             }
-            Ok(counts.into_iter().map(|(fingerprint, count)| (fingerprint + "/", Some(count))).collect())
+            let branch = |(prefix, count)| Branch { prefix, traces: Some(count), below: Vec::new() };
+            Ok(counts.into_iter().take(MOST_BRANCHES).map(branch).collect())
         })
         .await
     }

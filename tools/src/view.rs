@@ -28,6 +28,7 @@ use crate::{
 use pages::{Failed, Found, Places};
 use search::Search;
 
+mod conversation;
 mod pages;
 mod search;
 
@@ -93,8 +94,15 @@ async fn guard(request: Request, next: Next) -> Response {
 }
 
 async fn list(State(source): State<Source>, Query(search): Query<Search>) -> Result<Found, Failed> {
-    let (fingerprints, page) = tokio::try_join!(source.fingerprints(), search.run(&source)).map_err(Failed)?;
-    Ok(Found { search, fingerprints, page, places: Places::of(&source) })
+    let times = search.times().map_err(|error| Failed(StatusCode::BAD_REQUEST, error))?;
+    let prefix = search.key_prefix();
+    let (tree, page) = tokio::try_join!(source.tree(&prefix), search.run(&source, &prefix, times)).map_err(failed)?;
+    Ok(Found { search, prefix, tree, page, places: Places::of(&source) })
+}
+
+/// The store cannot be read.
+fn failed(error: String) -> Failed {
+    Failed(StatusCode::BAD_GATEWAY, error)
 }
 
 /// Which trace is shown, and how.
@@ -110,8 +118,8 @@ struct Shown {
 
 async fn trace(State(source): State<Source>, Query(shown): Query<Shown>) -> Result<Response, Failed> {
     let places = Places::of(&source);
-    let Some(one) = source.get(&shown.key).await.map_err(Failed)? else { return Ok(pages::missing(&shown.key)) };
+    let Some(one) = source.get(&shown.key).await.map_err(failed)? else { return Ok(pages::missing(&shown.key)) };
     let Some(with) = shown.with else { return Ok(pages::trace(&shown.key, &one, shown.markdown, &places)) };
-    let Some(other) = source.get(&with).await.map_err(Failed)? else { return Ok(pages::missing(&with)) };
+    let Some(other) = source.get(&with).await.map_err(failed)? else { return Ok(pages::missing(&with)) };
     Ok(pages::compare((&shown.key, &one), (&with, &other)))
 }

@@ -8,13 +8,15 @@ use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
-use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::search::{Found as Rows, Row, Search};
+use super::{
+    conversation::{Conversation, Members},
+    search::{Found as Rows, Row, Search},
+};
 use crate::{
     folder::{ACCESS_KEY, REGION},
-    source::Source,
+    source::{Branch, Source},
 };
 
 /// The schema's members, and what a message has: all else is shown as more.
@@ -42,12 +44,12 @@ fn page(title: &str, body: &Markup) -> Markup {
 }
 
 /// Why there is no page.
-pub struct Failed(pub String);
+pub struct Failed(pub StatusCode, pub String);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let body = html! { main { h1 { "This cannot be shown" } pre { (self.0) } p { a href="/" { "All traces" } } } };
-        (StatusCode::BAD_GATEWAY, page("This cannot be shown", &body)).into_response()
+        let body = html! { main { h1 { "This cannot be shown" } pre { (self.1) } p { a href="/" { "All traces" } } } };
+        (self.0, page("This cannot be shown", &body)).into_response()
     }
 }
 
@@ -84,14 +86,16 @@ impl Places {
 /// The list of traces, and the search.
 pub struct Found {
     pub search: Search,
-    pub fingerprints: Vec<(String, Option<u64>)>,
+    /// The beginning of the keys that are shown.
+    pub prefix: String,
+    pub tree: Vec<Branch>,
     pub page: Rows,
     pub places: Places,
 }
 
 impl IntoResponse for Found {
     fn into_response(self) -> Response {
-        let Self { search, fingerprints, page: found, places } = self;
+        let Self { search, prefix, tree, page: found, places } = self;
         let field = |name: &str, label: &str, value: &str| {
             html! { label { (label) input name=(name) value=(value) autocomplete="off"; } }
         };
@@ -110,19 +114,7 @@ impl IntoResponse for Found {
                 }
             }
             div.columns {
-                nav aria-label="Fingerprints" {
-                    ul {
-                        @for (prefix, count) in &fingerprints {
-                            li {
-                                a href=(search.url(|search| search.prefix.clone_from(prefix)))
-                                    aria-current=[(*prefix == search.prefix).then_some("page")] {
-                                    (prefix.trim_end_matches('/'))
-                                }
-                                @if let Some(count) = count { " " small { (HumanCount(*count)) } }
-                            }
-                        }
-                    }
-                }
+                nav aria-label="Fingerprints" { (tree_of(&tree, "", &prefix, &search)) }
                 main {
                     ol.rows #rows {
                         @for row in &found.traces { (row_of(row)) }
@@ -138,6 +130,24 @@ impl IntoResponse for Found {
             }
         };
         page("Traces", &body).into_response()
+    }
+}
+
+/// The branches below a prefix; the one that is shown is marked, and those above it are opened.
+fn tree_of(branches: &[Branch], above: &str, shown: &str, search: &Search) -> Markup {
+    html! {
+        ul {
+            @for Branch { prefix, traces, below } in branches {
+                li {
+                    a href=(search.url(|search| search.prefix.clone_from(prefix)))
+                        aria-current=[(prefix == shown).then_some("page")] {
+                        (prefix[above.len()..].trim_end_matches('/'))
+                    }
+                    @if let Some(traces) = traces { " " small { (HumanCount(*traces)) } }
+                    @if !below.is_empty() { (tree_of(below, prefix, shown, search)) }
+                }
+            }
+        }
     }
 }
 
@@ -163,14 +173,13 @@ fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
 /// A trace as a conversation.
 pub fn trace(key: &str, json: &[u8], markdown: bool, places: &Places) -> Response {
     let text = String::from_utf8_lossy(json);
-    let trace: Value = serde_json::from_slice(json).unwrap_or_default();
-    let messages = trace["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Conversation { trace, messages } = Conversation::read(json);
     let other: &[_] = if markdown { &[] } else { &[("markdown", "true")] };
     let body = html! {
         header {
             h1 { a href="/" { "Traces" } " " small { (key) } }
             dl {
-                dt { "model" } dd { (trace["model"].as_str().unwrap_or_default()) }
+                dt { "model" } dd { (trace.text("model")) }
                 dt { "created" } dd { (created(&trace)) }
             }
             p.actions {
@@ -186,7 +195,7 @@ pub fn trace(key: &str, json: &[u8], markdown: bool, places: &Places) -> Respons
             }
         }
         main {
-            @for message in messages { (message_of(message, markdown)) }
+            @for message in &messages { (message_of(message, markdown)) }
             (more(&trace, &TRACE, "More of this trace"))
             details { summary { "JSON, as it is stored" } pre #raw { (text) } }
         }
@@ -194,27 +203,20 @@ pub fn trace(key: &str, json: &[u8], markdown: bool, places: &Places) -> Respons
     page(key, &body).into_response()
 }
 
-fn created(trace: &Value) -> String {
-    let time = trace["created"].as_i64().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| trace["created"].to_string(), |time| time.to_string())
+fn created(trace: &Members<'_>) -> String {
+    let seconds = trace.raw("created");
+    let time = seconds.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| seconds.to_owned(), |time| time.to_string())
 }
 
-fn role(message: &Value) -> &str {
-    message["role"].as_str().unwrap_or_default()
-}
-
-fn content(message: &Value) -> &str {
-    message["content"].as_str().unwrap_or_default()
-}
-
-fn message_of(message: &Value, markdown: bool) -> Markup {
-    let content = content(message);
+fn message_of(message: &Members<'_>, markdown: bool) -> Markup {
+    let (role, content) = (message.text("role"), message.text("content"));
     let shown = html! {
-        @if markdown { div.markdown { (rendered(content)) } } @else { pre.content { (content) } }
+        @if markdown { div.markdown { (rendered(&content)) } } @else { pre.content { (content) } }
     };
     html! {
-        section.message data-role=(role(message)) {
-            h2 { (role(message)) }
+        section.message data-role=(role) {
+            h2 { (role) }
             @if content.chars().nth(FOLDED).is_some() {
                 details { summary { (content.chars().take(200).collect::<String>()) "…" } (shown) }
             } @else { (shown) }
@@ -224,9 +226,8 @@ fn message_of(message: &Value, markdown: bool) -> Markup {
 }
 
 /// The members that are not shown otherwise.
-fn more(object: &Value, shown: &[&str], title: &str) -> Markup {
-    let more: Vec<_> =
-        object.as_object().into_iter().flatten().filter(|(name, _)| !shown.contains(&name.as_str())).collect();
+fn more(object: &Members<'_>, shown: &[&str], title: &str) -> Markup {
+    let more = object.except(shown);
     html! {
         @if !more.is_empty() {
             details open[title.ends_with("trace")] {
@@ -234,7 +235,7 @@ fn more(object: &Value, shown: &[&str], title: &str) -> Markup {
                 dl {
                     @for (name, value) in more {
                         dt { (name) }
-                        dd { pre { (value.as_str().map_or_else(|| format!("{value:#}"), str::to_owned)) } }
+                        dd { pre { (value) } }
                     }
                 }
             }
@@ -258,14 +259,14 @@ fn rendered(markdown: &str) -> Markup {
 /// Two traces side by side; the lines that differ are marked.
 pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Response {
     let [left, right] = [one.1, other.1].map(|json| {
-        let trace: Value = serde_json::from_slice(json).unwrap_or_default();
-        let messages = trace["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let talk = messages.iter().map(|message| format!("{}:\n{}\n\n", role(message), content(message)));
-        let mut rest = trace.clone();
-        if let Some(rest) = rest.as_object_mut() {
-            rest.remove("messages");
-        }
-        talk.chain([format!("{rest:#}\n")]).collect::<String>()
+        let Conversation { trace, messages } = Conversation::read(json);
+        let talk = messages.iter().flat_map(|message| {
+            let more = message.except(&MESSAGE).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
+            let said = format!("{}:\n{}\n", message.text("role"), message.text("content"));
+            [said].into_iter().chain(more).chain(["\n".to_owned()])
+        });
+        let rest = trace.except(&["messages"]).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
+        talk.chain(rest).collect::<String>()
     });
     let diff = TextDiff::from_lines(&left, &right);
     let side = |own: ChangeTag, key: &str| {

@@ -3,9 +3,10 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::conversation::{Conversation, Members};
 use crate::source::{Entry, Source, time};
+use attest::key::Key;
 
 /// Rows on a page.
 const ROWS: usize = 50;
@@ -20,7 +21,7 @@ const CONCURRENCY: usize = 16;
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
-    /// The beginning of the key, which is the fingerprint.
+    /// The beginning of the fingerprint, or of the key.
     pub prefix: String,
     pub id: String,
     pub model: String,
@@ -30,6 +31,13 @@ pub struct Search {
     pub until: String,
     /// Where the page begins.
     pub from: String,
+}
+
+/// When traces were stored, by S3's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
 }
 
 /// A trace in the list.
@@ -48,16 +56,27 @@ pub struct Found {
 }
 
 impl Search {
-    /// Finds the rows of a page.
-    pub async fn run(&self, source: &Source) -> Result<Found, String> {
+    /// The times between which traces were stored; the error is for the user.
+    pub fn times(&self) -> Result<Times, String> {
         let bound = |text: &str| if text.is_empty() { Ok(None) } else { time(text).map(Some) };
-        let (since, until) = (bound(&self.since)?, bound(&self.until)?);
+        Ok(Times { since: bound(&self.since)?, until: bound(&self.until)? })
+    }
+
+    /// The beginning of keys that is searched for: as it is, if it is one of a key, else as a fingerprint is encoded.
+    pub fn key_prefix(&self) -> String {
+        let is_of_a_key = Key::read(&format!("{}/-", self.prefix.trim_end_matches('/'))).is_some();
+        let key = Key::new(&self.prefix, "-").ok().filter(|_| !is_of_a_key);
+        key.and_then(|key| key.as_str().strip_suffix("/-").map(str::to_owned)).unwrap_or_else(|| self.prefix.clone())
+    }
+
+    /// Finds the rows of a page.
+    pub async fn run(&self, source: &Source, prefix: &str, times: Times) -> Result<Found, String> {
         let mut found =
             Found { traces: Vec::new(), looked_at: 0, next: Some(self.from.clone()).filter(|from| !from.is_empty()) };
         loop {
-            let page = source.page(&self.prefix, found.next.as_deref(), ROWS - found.traces.len()).await?;
+            let page = source.page(prefix, found.next.as_deref(), ROWS - found.traces.len()).await?;
             found.looked_at += page.entries.len();
-            let entries = page.entries.into_iter().filter(|entry| self.fits_key(entry, since, until));
+            let entries = page.entries.into_iter().filter(|entry| self.fits_key(entry, times));
             let rows = stream::iter(entries).map(|entry| self.row(source, entry)).buffered(CONCURRENCY);
             found.traces.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
             found.next = page.next;
@@ -67,7 +86,7 @@ impl Search {
         }
     }
 
-    fn fits_key(&self, entry: &Entry, since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
+    fn fits_key(&self, entry: &Entry, Times { since, until }: Times) -> bool {
         let id = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
         id.contains(&self.id)
             && since.is_none_or(|since| entry.stored >= since)
@@ -76,16 +95,15 @@ impl Search {
 
     async fn row(&self, source: &Source, entry: Entry) -> Result<Option<Row>, String> {
         let Some(json) = source.get(&entry.key).await? else { return Ok(None) };
-        let trace: Value = serde_json::from_slice(&json).unwrap_or_default();
-        let model = trace["model"].as_str().unwrap_or_default().to_owned();
-        let messages = trace["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let content = |message: &Value| message["content"].as_str().unwrap_or_default().to_owned();
+        let Conversation { trace, messages } = Conversation::read(&json);
+        let model = trace.text("model");
         let text = self.text.to_lowercase();
-        let has_role = self.role.is_empty() || messages.iter().any(|message| message["role"] == self.role);
+        let content = |message: &Members<'_>| message.text("content");
+        let has_role = self.role.is_empty() || messages.iter().any(|message| message.text("role") == self.role);
         let has_text =
             text.is_empty() || messages.iter().any(|message| content(message).to_lowercase().contains(&text));
         let fits = (self.model.is_empty() || model == self.model) && has_role && has_text;
-        let first = messages.iter().find(|message| message["role"] == "user").or(messages.first());
+        let first = messages.iter().find(|message| message.text("role") == "user").or(messages.first());
         let words = first.map(content).unwrap_or_default().split_whitespace().take(30).collect::<Vec<_>>().join(" ");
         Ok(fits.then(|| Row { entry, model, words: words.chars().take(160).collect() }))
     }
