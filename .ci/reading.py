@@ -40,7 +40,7 @@ def store(key, **trace):
 
 
 day = int(datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC).timestamp())
-store("m/1", id="1", model="m", created=day, messages=chat("Grüße, a REFUND please", "No."), usage={"total_tokens": 7})
+store("m/1,it's", id="1,it's", model="m", created=day, messages=chat("Grüße, a REFUND please", "No."), usage={"total_tokens": 7})
 store("m/2", id="2", model="m", created=day + 86_399, messages=chat("Hello"), usage={"total_tokens": 5, "new": [{"a": 1}]})
 store("a/b/3", id="3", model="a/b", created=day + 86_400, messages=chat("Hello"), choices={"0": {"message": None}})
 store("a%2F/4", id="4", model="a/", created=day, messages=[], unknown={"deep": [[1]]})
@@ -49,8 +49,8 @@ store("m/5", id="5", model="m", created=day, messages=[{"role": "user", "content
 expected = [
     [("a/", "2026-11-22", 1), ("a/b", "2026-11-23", 1), ("m", "2026-11-22", 3)],
     [("a/", None), ("a/b", None), ("m", 12)],
-    [("m/1",)],
-    [("m/5", 100_000), ("m/1", 25), ("a/b/3", 5), ("m/2", 5), ("a%2F/4", None)],
+    [("m/1,it's",)],
+    [("m/5", 100_000), ("m/1,it's", 25), ("a/b/3", 5), ("m/2", 5), ("a%2F/4", None)],
     [(2, ["a/b/3", "m/2"])],
 ]
 
@@ -70,9 +70,9 @@ with duckdb.connect() as lake:
     views["lake"] = views["lake"].replace("'lake/", f"'{folder}/lake/")
     answers = ask(lake, "lake")
     assert answers == expected, f"the lake: {answers}"
-    keys = folder / "keys.csv"
-    lake.execute(views["keys"].replace("'keys.csv'", f"'{keys}'").replace("jane@example.com", "REFUND"))
-    assert keys.read_text() == "m/1\n"
+    keys = folder / "keys.txt"
+    lake.execute(views["keys"].replace("'keys.txt'", f"'{keys}'").replace("jane@example.com", "REFUND"))
+    assert keys.read_text() == "m/1,it's\n"
     lake.execute(views["lake"].replace("CREATE VIEW traces", "CREATE VIEW lake"))
     resources = template.load()["Resources"].values()
     saved = [of["Properties"]["QueryString"] for of in resources if of["Type"] == "AWS::Athena::NamedQuery"]

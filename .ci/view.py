@@ -227,6 +227,13 @@ with sync_playwright() as playwright:
     page.locator("#rows li a").first.click()
     expect(page.locator(".message").first).to_be_visible()
     assert f"aws s3 cp --endpoint-url {s3} 's3://traces/" in page.locator("#command").text_content()
+    view.kill()
+    restricted = [*view.args, "--prefix", "other/fingerprint"]
+    view = subprocess.Popen(restricted, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys})
+    atexit.register(view.kill)
+    page.goto(view.stdout.readline().removeprefix("Look at ").strip())
+    expect(page.locator("#rows li")).to_have_count(1)
+    expect(page.locator("nav li")).to_have_count(0)
     memory = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) // 1024
     assert memory < 200, f"{memory} MiB"
     browser.close()

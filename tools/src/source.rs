@@ -121,12 +121,17 @@ impl Source {
 
     /// The traces that the options choose, of those in their place.
     pub async fn chosen(options: &SourceOptions) -> Result<Self, String> {
-        // The key of any id has the fingerprint's part in front.
-        let prefix = options.prefix.as_deref().map(|fingerprint| Key::new(fingerprint, "-")).transpose();
-        let prefix = prefix.map_err(|error| error.to_string())?;
-        let prefix = prefix.map(|key| key.as_str().strip_suffix('-').expect("that is the id").to_owned());
         let SourceOptions { since, until, .. } = *options;
-        Ok(Self { prefix, since, until, ..Self::open(&options.place).await? })
+        Ok(Self { since, until, ..Self::open(&options.place).await?.of(options.prefix.as_deref())? })
+    }
+
+    /// Only the traces of this fingerprint, if one is given.
+    pub fn of(self, fingerprint: Option<&str>) -> Result<Self, String> {
+        // The key of any id has the fingerprint's part in front.
+        let key =
+            fingerprint.map(|fingerprint| Key::new(fingerprint, "-")).transpose().map_err(|error| error.to_string())?;
+        let prefix = key.map(|key| key.as_str().strip_suffix('-').expect("that is the id").to_owned());
+        Ok(Self { prefix, ..self })
     }
 
     /// All traces of a bucket, whose folder this may be.
@@ -176,7 +181,8 @@ impl Source {
     /// A page of traces whose key begins with `prefix`, of `most` at most: of a folder the newest first; of a bucket in the order of
     /// the keys, for S3 lists in no other, and a bucket is never listed whole.
     pub async fn page(&self, prefix: &str, from: Option<&str>, most: usize) -> Result<Page, String> {
-        let prefix = prefix.to_owned();
+        let own = self.prefix.as_deref().unwrap_or_default();
+        let prefix = if prefix.starts_with(own) { prefix } else { own }.to_owned();
         let Some(folder) = self.folder.clone() else {
             let most = i32::try_from(most).unwrap_or(1_000).min(1_000);
             let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
@@ -212,9 +218,10 @@ impl Source {
     /// The tree that the slashes of keys make: what lies directly below each part of `prefix`, and no more of it. A folder's
     /// traces are counted, a bucket's are not.
     pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>, String> {
-        let mut tree = self.branches("").await?;
+        let own = self.prefix.as_deref().unwrap_or_default();
+        let mut tree = self.branches(own).await?;
         let mut level = &mut tree;
-        for (slash, _) in prefix.match_indices('/') {
+        for (slash, _) in prefix.match_indices('/').filter(|(slash, _)| *slash >= own.len()) {
             let Some(opened) = level.iter_mut().find(|branch| branch.prefix == prefix[..=slash]) else { break };
             opened.below = self.branches(&opened.prefix).await?;
             level = &mut opened.below;

@@ -41,6 +41,9 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 pub struct Options {
     #[command(flatten)]
     place: Place,
+    /// Only traces of this fingerprint
+    #[arg(long, value_name = "FINGERPRINT")]
+    prefix: Option<String>,
     /// The port of the page, on 127.0.0.1; 0 for any that is free
     #[arg(long, default_value_t = 9082)]
     port: u16,
@@ -48,7 +51,7 @@ pub struct Options {
 
 /// Serves the page until Ctrl-C.
 pub async fn run(options: Options) -> Result<(), String> {
-    let source = Source::open(&options.place).await?;
+    let source = Source::open(&options.place).await?.of(options.prefix.as_deref())?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener = listener.map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;

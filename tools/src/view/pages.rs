@@ -114,7 +114,7 @@ impl IntoResponse for Found {
                 }
             }
             div.columns {
-                nav aria-label="Fingerprints" { (tree_of(&tree, "", &prefix, &search)) }
+                nav aria-label="Fingerprints" { (tree_of(&tree, &prefix, &search)) }
                 main {
                     ol.rows #rows {
                         @for row in &found.traces { (row_of(row)) }
@@ -134,17 +134,17 @@ impl IntoResponse for Found {
 }
 
 /// The branches below a prefix; the one that is shown is marked, and those above it are opened.
-fn tree_of(branches: &[Branch], above: &str, shown: &str, search: &Search) -> Markup {
+fn tree_of(branches: &[Branch], shown: &str, search: &Search) -> Markup {
     html! {
         ul {
             @for Branch { prefix, traces, below } in branches {
                 li {
                     a href=(search.url(|search| search.prefix.clone_from(prefix)))
                         aria-current=[(prefix == shown).then_some("page")] {
-                        (prefix[above.len()..].trim_end_matches('/'))
+                        (prefix.split('/').rev().nth(1).unwrap_or(prefix))
                     }
                     @if let Some(traces) = traces { " " small { (HumanCount(*traces)) } }
-                    @if !below.is_empty() { (tree_of(below, prefix, shown, search)) }
+                    @if !below.is_empty() { (tree_of(below, shown, search)) }
                 }
             }
         }
