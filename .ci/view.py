@@ -196,6 +196,13 @@ with sync_playwright() as playwright:
     others = [asked for asked in requests if not asked.startswith(page_url)]
     assert not others, others
 
+    # Nothing found, and then something arrives.
+    page.goto(f"{page_url}?prefix=late")
+    expect(page.locator(".none")).to_be_visible()
+    post(talk("Late", system_fingerprint="late"))
+    expect(rows).to_have_count(1)
+    expect(page.locator(".none")).to_be_hidden()
+
     # 100,000 traces: the first page within a second.
     many = json.dumps(talk("Hello"))
     for fingerprint in range(100):

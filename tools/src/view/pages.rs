@@ -97,7 +97,8 @@ impl IntoResponse for Found {
     fn into_response(self) -> Response {
         let Self { search, prefix, tree, page: found, places } = self;
         let field = |name: &str, label: &str, value: &str| {
-            html! { label { (label) input name=(name) value=(value) autocomplete="off"; } }
+            let like = matches!(name, "since" | "until").then_some("2026-11-22");
+            html! { label { (label) input name=(name) value=(value) placeholder=[like] autocomplete="off"; } }
         };
         let body = html! {
             header {
@@ -119,9 +120,9 @@ impl IntoResponse for Found {
                     ol.rows #rows {
                         @for row in &found.traces { (row_of(row)) }
                     }
+                    p.none { "No trace here." }
                     p.more {
-                        @if found.traces.is_empty() { "No trace here. " }
-                        (HumanCount(found.looked_at as u64)) " looked through. "
+                        @if found.looked_at > found.traces.len() { (HumanCount(found.looked_at as u64)) " looked through. " }
                         @if let Some(next) = &found.next {
                             a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
                         }

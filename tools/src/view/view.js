@@ -27,16 +27,23 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-// The first page of the list is asked for again every two seconds, and its new rows are put in front.
+// The first page of the list is asked for again every two seconds, or less often where that takes long, and its new rows are
+// put in front.
 const rows = document.getElementById("rows");
-if (rows && !new URLSearchParams(location.search).get("from")) {
-  setInterval(async () => {
-    if (document.hidden) return;
-    const answer = await fetch(location.href).catch(() => null);
-    if (!answer?.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const known = new Set([...rows.querySelectorAll("a")].map((link) => link.getAttribute("href")));
-    const arrived = [...page.querySelectorAll("#rows li")].filter((row) => !known.has(row.firstElementChild.getAttribute("href")));
-    if (arrived.length > 0 && page.querySelector("#rows li")) rows.prepend(...arrived);
-  }, 2000);
+
+async function arrive() {
+  const answer = await fetch(location.href).catch(() => null);
+  if (!answer?.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const known = new Set([...rows.querySelectorAll("a")].map((link) => link.getAttribute("href")));
+  const arrived = [...page.querySelectorAll("#rows li")].filter((row) => !known.has(row.firstElementChild.getAttribute("href")));
+  rows.prepend(...arrived);
 }
+
+async function watch() {
+  const start = performance.now();
+  if (!document.hidden) await arrive();
+  setTimeout(watch, Math.max(2000, 5 * (performance.now() - start)));
+}
+
+if (rows && !new URLSearchParams(location.search).get("from")) setTimeout(watch, 2000);
