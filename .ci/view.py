@@ -153,8 +153,13 @@ with sync_playwright() as playwright:
 
     # Side by side: what differs is marked.
     page.goto(f"{page_url}trace?key={first}")
-    page.get_by_label("Compare with the key").fill(second)
-    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("link", name="Compare with another").click()
+    page.get_by_label("Text").fill("refund")
+    page.keyboard.press("Enter")
+    expect(page.locator("main p").first).to_contain_text(first)
+    expect(rows).to_have_count(2)
+    rows.first.locator("a").click()
+    assert page.url.endswith(f"with={urllib.request.quote(second, safe='')}")
     expect(page.locator("article")).to_have_count(2)
     expect(page.locator("mark").filter(has_text="sent")).to_have_count(1)
     expect(page.locator("mark").filter(has_text="refund")).to_have_count(0)

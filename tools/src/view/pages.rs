@@ -104,6 +104,7 @@ impl IntoResponse for Found {
             header {
                 h1 { a href="/" { "Traces" } " " small { (places.bucket) } }
                 form role="search" {
+                    @if !search.with.is_empty() { input type="hidden" name="with" value=(search.with); }
                     (field("text", "Text", &search.text))
                     (field("prefix", "Fingerprint", &search.prefix))
                     (field("id", "Id", &search.id))
@@ -117,8 +118,14 @@ impl IntoResponse for Found {
             div.columns {
                 nav aria-label="Fingerprints" { (tree_of(&tree, &prefix, &search)) }
                 main {
+                    @if !search.with.is_empty() {
+                        p {
+                            "Choose the trace to compare with "
+                            a href=(trace_url(&search.with, &[])) { (search.with) }
+                        }
+                    }
                     ol.rows #rows {
-                        @for row in &found.traces { (row_of(row)) }
+                        @for row in &found.traces { (row_of(row, &search.with)) }
                     }
                     p.none { "No trace here." }
                     p.more {
@@ -152,11 +159,13 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search) -> Markup {
     }
 }
 
-fn row_of(row: &Row) -> Markup {
+fn row_of(row: &Row, with: &str) -> Markup {
+    let key = row.entry.key.as_str();
+    let url = if with.is_empty() { trace_url(key, &[]) } else { trace_url(with, &[("with", key)]) };
     let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
     html! {
         li {
-            a href=(trace_url(&row.entry.key, &[])) {
+            a href=(url) {
                 time { (time) }
                 span.model { (row.model) }
                 span.words { (row.words) }
@@ -169,6 +178,11 @@ fn row_of(row: &Row) -> Markup {
 fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
     let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();
     format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
+}
+
+/// The list, in which a trace is chosen to be compared with this one.
+fn compare_url(key: &str) -> String {
+    Search::default().url(|search| key.clone_into(&mut search.with))
 }
 
 /// A trace as a conversation.
@@ -185,15 +199,11 @@ pub fn trace(key: &str, json: &[u8], markdown: bool, places: &Places) -> Respons
             }
             p.actions {
                 a href=(trace_url(key, other)) { @if markdown { "Plain text" } @else { "Render Markdown" } }
+                a href=(compare_url(key)) { "Compare with another" }
                 button data-copy="raw" { "Copy JSON" }
                 button data-copy="command" { "Copy command" }
             }
             pre #command { (places.command(key)) }
-            form action="/trace" {
-                input type="hidden" name="key" value=(key);
-                label { "Compare with the key" input name="with" autocomplete="off"; }
-                button { "Compare" }
-            }
         }
         main {
             @for message in &messages { (message_of(message, markdown)) }

@@ -29,6 +29,8 @@ pub struct Search {
     pub text: String,
     pub since: String,
     pub until: String,
+    /// The key of a trace that one of these is to be compared with.
+    pub with: String,
     /// Where the page begins.
     pub from: String,
 }
