@@ -61,6 +61,8 @@ code = "def f():\n    return  1\n"
 first = post(talk("Where is my refund?", "It is **on** its way.\n\n" + code, usage={"total_tokens": 12}, own=2**80))
 second = post(talk("Where is my refund?", "It was **sent** yesterday.", id="second"))
 post(talk("Hello", long, id="long", system_fingerprint="other/fingerprint"))
+for age, key in [(2, first), (1, second)]:  # a file system may give files the same time that are written within milliseconds
+    os.utime(folder / f"{key}.json", (time.time() - age, time.time() - age))
 
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(
@@ -208,12 +210,21 @@ with sync_playwright() as playwright:
     expect(rows).to_have_count(1)
     expect(page.locator(".none")).to_be_hidden()
 
-    # 100,000 traces: the first page within a second.
+    # 100,000 traces, and more than a page that arrive at once; the first page within a second.
     many = json.dumps(talk("Hello"))
     for fingerprint in range(100):
         (folder / f"many-{fingerprint}").mkdir()
         for number in range(1_000):
             (folder / f"many-{fingerprint}" / f"{number}.json").write_text(many)
+    # A page that is open: a page of arrivals takes the place of what it showed.
+    page.goto(page_url)
+    later = Path(tempfile.mkdtemp(dir=folder.parent)) / "later"
+    later.mkdir()
+    for number in range(60):
+        (later / f"late-{number}.json").write_text(many)
+    later.rename(folder / "later")
+    expect(page.locator("#rows li a[href*=late-]")).to_have_count(50)
+    expect(page.locator("#rows li")).to_have_count(50)
     for _ in range(3):
         start = time.monotonic()
         page.goto(page_url)

@@ -23,6 +23,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use s3s::{
     Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
@@ -192,32 +193,13 @@ impl Folder {
         })
     }
 
-    /// Every object's key, size and time, in no order.
-    fn list(&self) -> io::Result<Vec<(String, u64, SystemTime)>> {
-        let mut found = Vec::new();
-        let mut folders = vec![(self.root.clone(), String::new())];
-        while let Some((folder, prefix)) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                let Ok(name) = entry.file_name().into_string() else { continue };
-                let metadata = entry.metadata()?;
-                if metadata.is_dir() && name != INCOMING {
-                    folders.push((entry.path(), prefix.clone() + &name + "/"));
-                } else if let Some(key) = key_of(&(prefix.clone() + &name)) {
-                    found.push((key, metadata.len(), metadata.modified()?));
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// Every object, the newest first; made anew when it is older than a second.
     pub fn newest_first(&self) -> io::Result<Arc<Vec<(String, u64, SystemTime)>>> {
         let mut kept = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.made.elapsed() < FRESH) {
             return Ok(Arc::clone(&kept.objects));
         }
-        let mut objects = self.list()?;
+        let mut objects = list(&self.root)?;
         objects.sort_unstable_by(|(key, _, stored), other| (other.2, key).cmp(&(*stored, &other.0)));
         let objects = Arc::new(objects);
         *kept = Some(Listing { made: Instant::now(), objects: Arc::clone(&objects) });
@@ -230,13 +212,52 @@ impl Folder {
         if let Some(kept) = kept.filter(|kept| !is_first && kept.made.elapsed() < LISTING) {
             return Ok(kept.objects);
         }
-        let mut objects = self.list()?;
+        let mut objects = list(&self.root)?;
         objects.sort_unstable();
         let objects = Arc::new(objects);
         let listing = Listing { made: Instant::now(), objects: Arc::clone(&objects) };
         *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing);
         Ok(objects)
     }
+}
+
+/// Every object's key, size and time, in no order.
+fn list(root: &Path) -> io::Result<Vec<(String, u64, SystemTime)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![(root.to_owned(), String::new())];
+    while !folders.is_empty() {
+        let listed = folders.par_iter().map(|(folder, prefix)| list_folder(folder, prefix));
+        let listed: Vec<_> = listed.collect::<io::Result<_>>()?;
+        folders.clear();
+        for entry in listed.into_iter().flatten() {
+            match entry {
+                Listed::Folder(path, prefix) => folders.push((path, prefix)),
+                Listed::Object(key, size, stored) => found.push((key, size, stored)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is in a folder.
+enum Listed {
+    Folder(PathBuf, String),
+    Object(String, u64, SystemTime),
+}
+
+/// Asks for the files of one folder on all processors, for that takes most of the time.
+fn list_folder(folder: &Path, prefix: &str) -> io::Result<Vec<Listed>> {
+    let entries: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+    let listed = entries.into_par_iter().map(|entry| {
+        let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
+        if entry.file_type()?.is_dir() {
+            return Ok((name != INCOMING).then(|| Listed::Folder(entry.path(), format!("{prefix}{name}/"))));
+        }
+        let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
+        let metadata = entry.metadata()?;
+        Ok(Some(Listed::Object(key, metadata.len(), metadata.modified()?)))
+    });
+    listed.filter_map(io::Result::transpose).collect()
 }
 
 /// Finds out whether files here can get a name in one step that fails if the name is taken: by a hard link, or by what the

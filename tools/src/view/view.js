@@ -36,8 +36,11 @@ async function arrive() {
   if (!answer?.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const known = new Set([...rows.querySelectorAll("a")].map((link) => link.getAttribute("href")));
-  const arrived = [...page.querySelectorAll("#rows li")].filter((row) => !known.has(row.firstElementChild.getAttribute("href")));
-  rows.prepend(...arrived);
+  const listed = [...page.querySelectorAll("#rows li")];
+  const arrived = listed.filter((row) => !known.has(row.firstElementChild.getAttribute("href")));
+  // More than a page of them: what lies between is on the next pages.
+  if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) location.reload();
+  else rows.prepend(...arrived);
 }
 
 async function watch() {
