@@ -235,10 +235,14 @@ with sync_playwright() as playwright:
 
     # The same over a bucket, without the endpoint: page by page, in the order of the keys.
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": s3}
-    view = [os.environ["TRACES"], "view", "--bucket", "traces", "--port", "0"]
-    view = subprocess.Popen(view, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys})
-    atexit.register(view.kill)
-    bucket_url = view.stdout.readline().removeprefix("Look at ").strip()
+
+    def look(*options):
+        view = [os.environ["TRACES"], "view", "--bucket", "traces", "--port", "0", *options]
+        view = subprocess.Popen(view, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys})
+        atexit.register(view.kill)
+        return view.stdout.readline().removeprefix("Look at ").strip()
+
+    bucket_url = look()
     page.goto(f"{bucket_url}?prefix=many-7/")
     expect(page.locator("#rows li")).to_have_count(50)
     first_of_page = page.locator("#rows li a").first.get_attribute("href")
@@ -250,11 +254,7 @@ with sync_playwright() as playwright:
     page.locator("#rows li a").first.click()
     expect(page.locator(".message").first).to_be_visible()
     assert f"aws s3 cp --endpoint-url {s3} 's3://traces/" in page.locator("#command").text_content()
-    view.kill()
-    restricted = [*view.args, "--prefix", "other/fingerprint"]
-    view = subprocess.Popen(restricted, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys})
-    atexit.register(view.kill)
-    page.goto(view.stdout.readline().removeprefix("Look at ").strip())
+    page.goto(look("--prefix", "other/fingerprint"))
     expect(page.locator("#rows li")).to_have_count(1)
     expect(page.locator("nav li")).to_have_count(0)
     memory = int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) // 1024

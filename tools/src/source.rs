@@ -3,12 +3,16 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use attest::{key::Key, settings};
+use attest::{
+    key::{Key, KeyError},
+    settings,
+};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, error::DisplayErrorContext, operation::get_object::GetObjectError, types::Object};
 use backon::{ExponentialBuilder, Retryable};
@@ -58,6 +62,29 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().or_else(|_| date()).map_err(|error: jiff::Error| error.to_string())
 }
 
+/// What the keys of a fingerprint begin with, up to the slash before the id.
+pub fn key_prefix(fingerprint: &str) -> Result<String, KeyError> {
+    let key = Key::new(fingerprint, "-")?;
+    Ok(key.as_str().strip_suffix('-').expect("that is the id").to_owned())
+}
+
+/// When traces were stored, by S3's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// At this time or later.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Times {
+    /// Whether a time is one of these.
+    #[must_use]
+    pub fn include(self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
 /// A stored trace, as a listing has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -102,8 +129,7 @@ pub struct Source {
     /// Where S3 is, if it is not AWS's own.
     endpoint: Option<String>,
     prefix: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
+    times: Times,
 }
 
 impl Source {
@@ -122,15 +148,12 @@ impl Source {
     /// The traces that the options choose, of those in their place.
     pub async fn chosen(options: &SourceOptions) -> Result<Self, String> {
         let SourceOptions { since, until, .. } = *options;
-        Ok(Self { since, until, ..Self::open(&options.place).await?.of(options.prefix.as_deref())? })
+        Ok(Self { times: Times { since, until }, ..Self::open(&options.place).await?.of(options.prefix.as_deref())? })
     }
 
     /// Only the traces of this fingerprint, if one is given.
     pub fn of(self, fingerprint: Option<&str>) -> Result<Self, String> {
-        // The key of any id has the fingerprint's part in front.
-        let key =
-            fingerprint.map(|fingerprint| Key::new(fingerprint, "-")).transpose().map_err(|error| error.to_string())?;
-        let prefix = key.map(|key| key.as_str().strip_suffix('-').expect("that is the id").to_owned());
+        let prefix = fingerprint.map(key_prefix).transpose().map_err(|error| error.to_string())?;
         Ok(Self { prefix, ..self })
     }
 
@@ -139,13 +162,13 @@ impl Source {
     pub fn new(config: &SdkConfig, bucket: String, folder: Option<Folder>) -> Self {
         let endpoint = settings::s3_endpoint(config);
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(endpoint.is_some()).build();
-        Self { client: Client::from_conf(s3), bucket, folder, endpoint, prefix: None, since: None, until: None }
+        Self { client: Client::from_conf(s3), bucket, folder, endpoint, prefix: None, times: Times::default() }
     }
 
     /// Where traces are read from, for a checkpoint to know it again.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{} {:?} {:?} {:?}", self.bucket, self.prefix, self.since, self.until)
+        format!("{} {:?} {:?} {:?}", self.bucket, self.prefix, self.times.since, self.times.until)
     }
 
     /// The client that reads.
@@ -161,7 +184,7 @@ impl Source {
         let pages = stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) });
         let entries = pages.map(move |page| match page {
             Ok(page) => Ok(page.contents.unwrap_or_default()),
-            Err(error) => Err(format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error))),
+            Err(error) => Err(self.cannot_list(error)),
         });
         entries
             .map_ok(|objects| stream::iter(objects).map(Ok))
@@ -169,12 +192,14 @@ impl Source {
             .try_filter_map(move |object| async move { Ok(self.entry(object)) })
     }
 
+    fn cannot_list(&self, error: impl Error) -> String {
+        format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error))
+    }
+
     fn entry(&self, object: Object) -> Option<Entry> {
         let stored = object.last_modified?;
         let stored = Timestamp::new(stored.secs(), i32::try_from(stored.subsec_nanos()).ok()?).ok()?;
-        let is_in_time =
-            self.since.is_none_or(|since| stored >= since) && self.until.is_none_or(|until| stored < until);
-        let key = object.key.filter(|key| is_in_time && Key::read(key).is_some())?;
+        let key = object.key.filter(|key| self.times.include(stored) && Key::read(key).is_some())?;
         Some(Entry { key, stored, size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default() })
     }
 
@@ -187,7 +212,7 @@ impl Source {
             let most = i32::try_from(most).unwrap_or(1_000).min(1_000);
             let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
             let page = list.set_continuation_token(from.map(str::to_owned)).send().await;
-            let page = page.map_err(|error| format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error)))?;
+            let page = page.map_err(|error| self.cannot_list(error))?;
             let entries =
                 page.contents.unwrap_or_default().into_iter().filter_map(|object| self.entry(object)).collect();
             return Ok(Page { entries, next: page.next_continuation_token });
@@ -233,7 +258,7 @@ impl Source {
     async fn branches(&self, prefix: &str) -> Result<Vec<Branch>, String> {
         let Some(folder) = self.folder.clone() else {
             let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/").send().await;
-            let list = list.map_err(|error| format!("cannot list {}: {}", self.bucket, DisplayErrorContext(error)))?;
+            let list = list.map_err(|error| self.cannot_list(error))?;
             let prefixes = list.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
             return Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect());
         };

@@ -267,17 +267,20 @@ fn rendered(markdown: &str) -> Markup {
     PreEscaped(html)
 }
 
+/// The members that are not shown otherwise, each on a line.
+fn lines(object: &Members<'_>, shown: &[&str]) -> String {
+    let members = object.except(shown).into_iter();
+    members.map(|(name, value)| format!("{name}: {value}\n")).collect::<Vec<_>>().concat()
+}
+
 /// Two traces side by side; the lines that differ are marked.
 pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Response {
     let [left, right] = [one.1, other.1].map(|json| {
         let Conversation { trace, messages } = Conversation::read(json);
-        let talk = messages.iter().flat_map(|message| {
-            let more = message.except(&MESSAGE).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
-            let said = format!("{}:\n{}\n", message.text("role"), message.text("content"));
-            [said].into_iter().chain(more).chain(["\n".to_owned()])
-        });
-        let rest = trace.except(&["messages"]).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
-        talk.chain(rest).collect::<String>()
+        let said = |message: &Members<'_>| {
+            format!("{}:\n{}\n{}\n", message.text("role"), message.text("content"), lines(message, &MESSAGE))
+        };
+        messages.iter().map(said).collect::<String>() + &lines(&trace, &["messages"])
     });
     let diff = TextDiff::from_lines(&left, &right);
     let side = |own: ChangeTag, key: &str| {

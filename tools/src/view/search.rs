@@ -1,11 +1,10 @@
 //! What is searched for, and the rows of a page that fit it.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, Members};
-use crate::source::{Entry, Source, time};
+use crate::source::{Entry, Source, Times, key_prefix, time};
 use attest::key::Key;
 
 /// Rows on a page.
@@ -35,13 +34,6 @@ pub struct Search {
     pub from: String,
 }
 
-/// When traces were stored, by S3's clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
-
 /// A trace in the list.
 pub struct Row {
     pub entry: Entry,
@@ -67,8 +59,10 @@ impl Search {
     /// The beginning of keys that is searched for: as it is, if it is one of a key, else as a fingerprint is encoded.
     pub fn key_prefix(&self) -> String {
         let is_of_a_key = Key::read(&format!("{}/-", self.prefix.trim_end_matches('/'))).is_some();
-        let key = Key::new(&self.prefix, "-").ok().filter(|_| !is_of_a_key);
-        key.and_then(|key| key.as_str().strip_suffix("/-").map(str::to_owned)).unwrap_or_else(|| self.prefix.clone())
+        match key_prefix(&self.prefix) {
+            Ok(encoded) if !is_of_a_key => encoded.trim_end_matches('/').to_owned(),
+            _ => self.prefix.clone(),
+        }
     }
 
     /// Finds the rows of a page.
@@ -88,11 +82,9 @@ impl Search {
         }
     }
 
-    fn fits_key(&self, entry: &Entry, Times { since, until }: Times) -> bool {
+    fn fits_key(&self, entry: &Entry, times: Times) -> bool {
         let id = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-        id.contains(&self.id)
-            && since.is_none_or(|since| entry.stored >= since)
-            && until.is_none_or(|until| entry.stored < until)
+        id.contains(&self.id) && times.include(entry.stored)
     }
 
     async fn row(&self, source: &Source, entry: Entry) -> Result<Option<Row>, String> {
