@@ -4,6 +4,7 @@ pub mod export;
 pub mod human_log;
 pub mod import;
 mod progress;
+pub mod run_lock;
 pub mod serve;
 pub mod shutdown;
 pub mod storage;
