@@ -142,7 +142,7 @@ impl LocalEndpoint {
                      aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
                 );
                 let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
-                let source = Source::new(&config, bucket.clone(), Some(folder));
+                let source = Source::new(&config, bucket.clone(), Some(folder.store().clone()));
                 (Store::new(&config, bucket), source, stored)
             }
         };
