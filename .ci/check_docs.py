@@ -1,4 +1,5 @@
-"""Checks that the docs agree with the tree: parameters, commands, links with their anchors, and names of tests.
+"""Checks that the docs agree with the tree: parameters, commands, links with their anchors, names of tests, and the
+folders that Dependabot updates.
 
 Run it in the project's root. It needs PyYAML and git.
 """
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import template
+import yaml
 
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
@@ -127,9 +129,17 @@ def check_tests(pages):
                 yield f"{page}: there is no test {name}"
 
 
+def check_dependabot(_):
+    """Each folder of Dependabot exists."""
+    for update in yaml.safe_load(Path(".github/dependabot.yml").read_text())["updates"]:
+        for folder in update.get("directories", [update.get("directory")]):
+            if not Path(folder.lstrip("/") or ".").is_dir():
+                yield f".github/dependabot.yml: {folder} does not exist"
+
+
 def main():
     pages = {page: page.read_text() for page in files("*.md")}
-    checks = [check_parameters, check_commands, check_links, check_tests]
+    checks = [check_parameters, check_commands, check_links, check_tests, check_dependabot]
     problems = sorted({problem for check in checks for problem in check(pages)})
     print("\n".join(problems) or f"{len(pages)} pages agree with the tree")
     return 1 if problems else 0
