@@ -110,7 +110,7 @@ impl LocalEndpoint {
         let (store, source, stored) = match options.store.bucket {
             Some(bucket) => {
                 let config = settings::aws_config().await.map_err(|error| format!("{error}: set it or AWS_PROFILE"))?;
-                let store = Store::new(&config, bucket.clone()).unproven();
+                let store = Store::new(&config, bucket.clone()).verifying_conditional_writes();
                 if let Err(error) = store.connect().await {
                     if error.is::<Overwrites>() {
                         return Err(error.to_string());
@@ -142,7 +142,7 @@ impl LocalEndpoint {
                      aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
                 );
                 let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
-                let source = Source::new(&config, bucket.clone(), Some(folder));
+                let source = Source::new(&config, bucket.clone(), Some(folder.store().clone()));
                 (Store::new(&config, bucket), source, stored)
             }
         };

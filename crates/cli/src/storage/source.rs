@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use local_aws::{
     http::serve,
-    s3::{ACCESS_KEY, FolderS3},
+    s3::{ACCESS_KEY, FileStore, FileStoreError, FolderS3, ObjectInfo},
 };
 
 /// Where they are.
@@ -125,7 +125,7 @@ pub struct Source {
     client: Client,
     bucket: String,
     /// The folder, if it is one: its listing is at hand.
-    folder: Option<FolderS3>,
+    folder: Option<FileStore>,
     /// Where S3 is, if it is not AWS's own.
     endpoint: Option<String>,
     prefix: Option<String>,
@@ -159,7 +159,7 @@ impl Source {
 
     /// All traces of a bucket, whose folder this may be.
     #[must_use]
-    pub fn new(config: &SdkConfig, bucket: String, folder: Option<FolderS3>) -> Self {
+    pub fn new(config: &SdkConfig, bucket: String, folder: Option<FileStore>) -> Self {
         let endpoint = settings::s3_endpoint(config);
         let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(endpoint.is_some()).build();
         Self { client: Client::from_conf(s3), bucket, folder, endpoint, prefix: None, times: Times::default() }
@@ -222,15 +222,16 @@ impl Source {
         });
         on_disk(move || {
             let objects = folder.newest_first().map_err(|error| error.to_string())?;
-            let begin = from
-                .map_or(0, |(time, last)| objects.partition_point(|(key, _, stored)| (time, key) <= (*stored, &last)));
+            let begin = from.map_or(0, |(time, last)| {
+                objects.partition_point(|object| (time, &object.key) <= (object.modified, &last))
+            });
             let is_wanted = |key: &str| key.starts_with(&prefix) && Key::read(key).is_some();
-            let mut found = objects[begin..].iter().filter(|(key, ..)| is_wanted(key));
+            let mut found = objects[begin..].iter().filter(|object| is_wanted(&object.key));
             let entries: Vec<_> = found
                 .by_ref()
                 .take(most)
-                .map(|(key, size, stored)| {
-                    let stored = Timestamp::try_from(*stored).unwrap_or_default();
+                .map(|ObjectInfo { key, size, modified }| {
+                    let stored = Timestamp::try_from(*modified).unwrap_or_default();
                     Entry { key: key.clone(), stored, size: *size }
                 })
                 .collect();
@@ -265,7 +266,7 @@ impl Source {
         let prefix = prefix.to_owned();
         on_disk(move || {
             let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-            for (key, ..) in folder.newest_first().map_err(|error| error.to_string())?.iter() {
+            for ObjectInfo { key, .. } in folder.newest_first().map_err(|error| error.to_string())?.iter() {
                 let slash = key.strip_prefix(&prefix).and_then(|below| below.find('/'));
                 if let Some(branch) = slash.map(|slash| &key[..=prefix.len() + slash]) {
                     match counts.get_mut(branch) {
@@ -317,13 +318,14 @@ async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + S
 }
 
 /// Serves a folder's S3 on a free port of loopback, as long as the process runs.
-async fn serve_folder(folder: &Path) -> Result<(SdkConfig, String, Option<FolderS3>), String> {
+async fn serve_folder(folder: &Path) -> Result<(SdkConfig, String, Option<FileStore>), String> {
     let path = folder.display();
     let failed = |error: std::io::Error| format!("cannot read {path}: {error}");
-    let folder = FolderS3::read_only(folder).map_err(failed)?;
+    let folder =
+        FileStore::read_only(folder).map_err(|error: FileStoreError| format!("cannot read {path}: {error}"))?;
     let bucket = folder.bucket().to_owned();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    tokio::spawn(serve(listener, folder.clone().service(), std::future::pending()));
+    tokio::spawn(serve(listener, FolderS3::new(folder.clone()).service(), std::future::pending()));
     Ok((FolderS3::sdk_config(address, ACCESS_KEY, settings::http_client()), bucket, Some(folder)))
 }
