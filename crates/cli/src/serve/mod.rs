@@ -51,7 +51,7 @@ pub async fn run(options: Options) -> Result<()> {
 /// A pipe is written to directly, so that its reader can wait for the endpoint.
 fn write_ready_file(path: &Path, endpoint: &LocalEndpoint) -> Result<()> {
     let LocalEndpoint { url, api_key, s3_url, .. } = endpoint;
-    let ready = json!({"url": url, "api_key": api_key, "s3_url": s3_url}).to_string();
+    let ready = format!("{}\n", json!({"url": url, "api_key": api_key, "s3_url": s3_url}));
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Ok(fs::write(path, ready)?);
     }
