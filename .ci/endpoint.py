@@ -1,4 +1,4 @@
-"""Starts the local endpoint for a check. TRACES names the program."""
+"""Starts the local endpoint for a check. ATTEST names the program."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ import subprocess
 
 def start(folder, api_key):
     """Serves a folder on free ports until the check ends. Gives the process, the endpoint's URL and that of its S3."""
-    program = [os.environ["TRACES"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
+    program = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
     environment = {**os.environ, "API_KEY": api_key}
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     atexit.register(process.kill)

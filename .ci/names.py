@@ -16,7 +16,7 @@ rows = re.findall(r"^\| `([A-Z][A-Za-z0-9]+)` \| `([^`]+)` \|", operating, re.MU
 with open(".vscode/tasks.json") as file:
     tasks = json.loads("\n".join(line for line in file if not line.lstrip().startswith("//")))["tasks"]
 
-sources = [source.read_text() for folder in ["src", "tests", "tools"] for source in Path(folder).rglob("*.rs")]
+sources = [source.read_text() for folder in ["src", "tests", "crates"] for source in Path(folder).rglob("*.rs")]
 
 problems = []
 for name, found in [(".env.example.json", example), ("docs/operating.md", dict(rows))]:

@@ -1,7 +1,7 @@
 """Runs the SQL of docs/reading.md in DuckDB, over a lake and straight from the local endpoint's S3: the answers must be equal.
 
 Athena cannot be run here: the template's saved queries are parsed in its dialect, translated into DuckDB's, and run over the same
-lake. TRACES names the program.
+lake. ATTEST names the program.
 """
 
 import datetime
@@ -64,7 +64,7 @@ def plain(rows):
     return [tuple(str(of) if isinstance(of, datetime.date) else of for of in row) for row in rows]
 
 
-export = [os.environ["TRACES"], "export", "--folder", traces, "--format", "parquet", "-o", folder / "lake", "--quiet"]
+export = [os.environ["ATTEST"], "export", "--folder", traces, "--format", "parquet", "-o", folder / "lake", "--quiet"]
 subprocess.run(export, check=True, stderr=subprocess.DEVNULL)
 with duckdb.connect() as lake:
     views["lake"] = views["lake"].replace("'lake/", f"'{folder}/lake/")

@@ -6,11 +6,11 @@ use attest::{handler::Handler, key::Key, metrics::RequestLog, settings::MAX_TRAC
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use event::{event, trace};
 use lambda_http::Service;
-use tokio::{net::TcpListener, runtime::Runtime};
-use traces::{
-    folder::{ACCESS_KEY, Folder},
-    serve,
+use local_aws::{
+    http::serve,
+    s3::{ACCESS_KEY, FolderS3},
 };
+use tokio::{net::TcpListener, runtime::Runtime};
 
 #[path = "common/event.rs"]
 mod event;
@@ -20,9 +20,10 @@ mod shapes;
 fn parts(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
+    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
-    let config = Folder::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY);
+    let config =
+        FolderS3::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY, attest::settings::http_client());
     runtime.spawn(serve(listener, folder.service(), std::future::pending()));
     let handler =
         Handler::new(Store::new(&config, "traces".to_owned()), MAX_TRACE_BYTES, RequestLog::new("bench", |_| ()));

@@ -21,7 +21,3 @@ pub mod problem;
 pub mod settings;
 pub mod store;
 pub mod trace;
-
-/// The smallest trace that is worth keeping, as the README's curl line sends it.
-pub const EXAMPLE: &str =
-    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;

@@ -1,7 +1,7 @@
 //! What the built function costs as a process, and how many times as much as a minimal program costs.
 //!
 //! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` names another build
-//! than `target/release/attest`. Linux only, whose `/proc` tells what a process has used. `--memory` and `--s3-ms` show
+//! than `target/release/attest-lambda`. Linux only, whose `/proc` tells what a process has used. `--memory` and `--s3-ms` show
 //! what a client waits for: Lambda's share of a CPU, and an S3 that takes its time.
 
 use std::{
@@ -18,13 +18,13 @@ use hyper::{
     body::{Bytes, Incoming},
     service::{Service, service_fn},
 };
+use local_aws::{
+    http::serve,
+    runtime_api::RuntimeApi,
+    s3::{ACCESS_KEY, FolderS3, REGION},
+};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use traces::{
-    folder::{ACCESS_KEY, Folder, REGION},
-    runtime_api::RuntimeApi,
-    serve,
-};
 
 #[path = "../common/event.rs"]
 mod event;
@@ -56,11 +56,11 @@ struct Options {
 async fn main() {
     let options = Options::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ours = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest"), PathBuf::from);
+    let ours = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest-lambda"), PathBuf::from);
     let minimal = root.join("target/release/examples/minimal");
     assert!(
         ours.exists() && minimal.exists() && Path::new("/proc/self/schedstat").exists(),
-        "on Linux, first: cargo build --locked --release --bin attest --example minimal"
+        "on Linux, first: cargo build --locked --release --bin attest-lambda --example minimal"
     );
     let share = (options.memory > 0).then(|| CpuShare::new(options.memory));
     println!("medians of {ROUNDS} processes; ms and MiB, with the ratio to a minimal program in brackets\n");
@@ -89,7 +89,7 @@ fn median(rounds: &[Figures], figure: usize) -> f64 {
 /// Runs one process to its end: a cold start, then `traces` more.
 async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
     let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
+    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
     let certificate = root.path().join("certificate.pem");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let s3 = tls::before(listener.local_addr().expect("an address"), &certificate).await;

@@ -17,13 +17,13 @@ use attest::{
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use futures_util::future::join_all;
-use tokio::time::Instant;
-use traces::folder::{ACCESS_KEY, Folder};
-
-use crate::{
-    fault_proxy::{Fault, FaultProxy},
-    support::{BUCKET, Bucket, Log, handler_on, handler_with, post},
+use local_aws::{
+    s3::{ACCESS_KEY, FolderS3},
+    testing::{Fault, FaultProxy},
 };
+use tokio::time::Instant;
+
+use crate::support::{BUCKET, Bucket, Log, handler_on, handler_with, post};
 
 /// A bucket behind a proxy that injects faults.
 pub struct FaultyBucket {
@@ -254,7 +254,7 @@ impl ProvideCredentials for Hanging {
 async fn credentials_that_hang_end_in_503_in_time_and_the_next_request_is_served() {
     let bucket = Bucket::new().await;
     let source = Hanging::default();
-    let config = Folder::sdk_config(bucket.address, ACCESS_KEY).into_builder();
+    let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client()).into_builder();
     let config = config.credentials_provider(SharedCredentialsProvider::new(source.clone())).build();
     let handler = handler_with(Store::new(&config, BUCKET.to_owned()), MAX_TRACE_BYTES);
     let start = Instant::now();
@@ -268,7 +268,13 @@ async fn credentials_that_hang_end_in_503_in_time_and_the_next_request_is_served
 #[tokio::test(start_paused = true)]
 async fn an_s3_that_would_overwrite_is_found_out_before_the_first_201() {
     let bucket = FaultyBucket::new().await;
-    let store = || Store::new(&Folder::sdk_config(bucket.s3.address, ACCESS_KEY), BUCKET.to_owned()).unproven();
+    let store = || {
+        Store::new(
+            &FolderS3::sdk_config(bucket.s3.address, ACCESS_KEY, attest::settings::http_client()),
+            BUCKET.to_owned(),
+        )
+        .unproven()
+    };
     bucket.s3.ignore_conditions(true);
     let error = store().connect().await.expect_err("it would overwrite");
     assert!(error.to_string().starts_with("this S3 ignores If-None-Match"), "{error}");
@@ -298,7 +304,10 @@ async fn a_kms_key_is_named_in_every_write() {
     let bucket = FaultyBucket::new().await;
     let key = "arn:aws:kms:us-east-1:123456789012:key/k";
     for kms_key in [None, Some(key)] {
-        let store = Store::new(&Folder::sdk_config(bucket.s3.address, ACCESS_KEY), BUCKET.to_owned());
+        let store = Store::new(
+            &FolderS3::sdk_config(bucket.s3.address, ACCESS_KEY, attest::settings::http_client()),
+            BUCKET.to_owned(),
+        );
         let handler = handler_with(store.encrypted_with(kms_key.map(ToOwned::to_owned)), MAX_TRACE_BYTES);
         assert_eq!(post(&handler, &trace(kms_key.map_or("plain", |_| "encrypted"))).await.status, 201);
         let head = bucket.s3.last_head();

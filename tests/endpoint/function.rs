@@ -3,18 +3,17 @@
 use std::process::{Output, Stdio};
 
 use hyper::body::Bytes;
+use local_aws::{runtime_api::RuntimeApi, testing::FaultProxy};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use traces::runtime_api::RuntimeApi;
 
 use crate::{
-    fault_proxy::FaultProxy,
     support::{BUCKET, Bucket, event_file},
     tls,
 };
 
 fn function(api: &str) -> Command {
-    let mut function = Command::new(env!("CARGO_BIN_EXE_attest"));
+    let mut function = Command::new(env!("CARGO_BIN_EXE_attest-lambda"));
     function
         .env_clear()
         .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")])

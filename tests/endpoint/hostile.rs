@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Bucket, Log, event_with, invoke, post};
+use crate::support::{Bucket, Log, event_with, handler_on, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
@@ -86,7 +86,7 @@ fn said(answer: &Value) -> &str {
 #[tokio::test]
 async fn each_hostile_body_has_its_exact_answer() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let (mut stored, mut wrong) = (0, Vec::new());
     for (body, status, problem, detail) in bodies() {
         let answer = post(&handler, &body).await;
@@ -108,7 +108,7 @@ async fn each_hostile_body_has_its_exact_answer() {
 #[tokio::test]
 async fn names_that_look_like_paths_stay_inside_the_bucket_and_apart() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let mut keys = Vec::new();
     for (fingerprint, id, key) in [
         ("../../etc", "passwd", "%2E%2E/%2E%2E/etc/passwd"),
@@ -139,7 +139,7 @@ async fn names_that_look_like_paths_stay_inside_the_bucket_and_apart() {
 #[tokio::test]
 async fn odd_events_are_answered_like_odd_bodies() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let with = |name: &str, value: Value| {
         let mut event = event_with(VALID);
         event[name] = value;
@@ -174,7 +174,7 @@ async fn odd_events_are_answered_like_odd_bodies() {
 #[tokio::test]
 async fn a_flood_of_violations_is_counted_and_its_answer_bounded() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let flood = |item: &str| {
         let items = vec![item; 4_000_000 / (item.len() + 1)];
         (items.len(), format!(r#"{{"model":"m","created":1,"messages":[{}]}}"#, items.join(",")))
@@ -204,7 +204,7 @@ async fn a_path_that_is_too_long_is_a_fault_that_says_so() {
     let bucket = Bucket::in_a_deep_folder().await;
     let id = "x".repeat(900);
     let log = Log::start();
-    let answer = post(&bucket.handler(), &VALID.replacen('{', &format!(r#"{{"id":"{id}","#), 1)).await;
+    let answer = post(&handler_on(bucket.address), &VALID.replacen('{', &format!(r#"{{"id":"{id}","#), 1)).await;
     assert_eq!((answer.status, &answer.retry_after), (500, &None), "{}", log.text());
     assert!(log.text().contains("choose a --folder with a shorter path"), "{}", log.text());
 }

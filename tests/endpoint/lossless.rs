@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 
-use crate::support::{Bucket, post};
+use crate::support::{Bucket, handler_on, post};
 
 /// JSON text of any value: numbers of any length, strings with any escapes, names that occur once.
 fn json() -> impl Strategy<Value = String> {
@@ -121,7 +121,7 @@ fn trace() -> impl Strategy<Value = String> {
 fn what_is_stored_is_what_was_sent_and_the_absent_members() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let bucket = runtime.block_on(Bucket::new());
-    let handler = runtime.block_on(async { bucket.handler() });
+    let handler = runtime.block_on(async { handler_on(bucket.address) });
     let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&trace(), |sent| {

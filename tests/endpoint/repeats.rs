@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{BUCKET, Bucket, event_file, event_with, invoke, post};
+use crate::support::{BUCKET, Bucket, event_file, event_with, handler_on, invoke, post};
 
 #[tokio::test]
 async fn a_repeated_request_is_200_with_the_first_answer() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
     let first = invoke(&handler, &event).await;
     let modified = |object: aws_sdk_s3::operation::head_object::HeadObjectOutput| object.last_modified().copied();
@@ -26,7 +26,7 @@ async fn a_repeated_request_is_200_with_the_first_answer() {
 #[tokio::test]
 async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
     assert_eq!(invoke(&handler, &event).await.status, 201);
     let answer = invoke(&handler, &event_file("events/repeated_id.json")).await;
@@ -43,7 +43,7 @@ async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
 #[tokio::test]
 async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/idempotency_key.json");
     let first = invoke(&handler, &event).await;
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, b"8e03978e-40d5-43dd-bc93-6894a57f9324");
@@ -73,7 +73,7 @@ async fn without_a_checksum_the_stored_bytes_decide() {
 
 async fn race(traces: Vec<String>) -> (BTreeMap<u16, usize>, Vec<u8>) {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let answers = join_all(traces.iter().map(|trace| post(&handler, trace))).await;
     let stored = bucket.object("m/i").await;
     let mut statuses = BTreeMap::new();

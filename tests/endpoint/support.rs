@@ -4,21 +4,17 @@ use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
 use attest::{handler::Handler, log, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store};
 use lambda_http::{Body, Context, RequestExt, Service};
+use local_aws::s3::{ACCESS_KEY, FolderS3};
 use serde_json::Value;
-use traces::folder::{ACCESS_KEY, Folder};
 
-pub use crate::bucket::{BUCKET, Bucket};
-
-impl Bucket {
-    /// A handler that stores here.
-    pub fn handler(&self) -> Handler {
-        handler_on(self.address)
-    }
-}
+pub use local_aws::testing::{BUCKET, Bucket};
 
 /// A handler that stores into the S3 on `address`.
 pub fn handler_on(address: SocketAddr) -> Handler {
-    handler_with(Store::new(&Folder::sdk_config(address, ACCESS_KEY), BUCKET.to_owned()), MAX_TRACE_BYTES)
+    handler_with(
+        Store::new(&FolderS3::sdk_config(address, ACCESS_KEY, attest::settings::http_client()), BUCKET.to_owned()),
+        MAX_TRACE_BYTES,
+    )
 }
 
 /// A handler that logs as [`Log`] reads it.
@@ -101,7 +97,7 @@ impl Log {
     pub fn start() -> Self {
         static LOGGING: Once = Once::new();
         LOGGING.call_once(|| {
-            let subscriber = log::subscriber(Some("trace"), || Log);
+            let subscriber = log::subscriber(Some("trace"), &["attest"], || Log);
             tracing::subscriber::set_global_default(subscriber).expect("nothing else sets one");
         });
         LINES.take();

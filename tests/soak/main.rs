@@ -10,16 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bucket::{BUCKET, Bucket};
-use fault_proxy::{Fault, FaultProxy};
 use hyper::body::Bytes;
+use local_aws::{
+    runtime_api::RuntimeApi,
+    testing::{BUCKET, Bucket, Fault, FaultProxy},
+};
 use serde_json::{Value, json};
-use traces::runtime_api::RuntimeApi;
-
-#[path = "../common/bucket.rs"]
-mod bucket;
-#[path = "../common/fault_proxy.rs"]
-mod fault_proxy;
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
@@ -43,7 +39,7 @@ async fn main() {
     let s3 = FaultProxy::before(bucket.address).await;
     let api = RuntimeApi::start().await.expect("a free port");
 
-    let bootstrap = env::var("BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attest").to_owned());
+    let bootstrap = env::var("BOOTSTRAP").unwrap_or_else(|_| env!("CARGO_BIN_EXE_attest-lambda").to_owned());
     let mut function = tokio::process::Command::new(bootstrap)
         .env_clear()
         .env("AWS_LAMBDA_RUNTIME_API", api.address.to_string())

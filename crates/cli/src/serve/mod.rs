@@ -1,0 +1,6 @@
+//! `serve`: the endpoint on this machine. No AWS, no Docker; the handler is the deployed one.
+
+mod endpoint;
+pub mod gateway;
+
+pub use endpoint::*;

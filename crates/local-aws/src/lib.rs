@@ -1,0 +1,9 @@
+//! Stand-ins for AWS on one machine: S3 in a folder, and Lambda's Runtime API.
+//!
+//! The local endpoint stores into [`s3::FolderS3`]. The tests also run the built function under [`runtime_api::RuntimeApi`].
+
+pub mod http;
+pub mod runtime_api;
+pub mod s3;
+#[cfg(feature = "testing")]
+pub mod testing;
