@@ -110,7 +110,8 @@ class Process(runtime_executor.RuntimeExecutor):
             self.process.kill()
             self.process.wait()
         if self.server:
-            self.server.shutdown()
+            # It takes half a second to notice; dozens of environments stop one after the other.
+            threading.Thread(target=self.server.shutdown, daemon=True).start()
 
     def get_logs(self):
         """Returns the lines since the last call."""
