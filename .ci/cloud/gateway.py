@@ -1,4 +1,4 @@
-"""What API Gateway does and LocalStack does not: gateway responses, compressed requests, and the rate of a usage plan.
+"""Behaviour of API Gateway that LocalStack lacks: gateway responses, compressed requests, and the rate of a usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
 "Variables for data transformations", "Usage plans and API keys for REST APIs".

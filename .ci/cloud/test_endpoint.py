@@ -18,7 +18,7 @@ from stack import ROOT, trace
 
 LIMIT = 4 * 1024 * 1024
 
-# What each event of a request is answered with. The second file repeats an id of the first.
+# The status that answers each event. `repeated_id` repeats the id of `all_fields`.
 EVENTS = {
     "tests/prod_attest.json": 201,
     "events/all_fields.json": 201,
@@ -194,7 +194,7 @@ def log_lines(stack):
 
 
 def eventually(read, is_there, seconds=60):
-    """Reads until what is written asynchronously is there."""
+    """Reads again until an asynchronous write is visible."""
     deadline = time.monotonic() + seconds
     while not is_there(found := read()):
         assert time.monotonic() < deadline, found

@@ -10,7 +10,7 @@ from stack import Stack, trace
 
 
 def works(stack):
-    """Stores a trace, repeats it, and sends a different one under its id. Returns what is stored."""
+    """Stores a trace, repeats it, and sends a different one under its id. Returns the head of the stored object."""
     sent = trace(id=str(uuid.uuid4()))
     answers = [stack.post(sent), stack.post(sent), stack.post({**sent, "created": 2})]
     assert [answer.status_code for answer in answers] == [201, 200, 409], [answer.text for answer in answers]
