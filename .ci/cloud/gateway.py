@@ -1,9 +1,11 @@
-"""Behaviour of API Gateway that LocalStack lacks: gateway responses, compressed requests, and the rate of a usage plan.
+"""Behaviour of API Gateway that LocalStack lacks: gateway responses, binary and compressed requests, the rate of a usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
+"Working with binary media types for REST APIs",
 "Variables for data transformations", "Usage plans and API keys for REST APIs".
 """
 
+import base64
 import gzip
 import io
 import json
@@ -18,6 +20,7 @@ from localstack.services.apigateway.helpers import get_rest_api_container
 from localstack.services.apigateway.legacy import provider
 from localstack.services.apigateway.next_gen.execute_api import gateway_response
 from localstack.services.apigateway.next_gen.execute_api.handlers import api_key_validation, gateway_exception, parse
+from localstack.services.apigateway.next_gen.execute_api.integrations import aws
 from localstack.services.apigateway.next_gen.execute_api.moto_helpers import get_usage_plan_keys, get_usage_plans
 
 # The largest request that API Gateway accepts ("Amazon API Gateway quotas").
@@ -108,6 +111,20 @@ def prepare(parser, chain, context, response):
     context.invocation_request["body"] = decompress(context.request)
 
 
+def proxy_event(integration, context):
+    """Creates the event for the function. Its body is base64 if the media type is binary, and else text.
+
+    In text, bytes that are not UTF-8 are replaced. LocalStack decides by the bytes instead.
+    """
+    event = aws.RestApiAwsProxyIntegration.original(integration, context)
+    body = context.integration_request["body"]
+    binary = context.deployment.rest_api.rest_api.get("binaryMediaTypes") or []
+    is_binary = "*/*" in binary or context.invocation_request["headers"].get("Content-Type") in binary
+    event["body"] = (base64.b64encode(body).decode() if is_binary else body.decode(errors="replace")) or None
+    event["isBase64Encoded"] = is_binary
+    return event
+
+
 class Buckets:
     """A token bucket per API key: `rate` tokens a second, at most `burst` at once."""
 
@@ -152,6 +169,7 @@ def install():
     gateway_exception.GatewayExceptionHandler.create_exception_response = respond
     parse.restore_payload = lambda request: b""
     replace(parse.InvocationRequestParser, "__call__", prepare)
+    replace(aws.RestApiAwsProxyIntegration, "create_lambda_input_event", proxy_event)
     replace(api_key_validation.ApiKeyValidationHandler, "__call__", throttle)
     initialize = LocalstackAwsGateway.__init__
 
