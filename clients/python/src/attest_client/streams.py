@@ -69,7 +69,7 @@ class _Chat(Assembler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._choices: dict[Json, Members] = {}
+        self._choices: dict[int, Members] = {}
 
     def add(self, chunk: Members) -> None:
         if chunk.get("error") is not None and "choices" not in chunk:
@@ -96,7 +96,7 @@ class _Chat(Assembler):
     def finish(self) -> None:
         if not self.response:
             return
-        choices = [self._choices[index] for index in sorted(self._choices)]
+        choices = _in_order(self._choices)
         for choice in choices:
             for call in choice["message"].get("tool_calls") or []:
                 call.pop("index", None)
@@ -149,18 +149,19 @@ class _Responses(Assembler):
     }
     """The member that the deltas of an event type add to."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._output: dict[int, Members] = {}
+
     def add(self, event: Members) -> None:
         kind = event["type"]
         if kind == "error":
             self.error = {name: value for name, value in event.items() if name not in ("type", "sequence_number")}
         elif isinstance(event.get("response"), dict):
-            output = self.response.get("output")
             self.response = event["response"]
-            if not self.response.get("output") and output:
-                self.response["output"] = output
             self.is_complete = kind in ("response.completed", "response.incomplete", "response.failed")
         elif kind in ("response.output_item.added", "response.output_item.done"):
-            _put(self.response.setdefault("output", []), event["output_index"], event["item"])
+            self._output[event["output_index"]] = event["item"]
         elif kind in ("response.content_part.added", "response.content_part.done"):
             _put(self._item(event).setdefault("content", []), event["content_index"], event["part"])
         elif kind in ("response.reasoning_summary_part.added", "response.reasoning_summary_part.done"):
@@ -180,8 +181,7 @@ class _Responses(Assembler):
             part["logprobs"] = (part.get("logprobs") or []) + event["logprobs"]
 
     def _item(self, event: Members) -> Members:
-        item: Members = self.response["output"][event["output_index"]]
-        return item
+        return self._output[event["output_index"]]
 
     def _part(self, event: Members) -> Members:
         item = self._item(event)
@@ -193,6 +193,14 @@ class _Responses(Assembler):
                 part: Members = parts[event[index]]
                 return part
         return item
+
+    def finish(self) -> None:
+        if self._output and not self.response.get("output"):
+            self.response["output"] = _in_order(self._output)
+
+
+def _in_order(entries: dict[int, Members]) -> list[Members]:
+    return [entries[index] for index in sorted(entries)]
 
 
 def _put(entries: list[Json], index: int, value: Json) -> None:
@@ -207,14 +215,18 @@ class _Anthropic(Assembler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._blocks: dict[int, Members] = {}
         self._inputs: dict[int, str] = {}
 
     def add(self, event: Members) -> None:
         kind = event["type"]
         if kind == "message_start":
             self.response = event["message"]
+            self._blocks = dict(enumerate(self.response.get("content") or []))
         elif kind == "content_block_start":
-            _put(self.response.setdefault("content", []), event["index"], event["content_block"])
+            block = self._blocks[event["index"]] = event["content_block"]
+            if block.get("type") == "fallback":  # another model answers from here on
+                self.response["model"] = block["to"]["model"]
         elif kind == "content_block_delta":
             self._add_delta(event["index"], event["delta"])
         elif kind == "content_block_stop":
@@ -227,7 +239,7 @@ class _Anthropic(Assembler):
             self.error = event.get("error")
 
     def _add_delta(self, index: int, delta: Members) -> None:
-        block = self.response["content"][index]
+        block = self._blocks[index]
         if delta["type"] == "input_json_delta":
             self._inputs[index] = self._inputs.get(index, "") + delta["partial_json"]
         elif delta["type"] == "citations_delta":
@@ -243,9 +255,9 @@ class _Anthropic(Assembler):
     def _read_input(self, index: int) -> None:
         if text := self._inputs.pop(index, ""):
             try:
-                self.response["content"][index]["input"] = values.loads(text)
+                self._blocks[index]["input"] = values.loads(text)
             except ValueError:
-                self.response["content"][index]["input"] = text
+                self._blocks[index]["input"] = text
 
     def _end(self, event: Members) -> None:
         for name, value in event.items():
@@ -259,4 +271,6 @@ class _Anthropic(Assembler):
 
     def finish(self) -> None:
         for index, text in self._inputs.items():  # the stream was cut off within a call
-            self.response["content"][index]["input"] = text
+            self._blocks[index]["input"] = text
+        if self.response:
+            self.response["content"] = _in_order(self._blocks)
