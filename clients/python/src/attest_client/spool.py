@@ -95,6 +95,8 @@ class Spool:
                     _write(segment, data)
                 except OSError:
                     self._seal(segment)  # a partial line must be the last one of its file
+                    if segment.pending == 0:
+                        self._delete(segment)
                     raise
                 self._size += len(data)
                 if _is_named(segment):
@@ -190,8 +192,6 @@ class Spool:
             segment.fd = None
         if segment is self._current:
             self._current = None
-        if segment.pending == 0 and segment.size == 0:
-            self._delete(segment)
 
     def _delete(self, segment: Segment) -> None:
         self._segments.discard(segment)
