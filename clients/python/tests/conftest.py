@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socketserver
@@ -34,6 +35,8 @@ class Endpoint:
             if line.startswith("Listening on "):
                 self.url = line.removeprefix("Listening on ").split(". Try:")[0].strip()
                 self._port = self.url.split(":")[2].split("/")[0]
+            if found := re.search(r"--endpoint-url (\S+)", line):
+                self.s3 = found[1]
             if line.startswith("Ctrl-C"):
                 return
         raise RuntimeError("the endpoint did not start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import multiprocessing
 import multiprocessing.util
 import os
@@ -25,6 +26,8 @@ EXIT_SECONDS = 10  # for the queue at the end of the process
 ADOPT_SECONDS = 30  # between two looks for files of dead processes
 BEAT_SECONDS = 10
 MAX_QUEUE = 1_000  # pending traces above which no file is adopted
+PAUSE_SECONDS = 0.5  # before a trace is sent: the spool keeps it, and a burst disturbs the application less than each trace
+MAX_WAITING = 100  # traces that end the pause
 
 
 class TraceLog:
@@ -38,6 +41,7 @@ class TraceLog:
         self._pending = 0
         self._memory = 0
         self._threads: list[threading.Thread] = []
+        self._waiting: collections.deque[Entry] = collections.deque()
         self._wake = threading.Event()
         path = pathlib.Path(folder) if folder else default_folder(url)
         try:
@@ -56,22 +60,34 @@ class TraceLog:
         if entry := self._entry(trace["id"], line):
             with self._changed:
                 self._pending += 1
-            self._queue.put(entry)
+            self._waiting.append(entry)
+            if len(self._waiting) >= MAX_WAITING:
+                self._wake.set()
             self._start()
+
+    def _send_waiting(self) -> None:
+        while True:
+            try:
+                self._queue.put(self._waiting.popleft())
+            except IndexError:
+                return
 
     def flush(self, timeout: float) -> bool:
         """Waits until every trace is confirmed or rejected, those of dead processes too. Returns whether it is so in time."""
         end = time.monotonic() + timeout
         self._start()
+        self._send_waiting()
         self._adopt(wanted=lambda: time.monotonic() < end)
         with self._changed:
             return self._changed.wait_for(lambda: self._pending == 0, max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """Sends for a bounded time at the end of the process. The spool keeps the rest."""
+        self._send_waiting()
         with self._changed:
             is_empty = self._changed.wait_for(lambda: self._pending == 0, EXIT_SECONDS)
         self._sender.closing.set()
+        self._wake.set()
         if is_empty:
             return
         if self._spool:
@@ -151,9 +167,11 @@ class TraceLog:
         warn("rejected", "%s; %s", reason, place)
 
     def _keep(self) -> None:
-        """Adopts files, shows that this process is alive, and closes connections that take too long."""
+        """Starts bursts, adopts files, shows that this process is alive, and closes connections that take too long."""
         adopted = beaten = -float("inf")
         while not self._sender.closing.is_set():
+            self._wake.clear()
+            self._send_waiting()
             now = time.monotonic()
             self._sender.close_overdue()
             if self._spool and now - beaten >= BEAT_SECONDS:
@@ -162,7 +180,7 @@ class TraceLog:
             if now - adopted >= ADOPT_SECONDS:
                 self._adopt(wanted=lambda: not self._sender.closing.is_set())
                 adopted = now
-            self._sender.closing.wait(1)
+            self._wake.wait(PAUSE_SECONDS)
 
     def _adopt(self, wanted: Any) -> None:
         if not self._spool:
