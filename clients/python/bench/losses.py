@@ -4,7 +4,9 @@
 
 Each logs TRACES calls (400 by default) to `attest serve` in every scenario: the package to the endpoint, LiteLLM's `s3_v2` logger to
 the endpoint's S3, and OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter to `/v1/traces`, or to a stand-in for a
-collector if the endpoint has none. After the fault, a fresh process of the same logger starts and ends, as an application would.
+collector if the endpoint has none. After the fault, another process of the same logger starts, makes no call, and lives for 15 s: longer
+than the 10 s after which LiteLLM's logger and the 5 s after which OpenTelemetry's exporter send. "Goes on" keeps the first process alive
+for 15 s too.
 Needs `litellm`, `boto3`, `opentelemetry-sdk` and `opentelemetry-exporter-otlp-proto-http`.
 """
 
@@ -19,8 +21,8 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 ATTEST_LOGGER = """
-import attest_client
-def log(number):
+import asyncio, attest_client
+async def log(number):
     attest_client.log_trace({"model": "m", "messages": [{"role": "user", "content": str(number)}]}, {"created": number})
 """
 
@@ -35,8 +37,8 @@ litellm.s3_callback_params = {
     "s3_path": "litellm",
 }
 litellm.callbacks = ["s3_v2"]
-def log(number):
-    litellm.completion(model="gpt-4o", messages=[{"role": "user", "content": str(number)}], mock_response="a")
+async def log(number):
+    await litellm.acompletion(model="gpt-4o", messages=[{"role": "user", "content": str(number)}], mock_response="a")
 """
 
 OTEL_LOGGER = """
@@ -47,20 +49,36 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 provider = TracerProvider()
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=os.environ["COLLECTOR"])))
 tracer = provider.get_tracer("losses")
-def log(number):
+import asyncio
+async def log(number):
     with tracer.start_as_current_span("chat m") as span:
         span.set_attribute("number", number)
 """
 
+CALLS = "for number in range(1, COUNT + 1): await log(number)"
 SCENARIOS = {
-    "no fault": "for number in range(1, COUNT + 1): log(number)",
-    "SIGKILL after the last call": "for number in range(1, COUNT + 1): log(number)\nos.kill(os.getpid(), 9)",
-    "os._exit after the last call": "for number in range(1, COUNT + 1): log(number)\nos._exit(0)",
-    "calls in a forked child": (
-        "log(1)\npid = os.fork()\nif pid == 0:\n    for number in range(2, COUNT + 1): log(number)\n    os._exit(0)\nos.waitpid(pid, 0)"
-    ),
-    "endpoint down until the process ended": "for number in range(1, COUNT + 1): log(number)",
+    "no fault, the process goes on": f"{CALLS}\n    await asyncio.sleep(15)",
+    "the program ends after the last call": CALLS,
+    "SIGKILL one second after the last call": f"{CALLS}\n    await asyncio.sleep(1)\n    os.kill(os.getpid(), 9)",
+    "os._exit one second after the last call": f"{CALLS}\n    await asyncio.sleep(1)\n    os._exit(0)",
+    "endpoint down for the process's life": f"{CALLS}\n    await asyncio.sleep(15)",
 }
+FORK = """
+import asyncio
+async def first(): await log(1)
+asyncio.run(first())
+if os.fork() == 0:
+    async def main():
+        for number in range(2, COUNT + 1): await log(number)
+        await asyncio.sleep(15)
+    asyncio.run(main())
+    os._exit(0)
+os.wait()
+"""
+
+
+NEXT = {"attest-client": "attest_client.flush(0)", "LiteLLM s3_v2": "", "OpenTelemetry batch": ""}
+"""The next process looks for what the first one left."""
 
 
 class Collector:
@@ -102,7 +120,8 @@ def main():
     loggers = {"attest-client": ATTEST_LOGGER, "LiteLLM s3_v2": LITELLM_LOGGER, "OpenTelemetry batch": OTEL_LOGGER}
     print(f"losses of {count} calls")
     print(f"{'':40}" + "".join(f"{name:>22}" for name in loggers))
-    for scenario, program in SCENARIOS.items():
+    scenarios = {name: f"async def main():\n    {program}\nasyncio.run(main())" for name, program in SCENARIOS.items()}
+    for scenario, program in {**scenarios, "calls in a child after a fork": FORK}.items():
         is_down = "down" in scenario
         lost = []
         for name, logger in loggers.items():
@@ -125,8 +144,7 @@ def main():
             if is_down:
                 endpoint.start()
                 collector.is_up = True
-            ending = "import attest_client; attest_client.flush(60)" if "attest" in name else "import time; time.sleep(3)"
-            run(f"{logger}\nif 1:\n    {ending}", variables)
+            run(f"{logger}\n{NEXT[name]}\nimport time; time.sleep(15)", variables)
             if "OpenTelemetry" in name:
                 arrived = len(collector.numbers)
             elif "LiteLLM" in name:
