@@ -85,8 +85,9 @@ class Collector:
     """Counts the spans that arrive over OTLP/HTTP. Down until `start`, if it must be."""
 
     def __init__(self):
-        from conftest import Server
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        from conftest import Server
 
         self.numbers = set()
         self.is_up = True

@@ -60,8 +60,9 @@ def main():
         "LANGFUSE_PUBLIC_KEY": "x",
         "LANGFUSE_SECRET_KEY": "x",
     }
-    import attest_client
     import openai
+
+    import attest_client
 
     options = {"base_url": url, "api_key": "sk"}
     clients = {

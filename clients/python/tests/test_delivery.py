@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 
-import attest_client
 import pytest
+
+import attest_client
 from attest_client import log, sender, spool
 from conftest import Server, wait_until
 

@@ -1,8 +1,6 @@
 """Traces of processes that end in every way, fork, and start others."""
 
-import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -11,8 +9,9 @@ import threading
 import time
 import urllib.request
 
-import attest_client
 import pytest
+
+import attest_client
 from attest_client import spool
 from conftest import wait_until
 

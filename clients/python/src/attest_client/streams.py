@@ -46,7 +46,7 @@ def assemble(api: str, body: bytes) -> Assembler:
 
 def _events(body: bytes) -> Iterator[Json]:
     """The data of each event; `None` for `[DONE]`."""
-    for event in sseclient.SSEClient(body.splitlines(keepends=True)).events():
+    for event in sseclient.SSEClient(iter(body.splitlines(keepends=True))).events():
         if event.data.strip() == "[DONE]":
             yield None
             continue
