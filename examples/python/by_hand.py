@@ -1,4 +1,4 @@
-"""A call through any other library: `log_trace` takes what was sent and what came back."""
+"""A call through any other library: `log_trace` takes the request and the response."""
 
 import attest_client
 

@@ -2,11 +2,10 @@
 
     ATTEST=target/debug/attest python bench/losses.py [TRACES]
 
-Each logs TRACES calls (400 by default) to `attest serve` in every scenario: the package to the endpoint, LiteLLM's `s3_v2` logger to
-the endpoint's S3, and OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter to `/v1/traces`, or to a stand-in for a
-collector if the endpoint has none. After the fault, another process of the same logger starts, makes no call, and lives for 15 s: longer
-than the 10 s after which LiteLLM's logger and the 5 s after which OpenTelemetry's exporter send. "Goes on" keeps the first process alive
-for 15 s too.
+Each logs TRACES calls (400 by default) in every scenario: the package to `attest serve`, LiteLLM's `s3_v2` logger to its S3, and
+OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter to a stand-in for a collector. After the fault, another process
+of the same logger starts, makes no call, and lives for 15 s. That is longer than the 10 s after which LiteLLM's logger sends, and
+the 5 s of OpenTelemetry's exporter. "Goes on" keeps the first process alive for 15 s too.
 Needs `litellm`, `boto3`, `opentelemetry-sdk` and `opentelemetry-exporter-otlp-proto-http`.
 """
 

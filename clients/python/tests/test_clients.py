@@ -165,7 +165,12 @@ def test_other_paths_pass_untouched(server, logged):
 
 @pytest.mark.parametrize(
     "path",
-    ["/openai/deployments/d/chat/completions?api-version=1", "/api/v1/chat/completions", "/openai/v1/responses/", "/v1/messages?beta=true"],
+    [
+        "/openai/deployments/d/chat/completions?api-version=1",
+        "/api/v1/chat/completions",
+        "/openai/v1/responses/",
+        "/v1/messages?beta=true",
+    ],
 )
 def test_every_place_of_an_api_is_logged(server, logged, path):
     attest_client.http_client().post(server.url + path, json={"messages": MESSAGES})

@@ -1,4 +1,4 @@
-"""What happens to a trace between the call and its confirmation."""
+"""A trace between the call and its confirmation."""
 
 import email.utils
 import json

@@ -23,7 +23,9 @@ def http_client(*, mask: Mask | None = None, failures: bool = False, library: Mo
     return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
 
 
-def async_http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
+def async_http_client(
+    *, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any
+) -> Any:
     """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
     library = library or _library()
     return _classes(library)[1](**{**_defaults(library), **options}, attest=(mask, failures))

@@ -27,7 +27,7 @@ class Assembler(abc.ABC):
     @abc.abstractmethod
     def add(self, event: Members) -> None: ...
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027  an assembler may have nothing to complete
         """Completes `response` after the last event."""
 
 
@@ -57,7 +57,7 @@ def _events(body: bytes) -> Iterator[Json]:
 
 
 def _quietly(step: Callable[..., None], *arguments: Any) -> None:
-    """An event of an unexpected shape must not take the others with it."""
+    """Skips an event of an unexpected shape, so that the others count."""
     try:
         step(*arguments)
     except (AttributeError, IndexError, KeyError, TypeError):
