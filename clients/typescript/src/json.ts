@@ -1,0 +1,84 @@
+/** JSON that keeps every digit of a number. `JSON.parse` turns 0.10 into 0.1, and rounds large integers. */
+
+import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
+import { LosslessNumber, stringify } from "lossless-json";
+
+export { LosslessNumber };
+
+/** A JSON value. A number that a JavaScript number would print differently is a {@link LosslessNumber}. */
+export type Json = null | boolean | number | string | LosslessNumber | Json[] | JsonObject;
+export type JsonObject = { [name: string]: Json };
+
+/** Why a text is not a JSON value that a trace can hold. */
+export class NotJson extends Error {
+  override readonly name = "NotJson";
+}
+
+/**
+ * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text.
+ *
+ * Throws {@link NotJson} if the text is not JSON, or repeats a name in an object: such an object has no single meaning (RFC 7493).
+ */
+export function parse(text: string): Json {
+  const root: Json[] = [];
+  const open: (Json[] | JsonObject)[] = [root];
+  let name = "";
+  const add = (value: Json) => {
+    const parent = open.at(-1)!;
+    if (Array.isArray(parent)) parent.push(value);
+    else if (Object.hasOwn(parent, name)) throw new NotJson("a name occurs twice in one object");
+    else set(parent, name, value);
+  };
+  const names: string[] = [];
+  const enter = (value: Json[] | JsonObject) => {
+    add(value);
+    names.push(name);
+    open.push(value);
+  };
+  const leave = () => {
+    open.pop();
+    name = names.pop()!;
+  };
+  visit(
+    text,
+    {
+      onObjectBegin: () => enter({}),
+      onObjectEnd: leave,
+      onArrayBegin: () => enter([]),
+      onArrayEnd: leave,
+      onObjectProperty: (property) => void (name = property.toWellFormed()),
+      onLiteralValue: (value: unknown, offset, length) => {
+        if (typeof value === "number") add(toNumber(text.slice(offset, offset + length)));
+        else add(typeof value === "string" ? value.toWellFormed() : (value as null | boolean));
+      },
+      onError: (error: ParseErrorCode, offset) => {
+        throw new NotJson(`${printParseErrorCode(error)} at offset ${offset}`);
+      },
+    },
+    { disallowComments: true },
+  );
+  if (root.length !== 1) throw new NotJson("the text is empty");
+  return root[0]!;
+}
+
+/** Sets a member, also one that is called `__proto__`. */
+export function set(object: JsonObject, name: string, value: Json): void {
+  if (name === "__proto__") Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
+  else object[name] = value;
+}
+
+/** Prints a value as one line of JSON. */
+export function print(value: Json): string {
+  const text = stringify(value);
+  if (text === undefined) throw new NotJson("the value has no JSON");
+  return text;
+}
+
+export function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof LosslessNumber);
+}
+
+function toNumber(text: string): number | LosslessNumber {
+  const value = Number(text);
+  return String(value) === text ? value : new LosslessNumber(text);
+}
