@@ -1,7 +1,7 @@
 /** A `fetch` that copies each call of a model, and hands every byte to the application as it comes. */
 
 import { type Api, apiOf } from "./api.js";
-import type { Call } from "./mapping.js";
+import type { Call, Incomplete } from "./mapping.js";
 import { Recording } from "./recording.js";
 import { reason, warn } from "./warn.js";
 
@@ -10,11 +10,11 @@ type Fetch = typeof globalThis.fetch;
 /** Calls whose response has not ended. */
 const inFlight = new Set<Recording>();
 /** Ends what belongs to a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
-const dropped = new FinalizationRegistry<(why: string) => void>((end) => end("the application dropped the response"));
+const dropped = new FinalizationRegistry<() => void>((end) => end());
 
 /** Finishes the recordings of a process that ends. */
 export function finishAll(): void {
-  for (const recording of inFlight) recording.finish("the process ended");
+  for (const recording of inFlight) recording.finish("closed");
 }
 
 /** Returns a `fetch` that passes each call of a model to `log` once its response has ended. */
@@ -36,7 +36,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: Call
     try {
       response = await fetch(copy.input, copy.init);
     } catch (error) {
-      if (failures) recording.finish(reason(error));
+      if (failures) recording.fail({ type: error instanceof Error ? error.name : typeof error, message: reason(error) });
       throw error;
     }
     if (!response.ok && !failures) return response;
@@ -98,9 +98,9 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
     return response;
   }
   inFlight.add(recording);
-  const abort = () => recording.finish("the application cancelled the request");
+  const abort = () => recording.finish("closed");
   signal?.addEventListener("abort", abort, { once: true });
-  const finish = (incomplete?: string) => {
+  const finish = (incomplete?: Incomplete) => {
     signal?.removeEventListener("abort", abort);
     recording.finish(incomplete);
   };
@@ -117,7 +117,7 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
 }
 
 /** Reads the source only when the application reads, and passes its cancellation on. */
-function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: string) => void): ReadableStream {
+function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): ReadableStream {
   const reader = source.getReader();
   const stream = new ReadableStream({
     type: "bytes",
@@ -127,7 +127,7 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
         do chunk = (await reader.read()).value;
         while (chunk?.length === 0);
       } catch (error) {
-        finish(`the response broke off: ${reason(error)}`);
+        finish("broken");
         throw error;
       }
       if (chunk) {
@@ -140,13 +140,13 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
       }
     },
     cancel(why) {
-      finish("the application cancelled the response");
+      finish("closed");
       return reader.cancel(why);
     },
   });
-  dropped.register(stream, (why) => {
-    finish(why);
-    void reader.cancel(why).catch(() => {});
+  dropped.register(stream, () => {
+    finish("closed");
+    void reader.cancel().catch(() => {});
   });
   return stream;
 }

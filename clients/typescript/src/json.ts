@@ -15,18 +15,30 @@ export class NotJson extends Error {
 }
 
 /**
- * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text.
+ * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text. NaN and infinities, which some servers
+ * send, become text. Of a name that occurs twice in one object, the last member is kept, as `JSON.parse` does.
  *
- * Throws {@link NotJson} if the text is not JSON, or repeats a name in an object: such an object has no single meaning (RFC 7493).
+ * Throws {@link NotJson} if the text is not JSON.
  */
 export function parse(text: string): Json {
+  try {
+    return parseStrictly(text);
+  } catch (error) {
+    const quoted = text.replace(STRING_OR_NOT_FINITE, (token) => (token.startsWith('"') ? token : `"${token}"`));
+    if (quoted === text) throw error;
+    return parseStrictly(quoted);
+  }
+}
+
+const STRING_OR_NOT_FINITE = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g;
+
+function parseStrictly(text: string): Json {
   const root: Json[] = [];
   const open: (Json[] | JsonObject)[] = [root];
   let name = "";
   const add = (value: Json) => {
     const parent = open.at(-1)!;
     if (Array.isArray(parent)) parent.push(value);
-    else if (Object.hasOwn(parent, name)) throw new NotJson("a name occurs twice in one object");
     else set(parent, name, value);
   };
   const names: string[] = [];

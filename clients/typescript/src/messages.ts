@@ -6,13 +6,11 @@ const ROLES: (Json | undefined)[] = ["system", "user", "assistant"];
 const ASSISTANT_ITEMS = ["reasoning", "mcp_list_tools", "mcp_approval_request", "compaction", "program"];
 const TOOL_BLOCKS: (Json | undefined)[] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
-export const Conversation = { messages: toMessages, text: textOf };
-
 /**
  * Returns the messages of Chat Completions and Anthropic messages, and of Responses items. `defaultRole` is the role of an item
  * that names none.
  */
-function toMessages(items: Json[], defaultRole = "user"): JsonObject[] {
+export function toMessages(items: Json[], defaultRole: "user" | "assistant"): JsonObject[] {
   return turns(items).flatMap((run) => {
     const [item] = run;
     if (run.length > 1 || isAssistantItem(item)) return [turn(run)];
@@ -20,6 +18,14 @@ function toMessages(items: Json[], defaultRole = "user"): JsonObject[] {
     if (hasToolBlocks(item)) return split(item, defaultRole);
     return [message(item!, defaultRole)];
   });
+}
+
+/** Returns the provider's items that a message was made of. */
+export function itemsOf(message: JsonObject): Json[] {
+  const { role: _, content: __, original, ...rest } = message;
+  if (original === undefined) return [message];
+  if (Array.isArray(original)) return original;
+  return [{ ...rest, ...(original as JsonObject) }];
 }
 
 /** Groups the items of one turn of the assistant in the Responses API: its reasoning, text and tool calls. */
@@ -166,7 +172,7 @@ function roleOf(role: Json | undefined, defaultRole: string): string {
  * Returns the text of a content: itself, or that of its parts, one per line. Adjacent parts of the assistant are joined, because
  * citations cut its text into pieces.
  */
-function textOf(content: Json | undefined, role = "user"): string {
+export function textOf(content: Json | undefined, role = "user"): string {
   if (!Array.isArray(content)) return typeof content === "string" ? content : "";
   let text = "";
   let isFirst = true;

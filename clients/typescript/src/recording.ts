@@ -3,7 +3,7 @@
 import * as zlib from "node:zlib";
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, parse } from "./json.js";
-import type { Call } from "./mapping.js";
+import type { Call, Incomplete } from "./mapping.js";
 import { assemble } from "./streams/index.js";
 
 const LIMIT = 64 * 1024 * 1024; // bytes that are kept of a response
@@ -18,7 +18,7 @@ export interface Head {
 export class Recording {
   private readonly chunks: Buffer[] = [];
   private size = 0;
-  private isFinished = false;
+  private isEnded = false;
   private head: Head | undefined;
   private request: string | undefined;
   private readonly arrival: Promise<string> | undefined;
@@ -43,28 +43,32 @@ export class Recording {
     if (this.size <= LIMIT) this.chunks.push(Buffer.from(chunk));
   }
 
-  /** Ends the recording with the last byte, or earlier, for the reason `incomplete`. Later calls do nothing. */
-  finish(incomplete?: string): void {
-    if (this.isFinished) return;
-    this.isFinished = true;
-    if (this.request === undefined) void this.arrival!.then((request) => this.pass(request, incomplete));
-    else this.pass(this.request, incomplete);
+  /** Ends the recording of a call that got no response. */
+  fail(error: Json): void {
+    this.end((call) => ({ ...call, error }));
   }
 
-  private pass(request: string, incomplete: string | undefined): void {
-    const { api, created } = this;
-    const call = { api, created, request: bodyOf(request) };
-    if (!this.head) return this.finished({ ...call, error: incomplete });
-    const cut = this.size > LIMIT ? `the response has more than ${LIMIT} bytes` : incomplete;
-    this.finished({ ...call, ...this.answer(this.head, cut) });
+  /** Ends the recording with the last byte of the response, or earlier. */
+  finish(incomplete?: Incomplete): void {
+    const cut = this.size > LIMIT ? "closed" : incomplete;
+    this.end((call) => ({ ...call, ...this.answer(this.head!, cut) }));
   }
 
-  private answer({ status, contentType, contentEncoding }: Head, cut: string | undefined): Pick<Call, "response" | "incomplete" | "error"> {
+  /** Passes the call on. Later calls do nothing. */
+  private end(complete: (call: Call) => Call): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    const pass = (request: string) => this.finished(complete({ api: this.api, request: bodyOf(request), created: this.created }));
+    if (this.request === undefined) void this.arrival!.then(pass);
+    else pass(this.request);
+  }
+
+  private answer({ status, contentType, contentEncoding }: Head, cut: Incomplete | undefined): Pick<Call, "response" | "incomplete" | "error"> {
     const text = textOf(Buffer.concat(this.chunks), contentEncoding);
     if (status >= 300) return { error: { status, body: parsed(text) ?? text } };
     if (contentType.includes("text/event-stream") || /^(data|event|id|retry)?:/.test(text)) {
       const { response, incomplete, error } = assemble(this.api, text);
-      return { response, error, incomplete: incomplete && (cut ?? incomplete) };
+      return { response, error, incomplete: incomplete === "ended" ? (cut ?? incomplete) : incomplete };
     }
     return { response: bodyOf(text), incomplete: cut };
   }

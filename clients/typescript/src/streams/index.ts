@@ -3,6 +3,7 @@
 import { createParser } from "eventsource-parser";
 import type { Api } from "../api.js";
 import { isObject, type Json, type JsonObject, parse } from "../json.js";
+import type { Incomplete } from "../mapping.js";
 import { AnthropicAssembly } from "./anthropic.js";
 import { ChatAssembly } from "./chat.js";
 import { ResponsesAssembly } from "./responses.js";
@@ -18,8 +19,7 @@ export interface Assembly {
 
 export interface Assembled {
   response: JsonObject | undefined;
-  /** Why the response is not whole. */
-  incomplete: string | undefined;
+  incomplete: Incomplete | undefined;
   /** The error that the provider sent in the stream. */
   error: Json | undefined;
 }
@@ -30,25 +30,30 @@ export function assemble(api: Api, text: string): Assembled {
   const assembly = new ASSEMBLIES[api]();
   let error: Json | undefined;
   let isDone = false;
-  let unreadable = 0;
+  let broken: string | undefined; // an event that is not a JSON object
   const onEvent = ({ data }: { data: string }) => {
     if (data.trim() === "[DONE]") {
       isDone = true;
       return;
     }
-    try {
-      const event = parse(data);
-      if (!isObject(event)) unreadable++;
-      else if (isObject(event.error) || event.type === "error") error ??= event.error ?? event;
-      else assembly.add(event);
-    } catch {
-      unreadable++;
-    }
+    const event = objectOf(data);
+    if (!event) broken = data;
+    else if (isObject(event.error) || event.type === "error") error ??= event.error ?? event;
+    else assembly.add(event);
   };
   const parser = createParser({ onEvent });
   parser.feed(text);
-  parser.feed("\n\n"); // the last event may lack its empty line
+  if (broken !== undefined) error ??= { body: broken };
+  parser.feed("\n\n"); // the last event may lack its empty line; if it was cut off, it is not JSON
   const isComplete = isDone || assembly.isComplete;
-  const incomplete = !isComplete ? "the stream ended early" : unreadable > 0 ? `${unreadable} events of the stream are not JSON objects` : undefined;
-  return { response: assembly.response(), incomplete: error === undefined ? incomplete : (incomplete ?? "the provider reported an error"), error };
+  return { response: assembly.response(), incomplete: error !== undefined ? "error" : isComplete ? undefined : "ended", error };
+}
+
+function objectOf(data: string): JsonObject | undefined {
+  try {
+    const event = parse(data);
+    return isObject(event) ? event : undefined;
+  } catch {
+    return undefined;
+  }
 }
