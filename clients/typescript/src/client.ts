@@ -111,7 +111,7 @@ export class Client {
     do {
       this.refill();
       if (!(await this.sender.drain(Math.max(0, end - performance.now())))) return false;
-    } while (this.spool?.hasParked);
+    } while (this.spool?.hasParked || this.moreToAdopt);
     return true;
   }
 
@@ -155,6 +155,7 @@ export class Client {
 
   /** Takes parked traces, then those of dead processes, while the queue has room. */
   private refill(): void {
+    if (!this.spool) this.moreToAdopt = false;
     if (!this.spool || this.adopting) return;
     const hasRoom = () => this.sender.waiting < QUEUE.traces / 2 && this.sender.waitingBytes < QUEUE.bytes / 2;
     const take = (entries: Entry[]) => entries.forEach((entry) => this.sender.add(entry));

@@ -90,6 +90,16 @@ export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof LosslessNumber);
 }
 
+/** Returns a text, or the empty one for any other value. */
+export function textOr(value: Json | undefined): string {
+  return typeof value === "string" ? value : "";
+}
+
+/** Returns an index into a list, or -1 for any other value. No provider sends lists of more than 100,000 elements. */
+export function indexOr(value: Json | undefined): number {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 100_000 ? value : -1;
+}
+
 function toNumber(text: string): number | LosslessNumber {
   const value = Number(text);
   return String(value) === text ? value : new LosslessNumber(text);

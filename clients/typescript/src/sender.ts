@@ -1,6 +1,9 @@
 /** Sends traces in the background until the endpoint confirms them. */
 
 import { setMaxListeners } from "node:events";
+import * as http from "node:http";
+import * as https from "node:https";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import PQueue from "p-queue";
 import pRetry from "p-retry";
@@ -28,7 +31,11 @@ export interface Outcome {
 
 export class Sender {
   private readonly queue = new PQueue({ concurrency: CONCURRENCY });
+  private readonly agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
+  /** Ends the pauses between attempts. */
   private stop = new AbortController();
+  /** Requests in flight. */
+  private readonly attempts = new Set<AbortController>();
   private bytes = 0;
 
   constructor(
@@ -66,10 +73,11 @@ export class Sender {
     return done;
   }
 
-  /** Ends the requests in flight, so that they do not keep the process alive. */
+  /** Ends the requests in flight. Their traces wait until the next one is added. */
   pause(): void {
     this.queue.pause();
     this.stop.abort(new Error("the process ends"));
+    for (const attempt of this.attempts) attempt.abort(this.stop.signal.reason);
   }
 
   private resume(): void {
@@ -87,7 +95,7 @@ export class Sender {
   private async deliver(entry: Entry): Promise<void> {
     const { signal } = this.stop;
     try {
-      await pRetry(() => this.send(entry, signal), {
+      await pRetry(() => this.send(entry), {
         retries: Infinity,
         minTimeout: PAUSE.first,
         maxTimeout: PAUSE.longest * (1 + Math.random()), // p-retry draws no pause at random once the longest is reached
@@ -114,37 +122,52 @@ export class Sender {
   }
 
   /** Sends a trace once. Throws {@link Refused} if a retry is useless, and {@link Transient} otherwise. */
-  private async send({ id, line }: Entry, stop: AbortSignal): Promise<void> {
-    const headers: Record<string, string> = { "content-type": "application/json", "x-api-key": this.apiKey };
-    if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // other ids are no header value; the trace has its id anyway
-    const confirmed = new AbortController();
-    const signal = AbortSignal.any([stop, confirmed.signal, AbortSignal.timeout(ATTEMPT)]);
-    let response: Response;
+  private async send(entry: Entry): Promise<void> {
+    const attempt = new AbortController();
+    this.attempts.add(attempt);
+    // The deadline holds for the whole answer, so a server that sends it byte by byte keeps nobody waiting.
+    const timer = setTimeout(() => attempt.abort(new Error(`no answer within ${ATTEMPT} ms`)), ATTEMPT).unref();
+    const end = () => {
+      clearTimeout(timer);
+      this.attempts.delete(attempt);
+    };
+    let response: http.IncomingMessage;
+    let body = "";
     try {
-      response = await fetch(this.url, { method: "POST", headers, body: line, redirect: "manual", signal });
+      response = await this.post(entry, attempt.signal);
+      if (response.statusCode !== 201) body = await text(response);
     } catch (error) {
-      throw new Transient(reason(error));
+      end();
+      throw new Transient(reason(attempt.signal.aborted ? attempt.signal.reason : error));
     }
-    if (response.status === 201) {
+    const status = response.statusCode!;
+    if (status === 201) {
       // S3 has confirmed the object. The rest is read only so that the connection can be used again.
-      const late = setTimeout(() => confirmed.abort(), LINGER);
-      void response.arrayBuffer().catch(() => {}).finally(() => clearTimeout(late));
+      const late = setTimeout(() => attempt.abort(), LINGER).unref();
+      response.on("error", () => {}).on("close", () => (clearTimeout(late), end())).resume();
       return;
     }
-    let text: string;
-    try {
-      text = await response.text();
-    } catch (error) {
-      throw new Transient(`status ${response.status}, then ${reason(error)}`);
-    }
-    const problem = objectOf(text);
-    if (response.status === 200) {
-      if (typeof problem?.key === "string") return;
+    end();
+    const answer = objectOf(body);
+    if (status === 200) {
+      if (typeof answer?.key === "string") return;
       throw new Transient("unexpected response; check ATTEST_URL");
     }
-    const detail = [response.status, problem?.title, problem?.detail, describe(problem?.errors)].filter(Boolean).join(", ");
-    const retried = TRANSIENT.includes(response.status) || (response.status >= 500 && problem?.type === GATEWAY);
-    throw retried ? new Transient(`status ${detail}`, response.headers.get("retry-after")) : new Refused(`status ${detail}`);
+    const detail = [status, answer?.title, answer?.detail, describe(answer?.errors)].filter(Boolean).join(", ");
+    const isTransient = TRANSIENT.includes(status) || (status >= 500 && answer?.type === GATEWAY);
+    throw isTransient ? new Transient(`status ${detail}`, response.headers["retry-after"]) : new Refused(`status ${detail}`);
+  }
+
+  /** Node's `http` is used because its sockets can be unreferenced: a request in flight does not keep the process alive. */
+  private post({ id, line }: Entry, signal: AbortSignal): Promise<http.IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const url = new URL(this.url);
+      const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
+      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // other ids are no header value; the trace has its id anyway
+      const [client, agent] = url.protocol === "https:" ? [https, this.agents.https] : [http, this.agents.http];
+      const request = client.request(url, { method: "POST", headers, agent, signal });
+      request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);
+    });
   }
 }
 
@@ -152,7 +175,7 @@ export class Sender {
 class Transient extends Error {
   constructor(
     message: string,
-    readonly retryAfter: string | null = null,
+    readonly retryAfter?: string,
   ) {
     super(message);
   }
@@ -162,7 +185,7 @@ class Transient extends Error {
 class Refused extends Error {}
 
 /** Waits as `Retry-After` (RFC 9110, section 10.2.3) asks, in seconds or until a date. */
-async function pause(retryAfter: string | null, signal: AbortSignal): Promise<void> {
+async function pause(retryAfter: string | undefined, signal: AbortSignal): Promise<void> {
   if (!retryAfter) return;
   const milliseconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
   if (milliseconds > 0) await sleep(Math.min(milliseconds, RETRY_AFTER), undefined, { ref: false, signal });

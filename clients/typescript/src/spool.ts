@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { isObject, parse } from "./json.js";
 import { reason, warn } from "./warn.js";
 
@@ -56,7 +56,7 @@ export class Spool {
 
   /** Opens the folder and creates it if necessary. Throws if it cannot be written. */
   static open(folder: string): Spool {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     const spool = new Spool(folder);
     spool.measure();
@@ -307,6 +307,20 @@ function startOf(pid: number): string | undefined {
     return fields[0] === "Z" || fields[0] === "X" ? "ended" : fields[19];
   } catch {
     return undefined;
+  }
+}
+
+/** Creates a folder and its parents. Node's own `recursive` never ends if a file system denies a folder with ENOENT, as `/proc` does. */
+function makeFolder(path: string): void {
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && fs.statSync(path).isDirectory()) return;
+    const parent = dirname(path);
+    if (code !== "ENOENT" || parent === path || fs.existsSync(parent)) throw error;
+    makeFolder(parent);
+    fs.mkdirSync(path, { mode: 0o700 });
   }
 }
 

@@ -11,7 +11,7 @@ const RFC_3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-]
 export function seconds(value: Json | undefined): number | LosslessNumber | undefined {
   if (typeof value === "number" || value instanceof LosslessNumber) value = String(value);
   if (typeof value !== "string") return undefined;
-  if (/^-?[0-9]{1,100}$/.test(value)) {
+  if (/^-?[0-9]{1,19}$/.test(value)) {
     const digits = BigInt(value).toString();
     if (BigInt.asIntN(64, BigInt(digits)).toString() !== digits) return undefined; // the endpoint takes 64 bits
     return String(Number(digits)) === digits ? Number(digits) : new LosslessNumber(digits);

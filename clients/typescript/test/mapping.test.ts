@@ -52,7 +52,8 @@ function map(from: string, { ...line }: JsonObject): JsonObject {
 function withoutOrder(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutOrder);
   if (typeof value !== "object" || value === null || value instanceof LosslessNumber) return value;
-  return Object.fromEntries(Object.entries(value).sort().map(([name, member]) => [name, withoutOrder(member)]));
+  const members = Object.entries(value).sort(([one], [other]) => (one < other ? -1 : 1));
+  return Object.fromEntries(members.map(([name, member]) => [name, withoutOrder(member)]));
 }
 
 const text = (value: unknown) => print(withoutOrder(value) as JsonObject);

@@ -1,6 +1,6 @@
 /** Streams of Anthropic's Messages API. */
 
-import { isObject, type Json, type JsonObject, parse, set } from "../json.js";
+import { indexOr, isObject, type Json, type JsonObject, parse, set, textOr } from "../json.js";
 import type { Assembly } from "./index.js";
 import { mergeInto } from "./merge.js";
 
@@ -12,13 +12,13 @@ export class AnthropicAssembly implements Assembly {
   isComplete = false;
 
   add(event: JsonObject): void {
-    const index = Number(event.index);
+    const index = indexOr(event.index);
     switch (event.type) {
       case "message_start":
         if (isObject(event.message)) this.message = { ...event.message };
         break;
       case "content_block_start":
-        if (isObject(event.content_block)) this.blocks[index] = { ...event.content_block };
+        if (isObject(event.content_block) && index >= 0) this.blocks[index] = { ...event.content_block };
         break;
       case "content_block_delta":
         if (isObject(event.delta) && this.blocks[index]) this.addDelta(index, this.blocks[index], event.delta);
@@ -42,7 +42,7 @@ export class AnthropicAssembly implements Assembly {
 
   private addDelta(index: number, block: JsonObject, delta: JsonObject): void {
     const { type, ...members } = delta;
-    if (type === "input_json_delta") this.inputs.set(index, (this.inputs.get(index) ?? "") + String(members.partial_json ?? ""));
+    if (type === "input_json_delta") this.inputs.set(index, (this.inputs.get(index) ?? "") + textOr(members.partial_json));
     else if (type === "citations_delta") block.citations = [...(Array.isArray(block.citations) ? block.citations : []), members.citation ?? null];
     else mergeInto(block, members); // text, thinking, signature, and what will follow them
   }

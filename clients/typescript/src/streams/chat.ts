@@ -7,7 +7,7 @@ import { mergeInto } from "./merge.js";
 /** Assembles `chat.completion.chunk` objects into a `chat.completion`. */
 export class ChatAssembly implements Assembly {
   private readonly completion: JsonObject = {};
-  private readonly choices = new Map<string, JsonObject>();
+  private readonly choices = new Map<number, JsonObject>();
   private started = false;
 
   add(chunk: JsonObject): void {
@@ -39,10 +39,9 @@ export class ChatAssembly implements Assembly {
   }
 
   private addChoice({ delta, logprobs, ...rest }: JsonObject): void {
-    const index = rest.index ?? 0;
-    const key = String(index);
-    let choice = this.choices.get(key);
-    if (!choice) this.choices.set(key, (choice = { index, message: {}, finish_reason: null }));
+    const index = typeof rest.index === "number" ? rest.index : 0;
+    let choice = this.choices.get(index);
+    if (!choice) this.choices.set(index, (choice = { index, message: {}, finish_reason: null }));
     for (const [name, value] of Object.entries(rest)) {
       if (value !== null || !Object.hasOwn(choice, name)) set(choice, name, value);
     }

@@ -1,6 +1,6 @@
 /** Streams of the Responses API. */
 
-import { isObject, type Json, type JsonObject } from "../json.js";
+import { indexOr, isObject, type Json, type JsonObject, textOr } from "../json.js";
 import type { Assembly } from "./index.js";
 
 /** Deltas and final texts, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
@@ -29,39 +29,43 @@ export class ResponsesAssembly implements Assembly {
   isComplete = false;
 
   add(event: JsonObject): void {
-    const type = String(event.type);
+    const type = textOr(event.type);
     if (isObject(event.response)) {
       this.snapshot = event.response;
       this.isComplete ||= ["response.completed", "response.incomplete", "response.failed"].includes(type);
     } else if (type === "response.output_item.added" || type === "response.output_item.done") {
-      if (isObject(event.item)) this.output[Number(event.output_index)] = { ...event.item };
+      const index = indexOr(event.output_index);
+      if (isObject(event.item) && index >= 0) this.output[index] = { ...event.item };
     } else {
       this.addPiece(type, event);
     }
   }
 
   response(): JsonObject | undefined {
-    if (!this.snapshot || this.isComplete) return this.snapshot;
+    if (!this.snapshot) return undefined;
+    const { output } = this.snapshot;
+    if (this.isComplete && Array.isArray(output) && output.length > 0) return this.snapshot; // some servers leave it empty
     const items = this.output.filter(isObject).map(withoutHoles);
     return items.length > 0 ? { ...this.snapshot, output: items } : this.snapshot;
   }
 
   private addPiece(type: string, event: JsonObject): void {
-    const item = this.output[Number(event.output_index)];
-    const event_ = type.slice(0, type.lastIndexOf("."));
+    const item = this.output[indexOr(event.output_index)];
+    const prefix = type.slice(0, type.lastIndexOf("."));
     if (!item) return;
-    const part = PARTS[event_];
-    if (part && event.part !== undefined) elements(item, part[0])[Number(event[part[1]])] = copyOf(event.part);
+    const part = PARTS[prefix];
+    const place = part ? indexOr(event[part[1]]) : -1;
+    if (part && place >= 0 && event.part !== undefined) elements(item, part[0])[place] = copyOf(event.part);
     if (type === "response.output_text.annotation.added" && event.annotation !== undefined) {
-      const holder = elements(item, "content")[Number(event.content_index)];
+      const holder = elements(item, "content")[indexOr(event.content_index)];
       if (isObject(holder)) elements(holder, "annotations").push(event.annotation);
     }
-    const text = TEXTS[event_];
+    const text = TEXTS[prefix];
     if (!text) return;
     const [list, index, member, final] = text;
-    const holder = list ? elements(item, list)[Number(event[index])] : item;
+    const holder = list ? elements(item, list)[indexOr(event[index])] : item;
     if (!isObject(holder)) return;
-    if (type.endsWith(".delta") && typeof event.delta === "string") holder[member] = String(holder[member] ?? "") + event.delta;
+    if (type.endsWith(".delta") && typeof event.delta === "string") holder[member] = textOr(holder[member]) + event.delta;
     if (type.endsWith(".done") && event[final] !== undefined) holder[member] = event[final];
   }
 }
