@@ -1,13 +1,13 @@
 //! The two ways in which an export ends without an error.
 
-/// What a user does to continue an export that can be resumed.
+/// The advice to a user whose export can be resumed.
 pub const RESUME: &str = "run the same command again to resume";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completion {
     /// Every selected trace was processed.
     Complete,
-    /// A signal stopped the export. `advice` tells the user how to continue.
+    /// A signal stopped the export. `advice` is the next step for the user.
     Interrupted { advice: String },
 }
 

@@ -11,7 +11,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::{counts::ExportCounts, part_file::PartFile, paths};
 
-/// Where the lines go.
+/// The place that lines are written to.
 pub enum LineOutput {
     File(Box<PartFile>),
     /// Standard output, or a pipe or device such as `/dev/stdout`.

@@ -1,6 +1,6 @@
 //! `attest export`: writes stored traces as JSON Lines, as fine-tuning examples, or as a lake of Parquet files.
 
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{Args, Subcommand};
 
@@ -74,7 +74,8 @@ pub async fn run(options: Options) -> ExitCode {
         Ok(Completion::Complete) => ExitCode::FAILURE,
         Ok(Completion::Interrupted { advice }) => {
             eprintln!("\nstopped: {advice}");
-            ExitCode::from(2)
+            // A thread that reads from a slow file system must not delay the exit. Everything is saved and unlocked.
+            process::exit(2)
         }
         Err(error) => {
             eprintln!("\nerror: {error:#}");

@@ -55,7 +55,8 @@ pub struct PartFile {
     checkpoint: Checkpoint,
     /// The open frame, if lines were written since the last checkpoint.
     frame: Option<FrameWriter>,
-    saved: Instant,
+    /// The time of this run's last checkpoint. The first follows the first key, so that a failure to write it shows at once.
+    saved: Option<Instant>,
     _lock: RunLock,
 }
 
@@ -97,8 +98,7 @@ impl PartFile {
             }
         };
         let compression = Compression::of(&output);
-        let saved = Instant::now();
-        Ok(Self { output, part, checkpoint_path, compression, checkpoint, frame: None, saved, _lock: lock })
+        Ok(Self { output, part, checkpoint_path, compression, checkpoint, frame: None, saved: None, _lock: lock })
     }
 
     /// Returns the key after which the export continues.
@@ -132,12 +132,12 @@ impl PartFile {
     /// Records that every key up to `key` is processed. Writes a checkpoint if the last one is old.
     pub fn processed(&mut self, key: String, counts: &ExportCounts) -> Result<()> {
         self.checkpoint.key = Some(key);
-        if self.saved.elapsed() >= INTERVAL { self.save(counts) } else { Ok(()) }
+        if self.saved.is_some_and(|saved| saved.elapsed() < INTERVAL) { Ok(()) } else { self.save(counts) }
     }
 
     /// Syncs the lines and writes a checkpoint.
     pub fn save(&mut self, counts: &ExportCounts) -> Result<()> {
-        self.saved = Instant::now();
+        self.saved = Some(Instant::now());
         if let Some(frame) = self.frame.take() {
             self.checkpoint.bytes = frame.finish().with_context(|| format!("cannot write {}", self.part.display()))?;
         }

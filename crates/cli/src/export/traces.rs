@@ -2,19 +2,21 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
 
-use crate::storage::{Entry, Source, SourceOptions};
+use crate::storage::{Entry, Location, Selection, TimeRange, TraceReader};
 
-/// Options of every format: which traces are read, and how.
+/// Options of every format: the place of the traces, their selection, and the speed of reading.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
-    source: SourceOptions,
+    location: Location,
+    #[command(flatten)]
+    selection: Selection,
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
@@ -28,7 +30,8 @@ pub struct ReadOptions {
 
 /// The selected traces of a bucket or a folder.
 pub struct Traces {
-    source: Source,
+    reader: TraceReader,
+    times: TimeRange,
     model: Option<String>,
     concurrency: usize,
     origin: String,
@@ -52,29 +55,32 @@ struct Model {
 impl ReadOptions {
     /// Opens the bucket or the folder. Sends no request to a bucket.
     pub async fn open(&self) -> Result<Traces> {
-        let source = Source::chosen(&self.source).await.map_err(Error::msg)?;
-        let origin = self.origin(&source)?;
-        Ok(Traces { source, model: self.model.clone(), concurrency: self.concurrency.into(), origin })
+        let Self { location, selection, model, concurrency, .. } = self;
+        let reader = TraceReader::open(location).await?.restricted_to(selection.fingerprint.clone());
+        let origin = self.origin(&reader);
+        Ok(Traces {
+            reader,
+            times: selection.times(),
+            model: model.clone(),
+            concurrency: (*concurrency).into(),
+            origin,
+        })
     }
 
     /// Describes the place of the traces and every option that selects some of them.
-    fn origin(&self, source: &Source) -> Result<String> {
-        let SourceOptions { place, prefix, since, until } = &self.source;
-        #[expect(clippy::unnecessary_debug_formatting, reason = "paths that are not UTF-8 stay different")]
-        let mut origin = match &place.bucket {
-            Some(bucket) => format!("bucket {bucket:?}"),
-            None => format!("folder {:?}", place.folder.canonicalize()?),
-        };
-        if let (Some(_), (_, Some(endpoint))) = (&place.bucket, source.place()) {
-            let _ = write!(origin, " at {endpoint}");
-        }
-        let since = since.map(|time| time.to_string());
-        let until = until.map(|time| time.to_string());
-        let options = [("fingerprint", prefix), ("since", &since), ("until", &until), ("model", &self.model)];
-        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+    fn origin(&self, reader: &TraceReader) -> String {
+        let Selection { fingerprint, since, until } = &self.selection;
+        let options = [
+            ("fingerprint", fingerprint.as_ref().map(|fingerprint| fingerprint.key_prefix().to_owned())),
+            ("since", since.map(|time| time.to_string())),
+            ("until", until.map(|time| time.to_string())),
+            ("model", self.model.clone()),
+        ];
+        let mut origin = reader.identity();
+        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             let _ = write!(origin, " --{name} {value:?}");
         }
-        Ok(origin)
+        origin
     }
 }
 
@@ -86,7 +92,7 @@ impl Traces {
 
     /// Lists the traces after the key `after`, in the order of their keys.
     pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
-        self.source.list(after).map(|entry| entry.map_err(Error::msg))
+        self.reader.list(self.times, after)
     }
 
     /// Reads listed objects concurrently and returns them in their order.
@@ -103,13 +109,13 @@ impl Traces {
     }
 
     async fn read_one(&self, entry: &Entry) -> Result<ReadTrace> {
-        let trace = match self.source.get(&entry.key).await {
+        let trace = match self.reader.get(&entry.key).await {
             Ok(None) => return Ok(ReadTrace::Deleted),
             Ok(Some(trace)) => trace,
             // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference, GetObject,
             // "Permissions"). A key that is no longer listed was deleted, whatever the read returned.
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
-            Err(error) => return Err(Error::msg(error)),
+            Err(error) => return Err(error),
         };
         Ok(match (&self.model, serde_json::from_slice::<Model>(&trace)) {
             (_, Err(_)) => ReadTrace::NotATrace,
@@ -118,9 +124,9 @@ impl Traces {
         })
     }
 
-    /// Returns whether a listing succeeds and does not contain `key`. The key is the first of those that begin with it.
+    /// Returns whether a listing succeeds and does not contain `key`, which sorts before every longer key with that prefix.
     async fn is_gone(&self, key: &str) -> bool {
-        match self.source.page(key, None, 1).await {
+        match self.reader.page(key, None, 1).await {
             Ok(page) => page.entries.first().is_none_or(|first| first.key != key),
             Err(_) => false,
         }

@@ -57,8 +57,7 @@ impl LakeOptions {
         // The paths are checked before a folder is created, so a typo in one of them creates nothing.
         let state = self.state.as_deref().map(paths::canonical).transpose()?;
         let destination = Destination::open(&self.output).await?;
-        let export_id = format!("lake from {} to {}", traces.origin(), destination.name());
-        let mut state = State::open(state, &destination, export_id).await?;
+        let mut state = State::open(state, traces.origin(), &destination).await?;
         let is_temporary = state.is_temporary();
         let mut progress = Progress::new(destination.name(), "traces", None, Arc::default(), self.read.quiet);
         let work = async {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fmt::Write as _,
     fs::{self, File},
     io::{BufReader, Read, Write},
     path::{Path, PathBuf},
@@ -75,12 +76,16 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the state in `folder`, or else the default one: in a folder's lake it is below `.attest`, a bucket has none.
-    pub async fn open(folder: Option<PathBuf>, destination: &Destination, export_id: String) -> Result<Self> {
+    /// Opens the state in `folder` for an export of the traces that `origin` describes.
+    ///
+    /// The default state of a folder is in the lake itself, below `.attest`, so it moves with the lake. A bucket has none.
+    pub async fn open(folder: Option<PathBuf>, origin: &str, destination: &Destination) -> Result<Self> {
         let mut temporary = None;
+        let mut export_id = format!("lake from {origin}");
         let folder = match (folder, destination) {
             (Some(folder), _) => {
                 create_folder(&folder)?;
+                let _ = write!(export_id, " to {}", destination.name());
                 folder
             }
             (None, Destination::Folder(lake)) => {

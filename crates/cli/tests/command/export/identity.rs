@@ -5,15 +5,17 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 use super::{
-    FINGERPRINT, command, export, folder_of, has_progress, lines, lines_of, names, refusal, run, signal, stderr, store,
-    trace, wait_until,
+    FINGERPRINT, Gate, command, export, folder_of, has_progress, lines, lines_of, names, refusal, stderr, store, trace,
+    wait_until,
 };
 
-/// Starts an export of lines, and kills it after its first checkpoint.
-async fn interrupted(folder: &Path, arguments: &[&str], output: &str) {
+/// Starts an export of the traces in a folder, and kills it after its first checkpoint.
+async fn interrupted(folder: &Path, traces: &Path, arguments: &[&str]) {
+    let gate = Gate::close(traces, "m/z");
     let mut process = command(folder, arguments).spawn().expect("it starts");
-    wait_until(&mut process, || has_progress(&folder.join(output))).await;
+    wait_until(&mut process, || has_progress(&folder.join("t.jsonl"))).await;
     process.kill().await.expect("it runs");
+    gate.remove();
 }
 
 /// Reads the part of `t.jsonl` and its checkpoint.
@@ -29,43 +31,44 @@ async fn a_second_run_is_refused_with_the_process_that_holds_the_output() {
         (&["lake", "-q", "-o", "lake", "--state", "state"], "state/lake.lock"),
     ] {
         let lock = folder.path().join(lock);
+        let gate = Gate::close(&folder.path().join("traces"), "m/z");
         let mut first = command(folder.path(), arguments).spawn().expect("it starts");
         wait_until(&mut first, || fs::read(&lock).is_ok_and(|pid| pid.ends_with(b"\n"))).await;
-        signal(&first, "STOP");
-        let pid = first.id().expect("it is stopped, not ended");
+        let pid = first.id().expect("it waits at the gate");
         let message = refusal(folder.path(), arguments).await;
         assert!(message.contains(&format!("in use by process {pid}")), "{message}");
-        signal(&first, "CONT");
+        gate.open(trace("m", "z", "")).await;
         assert_eq!(first.wait().await.expect("it ends").code(), Some(0));
         assert!(!lock.exists());
     }
-    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(500));
-    assert_eq!(super::lake::keys(&folder.path().join("lake")).len(), 500);
+    let expected = [lines_of(500), vec![trace("m", "z", "")]].concat();
+    assert!(lines(&folder.path().join("t.jsonl")) == expected);
+    assert_eq!(super::lake::keys(&folder.path().join("lake")).len(), 501);
 }
 
 #[tokio::test]
 async fn an_unfinished_export_of_another_folder_is_refused_with_both_names() {
-    let (a, b) = (folder_of(3_000), folder_of(10));
+    let (a, b) = (folder_of(300), folder_of(10));
     let (a, b) = (a.path().join("traces"), b.path().join("traces"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let of = |traces: &Path| ["-q", "-o", "t.jsonl", "--folder", traces.to_str().expect("UTF-8")].map(str::to_owned);
     let (of_a, of_b) = (of(&a), of(&b));
     let (of_a, of_b): (Vec<&str>, Vec<&str>) =
         (of_a.iter().map(String::as_str).collect(), of_b.iter().map(String::as_str).collect());
-    interrupted(folder.path(), &of_a, "t.jsonl").await;
+    interrupted(folder.path(), &a, &of_a).await;
     let before = part(folder.path());
     let message = refusal(folder.path(), &of_b).await;
     let (a, b) = (a.canonicalize().expect("it exists"), b.canonicalize().expect("it exists"));
     assert!(message.contains(a.to_str().expect("UTF-8")) && message.contains(b.to_str().expect("UTF-8")), "{message}");
     assert!(before == part(folder.path()), "no byte is changed");
     export(folder.path(), &of_a).await;
-    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(3_000));
+    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
 }
 
 #[tokio::test]
 async fn an_unfinished_export_with_other_options_is_refused() {
-    let folder = folder_of(3_000);
-    interrupted(folder.path(), &["-q", "-o", "t.jsonl"], "t.jsonl").await;
+    let folder = folder_of(300);
+    interrupted(folder.path(), &folder.path().join("traces"), &["-q", "-o", "t.jsonl"]).await;
     let before = part(folder.path());
     for arguments in
         [&["--model", "m"][..], &[FINGERPRINT, "m"], &["--since", "2000-01-01"], &["--until", "2100-01-01"]]
@@ -79,17 +82,17 @@ async fn an_unfinished_export_with_other_options_is_refused() {
         assert!(message.contains("belongs to another export") && message.contains(option), "{message}");
     }
     assert!(before == part(folder.path()), "no byte is changed");
-    // How the traces are read does not matter, nor how the output is written.
+    // The concurrency and the spelling of paths do not change the result, so they may differ.
     let output = folder.path().join("traces/../t.jsonl");
     let output = output.to_str().expect("UTF-8");
     export(folder.path(), &["-o", output, "--folder", "./traces/", "--concurrency", "3"]).await;
-    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(3_000));
+    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
 }
 
 #[tokio::test]
 async fn a_moved_part_is_the_part_of_another_output() {
-    let folder = folder_of(3_000);
-    interrupted(folder.path(), &["-q", "-o", "t.jsonl"], "t.jsonl").await;
+    let folder = folder_of(300);
+    interrupted(folder.path(), &folder.path().join("traces"), &["-q", "-o", "t.jsonl"]).await;
     for suffix in ["part", "part.checkpoint"] {
         fs::rename(folder.path().join(format!("t.jsonl.{suffix}")), folder.path().join(format!("u.jsonl.gz.{suffix}")))
             .expect("it can be renamed");
@@ -100,16 +103,16 @@ async fn a_moved_part_is_the_part_of_another_output() {
 
 #[tokio::test]
 async fn a_part_without_its_lines_starts_again_or_is_refused() {
-    let folder = folder_of(3_000);
-    interrupted(folder.path(), &["-q", "-o", "t.jsonl"], "t.jsonl").await;
+    let folder = folder_of(300);
+    interrupted(folder.path(), &folder.path().join("traces"), &["-q", "-o", "t.jsonl"]).await;
     let part = folder.path().join("t.jsonl.part");
     let whole = fs::read(&part).expect("the part exists");
     fs::write(&part, &whole[..10]).expect("the folder is writable");
     let message = refusal(folder.path(), &["-o", "t.jsonl"]).await;
     assert!(message.contains("does not have the lines of its checkpoint"), "{message}");
     fs::remove_file(&part).expect("it exists");
-    assert_eq!(export(folder.path(), &["-o", "t.jsonl"]).await["exported"], 3_000);
-    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(3_000));
+    assert_eq!(export(folder.path(), &["-o", "t.jsonl"]).await["exported"], 300);
+    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
 }
 
 #[tokio::test]
@@ -147,18 +150,19 @@ async fn files_of_others_are_refused_and_left_unchanged() {
 
 #[tokio::test]
 async fn a_file_that_appears_during_the_export_is_not_overwritten() {
-    let folder = folder_of(1_000);
+    let folder = folder_of(100);
+    let gate = Gate::close(&folder.path().join("traces"), "m/z");
     let mut process = command(folder.path(), &["-q", "-o", "t.jsonl"]).spawn().expect("it starts");
-    wait_until(&mut process, || folder.path().join("t.jsonl.part").exists()).await;
-    signal(&process, "STOP");
+    wait_until(&mut process, || has_progress(&folder.path().join("t.jsonl"))).await;
     fs::write(folder.path().join("t.jsonl"), "notes").expect("the folder is writable");
-    signal(&process, "CONT");
+    gate.open(trace("m", "z", "")).await;
     let output = process.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert_eq!(fs::read_to_string(folder.path().join("t.jsonl")).expect("it exists"), "notes");
     fs::remove_file(folder.path().join("t.jsonl")).expect("it exists");
     export(folder.path(), &["-o", "t.jsonl"]).await;
-    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(1_000));
+    let expected = [lines_of(100), vec![trace("m", "z", "")]].concat();
+    assert!(lines(&folder.path().join("t.jsonl")) == expected);
 }
 
 #[tokio::test]
@@ -205,9 +209,11 @@ async fn a_lakes_state_belongs_to_one_export() {
     assert!(message.contains("delete both"), "{message}");
     fs::remove_dir_all(folder.path().join("state")).expect("it exists");
     assert_eq!(export(folder.path(), &arguments).await["exported"], 5);
-    // The default state is a part of its lake.
-    fs::remove_dir_all(folder.path().join("lake")).expect("it exists");
-    assert_eq!(run(folder.path(), &["lake", "-o", "lake"]).await.status.code(), Some(0));
+    // The default state is a part of its lake: it moves with the lake, and is deleted with it.
     fs::remove_dir_all(folder.path().join("lake")).expect("it exists");
     assert_eq!(export(folder.path(), &["lake", "-o", "lake"]).await["exported"], 5);
+    fs::rename(folder.path().join("lake"), folder.path().join("moved")).expect("it exists");
+    assert_eq!(export(folder.path(), &["lake", "-o", "moved"]).await["exported"], 0);
+    fs::remove_dir_all(folder.path().join("moved")).expect("it exists");
+    assert_eq!(export(folder.path(), &["lake", "-o", "moved"]).await["exported"], 5);
 }
