@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
-        Command::View(options) => view::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::View(options) => {
+            view::run(options).await.map(|()| ExitCode::SUCCESS).map_err(|error| format!("{error:#}"))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,1 @@
+//! Every shape that a provider gives a message.

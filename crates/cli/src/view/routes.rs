@@ -1,0 +1,127 @@
+//! The routes of the page.
+
+use axum::{
+    Router,
+    extract::{Query as UrlQuery, State},
+    http::header::CONTENT_TYPE,
+    middleware::from_fn,
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use bytes::Bytes;
+
+use super::{
+    guard::guard,
+    pages::{self, Failure, List, TracePage},
+    query::Query,
+    search::{self, Search},
+    take::Commands,
+    traces::Traces,
+    workers::Workers,
+};
+use crate::storage::Source;
+
+/// The state of the routes.
+#[derive(Debug, Clone)]
+struct Viewer {
+    traces: Traces,
+    workers: Workers,
+}
+
+/// Returns the page over all traces of a source.
+pub fn router(source: Source) -> Router {
+    routes(Traces::all(source))
+}
+
+/// Returns the page over these traces.
+pub fn routes(traces: Traces) -> Router {
+    Router::new()
+        .route("/", get(async || Redirect::to("/traces")))
+        .route("/traces", get(list))
+        .route("/trace", get(trace))
+        .route("/raw", get(raw))
+        .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
+        .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
+        .with_state(Viewer { traces, workers: Workers::default() })
+        .layer(from_fn(guard))
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(CONTENT_TYPE, media_type)], text)
+}
+
+async fn list(
+    State(Viewer { traces, workers }): State<Viewer>,
+    UrlQuery(search): UrlQuery<Search>,
+) -> Result<List, Failure> {
+    let query = Query::parse(&search.q);
+    if let Err(error) = query.times() {
+        return Err(Failure::BadSearch { q: search.q, error });
+    }
+    let prefix = search::prefix_of(&query);
+    let (tree, found) = tokio::try_join!(traces.tree(&prefix), search::find(&traces, &workers, &query, &search.from))?;
+    let bucket = traces.location().0.to_owned();
+    Ok(List { search, query, tree, found, bucket })
+}
+
+/// A trace, and the way in which it is shown.
+#[derive(Debug, serde::Deserialize)]
+struct Shown {
+    key: String,
+    /// Another trace, beside it.
+    with: Option<String>,
+    #[serde(default)]
+    plain: bool,
+    #[serde(default)]
+    turn: usize,
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    from: String,
+}
+
+impl Viewer {
+    async fn get(&self, key: &str) -> Result<Bytes, Failure> {
+        self.traces.get(key).await?.ok_or_else(|| Failure::NoSuchTrace(key.to_owned()))
+    }
+}
+
+async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -> Result<Response, Failure> {
+    let json = viewer.get(&shown.key).await?;
+    if let Some(with) = shown.with {
+        let other = viewer.get(&with).await?;
+        let compared = viewer.workers.run(move || pages::compare((&shown.key, &json), (&with, &other))).await?;
+        return Ok(compared.into_response());
+    }
+    let Shown { key, plain, turn, q, from, .. } = shown;
+    let search = Search { q, from, with: String::new() };
+    let neighbours = viewer.neighbours(&key, &search).await;
+    let commands = Commands::of(&viewer.traces, &key);
+    let page = viewer.workers.run(move || {
+        TracePage { key: &key, json: &json, plain, turn, search: &search, neighbours, commands: &commands }.render()
+    });
+    Ok(page.await?.into_response())
+}
+
+impl Viewer {
+    /// Returns the keys before and behind `key` in the page of results that it was opened from. A search that fails has none.
+    async fn neighbours(&self, key: &str, search: &Search) -> [Option<String>; 2] {
+        let query = Query::parse(&search.q);
+        let Ok(found) = search::find(&self.traces, &self.workers, &query, &search.from).await else {
+            return [None, None];
+        };
+        let key_at = |place: Option<usize>| Some(found.rows.get(place?)?.entry.key.clone());
+        let at = found.rows.iter().position(|row| row.entry.key == key);
+        [key_at(at.and_then(|at| at.checked_sub(1))), key_at(at.map(|at| at + 1))]
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Raw {
+    key: String,
+}
+
+async fn raw(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+    let json = viewer.get(&key).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+}
