@@ -29,7 +29,7 @@ fn work(body: &str) -> usize {
 
 // One test, for the allocator counts what every thread of the process does.
 #[test]
-fn reading_a_body_is_linear_in_its_size_whatever_is_in_it() {
+fn parsing_takes_work_linear_in_the_size_of_the_body() {
     for (name, shape) in SHAPES {
         let works = [1, 2, 4].map(|mib| (work(&shape(mib * MIB)), work(&chat(mib * MIB))));
         println!("{name}: {works:?}");

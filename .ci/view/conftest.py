@@ -62,7 +62,7 @@ class Site:
         environment = {**os.environ, **AWS, "AWS_ENDPOINT_URL": self.s3}
         view = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.views.append(view)
-        return view.stdout.readline().removeprefix("Look at ").strip()
+        return view.stdout.readline().split()[-1]
 
     def stop(self):
         for process in [*self.views, self.process]:

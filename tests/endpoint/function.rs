@@ -31,7 +31,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn it_answers_an_event_and_says_its_settings_at_start() {
+async fn the_function_logs_its_settings_and_answers_an_event() {
     let bucket = Bucket::new().await;
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
@@ -56,7 +56,7 @@ async fn it_answers_an_event_and_says_its_settings_at_start() {
 
 /// API Gateway sends none of these: each ends as an error of the invocation.
 #[tokio::test]
-async fn what_is_no_event_is_an_error_and_the_next_event_is_answered() {
+async fn an_invalid_event_is_an_error_and_the_next_event_is_answered() {
     let bucket = Bucket::new().await;
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
@@ -92,7 +92,7 @@ async fn what_is_no_event_is_an_error_and_the_next_event_is_answered() {
 }
 
 #[tokio::test]
-async fn it_stores_over_tls_if_it_knows_the_certificate() {
+async fn traces_are_stored_over_tls_if_the_certificate_is_trusted() {
     let bucket = Bucket::new().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (known, other) = (folder.path().join("known.pem"), folder.path().join("other.pem"));
@@ -113,7 +113,7 @@ async fn it_stores_over_tls_if_it_knows_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
+async fn a_missing_or_invalid_setting_is_reported_in_one_line() {
     for (variables, said) in [
         (vec![], "the environment variable BUCKET_NAME is not set"),
         (vec![("BUCKET_NAME", "")], "the environment variable BUCKET_NAME is not set"),
@@ -132,7 +132,7 @@ async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
 
 /// The line of a request is its metrics, and the alarms stand on them: no level silences it.
 #[tokio::test]
-async fn metrics_do_not_depend_on_the_level_of_the_log() {
+async fn metrics_do_not_depend_on_the_log_level() {
     let bucket = Bucket::new().await;
     for (level, count) in [("error", 1), ("warn", 1), ("info", 2)] {
         let api = RuntimeApi::start().await.expect("a free port");
@@ -152,7 +152,7 @@ async fn metrics_do_not_depend_on_the_level_of_the_log() {
 
 /// As the template has it with another S3EndpointUrl than `aws`.
 #[tokio::test]
-async fn on_an_s3_that_would_overwrite_it_refuses_to_run_in_one_line() {
+async fn the_function_does_not_start_on_an_s3_that_would_overwrite() {
     let bucket = Bucket::new().await;
     let s3 = FaultProxy::before(bucket.address).await;
     s3.ignore_conditions(true);

@@ -118,7 +118,7 @@ fn trace() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn what_is_stored_is_what_was_sent_and_the_absent_members() {
+fn the_stored_object_is_the_sent_text_plus_the_missing_members() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let bucket = runtime.block_on(Bucket::new());
     let handler = runtime.block_on(async { handler_on(bucket.address) });

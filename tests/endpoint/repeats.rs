@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{BUCKET, Bucket, event_file, event_with, handler_on, invoke, post};
 
 #[tokio::test]
-async fn a_repeated_request_is_200_with_the_first_answer() {
+async fn a_repeated_request_is_200_with_the_first_response() {
     let bucket = Bucket::new().await;
     let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
@@ -24,7 +24,7 @@ async fn a_repeated_request_is_200_with_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
+async fn a_different_trace_under_a_taken_id_is_409_with_the_id() {
     let bucket = Bucket::new().await;
     let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
@@ -61,7 +61,7 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
 
 /// An object that something else put there may have no checksum of ours: then its bytes decide.
 #[tokio::test]
-async fn without_a_checksum_the_stored_bytes_decide() {
+async fn without_a_checksum_the_stored_bytes_are_compared() {
     let bucket = crate::faults::FaultyBucket::new().await;
     let trace = r#"{"model":"m","created":1,"messages":[],"id":"i","system_fingerprint":"m","object":"o"}"#;
     assert_eq!(post(&bucket.handler(), trace).await.status, 201);

@@ -12,8 +12,8 @@ mod pages;
 mod query;
 mod routes;
 mod search;
+mod stats;
 mod take;
-mod traces;
 mod workers;
 
 pub use command::{Options, run};

@@ -11,9 +11,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
-
-use crate::storage::time;
+use crate::storage::{TimeRange, parse_time};
 
 /// A part of a trace that a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,14 +92,14 @@ impl Query {
     }
 
     /// Returns the bounds of `since:` and `until:`.
-    pub fn times(&self) -> anyhow::Result<(Option<Timestamp>, Option<Timestamp>)> {
+    pub fn times(&self) -> anyhow::Result<TimeRange> {
         let bound = |field: Field| {
             let times = self.values(field).map(|value| {
-                time(value).map_err(|error| anyhow::anyhow!("`{}:{value}` is not a time: {error}", field.name()))
+                parse_time(value).map_err(|error| anyhow::anyhow!("`{}:{value}` is not a time: {error}", field.name()))
             });
             times.collect::<anyhow::Result<Vec<_>>>()
         };
-        Ok((bound(Field::Since)?.into_iter().max(), bound(Field::Until)?.into_iter().min()))
+        Ok(TimeRange { since: bound(Field::Since)?.into_iter().max(), until: bound(Field::Until)?.into_iter().min() })
     }
 
     /// Whether a trace must be read to know if it fits.
@@ -134,15 +132,13 @@ impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (field, value) in &self.conditions {
-            write!(f, "{separator}{}:{}", field.name(), Quoted(value))?;
+            write!(f, "{separator}{}:{}", field.name(), Quoted { value, is_forced: false })?;
             separator = " ";
         }
         for word in &self.words {
             let is_like_a_condition = word.split_once(':').is_some_and(|(name, _)| Field::named(name).is_some());
-            match is_like_a_condition {
-                true => write!(f, "{separator}\"{}\"", word.replace('\\', r"\\").replace('"', "\\\""))?,
-                false => write!(f, "{separator}{}", Quoted(word))?,
-            }
+            let word = Quoted { value: word, is_forced: is_like_a_condition };
+            write!(f, "{separator}{word}")?;
             separator = " ";
         }
         Ok(())
@@ -150,14 +146,17 @@ impl fmt::Display for Query {
 }
 
 /// A value, with quotes if it needs them.
-struct Quoted<'a>(&'a str);
+struct Quoted<'a> {
+    value: &'a str,
+    is_forced: bool,
+}
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.starts_with('"') || self.0.contains(char::is_whitespace) {
-            write!(f, "\"{}\"", self.0.replace('\\', r"\\").replace('"', "\\\""))
+        if self.is_forced || self.value.starts_with('"') || self.value.contains(char::is_whitespace) {
+            write!(f, "\"{}\"", self.value.replace('\\', r"\\").replace('"', "\\\""))
         } else {
-            f.write_str(self.0)
+            f.write_str(self.value)
         }
     }
 }
@@ -194,7 +193,8 @@ mod tests {
 
     #[test]
     fn times_are_bounds_and_must_be_times() {
-        let (since, until) = Query::parse("since:2026-11-01 since:2026-11-02T10:00:00Z").times().expect("times");
+        let TimeRange { since, until } =
+            Query::parse("since:2026-11-01 since:2026-11-02T10:00:00Z").times().expect("times");
         assert_eq!(since.expect("a time").to_string(), "2026-11-02T10:00:00Z");
         assert_eq!(until, None);
         let error = Query::parse("until:yesterday").times().expect_err("not a time");

@@ -5,38 +5,34 @@ use axum::{
     extract::{Query as UrlQuery, State},
     http::header::CONTENT_TYPE,
     middleware::from_fn,
-    response::{IntoResponse, Redirect, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use bytes::Bytes;
+use maud::Markup;
 
 use super::{
     guard::guard,
-    pages::{self, Failure, List, TracePage},
+    pages::{self, Failure, List, Overview, TracePage},
     query::Query,
     search::{self, Search},
+    stats::Stats,
     take::Commands,
-    traces::Traces,
     workers::Workers,
 };
-use crate::storage::Source;
+use crate::storage::TraceReader;
 
 /// The state of the routes.
 #[derive(Debug, Clone)]
 struct Viewer {
-    traces: Traces,
+    traces: TraceReader,
     workers: Workers,
 }
 
-/// Returns the page over all traces of a source.
-pub fn router(source: Source) -> Router {
-    routes(Traces::all(source))
-}
-
-/// Returns the page over these traces.
-pub fn routes(traces: Traces) -> Router {
+/// Returns the page over the traces of a reader.
+pub fn router(traces: TraceReader) -> Router {
     Router::new()
-        .route("/", get(async || Redirect::to("/traces")))
+        .route("/", get(overview))
         .route("/traces", get(list))
         .route("/trace", get(trace))
         .route("/raw", get(raw))
@@ -50,18 +46,25 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, media_type)], text)
 }
 
+async fn overview(State(Viewer { traces, workers }): State<Viewer>) -> Result<Markup, Failure> {
+    let stats = Stats::gather(&traces, &workers).await?;
+    let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
+    Ok(workers.run(move || page.render()).await?)
+}
+
 async fn list(
     State(Viewer { traces, workers }): State<Viewer>,
     UrlQuery(search): UrlQuery<Search>,
-) -> Result<List, Failure> {
+) -> Result<Markup, Failure> {
     let query = Query::parse(&search.q);
     if let Err(error) = query.times() {
         return Err(Failure::BadSearch { q: search.q, error });
     }
     let prefix = search::prefix_of(&query);
     let (tree, found) = tokio::try_join!(traces.tree(&prefix), search::find(&traces, &workers, &query, &search.from))?;
-    let bucket = traces.location().0.to_owned();
-    Ok(List { search, query, tree, found, bucket })
+    let bucket = traces.bucket().to_owned();
+    let page = List { search, query, tree, found, bucket };
+    Ok(workers.run(move || page.render()).await?)
 }
 
 /// A trace, and the way in which it is shown.

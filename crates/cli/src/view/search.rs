@@ -8,10 +8,9 @@ use super::{
     conversation::{Conversation, Header},
     json::Json,
     query::{Field, Query},
-    traces::Traces,
     workers::Workers,
 };
-use crate::storage::{Entry, Times, key_prefix};
+use crate::storage::{Entry, Fingerprint, TimeRange, TraceReader};
 
 /// Rows on a page.
 pub const ROWS: usize = 50;
@@ -80,8 +79,8 @@ impl Search {
 pub fn prefix_of(query: &Query) -> String {
     let encoded = |typed: &str| {
         let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
-        match key_prefix(typed) {
-            Ok(encoded) if !is_of_a_key => encoded.trim_end_matches('/').to_owned(),
+        match Fingerprint::new(typed) {
+            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
             _ => typed.to_owned(),
         }
     };
@@ -89,10 +88,9 @@ pub fn prefix_of(query: &Query) -> String {
 }
 
 /// Finds the rows of a page that begins at the cursor `from`.
-pub async fn find(traces: &Traces, workers: &Workers, query: &Query, from: &str) -> anyhow::Result<Found> {
+pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: &str) -> anyhow::Result<Found> {
     let prefix = prefix_of(query);
-    let (since, until) = query.times()?;
-    let times = Times { since, until };
+    let times = query.times()?;
     let mut found =
         Found { rows: Vec::new(), looked_at: 0, next: Some(from.to_owned()).filter(|from| !from.is_empty()) };
     let mut bytes = 0;
@@ -112,13 +110,13 @@ pub async fn find(traces: &Traces, workers: &Workers, query: &Query, from: &str)
 }
 
 /// Whether the key and the time of an entry fit. Ids are compared as they were sent, and also as the key has them.
-fn fits_key(query: &Query, entry: &Entry, times: Times) -> bool {
+fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };
     let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-    times.include(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
+    times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
 }
 
-async fn row(traces: &Traces, workers: &Workers, query: &Query, entry: Entry) -> anyhow::Result<Option<Row>> {
+async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entry) -> anyhow::Result<Option<Row>> {
     let Some(json) = traces.get(&entry.key).await? else { return Ok(None) };
     let query = query.clone();
     workers

@@ -2,7 +2,7 @@
 
 use local_aws::s3::{ACCESS_KEY, REGION};
 
-use super::traces::Traces;
+use crate::storage::TraceReader;
 
 /// Commands for one trace, each with its id on the page and a title.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub struct Commands(Vec<(&'static str, &'static str, String)>);
 
 impl Commands {
     /// Writes the commands for the trace under `key`.
-    pub fn of(traces: &Traces, key: &str) -> Self {
+    pub fn of(traces: &TraceReader, key: &str) -> Self {
         Self(vec![("command", "Read it with the AWS CLI", aws(traces, key))])
     }
 
@@ -19,15 +19,14 @@ impl Commands {
     }
 }
 
-fn aws(traces: &Traces, key: &str) -> String {
-    let (bucket, endpoint) = traces.location();
-    let endpoint = endpoint.map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
-    let credentials = if traces.is_folder() {
+fn aws(traces: &TraceReader, key: &str) -> String {
+    let endpoint = traces.endpoint().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
+    let credentials = if traces.folder().is_some() {
         format!("AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={ACCESS_KEY} AWS_REGION={REGION} ")
     } else {
         String::new()
     };
-    format!("{credentials}aws s3 cp{endpoint} {} -", quoted(&format!("s3://{bucket}/{key}")))
+    format!("{credentials}aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
 }
 
 /// Quotes a text for a POSIX shell.

@@ -109,7 +109,7 @@ fn choices<'a>(trace: &Members<'a>) -> Vec<Choice<'a>> {
         match (choice.get("message"), choice.string("text")) {
             (Some(message), _) => item::read(message, &mut turns),
             (None, Some(text)) => {
-                turns.push(Turn { role: "assistant".to_owned(), parts: vec![Part::text(text)], ..Turn::default() })
+                turns.push(Turn { role: "assistant".to_owned(), parts: vec![Part::text(text)], ..Turn::default() });
             }
             (None, None) => return None,
         }

@@ -62,5 +62,5 @@ fn lines_of(json: &[u8]) -> String {
 /// Returns the other members, each from a line of its own.
 fn members(object: &Members<'_>, shown: &[&str]) -> String {
     let more = object.iter().filter(|(name, _)| !shown.contains(name));
-    more.map(|(name, value)| format!("{name}: {}\n", value.readable())).collect()
+    more.fold(String::new(), |lines, (name, value)| lines + name + ": " + &value.readable() + "\n")
 }

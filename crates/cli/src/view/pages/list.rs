@@ -1,6 +1,5 @@
 //! The list of traces.
 
-use axum::response::{IntoResponse, Response};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
@@ -24,9 +23,10 @@ pub struct List {
     pub bucket: String,
 }
 
-impl IntoResponse for List {
-    fn into_response(self) -> Response {
-        let Self { search, query, tree, found, bucket } = &self;
+impl List {
+    /// Renders the page.
+    pub fn render(&self) -> Markup {
+        let Self { search, query, tree, found, bucket } = self;
         let prefix = prefix_of(query);
         let body = html! {
             div.columns {
@@ -49,7 +49,7 @@ impl IntoResponse for List {
                 }
             }
         };
-        Frame { title: "Traces", q: &search.q, with: &search.with, view: "/traces" }.page(&body).into_response()
+        Frame { title: "Traces", q: &search.q, with: &search.with, view: "/traces" }.page(&body)
     }
 }
 
@@ -71,7 +71,8 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
     }
 }
 
-fn row_of(row: &Row, search: &Search) -> Markup {
+/// One trace as a row that opens it.
+pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() {
         trace_url(key, &[("q", &search.q), ("from", &search.from)])

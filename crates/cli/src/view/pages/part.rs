@@ -3,7 +3,10 @@
 use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
-use super::markdown;
+use super::{
+    highlight::{self, Budget},
+    markdown,
+};
 use crate::view::conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult};
 
 /// A text of more characters is folded.
@@ -18,19 +21,28 @@ const MOST: usize = 1_000;
 /// The characters of a folded text that are shown.
 const SUMMARY: usize = 200;
 
-/// Shows parts; their texts as Markdown if `markdown` is set.
-pub fn parts(parts: &[Part<'_>], markdown: bool) -> Markup {
+/// The way in which parts are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Style<'a> {
+    /// Whether texts are Markdown.
+    pub markdown: bool,
+    /// Code that may still be highlighted.
+    pub code: &'a Budget,
+}
+
+/// Shows parts.
+pub fn parts(parts: &[Part<'_>], style: Style<'_>) -> Markup {
     html! {
-        @for part in parts.iter().take(MOST) { (part_of(part, markdown)) }
+        @for part in parts.iter().take(MOST) { (part_of(part, style)) }
         @if parts.len() > MOST {
             p.notice { (HumanCount((parts.len() - MOST) as u64)) " more parts are in the JSON only." }
         }
     }
 }
 
-fn part_of(part: &Part<'_>, markdown: bool) -> Markup {
+fn part_of(part: &Part<'_>, style: Style<'_>) -> Markup {
     match part {
-        Part::Text { text, citations } => html! { (text_of(text, markdown)) (sources(citations)) },
+        Part::Text { text, citations } => html! { (text_of(text, style)) (sources(citations)) },
         Part::Thinking(Some(text)) => html! {
             details.thinking { summary { "Thinking " small { (summary_of(text, 80)) } } (plain(text)) }
         },
@@ -39,16 +51,18 @@ fn part_of(part: &Part<'_>, markdown: bool) -> Markup {
             details.refusal { summary { "Refusal " small { (summary_of(text, 80)) } } (plain(text)) }
         },
         Part::Media(media) => medium(media),
-        Part::Call(call) => call_of(call),
-        Part::Result(result) => html! { div.call { (result_of(result, &format!("Result of {}", result.call))) } },
+        Part::Call(call) => call_of(call, style),
+        Part::Result(result) => {
+            html! { div.call { (result_of(result, &format!("Result of {}", result.call), style)) } }
+        }
         Part::Other { kind, json } => html! { details.other { summary { (kind) } (plain(&json.readable())) } },
     }
 }
 
 /// Shows a text, folded if it is long.
-fn text_of(text: &str, markdown: bool) -> Markup {
-    let shown = if markdown && text.len() <= markdown::LONGEST {
-        html! { div.markdown { (markdown::rendered(text)) } }
+fn text_of(text: &str, style: Style<'_>) -> Markup {
+    let shown = if style.markdown && text.len() <= markdown::LONGEST {
+        html! { div.markdown { (markdown::rendered(text, style.code)) } }
     } else {
         plain(text)
     };
@@ -77,25 +91,26 @@ fn summary_of(text: &str, characters: usize) -> String {
     summary
 }
 
-fn call_of(call: &Call<'_>) -> Markup {
+fn call_of(call: &Call<'_>, style: Style<'_>) -> Markup {
+    let language = if call.arguments.starts_with(['{', '[']) { "json" } else { "" };
     html! {
         div.call {
             h3 { span.icon aria-hidden="true" { "▸ " } (call.name) " " small { (call.id) } }
             @if !call.arguments.is_empty() {
-                div.arguments { (folded(&call.arguments, &html! { pre { (call.arguments) } })) }
+                div.arguments { (folded(&call.arguments, &highlight::code(style.code, language, &call.arguments))) }
             }
-            @if let Some(result) = &call.result { (result_of(result, "Result")) }
+            @if let Some(result) = &call.result { (result_of(result, "Result", style)) }
             @else { p.unanswered { "No result in this trace" } }
         }
     }
 }
 
-fn result_of(result: &ToolResult<'_>, title: &str) -> Markup {
+fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
     html! {
         div.result data-error[result.is_error] {
             p.label { @if result.is_error { "Error: " } (title) }
             @if result.parts.is_empty() { p { "Empty" } }
-            (parts(&result.parts, false))
+            (parts(&result.parts, Style { markdown: false, ..style }))
         }
     }
 }

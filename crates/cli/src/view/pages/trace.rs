@@ -4,7 +4,11 @@ use attest::key::Key;
 use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
-use super::{layout::Frame, part};
+use super::{
+    highlight::Budget,
+    layout::Frame,
+    part::{self, Style},
+};
 use crate::view::{
     conversation::{Choice, Conversation, Header, Tokens, Turn},
     json::Members,
@@ -51,9 +55,11 @@ pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
 impl TracePage<'_> {
     /// Renders the page.
     pub fn render(&self) -> Markup {
+        let code = Budget::default();
+        let style = Style { markdown: !self.plain, code: &code };
         let conversation = Conversation::read(self.json);
         let header = Header::read(&conversation.trace);
-        let (turns, next) = self.turns(&conversation);
+        let (turns, next) = self.turns(&conversation, style);
         let body = html! {
             main #main {
                 header.facts {
@@ -67,7 +73,7 @@ impl TracePage<'_> {
                         "Turns to " (HumanCount(next as u64)) " of " (HumanCount(conversation.turns.len() as u64)) ". "
                         a href=(self.url(self.plain, next)) { "Further turns" }
                     }
-                } @else { (choices(&conversation.choices, !self.plain)) }
+                } @else { (choices(&conversation.choices, style)) }
                 (more(&conversation.trace))
             }
         };
@@ -86,13 +92,13 @@ impl TracePage<'_> {
     }
 
     /// Renders turns until the page is full, and returns the place of the next one.
-    fn turns(&self, conversation: &Conversation<'_>) -> (Markup, Option<usize>) {
+    fn turns(&self, conversation: &Conversation<'_>, style: Style<'_>) -> (Markup, Option<usize>) {
         let mut html = String::new();
         for (place, turn) in conversation.turns.iter().enumerate().skip(self.turn) {
             if place - self.turn >= TURNS || html.len() >= HTML_BYTES {
                 return (maud::PreEscaped(html), Some(place));
             }
-            html.push_str(&turn_of(turn, !self.plain).into_string());
+            html.push_str(&turn_of(turn, style).into_string());
         }
         (maud::PreEscaped(html), None)
     }
@@ -166,11 +172,12 @@ fn tokens(tokens: Tokens) -> Option<String> {
     }
 }
 
-fn turn_of(turn: &Turn<'_>, markdown: bool) -> Markup {
+fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
+    let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
     html! {
         section.message data-role=(turn.role) aria-label=(turn.role) {
             h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
-            (part::parts(&turn.parts, markdown && turn.role == "assistant"))
+            (part::parts(&turn.parts, style))
             @if !turn.more.is_empty() {
                 details {
                     summary { "More of this message" }
@@ -184,7 +191,7 @@ fn turn_of(turn: &Turn<'_>, markdown: bool) -> Markup {
 }
 
 /// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
-fn choices(choices: &[Choice<'_>], markdown: bool) -> Markup {
+fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {
             fieldset.tabs {
@@ -195,7 +202,7 @@ fn choices(choices: &[Choice<'_>], markdown: bool) -> Markup {
                     label for=(id) {
                         "Choice " (choice.name) @if let Some(reason) = &choice.finish_reason { " " small { (reason) } }
                     }
-                    div.panel { (turn_of(&choice.turn, markdown)) }
+                    div.panel { (turn_of(&choice.turn, style)) }
                 }
             }
         }
