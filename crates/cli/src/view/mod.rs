@@ -12,6 +12,7 @@ mod pages;
 mod query;
 mod routes;
 mod search;
+pub mod share;
 mod stats;
 mod take;
 mod workers;

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{Query as UrlQuery, State},
-    http::header::CONTENT_TYPE,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     middleware::from_fn,
     response::{IntoResponse, Response},
     routing::get,
@@ -17,7 +17,7 @@ use super::{
     query::Query,
     search::{self, Search},
     stats::Stats,
-    take::Commands,
+    take::commands,
     workers::Workers,
 };
 use crate::storage::TraceReader;
@@ -36,6 +36,7 @@ pub fn router(traces: TraceReader) -> Router {
         .route("/traces", get(list))
         .route("/trace", get(trace))
         .route("/raw", get(raw))
+        .route("/share", get(share))
         .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
         .with_state(Viewer { traces, workers: Workers::default() })
@@ -99,8 +100,9 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
     let Shown { key, plain, turn, q, from, .. } = shown;
     let search = Search { q, from, with: String::new() };
     let neighbours = viewer.neighbours(&key, &search).await;
-    let commands = Commands::of(&viewer.traces, &key);
+    let traces = viewer.traces.clone();
     let page = viewer.workers.run(move || {
+        let commands = commands(&traces, &key, &json);
         TracePage { key: &key, json: &json, plain, turn, search: &search, neighbours, commands: &commands }.render()
     });
     Ok(page.await?.into_response())
@@ -127,4 +129,10 @@ struct Raw {
 async fn raw(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
     let json = viewer.get(&key).await?;
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+async fn share(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+    let json = viewer.get(&key).await?;
+    let html = viewer.workers.run(move || pages::shared(&key, &json)).await?;
+    Ok(([(CONTENT_DISPOSITION, "attachment")], html).into_response())
 }

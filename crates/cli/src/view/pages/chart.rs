@@ -81,7 +81,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, bars: &[Bar], highest: f64) -
         .disable_x_axis()
         .x_labels(1)
         .y_labels(4)
-        .y_label_formatter(&|value| short(*value))
+        .y_label_formatter(&|value| if highest < 4.0 && value.fract() != 0.0 { String::new() } else { short(*value) })
         .bold_line_style(grey.mix(0.3))
         .light_line_style(grey.mix(0.0))
         .axis_style(grey)

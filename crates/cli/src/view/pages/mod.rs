@@ -9,10 +9,12 @@ mod list;
 mod markdown;
 mod overview;
 mod part;
+mod shared;
 mod trace;
 
 pub use compare::compare;
 pub use failure::Failure;
 pub use list::List;
 pub use overview::Overview;
+pub use shared::shared;
 pub use trace::TracePage;

@@ -14,7 +14,7 @@ use crate::view::{
     json::Members,
     query::{Field, Query},
     search::Search,
-    take::Commands,
+    take::Command,
 };
 
 /// Members of a trace that are shown elsewhere on the page.
@@ -42,7 +42,7 @@ pub struct TracePage<'a> {
     pub search: &'a Search,
     /// The keys before and behind this one in that page.
     pub neighbours: [Option<String>; 2],
-    pub commands: &'a Commands,
+    pub commands: &'a [Command],
 }
 
 /// Returns the URL of a trace. Pairs with an empty value are left out.
@@ -64,7 +64,7 @@ impl TracePage<'_> {
             main #main {
                 header.facts {
                     h1 { (self.key) }
-                    (facts(self.key, &header, self.json.len()))
+                    (facts(self.key, &header, self.json.len(), true))
                     (self.actions())
                 }
                 (turns)
@@ -115,11 +115,12 @@ impl TracePage<'_> {
                 }
                 a href=(Search::default().url(|search| self.key.clone_into(&mut search.with))) { "Compare with another" }
                 a href=(raw) { "JSON" }
+                a href=(raw.replacen("/raw", "/share", 1)) download=(file_name(self.key)) { "Share as a file" }
                 button type="button" data-copy-url=(raw) { "Copy JSON" }
             }
             details.take {
                 summary { "Commands" }
-                @for (id, title, text) in self.commands.iter() {
+                @for Command { id, title, text } in self.commands {
                     div.command {
                         p.label { (title) " " button type="button" data-copy=(id) { "Copy" } }
                         pre id=(id) { (text) }
@@ -130,7 +131,8 @@ impl TracePage<'_> {
     }
 }
 
-fn facts(key: &str, header: &Header, bytes: usize) -> Markup {
+/// Shows the facts of a trace, with links only if `is_linked`, because a file has no other pages.
+pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {
         html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
@@ -151,11 +153,19 @@ fn facts(key: &str, header: &Header, bytes: usize) -> Markup {
             @if let Some(session) = &header.session {
                 div {
                     dt { "session" }
-                    dd { a href=(session_url(session)) { (session) } }
+                    dd { @if is_linked { a href=(session_url(session)) { (session) } } @else { (session) } }
                 }
             }
         }
     }
+}
+
+/// Returns the name of the shared file of a trace.
+fn file_name(key: &str) -> String {
+    let id = Key::read(key).unwrap_or_default().1;
+    let safe =
+        |character: char| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' };
+    format!("trace-{}.html", id.chars().take(80).map(safe).collect::<String>())
 }
 
 fn session_url(session: &str) -> String {
@@ -172,7 +182,8 @@ fn tokens(tokens: Tokens) -> Option<String> {
     }
 }
 
-fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
+/// Shows one turn.
+pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
     let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
     html! {
         section.message data-role=(turn.role) aria-label=(turn.role) {
@@ -191,7 +202,7 @@ fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
 }
 
 /// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
-fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
+pub fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {
             fieldset.tabs {
@@ -209,7 +220,8 @@ fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
     }
 }
 
-fn more(trace: &Members<'_>) -> Markup {
+/// Shows the members of a trace that are not shown elsewhere.
+pub fn more(trace: &Members<'_>) -> Markup {
     let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
     html! {
         @if !more.is_empty() {
