@@ -29,6 +29,8 @@ enum Command {
     Export(export::Options),
     /// Show stored traces in a browser
     View(view::Options),
+    /// Write one trace as an HTML file, or store it behind a URL that expires
+    Share(view::share::Options),
     /// Print the completions for a shell
     Completions { shell: Shell },
 }
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
         Command::View(options) => view::run(options).await,
+        Command::Share(options) => view::share::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(())
