@@ -137,6 +137,18 @@ def test_a_trace_over_the_limit_is_rejected_without_sending(environment, folder,
     assert "the limit is 4194304" in caplog.text
 
 
+def test_a_rejected_trace_stays_in_the_spool_if_its_file_cannot_be_written(environment, folder, caplog):
+    (folder / spool.REJECTED).mkdir(parents=True)
+    respond, came = answers((400,))
+    with Server(respond) as server:
+        environment(server.url)
+        attest_client.log_trace(REQUEST, {"created": 1})
+        assert attest_client.flush(20)
+    assert len(came) == 1 and "cannot be written" in caplog.text
+    [file] = files(folder)
+    assert json.loads(file.read_text()) == came[0][2]
+
+
 def test_a_trace_is_in_a_private_file_before_the_call_returns(environment, folder, monkeypatch):
     monkeypatch.setattr(log, "THREADS", 0)
     environment("http://127.0.0.1:1")
