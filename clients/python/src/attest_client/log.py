@@ -245,7 +245,7 @@ def _open() -> TraceLog | None:
         if not url or not api_key:
             missing = " and ".join(name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value)
             if not COUNTERS["not-configured"]:
-                warn("not-configured", "calls are not logged: %s is not set", missing)
+                warn("not-configured", "calls are not logged: set %s", missing)
             return None
         try:
             _log = TraceLog(url, api_key, os.environ.get("ATTEST_SPOOL"))
