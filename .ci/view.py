@@ -1,6 +1,6 @@
 """Uses the page of traces in a headless Chromium, over what the local endpoint stored: each flow, and hostile content.
 
-TRACES names the program, CHROMIUM the browser. With SCREENSHOTS, a folder, it leaves pictures of the page there.
+ATTEST names the program, CHROMIUM the browser. With SCREENSHOTS, a folder, it leaves pictures of the page there.
 """
 
 import atexit
@@ -237,7 +237,7 @@ with sync_playwright() as playwright:
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": s3}
 
     def look(*options):
-        view = [os.environ["TRACES"], "view", "--bucket", "traces", "--port", "0", *options]
+        view = [os.environ["ATTEST"], "view", "--bucket", "traces", "--port", "0", *options]
         view = subprocess.Popen(view, stdout=subprocess.PIPE, text=True, env={**os.environ, **keys})
         atexit.register(view.kill)
         return view.stdout.readline().removeprefix("Look at ").strip()
