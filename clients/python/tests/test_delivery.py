@@ -13,7 +13,7 @@ import pytest
 
 import attest_client
 from attest_client import log, sender, spool
-from conftest import Server, wait_until
+from stand_ins import Server, wait_until
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
 

@@ -12,7 +12,7 @@ import pytest
 
 import attest_client
 from attest_client import spool
-from conftest import wait_until
+from stand_ins import wait_until
 
 PREPARE = """
 import os, sys, signal, multiprocessing, threading, atexit
