@@ -44,7 +44,7 @@ class TraceLog:
         self._threads: list[threading.Thread] = []
         self._waiting: collections.deque[Entry] = collections.deque()
         self._wake = threading.Event()
-        path = pathlib.Path(folder) if folder else default_folder(url)
+        path = pathlib.Path(folder).absolute() if folder else default_folder(url)
         try:
             self._spool: Spool | None = Spool(path)
         except OSError as error:
