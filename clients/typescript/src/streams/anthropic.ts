@@ -9,6 +9,7 @@ export class AnthropicAssembly implements Assembly {
   private readonly blocks: JsonObject[] = [];
   /** The JSON text of each tool's input, which arrives in pieces. */
   private readonly inputs = new Map<number, string>();
+  private readonly stopped = new Set<number>();
   isComplete = false;
   error: Json | undefined;
 
@@ -23,6 +24,9 @@ export class AnthropicAssembly implements Assembly {
         break;
       case "content_block_delta":
         if (isObject(event.delta) && this.blocks[index]) this.addDelta(index, this.blocks[index], event.delta);
+        break;
+      case "content_block_stop":
+        this.stopped.add(index);
         break;
       case "message_delta":
         if (this.message) this.finishMessage(this.message, event);
@@ -39,7 +43,8 @@ export class AnthropicAssembly implements Assembly {
     if (!this.message) return undefined;
     const content = this.blocks.map((block, index): Json => {
       const text = this.inputs.get(index);
-      return text ? { ...block, input: inputOf(text) } : block;
+      // The start of a number is a number, too, so the text of an input that was cut off is kept as it came.
+      return text ? { ...block, input: this.stopped.has(index) ? inputOf(text) : text } : block;
     });
     return { ...this.message, content: content.filter(isObject) };
   }
@@ -67,7 +72,7 @@ export class AnthropicAssembly implements Assembly {
   }
 }
 
-/** The input of a stream that was cut off is no JSON; its text is kept. */
+/** Some models write inputs that are not JSON; their text is kept. */
 function inputOf(text: string): Json {
   try {
     return parse(text);
