@@ -58,7 +58,7 @@ pub struct Options {
     #[arg(long, requires = "api_key")]
     url: Option<String>,
     /// The endpoint's API key
-    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::api_key)]
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
     api_key: Option<String>,
     #[command(flatten)]
     store: StoreOptions,
@@ -123,17 +123,20 @@ async fn target(options: &Options, laptop: &mut Option<LocalEndpoint>) -> Result
     if let (Some(url), Some(api_key)) = (&options.url, &options.api_key) {
         return Ok((Target::Endpoint(Endpoint::new(url, api_key, concurrency)?.into()), url.clone()));
     }
-    let name = match &options.store.bucket {
+    let name = match &options.store.location.bucket {
         Some(bucket) => format!("bucket {bucket}"),
         None => {
-            let folder = &options.store.folder;
+            let folder = &options.store.location.folder;
             let path = fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
             let path = path.map_err(|error| format!("cannot store into {}: {error}", folder.display()))?;
             format!("folder {}", path.display())
         }
     };
-    let started =
-        laptop.insert(LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), |_| ()).await?);
+    let started = laptop.insert(
+        LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), |_| ())
+            .await
+            .map_err(|error| format!("{error:#}"))?,
+    );
     Ok((Target::Endpoint(Endpoint::new(&started.url, &started.api_key, concurrency)?.into()), name))
 }
 
