@@ -102,7 +102,7 @@ pub struct LocalEndpoint {
 
 impl LocalEndpoint {
     /// Starts an endpoint that gives the line of each request to `log`.
-    pub async fn start(options: Options, log: fn(&[u8])) -> Result<Self, String> {
+    pub async fn start(options: Options, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self, String> {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
 

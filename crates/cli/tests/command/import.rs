@@ -1,4 +1,8 @@
-//! `import`, as a person runs it: the program itself, into an endpoint that may be killed on the way.
+//! `import` as a user runs it: the program itself, into an endpoint that may be killed on the way.
+
+mod faults;
+mod formats;
+mod state;
 
 use std::{
     collections::HashMap,
@@ -29,7 +33,7 @@ use tokio::{
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
+    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(name);
     }
     command
@@ -55,7 +59,7 @@ pub fn objects(folder: &Path) -> HashMap<String, Vec<u8>> {
             let name = entry.file_name().into_string().expect("UTF-8");
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if name != "~lock" {
+            } else if !name.starts_with('~') {
                 found.insert(name, fs::read(entry.path()).expect("a file"));
             }
         }
@@ -85,7 +89,9 @@ async fn a_report_says_what_became_of_every_line() {
     fs::write(folder.path().join("t.jsonl"), lines.join("\n")).expect("a file");
     let dry = import(folder.path(), &["t.jsonl", "--dry-run"]).await;
     assert_eq!((dry.status.code(), counts(&dry.stdout)["valid"], counts(&dry.stdout)["refused"]), (Some(1), 5, 3));
-    assert!(!folder.path().join("traces").exists() && !folder.path().join("t.jsonl.checkpoint").exists());
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is written");
+    let shown = String::from_utf8_lossy(&dry.stderr);
+    assert!([3, 6, 8].iter().all(|line| shown.contains(&format!("t.jsonl:{line}: {{"))), "{shown}");
 
     let first = import(folder.path(), &["t.jsonl"]).await;
     let report = counts(&first.stdout);
@@ -175,12 +181,10 @@ async fn stand_in(answers: Vec<(u16, Option<&'static str>)>) -> (String, Asked) 
 }
 
 #[tokio::test]
-async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
-    let transient = vec![(429, Some("1")), (503, None), (502, None), (504, None)];
+async fn transient_errors_are_retried_with_the_same_idempotency_key() {
+    let transient = vec![(429, Some("1")), (503, None), (502, None), (504, None), (408, None)];
     for (answers, code, requests) in [
-        (transient, 0, 5),
+        (transient, 0, 6),
         (vec![(400, None)], 1, 1),
         (vec![(409, None)], 1, 1),
         (vec![(413, None)], 1, 1),
@@ -190,6 +194,8 @@ async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is()
         (vec![(302, Some("1"))], 2, 1),
     ] {
         let status = answers[0].0;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
         let (url, asked) = stand_in(answers).await;
         let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
         assert_eq!(output.status.code(), Some(code), "{status}: {}", String::from_utf8_lossy(&output.stderr));
@@ -197,12 +203,18 @@ async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is()
         assert_eq!(keys.len(), requests, "{status}");
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
-    // Another server that says 200 has not stored it.
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(async || "hello")).await });
-    let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    // Another server that answers 200 has not stored the trace, and one that answers 400 has not refused it.
+    for status in [StatusCode::OK, StatusCode::BAD_REQUEST] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+        tokio::spawn(
+            async move { axum::serve(listener, Router::new().fallback(async move || (status, "hello"))).await },
+        );
+        let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// An endpoint on a port that stays the same when it is killed and started again.
