@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// How often a line is printed where there is no terminal.
+/// The interval between printed lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The progress of one command.

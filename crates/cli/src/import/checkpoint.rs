@@ -1,9 +1,9 @@
 //! Records the confirmed lines of a file, so that the next run does not send them again.
 //!
-//! A checkpoint has two lines of text, its format and the [`Identity`] of the import, and then a record per line at a place
-//! that follows from the line's number: the first 16 bytes of the SHA-256 of a confirmed line, else zeros. A record is
-//! written after the answer. It identifies the bytes that it confirms, so a line that was changed, inserted or moved since is
-//! sent again, and so is a line whose record a crash tore. Only one record is in memory, whatever the size of the file.
+//! A checkpoint begins with two lines of text: its format and the [`Identity`] of the import. A record per line follows, at an
+//! offset given by the line's number: the first 16 bytes of the SHA-256 of a confirmed line, or zeros. A record is written
+//! after the answer. It identifies the confirmed bytes, so a line that was changed, inserted or moved is sent again. So is a
+//! line whose record was torn by a crash. Only one record is in memory, whatever the size of the file.
 
 use std::{
     collections::HashSet,
@@ -27,7 +27,7 @@ const FORMAT: &str = "attest import checkpoint 2\n";
 /// The longest identity that is read, in bytes.
 const LONGEST_IDENTITY: u64 = 64 * 1024;
 
-/// How many records are compared at once; each needs about 100 bytes of memory.
+/// The largest number of records that are compared at once; each needs about 100 bytes of memory.
 const COMPARED: u64 = 256 * 1024;
 
 /// Identifies a line by its bytes.
@@ -49,11 +49,11 @@ impl fmt::Display for Mark {
 /// The checkpoint of one import.
 pub struct Checkpoint {
     file: File,
-    /// Where the records begin.
+    /// Offset of the first record, in bytes.
     records: u64,
 }
 
-/// What a checkpoint was when it was opened.
+/// The state of a checkpoint when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     New,
@@ -63,7 +63,7 @@ pub enum Opened {
 }
 
 impl Checkpoint {
-    /// Opens or creates the checkpoint at `path`. A file that is not a checkpoint of this import is refused and stays as it is.
+    /// Opens or creates the checkpoint at `path`. A file that is not a checkpoint of this import is refused and not changed.
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened)> {
         let shown = path.display();
         let failed = || format!("cannot write the checkpoint {shown} (--state names another folder for it)");

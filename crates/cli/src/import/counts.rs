@@ -1,10 +1,10 @@
-//! Counts what became of a file's lines.
+//! Counts the outcomes of a file's lines.
 
 use std::fmt;
 
 use indicatif::HumanCount;
 
-/// How many lines of a file had which outcome.
+/// The number of lines of a file with each outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     pub is_dry_run: bool,

@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, each as often as it takes.
+//! Sends lines to the endpoint, and retries until each has an answer.
 
 use std::{
     error::Error,
@@ -17,10 +17,10 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter};
 
-/// How long a request may take; API Gateway answers within 29 s.
+/// The longest time for a request; API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// How often a failure is reported while the import retries.
+/// The interval between reports of a failure while the import retries.
 const REPORTED: Duration = Duration::from_secs(30);
 
 /// The problem of an answer that API Gateway gives because Lambda did not, for example because it was throttled.
@@ -31,7 +31,7 @@ pub struct Endpoint {
     client: Client,
     url: Url,
     api_key: header::HeaderValue,
-    /// How long failures are retried while nothing is confirmed.
+    /// The longest time for retries while nothing is confirmed.
     retry_for: Duration,
     limiter: RateLimiter,
     health: Mutex<Health>,
@@ -39,7 +39,7 @@ pub struct Endpoint {
     last_cause: LastCause,
 }
 
-/// How the endpoint has answered so far.
+/// The answers of the endpoint so far.
 #[derive(Default)]
 struct Health {
     has_confirmed: bool,
@@ -48,7 +48,7 @@ struct Health {
     reported: Option<Instant>,
 }
 
-/// The cause of the last failure in the log of an endpoint in this process. An answer never tells it.
+/// The cause of the last failure, from the log of an endpoint in this process. Answers never contain it.
 #[derive(Debug, Clone, Default)]
 pub struct LastCause(Arc<Mutex<Option<String>>>);
 
@@ -62,7 +62,7 @@ impl LastCause {
         }
     }
 
-    /// Adds the cause to what an answer says.
+    /// Appends the cause to the text of an answer.
     fn explain(&self, answer: String) -> String {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(cause) => format!("{answer} The cause: {cause}"),
@@ -83,7 +83,7 @@ enum Failure {
 }
 
 impl Endpoint {
-    /// Prepares requests to `url`, as the options say. Failures that are retried go to `warnings`.
+    /// Prepares requests to `url` with the options of the command. Failures that are retried go to `warnings`.
     pub fn new(
         url: &str,
         api_key: &str,
@@ -112,8 +112,7 @@ impl Endpoint {
         Ok(Self { client, url, api_key, retry_for, limiter, health, warnings, last_cause })
     }
 
-    /// Sends a trace with this `Idempotency-Key` until the endpoint says what became of it. An error says why the import
-    /// cannot go on.
+    /// Sends a trace with this `Idempotency-Key` until the endpoint stores or rejects it. An error ends the import.
     pub async fn send(&self, key: &str, trace: Bytes) -> Result<Outcome> {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
@@ -141,7 +140,7 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much longer failures are retried.
+    /// Returns the time that is left for retries.
     fn time_left(&self) -> Duration {
         let failing_since = self.health().failing_since;
         failing_since.map_or(self.retry_for, |since| self.retry_for.saturating_sub(since.elapsed()))
@@ -189,7 +188,7 @@ impl Endpoint {
             Some(detail) => format!("the endpoint answered {status}: {detail}"),
             None => format!("the endpoint answered {status}"),
         };
-        // Longer than this the import would not wait anyway.
+        // The import ends before a longer pause would.
         let pause = asked.map(|asked| asked.min(self.time_left()));
         match status.as_u16() {
             200 | 201 if member("key").is_some() => {
@@ -244,7 +243,7 @@ fn parse_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Whether the URL leads to this machine. A proxy would lead elsewhere, and what it is sent leaves the machine.
+/// Whether the URL leads to this machine. Through a proxy, traces would leave it.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
@@ -254,7 +253,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// How long the endpoint asks to wait (RFC 9110, section 10.2.3): seconds, or a date.
+/// Returns the pause that the endpoint asks for (RFC 9110, section 10.2.3): seconds, or a date.
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -263,17 +262,20 @@ fn retry_after(response: &Response) -> Option<Duration> {
     httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok()
 }
 
+/// Returns an error and its causes, also those within an [`std::io::Error`], which its `source` skips.
 fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source())
+    fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    }
+    iter::successors(Some(error as &(dyn Error + 'static)), |&error| cause(error))
 }
 
 /// Whether the server speaks HTTP where HTTPS is expected or vice versa, or has no certificate for its name.
 fn shows_wrong_protocol(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
         let is_wrong_tls = matches!(
-            tls,
+            cause.downcast_ref(),
             Some(
                 rustls::Error::InvalidMessage(_)
                     | rustls::Error::InvalidCertificate(_)

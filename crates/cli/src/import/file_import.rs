@@ -1,4 +1,4 @@
-//! Imports one file: reads lines, keeps requests in flight, and records what became of them.
+//! Imports one file: reads lines, keeps requests in flight, and records their outcomes.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use super::{
 };
 use crate::progress::Progress;
 
-/// How long the requests in flight have after the first signal.
+/// The time that requests in flight have after the first signal.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How many reasons a dry run shows.
+/// The number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
 
-/// How the import of a file ended.
+/// The end of the import of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Done,
@@ -139,9 +139,9 @@ impl<'a> FileImport<'a> {
         match outcome {
             Outcome::Rejected(problem) => {
                 if problem["status"] == 409 {
-                    self.counts.conflicts += 1
+                    self.counts.conflicts += 1;
                 } else {
-                    self.counts.refused += 1
+                    self.counts.refused += 1;
                 }
                 match &mut self.rejected {
                     Some(rejected) => rejected.write(&mut line, problem)?,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// The file that identifies a folder of traces. No key has this path, because keys have no `~` in theirs.
 const FOLDER_ID: &str = "~id";
 
-/// Where traces are stored.
+/// The place where traces are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {

@@ -1,4 +1,4 @@
-//! Opens the files to import: decompresses them and recognises what is not JSON Lines.
+//! Opens the files to import: decompresses them, and refuses other formats than JSON Lines.
 
 use std::{
     ffi::OsStr,
@@ -18,10 +18,10 @@ use serde::de::IgnoredAny;
 /// Size of the buffers between the file, the decompression and the lines.
 const BUFFER: usize = 128 * 1024;
 
-/// How much of a file's text decides whether it is JSON Lines.
+/// The largest part of a file's text, in bytes, that decides whether it is JSON Lines.
 const HEAD: u64 = 64 * 1024;
 
-/// How many lines of a file decide whether it is JSON Lines.
+/// The largest number of lines that decide whether a file is JSON Lines.
 const HEAD_LINES: usize = 10;
 
 /// The first bytes of formats that are not supported, each with the name of its format.
@@ -56,7 +56,7 @@ impl InputFile {
         if metadata.is_dir() {
             bail!("it is a folder: name the files in it");
         }
-        if metadata.is_file() {
+        if metadata.is_file() && !file.is_device() {
             file.open()?;
             file.size = Some(metadata.len());
             file.read.store(0, Ordering::Relaxed);
@@ -66,6 +66,11 @@ impl InputFile {
 
     fn is_stdin(&self) -> bool {
         self.path == Path::new("-")
+    }
+
+    /// Whether the path names an open file, beside which no file can be.
+    fn is_device(&self) -> bool {
+        self.path.starts_with("/dev") || self.path.starts_with("/proc")
     }
 
     /// Whether the lines are gone once they are read.
@@ -78,7 +83,7 @@ impl InputFile {
         if self.is_stdin() || self.path == Path::new("/dev/stdin") {
             return OsStr::new("stdin");
         }
-        if self.path.starts_with("/dev") || self.path.starts_with("/proc") {
+        if self.is_device() {
             return OsStr::new("pipe");
         }
         self.path.file_name().unwrap_or(self.path.as_os_str())
@@ -145,7 +150,7 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(Cursor::new(head).chain(text.into_inner())))
 }
 
-/// What the beginning of a text says about its format.
+/// The format of a text, judged by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     JsonLines,
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_certainly_not_json_lines_is_refused() {
+    fn only_other_formats_than_json_lines_are_refused() {
         let array = "[".to_owned() + &" ".repeat(70_000);
         for (head, is_whole, is_refused) in [
             ("{\"a\":1}\n", false, false),

@@ -23,10 +23,10 @@ use super::{
 /// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload size").
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
-/// How much text is in memory at once, in KiB, however many requests are in flight.
+/// The largest amount of text in memory, in KiB, for any number of requests in flight.
 const ROOM_KIB: usize = 24 * 1024;
 
-/// How many lines are read ahead.
+/// The largest number of lines that are read ahead.
 const AHEAD: usize = 256;
 
 /// A line of a file that is not blank.
@@ -44,7 +44,7 @@ pub enum Text {
     Whole(Bytes),
     /// A line over [`MAX_LINE`], in a temporary file.
     Long(SpooledTempFile),
-    /// A line over [`MAX_LINE`] that nobody needs.
+    /// A line over [`MAX_LINE`] that is not needed, because nothing is written.
     Dropped,
     /// A line that the checkpoint has as confirmed.
     Confirmed,

@@ -30,13 +30,13 @@ pub struct Options {
     /// API key of the endpoint
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::api_key)]
     pub api_key: Option<String>,
-    /// What is stored, and where, without `--url`.
+    /// The storage of an import without `--url`.
     #[command(flatten)]
     pub store: StoreOptions,
     /// Largest number of requests in flight
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// How long failures are retried while nothing is confirmed, in seconds
+    /// Longest time for retries while nothing is confirmed, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub retry_for: u32,
     /// Format of the lines if they are a provider's log instead of traces

@@ -1,4 +1,4 @@
-//! What becomes of a line.
+//! The outcome of a line.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ pub enum Outcome {
     Stored,
     /// It was stored before.
     AlreadyThere,
-    /// It cannot be stored, for the reason in these problem details (RFC 9457).
+    /// It cannot be stored. The problem details (RFC 9457) have the reason.
     Rejected(Value),
 }
 

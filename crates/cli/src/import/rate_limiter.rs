@@ -1,9 +1,9 @@
-//! Limits how fast requests are sent: as fast as they are answered, until the endpoint says that this is too fast.
+//! Limits the rate of requests: they are sent as fast as they are answered, until the endpoint refuses some.
 //!
 //! A usage plan allows a rate that the import does not know. It is found as TCP finds the capacity of a link (RFC 5681):
 //! a refusal (429 or 503) cuts the rate to below what was just confirmed, and each confirmation raises it a little.
 //!
-//! An outage is not a limit: nothing is confirmed in it, so it says nothing about the rate. The limiter then sends a request
+//! An outage is not a limit: while nothing is confirmed, the limiter learns nothing about the rate. It then sends a request
 //! now and then. The first confirmation ends the outage, and the earlier rate is back within seconds.
 
 use std::{
@@ -17,10 +17,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How much each confirmation raises a rate at its limit, in requests per second: 8 % a second.
+/// Increase per confirmation at the limit, in requests per second: 8 % a second.
 const RAISE: f64 = 0.08;
 
-/// How much each confirmation raises a rate below its limit: it doubles in a quarter of a second.
+/// Increase per confirmation below the limit: the rate doubles in a quarter of a second.
 const RECOVER: f64 = std::f64::consts::LN_2 / 0.25;
 
 /// The share of the rate that a refusal leaves, at least and at most.
@@ -35,18 +35,18 @@ const LOWEST: f64 = 0.5;
 /// Above this rate, in requests per second, nothing is limited.
 const UNLIMITED: f64 = 50_000.0;
 
-/// How long a rate must last before it is cut again.
+/// The shortest time between two cuts of the rate.
 const MEASURED: Duration = Duration::from_millis(250);
 
 /// Without a refusal for this long, the limit is assumed to be gone.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// How late a request may be and still leave the next one its time. Timers are no more exact than a millisecond.
+/// The largest delay of a request that does not delay the next one. The resolution of timers is a millisecond.
 const LATE: Duration = Duration::from_millis(10);
 
 /// The limiter of one import, shared by all its requests.
 pub struct RateLimiter {
-    /// Lets one request at a time wait for the clock. The others have no time reserved, so a new rate applies to them at once.
+    /// Lets one request at a time wait for the clock. The others have not reserved a time, so a new rate applies to them.
     queue: Queue<()>,
     changed: Notify,
     state: Mutex<State>,
@@ -59,7 +59,7 @@ struct State {
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
-    /// When the rate was last cut. Requests that were sent before say nothing about the current rate.
+    /// The time of the last cut. Requests that were sent before are not a sample of the current rate.
     cut: Instant,
     confirmed_since_cut: u32,
     is_outage: bool,
@@ -131,7 +131,7 @@ impl RateLimiter {
 }
 
 impl State {
-    /// When the next request may be sent.
+    /// Returns the time at which the next request may be sent.
     fn due(&self, now: Instant) -> Instant {
         let next = match self.last_turn {
             Some(last) if self.rate.is_finite() => last + Duration::from_secs_f64(1.0 / self.rate),
@@ -164,7 +164,7 @@ impl State {
         }
         let lasted = now - self.cut;
         if self.confirmed_since_cut == 0 {
-            // Also the first request after a cut, so a limit that is far lower is found at once.
+            // This includes the first request after a cut, so a far lower limit is found at once.
             self.rate = if self.is_outage { (self.rate / 2.0).max(LOWEST) } else { self.rate.min(PROBE) };
             self.is_outage = true;
         } else if lasted >= MEASURED || self.rate.is_infinite() {

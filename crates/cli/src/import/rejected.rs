@@ -19,8 +19,8 @@ use super::{
 
 /// The files for a file's rejected lines: `BASE.rejected.jsonl` for the reasons, `BASE.rejected-lines.jsonl` for the lines.
 ///
-/// They are created with the first rejection. Files of an earlier run are replaced if they are as that run wrote them. If they
-/// are not, somebody may be fixing the lines in them, so new files get a number: `BASE.rejected-2.jsonl`.
+/// They are created with the first rejection. Files of an earlier run are replaced if they are unchanged. Otherwise somebody may
+/// be fixing the lines in them, so the new files get a number: `BASE.rejected-2.jsonl`.
 pub struct Rejected {
     base: PathBuf,
     /// The lines of a stream are nowhere else, so nothing is replaced.
@@ -34,7 +34,7 @@ struct Files {
     lines: BufWriter<File>,
 }
 
-/// Where rejected lines are.
+/// The paths of the two files.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub reasons: PathBuf,
@@ -63,7 +63,7 @@ impl Rejected {
         Paths { reasons: path("rejected"), lines: path("rejected-lines") }
     }
 
-    /// Writes a rejected line, and the problem details that say why.
+    /// Writes a rejected line, and its problem details.
     pub fn write(&mut self, line: &mut Line, mut problem: Value) -> Result<()> {
         if self.files.is_none() {
             self.files = Some(self.create().with_context(|| {
@@ -135,7 +135,7 @@ impl Rejected {
     }
 }
 
-/// Whether a pair of files is as an import wrote it: each line is the one that a reason names. A run that was killed may have
+/// Whether a pair of files is unchanged since an import wrote it: each line has its reason. A run that was killed may have
 /// written a reason without its line.
 fn is_unchanged(paths: &Paths) -> io::Result<bool> {
     let (Some(mut reasons), lines) = (open(&paths.reasons)?, open(&paths.lines)?) else { return Ok(false) };

@@ -19,7 +19,7 @@ use crate::run_lock::RunLock;
 
 /// Names the files that the import of one file writes: beside it, or in the folder of `--state`.
 pub struct RunFiles {
-    /// What all names begin with.
+    /// The beginning of all names.
     base: PathBuf,
     /// A stream has a checkpoint only in the folder of `--state`.
     has_checkpoint: bool,
@@ -54,7 +54,7 @@ impl RunFiles {
         path.into()
     }
 
-    /// Locks the files for one run; `None` if there is nothing that two runs would share.
+    /// Locks the files for one run; `None` if two runs would share nothing.
     pub fn lock(&self, file: &InputFile) -> Result<Option<RunLock>> {
         if !self.has_checkpoint {
             return Ok(None);

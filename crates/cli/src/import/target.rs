@@ -1,4 +1,4 @@
-//! What lines are given to: an endpoint, or its validation.
+//! The target of the lines: an endpoint, or its validation.
 
 use anyhow::{Context, Result};
 use attest::{problem::Problem, settings, trace::Trace};
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::serve::{self, LocalEndpoint};
 
-/// What each line is given to.
+/// The target of each line.
 pub enum Target {
     Endpoint(Box<Endpoint>),
     /// The endpoint's own validation.
@@ -35,7 +35,7 @@ pub struct Started {
 }
 
 impl Target {
-    /// Starts what the options name. Failures that are retried go to `warnings`.
+    /// Starts the target of the options. Failures that are retried go to `warnings`.
     pub async fn start(options: &Options, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
         if options.dry_run {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };
@@ -57,7 +57,7 @@ impl Target {
         let last_cause = LastCause::default();
         let recorded = last_cause.clone();
         let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {
-            recorded.record(line)
+            recorded.record(line);
         })
         .await
         .map_err(anyhow::Error::msg)?;
@@ -65,7 +65,7 @@ impl Target {
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
     }
 
-    /// Gives a line to the endpoint or to its validation. An error says why the import cannot go on.
+    /// Gives a line to the endpoint or to its validation. An error ends the import.
     pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Outcome> {
         let Text::Whole(text) = &line.text else {
             return Ok(Outcome::rejected(413, "too-large", &format!("The line has more than {MAX_LINE} bytes.")));

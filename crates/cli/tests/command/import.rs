@@ -1,4 +1,4 @@
-//! `import` as a user runs it: the program itself, into an endpoint that may be killed on the way.
+//! `import` as a user runs it: the program itself, into an endpoint that may be killed meanwhile.
 
 mod faults;
 mod formats;
@@ -72,7 +72,7 @@ fn trace(n: usize, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_report_says_what_became_of_every_line() {
+async fn the_report_counts_every_line_by_its_outcome() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let long = format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(10 * 1024 * 1024));
     let lines = [
@@ -113,7 +113,7 @@ async fn a_report_says_what_became_of_every_line() {
     let digits = lines[8].trim_end_matches('}');
     assert!(stored.values().any(|object| object.starts_with(digits.as_bytes())), "to the byte");
 
-    // The same again asks only for what was refused. A conflict is told, and a changed line is asked.
+    // A second run sends only the refused lines again. A changed line is sent too, and its conflict is reported.
     let second = import(folder.path(), &["t.jsonl"]).await;
     let report = counts(&second.stdout);
     assert_eq!((report["stored"], report["already there"], report["confirmed by an earlier run"]), (0, 0, 5));
@@ -126,7 +126,7 @@ async fn a_report_says_what_became_of_every_line() {
 }
 
 #[tokio::test]
-async fn gzip_zstd_and_standard_input_are_the_same_lines() {
+async fn gzip_zstd_and_standard_input_give_the_same_lines() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lines = (0..50).map(|n| trace(n, n * 100)).collect::<Vec<_>>().join("\n");
     let halves = lines.split_at(lines.len() / 2);
@@ -258,7 +258,7 @@ impl Endpoint {
 
 /// `IMPORT_LINES=100000` makes it the run of `docs/performance.md`.
 #[tokio::test]
-async fn killed_on_the_way_with_the_endpoint_it_stores_every_line_exactly_once() {
+async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
     let lines = std::env::var("IMPORT_LINES").map_or(2_000, |lines| lines.parse().expect("a number of lines"));
     let folder: TempDir = tempfile::tempdir().expect("a temporary folder");
     let traces: Vec<String> = (0..lines).map(|n| trace(n, n * 7919 % 5_000)).collect();
@@ -320,7 +320,7 @@ async fn a_file_of_any_size_is_imported_in_bounded_memory() {
         .spawn()
         .expect("it starts");
     let ended = tokio::task::spawn_blocking(move || {
-        // It says nothing but its report, which a pipe holds.
+        // It prints only its report, which fits a pipe.
         let mut memory = None;
         while let Some(peak) = super::peak_mib(command.id()) {
             memory = Some(peak);

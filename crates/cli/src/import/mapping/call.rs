@@ -1,4 +1,4 @@
-//! Puts the trace of a call together. The parts that differ between APIs are in a [`Shape`].
+//! Builds the trace of a call. A [`Shape`] has the differences between APIs.
 
 use super::{
     error::Unmapped,
@@ -7,7 +7,7 @@ use super::{
     time,
 };
 
-/// Where an API has its prompts, its messages and its answer.
+/// The places of prompts, messages and answers in an API.
 pub struct Shape {
     /// Name of the API in the trace.
     pub api: &'static str,
@@ -32,7 +32,7 @@ pub struct Prompt {
 pub struct Call {
     pub request: Members,
     pub response: Members,
-    /// When the call was, if the response does not say it.
+    /// The time of the call, for a response without a time.
     pub created: Option<i64>,
     pub incomplete: Option<Json>,
     pub error: Option<Json>,
@@ -59,7 +59,7 @@ impl Call {
         Ok(Self { request: request.into_iter().collect(), response: line, ..Self::default() })
     }
 
-    /// Puts the trace together. `rest` is the member for [`Call::rest`].
+    /// Builds the trace. `rest` is the name of the member for [`Call::rest`].
     pub fn into_trace(mut self, shape: &Shape, rest: &str) -> Result<Members, Unmapped> {
         let mut trace = Members::default();
         let model = [&self.response, &self.request].into_iter().find_map(|source| model(source));

@@ -1,8 +1,8 @@
-//! Why a line cannot be mapped. No text of the line is quoted.
+//! The reasons for which a line cannot be mapped. They never quote the line.
 
 use serde_json::{Value, json};
 
-/// Why a line cannot be mapped onto a trace.
+/// The reason for which a line cannot be mapped onto a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unmapped {
     /// The line is not JSON, is not a call in this format, or lacks a member.
@@ -19,7 +19,7 @@ impl Unmapped {
         Self::Format("The line is not a JSON object.".to_owned())
     }
 
-    /// Puts what is wrong in a value below the member or element `name`.
+    /// Prefixes the pointer with the name of the member or element that contains the value.
     #[must_use]
     pub fn below(self, name: &str) -> Self {
         match self {

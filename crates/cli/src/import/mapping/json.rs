@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::error::Unmapped;
 
-/// How deep arrays and objects may nest, as for the endpoint.
+/// The deepest nesting of arrays and objects; the endpoint has the same limit.
 const MAX_DEPTH: usize = 128;
 
-/// Up to so many members, comparing names is faster than hashing them.
+/// For fewer members, comparing names is faster than hashing them.
 const FEW: usize = 16;
 
 /// A JSON value.
@@ -20,7 +20,7 @@ const FEW: usize = 16;
 pub enum Json {
     Null,
     Bool(bool),
-    /// A number as it is written.
+    /// A number with its original text.
     Number(Box<RawValue>),
     String(String),
     Array(Vec<Json>),
@@ -58,10 +58,10 @@ impl Members {
         self.take_if(name, |_| true)
     }
 
-    /// Removes a member if its value is such.
-    pub fn take_if(&mut self, name: &str, is_such: impl FnOnce(&Json) -> bool) -> Option<Json> {
+    /// Removes a member if its value passes the test.
+    pub fn take_if(&mut self, name: &str, is_wanted: impl FnOnce(&Json) -> bool) -> Option<Json> {
         let place = self.0.iter().position(|(own, _)| own == name)?;
-        is_such(&self.0[place].1).then(|| self.0.remove(place).1)
+        is_wanted(&self.0[place].1).then(|| self.0.remove(place).1)
     }
 
     /// Removes a member if its value is an object.

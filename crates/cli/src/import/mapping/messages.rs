@@ -1,6 +1,6 @@
 //! Maps a conversation's items onto messages: Chat Completions and Anthropic messages, and Responses items.
 //!
-//! What the schema cannot hold where the provider has it is kept in a message's member `original`.
+//! A message that had to change keeps the provider's values in its member `original`.
 
 use super::json::{Json, Members};
 
@@ -9,7 +9,7 @@ const ROLES: [&str; 3] = ["system", "user", "assistant"];
 /// The types of Responses items, besides calls, that belong to a turn of the assistant.
 const ASSISTANT_ITEMS: [&str; 5] = ["reasoning", "mcp_list_tools", "mcp_approval_request", "compaction", "program"];
 
-/// The types of Anthropic's content blocks for which a message is not kept as it is.
+/// The types of Anthropic's content blocks for which a message has to change.
 const TOOL_BLOCKS: [&str; 4] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
 /// Returns the messages of a conversation's items. `default_role` is the role of an item that names none.
@@ -141,7 +141,7 @@ fn segment(blocks: &[Json], role: &str) -> Draft {
     message
 }
 
-/// Fits a message to the schema. What is changed is kept in `original`.
+/// Fits a message to the schema. Changed members are kept in `original`.
 fn fit(mut item: Members, default_role: &str) -> Json {
     let is_fit = item.text("role").is_some_and(|role| ROLES.contains(&role))
         && item.text("content").is_some()

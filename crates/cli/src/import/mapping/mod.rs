@@ -1,7 +1,7 @@
 //! Maps a line of a provider's log onto a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping` hold this
 //! and the clients to the same traces.
 //!
-//! Each API has a file that says where its prompts, its messages and its answer are. The other files are the same for all.
+//! Each API has a file with the places of its prompts, messages and answers. The other files serve all of them.
 
 mod anthropic;
 mod call;

@@ -120,7 +120,7 @@ fn nan_and_infinities_become_texts() {
 
 #[test]
 fn members_of_a_line_that_the_mapping_does_not_know_are_kept() {
-    // An `error` or `incomplete` that says nothing is a member like any other.
+    // An empty `error` or `incomplete` is a member like any other.
     for rest in
         [r#""error":null"#, r#""incomplete":"""#, r#""incomplete":7"#, r#""response":"text""#, r#""x":{"y":1.50}"#]
     {

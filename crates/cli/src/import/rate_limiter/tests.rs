@@ -143,7 +143,7 @@ fn recovered_after(confirmations: &[Duration], end: Duration, full_rate: f64) ->
 
 async fn recovery(endpoint: Endpoint, concurrency: usize) -> Option<Duration> {
     let end = endpoint.down.1;
-    let outage = end - endpoint.down.0;
+    let outage = end.saturating_sub(endpoint.down.0);
     #[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
     let possible = concurrency as f64 / endpoint.latency.as_secs_f64();
     let full_rate = possible.min(endpoint.limit.unwrap_or(f64::INFINITY));

@@ -1,4 +1,4 @@
-//! What a run of `import` owns, and what it leaves alone.
+//! Files that a run of `import` owns, and files that it leaves alone.
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
@@ -256,7 +256,7 @@ impl Random {
 
 #[tokio::test]
 async fn overlapping_and_killed_runs_never_lose_or_repeat_a_line() {
-    let seed = std::env::var("IMPORT_SEED")
+    let seed: u64 = std::env::var("IMPORT_SEED")
         .map_or_else(|_| std::process::id().into(), |seed| seed.parse().expect("IMPORT_SEED is a number"));
     println!("IMPORT_SEED={seed}");
     let mut random = Random(seed + 1);
@@ -294,7 +294,11 @@ async fn overlapping_and_killed_runs_never_lose_or_repeat_a_line() {
     for mut process in running {
         process.kill().await.expect("it can be killed");
     }
-    println!("{refused} runs were refused");
+    let is_deleted = random.below(2) == 0;
+    if is_deleted {
+        let _ = fs::remove_dir_all(folder.path().join("traces")); // no run may have come so far
+    }
+    println!("{refused} runs were refused; the traces were deleted: {is_deleted}");
     for name in ["a.jsonl", "b.jsonl"] {
         let output = timeout(Duration::from_mins(5), start(name).wait_with_output()).await.expect("it ends");
         let output = output.expect("it ends");
