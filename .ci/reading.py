@@ -1,7 +1,7 @@
-"""Runs the SQL of docs/reading.md in DuckDB, over a lake and straight from the local endpoint's S3: the answers must be equal.
+"""Runs the SQL of docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The answers must be equal.
 
-Athena cannot be run here: the template's saved queries are parsed in its dialect, translated into DuckDB's, and run over the same
-lake. ATTEST names the program.
+Athena cannot run here. The template's saved queries are parsed in Athena's dialect, translated into DuckDB's dialect, and run
+over the same lake. The variable ATTEST names the program.
 """
 
 import datetime
@@ -78,7 +78,7 @@ with duckdb.connect() as lake:
     saved = [of["Properties"]["QueryString"] for of in resources if of["Type"] == "AWS::Athena::NamedQuery"]
     saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved]
     answers = [plain(lake.execute(sql).fetchall()) for sql in saved]
-    # Athena counts the characters of no message as 0.
+    # Athena's query returns 0 for a trace without messages, DuckDB's returns null.
     assert answers == [*expected[:3], [(key, characters or 0) for key, characters in expected[3]], expected[4]], answers
 
 _, _, s3 = endpoint.start(traces, "reading")

@@ -1,11 +1,11 @@
-//! Each answer of the contract's table that the function itself gives.
+//! The responses of the contract that come from the function.
 
 use serde_json::{Value, json};
 
 use crate::support::{BUCKET, Bucket, Log, event_file, event_with, handler_on, handler_with, invoke, post};
 
 #[tokio::test]
-async fn a_trace_is_stored_with_its_absent_members() {
+async fn missing_members_are_added() {
     let bucket = Bucket::new().await;
     let event = event_file("events/minimal.json");
     let answer = invoke(&handler_on(bucket.address), &event).await;
@@ -24,7 +24,7 @@ async fn a_trace_is_stored_with_its_absent_members() {
 }
 
 #[tokio::test]
-async fn a_whole_trace_is_stored_byte_for_byte() {
+async fn a_complete_trace_is_stored_byte_for_byte() {
     let bucket = Bucket::new().await;
     let event = event_file("events/all_fields.json");
     let answer = invoke(&handler_on(bucket.address), &event).await;
@@ -56,7 +56,7 @@ async fn a_base64_body_is_decoded() {
 }
 
 #[tokio::test]
-async fn a_base64_body_that_is_not_utf8_is_refused_at_its_byte() {
+async fn a_base64_body_that_is_not_utf8_is_rejected_with_the_offset() {
     let bucket = Bucket::new().await;
     let answer = invoke(&handler_on(bucket.address), &event_file("events/not_utf8.json")).await;
     assert_eq!(answer.status, 400);
@@ -91,7 +91,7 @@ async fn every_violation_is_listed_with_its_pointer() {
 }
 
 #[tokio::test]
-async fn a_syntax_error_has_its_line_and_column() {
+async fn a_syntax_error_reports_line_and_column() {
     let bucket = Bucket::new().await;
     let answer = invoke(&handler_on(bucket.address), &event_file("events/not_json.json")).await;
     assert_eq!(answer.status, 400);
@@ -100,7 +100,7 @@ async fn a_syntax_error_has_its_line_and_column() {
 }
 
 #[tokio::test]
-async fn a_name_that_occurs_twice_is_refused_at_any_depth() {
+async fn a_repeated_name_is_rejected_at_any_depth() {
     let bucket = Bucket::new().await;
     let handler = handler_on(bucket.address);
     for (trace, pointers) in [
@@ -123,7 +123,7 @@ async fn a_name_that_occurs_twice_is_refused_at_any_depth() {
 }
 
 #[tokio::test]
-async fn a_trace_over_the_limit_is_refused_with_both_sizes() {
+async fn a_trace_over_the_limit_is_rejected_with_the_limit_and_its_size() {
     let bucket = Bucket::new().await;
     let trace = |bytes: usize| {
         let text = r#"{"model":"m","created":1,"messages":[],"x":""}"#;
@@ -137,7 +137,7 @@ async fn a_trace_over_the_limit_is_refused_with_both_sizes() {
 }
 
 #[tokio::test]
-async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full() {
+async fn a_missing_bucket_is_a_500_with_the_cause_only_in_the_log() {
     let bucket = Bucket::new().await;
     let log = Log::start();
     let store = attest::store::Store::new(
@@ -158,7 +158,7 @@ async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full(
 }
 
 #[tokio::test]
-async fn an_s3_that_is_not_there_is_503_with_retry_after() {
+async fn an_unreachable_s3_is_a_503_with_retry_after() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -167,7 +167,6 @@ async fn an_s3_that_is_not_there_is_503_with_retry_after() {
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
 }
 
-/// One line per request, with what an operator needs and nothing of what was said.
 #[tokio::test]
 async fn a_request_is_logged_in_one_line_without_content() {
     let bucket = Bucket::new().await;
@@ -202,7 +201,7 @@ async fn a_request_is_logged_in_one_line_without_content() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn invalid_keys_are_rejected() {
     let bucket = Bucket::new().await;
     let handler = handler_on(bucket.address);
     for (trace, detail) in [
@@ -218,9 +217,9 @@ async fn what_is_no_key_is_refused() {
     assert_eq!(invoke(&handler, &event_with(&longest.to_string())).await.status, 201);
 }
 
-/// CloudWatch takes metrics from a line in the Embedded Metric Format; each that it names must be there as a number.
+/// CloudWatch extracts metrics from a line in Embedded Metric Format. Each named metric must be a number in that line.
 #[tokio::test]
-async fn a_requests_line_is_its_metrics() {
+async fn the_log_line_of_a_request_contains_its_metrics() {
     let bucket = Bucket::new().await;
     let handler = handler_on(bucket.address);
     let log = Log::start();

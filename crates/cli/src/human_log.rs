@@ -1,10 +1,10 @@
-//! The local endpoint's log: one line a person reads per request.
+//! The log of the local endpoint: one readable line per request.
 
 use std::{fmt::Write as _, io};
 
 use serde_json::{Map, Value};
 
-/// The log's writer: each write is one line.
+/// A log writer that reformats lines of JSON. Each write must be one line.
 #[derive(Debug)]
 pub struct HumanLog;
 
@@ -19,14 +19,14 @@ impl io::Write for HumanLog {
     }
 }
 
-/// Writes a line of the log to standard error as a person reads it.
+/// Prints a line of the JSON log to standard error in a readable form.
 pub fn print(line: &[u8]) {
     if let Ok(fields) = serde_json::from_slice(line) {
-        eprintln!("{}", readable(fields).unwrap_or_default());
+        eprintln!("{}", format(fields).unwrap_or_default());
     }
 }
 
-fn readable(mut fields: Map<String, Value>) -> Result<String, std::fmt::Error> {
+fn format(mut fields: Map<String, Value>) -> Result<String, std::fmt::Error> {
     let Some(status) = fields.remove("status") else {
         let level = fields.remove("level").unwrap_or_default();
         return Ok(format!("{} {}", level.as_str().unwrap_or_default(), Value::Object(fields)));

@@ -1,4 +1,4 @@
-//! The command `attest`: `serve`, the endpoint on a laptop, and what works with the traces that it keeps.
+//! The command `attest`: `serve`, the endpoint on this machine, and the tools that work with stored traces.
 
 use std::{env, process::ExitCode};
 
@@ -7,11 +7,11 @@ use attest_cli::{export, human_log::HumanLog, import, serve, view};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Keeps every chat trace POSTed to it, brings traces in, and exports them.
+/// Keeps every chat trace that is POSTed to it, imports traces, exports them and shows them.
 ///
-/// Without a command it serves the endpoint on this machine, with an S3 of its own.
+/// Without a command, it serves the endpoint on this machine, with an S3 of its own.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "attest", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -21,34 +21,38 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the endpoint on this machine (what happens when no command is given)
+    /// Serve the endpoint on this machine (the default command)
     Serve(serve::Options),
-    /// Bring in traces from JSON Lines files
+    /// Import traces from JSON Lines files
     Import(import::Options),
-    /// Write stored traces to a file, or to a lake of Parquet files
+    /// Export stored traces to a file or a lake
     Export(export::Options),
-    /// Look at stored traces in a browser
+    /// Show stored traces in a browser
     View(view::Options),
-    /// Print the completions of a shell
+    /// Print the completions for a shell
     Completions { shell: Shell },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start(env::var("RUST_LOG").ok().as_deref(), &["attest", "attest_cli", "local_aws"], || HumanLog);
-    let done = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(options) => serve::run(options).await.map(|()| ExitCode::SUCCESS),
+    let crates = ["attest", "attest_cli", "local_aws"];
+    log::start(env::var("RUST_LOG").ok().as_deref(), &crates, || HumanLog);
+    let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
-        Command::View(options) => view::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::View(options) => view::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            Ok(())
         }
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -14,13 +14,13 @@ use std::{
 };
 
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::{Counts, End, Format, Options, read};
-use crate::{progress::Progress, storage::Source};
+use crate::{progress::Progress, storage::TraceReader as Source};
 
 /// How often the lines are made safe.
 const CHECKPOINT: Duration = Duration::from_secs(2);
@@ -46,14 +46,22 @@ pub async fn export(
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<End, String> {
     let failed = |error: io::Error| format!("{}: {error}", options.output.display());
-    let of = format!("{} {:?} {:?} {:?}", source.name(), options.model, options.format, options.tuning);
+    let of = format!(
+        "{} {:?} {:?} {:?} {:?}",
+        source.identity(),
+        options.selection,
+        options.model,
+        options.format,
+        options.tuning
+    );
     let mut output = Output::open(&options.output, &of).map_err(failed)?;
     *counts = output.checkpoint.counts.clone();
     let mut seen = HashSet::new();
     if options.tuning.dedupe {
         seen = output.hashes().map_err(failed)?;
     }
-    let entries = source.list(output.checkpoint.key.clone());
+    let entries =
+        source.list(options.selection.times(), output.checkpoint.key.clone()).map_err(|error| format!("{error:#}"));
     let mut reads = std::pin::pin!(read(options, source, entries));
     loop {
         let next = tokio::select! {

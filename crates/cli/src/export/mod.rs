@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     progress::Progress,
     shutdown::stop_signal,
-    storage::{Entry, Source, SourceOptions},
+    storage::{Entry, Location, Selection, TraceReader as Source},
 };
 
 mod lake;
@@ -33,7 +33,9 @@ Exit status:
   2  the export could not go on, or was stopped: run it again")]
 pub struct Options {
     #[command(flatten)]
-    source: SourceOptions,
+    location: Location,
+    #[command(flatten)]
+    selection: Selection,
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
@@ -142,7 +144,8 @@ async fn export(options: &Options, counts: &mut Counts) -> Result<End, String> {
     if options.format != Format::Openai && options.tuning.is_any() {
         return Err("--min-messages, --last-role and --dedupe are for --format openai".to_owned());
     }
-    let source = Source::chosen(&options.source).await?;
+    let source = Source::open(&options.location).await.map_err(|error| format!("{error:#}"))?;
+    let source = source.restricted_to(options.selection.fingerprint.clone());
     let progress = Progress::new(options.output.display().to_string(), "traces", None, Arc::default(), options.quiet);
     let stop = std::pin::pin!(stop_signal());
     match options.format {
@@ -167,7 +170,7 @@ fn read<'a>(
 ) -> impl Stream<Item = Result<(Entry, Read), String>> + 'a {
     let reads = entries.map(move |entry| async move {
         let entry = entry?;
-        let read = match source.get(&entry.key).await? {
+        let read = match source.get(&entry.key).await.map_err(|error| format!("{error:#}"))? {
             None => Read::Deleted,
             Some(trace) => match (&options.model, serde_json::from_slice::<Model>(&trace)) {
                 (_, Err(_)) => Read::NotATrace,

@@ -28,7 +28,7 @@ pub struct Options {
     #[arg(long, requires = "api_key")]
     pub url: Option<String>,
     /// API key of the endpoint
-    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::api_key)]
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
     pub api_key: Option<String>,
     /// The storage of an import without `--url`.
     #[command(flatten)]

@@ -46,13 +46,13 @@ impl Target {
             let destination = Some(Destination::Url(url.clone()));
             return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
         }
-        let destination = match &options.store.bucket {
+        let destination = match &options.store.location.bucket {
             Some(bucket) => {
                 let config = settings::aws_config().await.context("cannot use the bucket: set AWS_PROFILE or this")?;
                 let region = config.region().map(ToString::to_string);
                 Destination::Bucket { name: bucket.clone(), region, endpoint: settings::s3_endpoint(&config) }
             }
-            None => Destination::folder(&options.store.folder)?,
+            None => Destination::folder(&options.store.location.folder)?,
         };
         let last_cause = LastCause::default();
         let recorded = last_cause.clone();

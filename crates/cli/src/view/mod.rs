@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 
+use anyhow::Context;
 use axum::{
     Router,
     extract::{Query, Request, State},
@@ -24,7 +25,7 @@ use local_aws::http::serve;
 
 use crate::{
     shutdown::stop_signal,
-    storage::{Place, Source},
+    storage::{Fingerprint, Location, TraceReader as Source, serve_folder},
 };
 use pages::{Failed, Found, Places};
 use search::Search;
@@ -41,21 +42,25 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    place: Place,
-    /// Only traces of this fingerprint
-    #[arg(long, value_name = "FINGERPRINT")]
-    prefix: Option<String>,
+    location: Location,
+    /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
+    #[arg(long, value_parser = Fingerprint::new)]
+    fingerprint: Option<Fingerprint>,
     /// The port of the page, on 127.0.0.1; 0 for any that is free
     #[arg(long, default_value_t = 9082)]
     port: u16,
 }
 
 /// Serves the page until Ctrl-C.
-pub async fn run(options: Options) -> Result<(), String> {
-    let source = Source::open(&options.place).await?.of(options.prefix.as_deref())?;
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let mut source = Source::open(&options.location).await?.restricted_to(options.fingerprint);
+    if let Some(store) = source.folder().cloned() {
+        source = source.served_at(format!("http://{}", serve_folder(store).await?));
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
-    let listener = listener.map_err(|error| format!("cannot listen on port {}: {error}", options.port))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let listener =
+        listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
+    let address = listener.local_addr()?;
     println!("Look at http://{address}/\nCtrl-C stops it.");
     serve(listener, TowerToHyperService::new(router(source)), stop_signal()).await;
     Ok(())
@@ -105,8 +110,8 @@ async fn list(State(source): State<Source>, Query(search): Query<Search>) -> Res
 }
 
 /// The store cannot be read.
-fn failed(error: String) -> Failed {
-    Failed(StatusCode::BAD_GATEWAY, error)
+fn failed(error: anyhow::Error) -> Failed {
+    Failed(StatusCode::BAD_GATEWAY, format!("{error:#}"))
 }
 
 /// Which trace is shown, and how.

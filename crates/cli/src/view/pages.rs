@@ -16,7 +16,7 @@ use super::{
 };
 use local_aws::s3::{ACCESS_KEY, REGION};
 
-use crate::storage::{Branch, Source};
+use crate::storage::{Branch, TraceReader as Source};
 
 /// The schema's members, and what a message has: all else is shown as more.
 const TRACE: [&str; 3] = ["model", "created", "messages"];
@@ -66,8 +66,8 @@ pub struct Places {
 
 impl Places {
     pub fn of(source: &Source) -> Self {
-        let (bucket, endpoint) = source.place();
-        Self { bucket: bucket.to_owned(), endpoint: endpoint.map(str::to_owned), is_folder: source.is_folder() }
+        let (bucket, endpoint) = (source.bucket(), source.endpoint());
+        Self { bucket: bucket.to_owned(), endpoint: endpoint.map(str::to_owned), is_folder: source.folder().is_some() }
     }
 
     /// The line that prints a trace.

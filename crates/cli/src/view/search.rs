@@ -4,7 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, Members};
-use crate::storage::{Entry, Source, Times, key_prefix, time};
+use crate::storage::{Entry, Fingerprint, TimeRange as Times, TraceReader as Source, parse_time};
 use attest::key::Key;
 
 /// Rows on a page.
@@ -52,21 +52,23 @@ pub struct Found {
 impl Search {
     /// The times between which traces were stored; the error is for the user.
     pub fn times(&self) -> Result<Times, String> {
-        let bound = |text: &str| if text.is_empty() { Ok(None) } else { time(text).map(Some) };
+        let bound = |text: &str| {
+            if text.is_empty() { Ok(None) } else { parse_time(text).map(Some).map_err(|error| error.to_string()) }
+        };
         Ok(Times { since: bound(&self.since)?, until: bound(&self.until)? })
     }
 
     /// The beginning of keys that is searched for: as it is, if it is one of a key, else as a fingerprint is encoded.
     pub fn key_prefix(&self) -> String {
         let is_of_a_key = Key::read(&format!("{}/-", self.prefix.trim_end_matches('/'))).is_some();
-        match key_prefix(&self.prefix) {
-            Ok(encoded) if !is_of_a_key => encoded.trim_end_matches('/').to_owned(),
+        match Fingerprint::new(&self.prefix) {
+            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
             _ => self.prefix.clone(),
         }
     }
 
     /// Finds the rows of a page.
-    pub async fn run(&self, source: &Source, prefix: &str, times: Times) -> Result<Found, String> {
+    pub async fn run(&self, source: &Source, prefix: &str, times: Times) -> anyhow::Result<Found> {
         let mut found =
             Found { traces: Vec::new(), looked_at: 0, next: Some(self.from.clone()).filter(|from| !from.is_empty()) };
         loop {
@@ -84,10 +86,10 @@ impl Search {
 
     fn fits_key(&self, entry: &Entry, times: Times) -> bool {
         let id = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-        id.contains(&self.id) && times.include(entry.stored)
+        id.contains(&self.id) && times.contains(entry.stored)
     }
 
-    async fn row(&self, source: &Source, entry: Entry) -> Result<Option<Row>, String> {
+    async fn row(&self, source: &Source, entry: Entry) -> anyhow::Result<Option<Row>> {
         let Some(json) = source.get(&entry.key).await? else { return Ok(None) };
         let Conversation { trace, messages } = Conversation::read(&json);
         let model = trace.text("model");

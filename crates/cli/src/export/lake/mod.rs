@@ -17,7 +17,7 @@ use std::{
 };
 
 use aws_sdk_s3::{error::DisplayErrorContext, primitives::ByteStream};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, tz::TimeZone};
 use parquet::{
     arrow::ArrowWriter,
@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use super::{Counts, End, Options, lines::save, read};
 use crate::{
     progress::Progress,
-    storage::{Entry, Source},
+    storage::{Entry, TimeRange, TraceReader as Source},
 };
 use columns::Columns;
 
@@ -84,12 +84,13 @@ pub async fn export(
     mut progress: Progress,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<End, String> {
-    let of = format!("{} {:?} to {}", source.name(), options.model, options.output.display());
+    let of =
+        format!("{} {:?} {:?} to {}", source.identity(), options.selection, options.model, options.output.display());
     let mut work = Work::open(options, &of)?;
     let run = work.begin(options.state.is_some())?;
     if !run.is_listed {
         tokio::select! {
-            listed = work.list(source, run.until) => listed?,
+            listed = work.list(source, options.selection.times(), run.until) => listed?,
             () = &mut stop => return Ok(End::Interrupted),
         }
     }
@@ -163,7 +164,7 @@ impl Work {
     }
 
     /// Lists what the run takes, into a file of keys for each day.
-    async fn list(&mut self, source: &Source, until: Timestamp) -> Result<(), String> {
+    async fn list(&mut self, source: &Source, times: TimeRange, until: Timestamp) -> Result<(), String> {
         let keys = self.folder.join("keys");
         if keys.exists() {
             fs::remove_dir_all(&keys).map_err(of_state)?;
@@ -171,7 +172,7 @@ impl Work {
         fs::create_dir_all(&keys).map_err(of_state)?;
         let since = self.state.until;
         let mut left = 0_u64;
-        let entries = source.list(None).ready_chunks(1_000);
+        let entries = source.list(times, None).map_err(|error| format!("{error:#}")).ready_chunks(1_000);
         let mut entries = std::pin::pin!(entries);
         while let Some(page) = entries.next().await {
             let mut days: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -254,7 +255,7 @@ impl Work {
                 done.files += 1;
                 let name =
                     format!("day={day}/{}-{:05}.parquet", self.run().until.strftime("%Y%m%dT%H%M%SZ"), done.files);
-                self.lake.take(&parquet.finish()?, &name, source).await?;
+                self.lake.take(&parquet.finish()?, &name).await?;
             }
             if is_full || is_end {
                 self.run().days.insert(day.to_owned(), done);
@@ -337,7 +338,7 @@ impl Lake {
     }
 
     /// Takes a file in, whole or not at all; one of this name is replaced.
-    async fn take(&self, file: &Path, name: &str, source: &Source) -> Result<(), String> {
+    async fn take(&self, file: &Path, name: &str) -> Result<(), String> {
         match self {
             Self::Folder(folder) => {
                 let path = folder.join(name);
@@ -352,7 +353,12 @@ impl Lake {
             }
             Self::Bucket { bucket, prefix } => {
                 let body = ByteStream::from_path(file).await.map_err(of_state)?;
-                let put = source.client().put_object().bucket(bucket).key(format!("{prefix}{name}")).body(body);
+                let config = attest::settings::aws_config().await.map_err(|error| error.to_string())?;
+                let put = aws_sdk_s3::Client::new(&config)
+                    .put_object()
+                    .bucket(bucket)
+                    .key(format!("{prefix}{name}"))
+                    .body(body);
                 let put = put.content_type("application/vnd.apache.parquet").send().await;
                 put.map_err(|error| {
                     format!("cannot write s3://{bucket}/{prefix}{name}: {}", DisplayErrorContext(error))
