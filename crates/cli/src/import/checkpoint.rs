@@ -8,10 +8,10 @@
 use std::{
     collections::HashSet,
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, Read},
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -49,6 +49,8 @@ impl fmt::Display for Mark {
 /// The checkpoint of one import.
 pub struct Checkpoint {
     file: File,
+    /// `None` for a checkpoint that ends with the run.
+    path: Option<PathBuf>,
     /// Offset of the first record, in bytes.
     records: u64,
 }
@@ -81,24 +83,31 @@ impl Checkpoint {
             let Some(earlier) = parse_header(&found) else {
                 bail!("{shown} is not a checkpoint of an import: move it away, or name another folder with --state");
             };
-            if !earlier.is_same_import(identity) {
+            // Without a record, nothing was confirmed, for example because the URL was mistyped.
+            let header = found.splitn(3, |byte| *byte == b'\n');
+            let has_records = header.last().is_some_and(|records| !records.is_empty());
+            if has_records && !earlier.is_same_import(identity) {
                 bail!(
                     "{shown} belongs to an import {earlier}, and this one is {identity}: \
                      delete it, or name another folder with --state. No trace is stored twice either way"
                 );
             }
-            opened = if earlier == *identity { Opened::Resumed } else { Opened::DestinationGone };
+            if earlier == *identity {
+                opened = Opened::Resumed;
+            } else if has_records {
+                opened = Opened::DestinationGone;
+            }
         }
         if opened != Opened::Resumed {
             file.set_len(0).with_context(failed)?;
             file.write_all_at(header.as_bytes(), 0).with_context(failed)?;
         }
-        Ok((Self { file, records: header.len() as u64 }, opened))
+        Ok((Self { file, path: Some(path.to_owned()), records: header.len() as u64 }, opened))
     }
 
     /// Creates a checkpoint that ends with this run.
     pub fn temporary() -> Result<Self> {
-        Ok(Self { file: tempfile::tempfile().context("cannot write a temporary file")?, records: 0 })
+        Ok(Self { file: tempfile::tempfile().context("cannot write a temporary file")?, path: None, records: 0 })
     }
 
     /// Reads the marks that earlier runs confirmed, in the order of the lines.
@@ -129,9 +138,12 @@ impl Checkpoint {
         Ok(repeated)
     }
 
-    /// Writes the records to disk, so that they survive a crash of the machine.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// Writes the records to disk, so that they survive a crash of the machine. Without records, the file is deleted.
+    pub fn finish(&self) -> io::Result<()> {
+        match &self.path {
+            Some(path) if self.file.metadata()?.len() <= self.records => fs::remove_file(path),
+            _ => self.file.sync_data(),
+        }
     }
 }
 

@@ -222,7 +222,8 @@ impl Endpoint {
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
         // The first one only repeats the URL, unless it is the only one.
-        let all: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let mut all: Vec<String> = causes(error).map(ToString::to_string).collect();
+        all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
         let causes = if all.len() > 1 { &all[1..] } else { &all[..] };
         let why = format!("cannot reach {}: {}", self.url, causes.join(": "));
         // A name that was resolved before is worth a retry: the network may be down.

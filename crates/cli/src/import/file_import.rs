@@ -68,11 +68,11 @@ impl<'a> FileImport<'a> {
             self.progress.print(&format!("{reasons}: why lines were refused; {lines}: those lines, to fix and import"));
         }
         if let Some(checkpoint) = &self.checkpoint {
-            checkpoint.sync().context("cannot write the checkpoint")?;
             if matches!(end, Ok(End::Done)) {
                 let repeated = checkpoint.repeated(self.last_line).context("cannot read the checkpoint")?;
                 self.counts.repeated = Some(repeated);
             }
+            checkpoint.finish().context("cannot write the checkpoint")?;
         }
         if let (Ok(End::Done), Some(rejected)) = (&end, &self.rejected) {
             rejected.remove_earlier().context("cannot delete the rejected lines of an earlier run")?;

@@ -53,8 +53,7 @@ async fn a_second_run_on_the_same_file_is_refused_while_the_first_lasts() {
     assert!(stderr(&second).contains(&holder), "{}", stderr(&second));
     first.kill().await.expect("it runs");
     drop(connection);
-    // The operating system released the lock. The checkpoint is the first run's.
-    fs::remove_file(folder.path().join("t.jsonl.checkpoint")).expect("it exists");
+    // The operating system released the lock.
     let third = import(folder.path(), &["t.jsonl"]).await;
     assert_eq!(third.status.code(), Some(0), "{}", stderr(&third));
     assert!(!folder.path().join("t.jsonl.import.lock").exists());
@@ -112,7 +111,7 @@ async fn lines_that_were_fixed_by_hand_are_never_overwritten() {
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));
     // As the import wrote them, they are replaced.
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));
-    assert_eq!(files(folder.path()).len(), 4);
+    assert_eq!(files(folder.path()).len(), 3);
     let lines = folder.path().join("t.jsonl.rejected-lines.jsonl");
     fs::write(&lines, trace(7, 7)).expect("a file");
     let before = files(folder.path());
@@ -181,6 +180,23 @@ async fn a_mistyped_path_creates_nothing() {
     let output = import(folder.path(), &["t.jsonl", "--state", "none/state"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(!folder.path().join("none").exists());
+
+    // A mistyped URL leaves no checkpoint behind that belongs to it.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    drop(listener);
+    let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k", "--retry-for", "0"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(files(folder.path()).len(), 1);
+    // Nor does one whose run was killed before the first confirmation.
+    let (url, mut asked) = silent().await;
+    let mut command = program(folder.path());
+    let mut process = command.args(["import", "t.jsonl", "--url", &url, "--api-key", "k"]).spawn().expect("it starts");
+    asked.recv().await.expect("it sends its line");
+    process.kill().await.expect("it runs");
+    assert!(folder.path().join("t.jsonl.checkpoint").exists());
+    let output = import(folder.path(), &["t.jsonl"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[tokio::test]
