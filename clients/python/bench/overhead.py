@@ -25,7 +25,7 @@ WARM_UP = 50
 STAND_IN = r'''
 import http.server, json, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import Server
+from stand_ins import Server
 body = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [{"index": 0,
     "message": {"role": "assistant", "content": "x" * 5000}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
@@ -42,7 +42,7 @@ def stand_in():
 
 
 def main():
-    from conftest import Endpoint
+    from stand_ins import Endpoint
 
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     folder = pathlib.Path(tempfile.mkdtemp())

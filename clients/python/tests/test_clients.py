@@ -18,7 +18,7 @@ import zstandard
 
 import attest_client
 from attest_client import log, mapping, streams, values
-from conftest import Server
+from stand_ins import Server
 
 STREAMS = pathlib.Path(__file__).parent / "streams"
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])

@@ -31,6 +31,8 @@ enum Command {
     Check(check::Options),
     /// Show stored traces in a browser
     View(view::Options),
+    /// Write one trace as an HTML file, or store it behind a URL that expires
+    Share(view::share::Options),
     /// Print the completions for a shell
     Completions { shell: Shell },
 }
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Export(options) => return export::run(options).await,
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
+        Command::Share(options) => view::share::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(())
