@@ -163,7 +163,7 @@ const BREAKS: &[Break] = &[
     }),
     reply("warm requests are answered within 5 s", |_, reply| {
         if reply.status == 201 {
-            reply.body = "{}".to_owned();
+            "{}".clone_into(&mut reply.body);
         }
     }),
 ];
