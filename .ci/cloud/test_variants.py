@@ -45,7 +45,8 @@ def queries():
 def with_a_database(stack, _):
     # Glue folds names to lower case, and Athena allows letters, digits and underscores.
     database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
-    assert re.fullmatch(r"attest_[0-9a-z]+", resolve(database, {"AWS::StackId": stack.describe()["StackId"]}))
+    references = {"AWS::StackName": stack.name, "AWS::StackId": stack.describe()["StackId"]}
+    assert re.fullmatch(r"[a-z0-9_]+", resolve(database, references))
     assert stack.outputs["LakeUrl"] == f"s3://{stack.resources()['QueriesBucket']['PhysicalResourceId']}/lake"
 
 

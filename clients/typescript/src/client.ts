@@ -84,9 +84,11 @@ export class Client {
   }
 
   /** Logs a trace. It is in the spool once this returns. Never throws. */
-  log(content: () => JsonObject, mask?: Mask): void {
+  log(content: () => JsonObject | undefined, mask?: Mask): void {
     try {
-      const whole = { id: randomUUID(), ...content() };
+      const made = content();
+      if (!made) return; // a failed call that nobody asked for
+      const whole = { id: randomUUID(), ...made };
       const trace = mask ? this.masked(whole, mask) : whole;
       const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
       const line = Buffer.from(print({ ...trace, id }));

@@ -18,7 +18,7 @@ export function finishAll(): void {
 }
 
 /** Returns a `fetch` that passes each call of a model to `log` once its response has ended. */
-export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: Call) => void): Fetch {
+export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () => Call | undefined) => void): Fetch {
   return async (input, init) => {
     const method = init?.method ?? (input instanceof Request ? input.method : "GET");
     const api = apiOf(method, input instanceof Request ? input.url : String(input));
@@ -31,7 +31,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: Call
       warn("copy", `a request could not be copied and is not logged: ${reason(error)}`);
       return fetch(input, init);
     }
-    const recording = start(api, copy, log);
+    const recording = start(api, copy, failures, log);
     let response: Response;
     try {
       response = await fetch(copy.input, copy.init);
@@ -77,8 +77,8 @@ function quietly(text: Promise<string>): Promise<string> {
   return text.catch(() => "");
 }
 
-function start(api: Api, copy: Copy, log: (call: Call) => void): Recording {
-  const recording: Recording = new Recording(api, copy.text, Math.floor(Date.now() / 1_000), (call) => {
+function start(api: Api, copy: Copy, failures: boolean, log: (call: () => Call | undefined) => void): Recording {
+  const recording: Recording = new Recording(api, copy.text, Math.floor(Date.now() / 1_000), failures, (call) => {
     inFlight.delete(recording);
     log(call);
   });

@@ -3,9 +3,10 @@
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, LosslessNumber, parse, print, set } from "./json.js";
 import { itemsOf, textOf, toMessages } from "./messages.js";
+import { assemble } from "./streams/index.js";
 import { seconds } from "./time.js";
 
-export { type Api, type Json, type JsonObject, LosslessNumber, parse, print };
+export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, print };
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];
 

@@ -258,7 +258,7 @@ test("a stream without its last event is incomplete, and so is one with an error
     await (await loggedFetch({ extra: { test: name } })(`${url}/chat/completions`, { method: "POST", body: JSON.stringify(CHAT.request) })).text();
     const trace = await traceOf(name);
     assert.equal(trace.incomplete, incomplete);
-    assert.deepEqual(trace.error, incomplete === "error" ? { message: "overloaded", code: 529 } : undefined);
+    assert.deepEqual(trace.error, incomplete === "error" ? { status: 200, body: { message: "overloaded", code: 529 } } : undefined);
   }
 });
 
@@ -388,6 +388,11 @@ test("values that JSON cannot hold become a readable text, and the rest of the t
     symbol: Symbol("s"),
     missing: undefined,
     list: [undefined, () => 1],
+    read: (() => {
+      const items = [1].values();
+      [...items];
+      return items;
+    })(),
     error: new TypeError("text"),
   };
   logTrace(request, { created: 1 }, { test: t.name });
@@ -408,16 +413,21 @@ test("values that JSON cannot hold become a readable text, and the rest of the t
     getter: { broken: "[Unreadable]", kept: 1 },
     symbol: "Symbol(s)",
     list: [null, "[Function anonymous]"],
+    read: "[object Array Iterator]",
     error: "TypeError: text",
   });
 });
 
-test("a response that is not JSON is kept as its text", async (t) => {
+test("a response that is not a JSON object is a failed call", async (t) => {
   const url = await serve(() => [200, { "content-type": "text/html" }, "<p>Grüße"]);
-  await (await loggedFetch({ extra: { test: t.name } })(`${url}/chat/completions`, { method: "POST", body: '"text"' })).text();
+  const before = counters().logged;
+  for (const failures of [false, true]) {
+    const fetch = loggedFetch({ failures, extra: { test: t.name } });
+    assert.equal(await (await fetch(`${url}/chat/completions`, { method: "POST", body: "[]" })).text(), "<p>Grüße");
+  }
+  assert.equal(counters().logged, before + 1);
   const trace = await traceOf(t.name);
-  assert.deepEqual(trace.response, { body: "<p>Grüße" });
-  assert.deepEqual(trace.request, { body: '"text"' });
+  assert.deepEqual(trace.error, { status: 200, body: "<p>Grüße" });
   assert.equal(trace.model, "unknown");
 });
 

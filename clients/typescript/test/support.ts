@@ -32,7 +32,7 @@ export class Endpoint {
     for await (const line of createInterface(this.process.stdout!)) {
       const url = /^Listening on (\S+?)\.? /.exec(line)?.[1];
       if (url) [this.url, this.port] = [url, new URL(url).port];
-      if (line.startsWith("Ctrl-C")) return this;
+      if (line.includes("Ctrl-C")) return this;
     }
     throw new Error(`the endpoint did not start; ATTEST is ${JSON.stringify(ATTEST)}`);
   }

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode};
 
 use attest::log;
-use attest_cli::{export, human_log::HumanLog, import, serve, view};
+use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -27,8 +27,12 @@ enum Command {
     Import(import::Options),
     /// Export stored traces to a file or a lake
     Export(export::Options),
+    /// Prove that a deployed endpoint keeps its promises
+    Check(check::Options),
     /// Show stored traces in a browser
     View(view::Options),
+    /// Write one trace as an HTML file, or store it behind a URL that expires
+    Share(view::share::Options),
     /// Print the completions for a shell
     Completions { shell: Shell },
 }
@@ -42,7 +46,9 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
+        Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
+        Command::Share(options) => view::share::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(())
