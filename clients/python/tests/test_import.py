@@ -94,7 +94,8 @@ def test_import_maps_changed_lines_as_this_package_does(source, tmp_path):
     for path in folder.rglob("*"):
         if path.is_file() and not path.relative_to(folder).parts[0].startswith("~"):
             trace = values.loads(path.read_bytes())
-            stored[next(trace[name]["number"] for name in ("log", "litellm", "response") if "number" in trace.get(name, {}))] = trace
+            kept = (trace.get(name, {}) for name in ("log", "litellm", "response"))
+            stored[next(rest["number"] for rest in kept if "number" in rest)] = trace
     assert stored.keys() == expected.keys(), done.stderr
     for number, (line, trace) in expected.items():
         completed = {"id": stored[number]["id"], "object": "chat.trace", "system_fingerprint": trace["model"], **trace}
