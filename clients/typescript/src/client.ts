@@ -15,8 +15,20 @@ const BEAT = 10_000; // milliseconds between heartbeats
 const ADOPT = 30_000; // milliseconds between looks for abandoned files
 const END = 10_000; // milliseconds that the end of the process waits for
 
+/** A message of a trace. Other members are those of docs/mapping.md. */
+export interface Message {
+  role: "system" | "user" | "assistant";
+  content: string;
+  [member: string]: any;
+}
+
 /** A trace, as the endpoint takes it. */
-export type Trace = JsonObject;
+export interface Trace {
+  id: string;
+  model: string;
+  messages: Message[];
+  [member: string]: any;
+}
 
 /** Changes a trace before it is written anywhere. What it returns is logged. */
 export type Mask = (trace: Trace) => unknown;
@@ -26,7 +38,7 @@ export interface Counters {
   /** Traces taken over from the application. */
   logged: number;
   /** Traces that the endpoint confirmed, adopted ones included. */
-  confirmed: number;
+  stored: number;
   /** Traces that the endpoint refused, or that are too large; they are in `rejected.jsonl`. */
   rejected: number;
   /** Traces that were not logged because `mask` failed. */
@@ -55,7 +67,7 @@ function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {
 }
 
 export class Client {
-  readonly counters: Counters = { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+  readonly counters: Counters = { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
   private readonly spool: Spool | undefined;
   private readonly sender: Sender;
   private moreToAdopt = true;
@@ -66,7 +78,7 @@ export class Client {
   constructor({ url, apiKey, spool }: Configuration) {
     this.sender = new Sender(url, apiKey, {
       confirmed: (entry) => {
-        this.counters.confirmed++;
+        this.counters.stored++;
         this.spool?.release(entry);
       },
       refused: (entry, problem) => {
@@ -120,7 +132,7 @@ export class Client {
   private masked(trace: JsonObject, mask: Mask): JsonObject {
     let json: Json;
     try {
-      json = toJson(mask(trace));
+      json = toJson(mask(trace as Trace));
     } catch (error) {
       throw new MaskFailed(error instanceof Error ? error.name : typeof error);
     }
