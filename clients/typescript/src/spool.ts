@@ -227,7 +227,7 @@ export class Spool {
   private seal(segment: Segment): void {
     if (segment.sealed) return;
     segment.sealed = true;
-    if (segment.fd !== undefined) fs.close(segment.fd, () => {});
+    if (segment.fd !== undefined) fs.closeSync(segment.fd);
   }
 
   private delete(segment: Segment): void {
