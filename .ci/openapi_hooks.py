@@ -1,4 +1,4 @@
-"""What schemathesis cannot know of the endpoint, and its own check: every trace that is confirmed can be read back."""
+"""Adapts schemathesis to the endpoint, and adds a check: every confirmed trace can be read back."""
 
 import json
 import os
@@ -17,10 +17,10 @@ s3 = boto3.client(
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # Bodies are generated uncompressed. The tests of the local endpoint compress them.
+    # schemathesis generates uncompressed bodies. The tests of the local endpoint cover compression.
     if case.headers.get("Content-Encoding") in ("gzip", "deflate"):
         del case.headers["Content-Encoding"]
-    # The schema allows what makes no key (docs/api.md, "What is stored"): an empty name, or one too long.
+    # The schema allows names that do not form a valid key (docs/api.md, "Stored object"): empty ones, and very long ones.
     if isinstance(case.body, dict):
         for name in ("model", "system_fingerprint", "id"):
             value = case.body.get(name)

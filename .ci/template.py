@@ -1,10 +1,10 @@
-"""Reads template.yaml: CloudFormation's short forms (`!Ref`, `!Sub` …) are read as what stands behind them."""
+"""Reads template.yaml. CloudFormation's short forms (`!Ref`, `!Sub` …) become their plain values."""
 
 import yaml
 
 
 class Template(yaml.SafeLoader):
-    """YAML with short forms."""
+    """A YAML loader that accepts short forms."""
 
 
 def short_form(loader, _, node):

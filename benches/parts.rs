@@ -1,4 +1,4 @@
-//! What each part of a request costs: the event, the trace, its key, and the whole handler on an S3 in this process.
+//! The cost of each part of a request: the event, the trace, its key, and the complete handler on an S3 in this process.
 
 use std::{hint::black_box, time::Duration};
 
@@ -6,11 +6,11 @@ use attest::{handler::Handler, key::Key, metrics::RequestLog, settings::MAX_TRAC
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use event::{event, trace};
 use lambda_http::Service;
-use tokio::{net::TcpListener, runtime::Runtime};
-use traces::{
-    folder::{ACCESS_KEY, Folder},
-    serve,
+use local_aws::{
+    http::serve,
+    s3::{ACCESS_KEY, FolderS3},
 };
+use tokio::{net::TcpListener, runtime::Runtime};
 
 #[path = "common/event.rs"]
 mod event;
@@ -20,9 +20,10 @@ mod shapes;
 fn parts(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = Folder::open(&root.path().join("traces")).expect("a bucket");
+    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
-    let config = Folder::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY);
+    let config =
+        FolderS3::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY, attest::settings::http_client());
     runtime.spawn(serve(listener, folder.service(), std::future::pending()));
     let handler =
         Handler::new(Store::new(&config, "traces".to_owned()), MAX_TRACE_BYTES, RequestLog::new("bench", |_| ()));
@@ -59,7 +60,7 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Bodies made to be dear to read, beside a valid trace of the same size: the event's base64, the parser and the answer.
+/// Measures bodies designed to be expensive to parse beside a valid trace of equal size: base64, parsing and the response.
 fn hostile(criterion: &mut Criterion) {
     for mib in [1, 2, 4] {
         let mut group = criterion.benchmark_group(format!("hostile {mib} MiB"));

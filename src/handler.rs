@@ -1,4 +1,4 @@
-//! Request → response: the one way that the deployed function, the local endpoint and the tests go.
+//! Request → response. The deployed function, the local endpoint and the tests all use this handler.
 
 use std::{
     convert::Infallible,
@@ -27,7 +27,7 @@ use crate::{
     trace::Trace,
 };
 
-/// Stores the traces that requests bring.
+/// Stores the trace of each request.
 #[derive(Clone)]
 pub struct Handler {
     store: Store,
@@ -36,7 +36,7 @@ pub struct Handler {
     is_warm: Arc<AtomicBool>,
 }
 
-/// What a client is told of a trace that is stored.
+/// The body of a response to a stored trace.
 #[derive(Serialize)]
 struct Receipt<'a> {
     id: &'a str,
@@ -45,7 +45,7 @@ struct Receipt<'a> {
     key: &'a str,
 }
 
-/// What the log line of a request tells of its way.
+/// The progress of a request, recorded for its log line.
 #[derive(Default)]
 struct Progress {
     key: Option<Key>,
@@ -54,13 +54,13 @@ struct Progress {
 }
 
 impl Handler {
-    /// A handler that stores traces of at most `max_trace_bytes` bytes in `store`.
+    /// Creates a handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
     pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
         Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default() }
     }
 
-    /// The handler as a `tower` service, which is always ready and never fails.
+    /// Converts the handler into a `tower` service, which is always ready and never fails.
     #[must_use]
     pub fn into_service(
         self,
@@ -71,7 +71,7 @@ impl Handler {
         })
     }
 
-    /// Answers one request and logs it in one line. A panic ends in a 500.
+    /// Answers one request and writes its log line. A panic becomes a 500.
     async fn handle(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Handler {
         let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &mut progress))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| Err(Problem::Fault("a defect: the request panicked".into())));
+            .unwrap_or_else(|_| Err(Problem::Fault("the request panicked, which is a defect".into())));
         let response = match &result {
             Ok((status, receipt)) => response(*status, "application/json", receipt.clone()),
             Err(problem) => refusal(problem),
@@ -105,7 +105,7 @@ impl Handler {
         response
     }
 
-    /// The request's way through the modules; `progress` keeps what is known when it ends early.
+    /// Parses and stores the trace. `progress` keeps what the log line reports if an error ends the request early.
     async fn store_trace(
         &self,
         headers: &HeaderMap,
@@ -119,10 +119,10 @@ impl Handler {
         progress.s3_took = Some(s3_start.elapsed());
         let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,
-            // Nobody else knew this id: a write of this request was confirmed, and only the confirmation was lost.
+            // No other client knows a random id. So this request has stored the object, and only the confirmation was lost.
             Outcome::Same if has_random_id => 201,
             Outcome::Same => 200,
-            Outcome::Other => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),
+            Outcome::Conflict => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),
         };
         let receipt =
             Receipt { id: &trace.id, object: &trace.object, system_fingerprint: &trace.fingerprint, key: key.as_str() };
@@ -130,9 +130,9 @@ impl Handler {
     }
 }
 
-/// Reads the trace that a request brings, and says whether its id was drawn at random; the limit is in bytes.
+/// Parses the trace of a request, and returns whether its id is random. The limit is in bytes.
 ///
-/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header) stands in for an id.
+/// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header) determines the id of a trace that has none.
 fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Result<(Trace, bool), Problem> {
     if body.len() > max_trace_bytes {
         return Err(Problem::TooLarge { limit: max_trace_bytes, size: body.len() });
@@ -149,7 +149,7 @@ fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Res
     Ok((trace, has_random_id))
 }
 
-/// The response to a request that was not served.
+/// Returns the response to a request whose trace was not stored.
 fn refusal(problem: &Problem) -> Response<Body> {
     let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
     if let Problem::Unavailable { .. } = problem {

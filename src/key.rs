@@ -1,13 +1,13 @@
-//! Fingerprint and id ↔ the key of the object in S3, `fingerprint/id`.
+//! The key of an object in S3: fingerprint and id ↔ `fingerprint/id`.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The longest key that S3 takes, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
+/// The longest key that S3 accepts, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 pub const MAX_BYTES: usize = 1024;
 
-/// What is percent-encoded: all but `A–Z a–z 0–9 ! - _ . * ' ( ) : @ + = ,`.
+/// The bytes that are percent-encoded: all but `A–Z a–z 0–9 ! - _ . * ' ( ) : @ + = ,`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'-')
@@ -23,11 +23,11 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b',');
 
-/// The key of one trace. Two different pairs never share one, and each reads back into its pair.
+/// The key of one trace. Two different pairs never share a key, and a key can be decoded into its pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
-/// Why a fingerprint and an id make no key.
+/// The reason why a fingerprint and an id have no valid key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
     /// The fingerprint is the empty string.
@@ -44,7 +44,7 @@ impl fmt::Display for KeyError {
             Self::EmptyFingerprint => f.write_str("The fingerprint is empty, so the trace has no key."),
             Self::EmptyId => f.write_str("The id is empty, so the trace has no key."),
             Self::TooLong(bytes) => {
-                write!(f, "The key, fingerprint/id, has {bytes} bytes; S3 takes at most {MAX_BYTES}.")
+                write!(f, "The key, fingerprint/id, has {bytes} bytes; S3 accepts at most {MAX_BYTES}.")
             }
         }
     }
@@ -53,7 +53,7 @@ impl fmt::Display for KeyError {
 impl std::error::Error for KeyError {}
 
 impl Key {
-    /// Makes the key `fingerprint/id`.
+    /// Returns the key `fingerprint/id`.
     pub fn new(fingerprint: &str, id: &str) -> Result<Self, KeyError> {
         if fingerprint.is_empty() {
             return Err(KeyError::EmptyFingerprint);
@@ -67,9 +67,9 @@ impl Key {
         for (at, segment) in segments.iter().enumerate() {
             push_segment(&mut key, segment);
             if at < last {
-                // An empty segment's slash is the one behind it; the last segment's is the one before it.
-                let of_an_empty_segment = segment.is_empty() || (at + 1 == last && segments[last].is_empty());
-                key.push_str(if of_an_empty_segment { "%2F" } else { "/" });
+                // An empty segment encodes the slash after it. The last segment, if empty, encodes the slash before it.
+                let belongs_to_empty_segment = segment.is_empty() || (at + 1 == last && segments[last].is_empty());
+                key.push_str(if belongs_to_empty_segment { "%2F" } else { "/" });
             }
         }
         key.push('/');
@@ -80,7 +80,7 @@ impl Key {
         Ok(Self(key))
     }
 
-    /// Reads a key back into its fingerprint and id; `None` for a key that no pair has.
+    /// Decodes a key into its fingerprint and id. Returns `None` for a key that [`Key::new`] never returns.
     #[must_use]
     pub fn read(key: &str) -> Option<(String, String)> {
         let (fingerprint, id) = key.rsplit_once('/')?;
@@ -89,7 +89,7 @@ impl Key {
         (Self::new(&pair.0, &pair.1).ok()?.as_str() == key).then_some(pair)
     }
 
-    /// The key as S3 is given it.
+    /// Returns the key as S3 receives it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,27 +1,24 @@
-//! One endpoint that keeps chat traces: what is POSTed to it lies in S3 as plain JSON, valid, complete, never lost,
-//! never overwritten.
+//! One endpoint that keeps chat traces. Each trace that is POSTed to it becomes a plain JSON object in S3: valid, complete,
+//! never lost, never overwritten.
 //!
-//! A request goes through the modules in this order:
+//! A request passes through the modules in this order:
 //!
-//! 1. [`handler`]: the HTTP request, and in the end its response;
-//! 2. [`trace`]: the body parsed, validated against the schema and completed;
-//! 3. [`key`]: where the trace belongs;
-//! 4. [`store`]: S3, if nothing is there yet;
-//! 5. [`problem`]: what the client is told when one of these refuses;
-//! 6. [`metrics`]: the request's log line, which is also its metrics.
+//! 1. [`handler`] takes the HTTP request and returns the response.
+//! 2. [`trace`] parses the body, validates it against the [`schema`] and completes it.
+//! 3. [`key`] derives the key of the object.
+//! 4. [`store`] writes the object to S3 unless the key is taken.
+//! 5. [`problem`] describes to the client why a trace was not stored.
+//! 6. [`metrics`] writes the log line of the request, which contains its metrics.
 //!
-//! [`settings`] and [`log`] are what a `main` sets up before the first request. The crate in `tools/` stands in for AWS on a
-//! laptop and in the tests: a gateway in front of the handler, an S3 behind it.
+//! A `main` sets up [`settings`] and [`log`] before the first request.
 
 pub mod handler;
 pub mod key;
 pub mod log;
 pub mod metrics;
 pub mod problem;
+pub mod schema;
 pub mod settings;
 pub mod store;
 pub mod trace;
-
-/// The smallest trace that is worth keeping, as the README's curl line sends it.
-pub const EXAMPLE: &str =
-    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
+mod walk;

@@ -10,25 +10,28 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Logs through `writer`, and lets a panic say where it happened but not its message, which may quote content.
-pub fn start(level: Option<&str>, writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
-    subscriber(level, writer).init();
+/// Logs through `writer` for the rest of the process.
+///
+/// A panic is logged with its location only, because its message may quote content.
+pub fn start(level: Option<&str>, crates: &[&str], writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
+    subscriber(level, crates, writer).init();
     panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
         tracing::error!(at, "panicked");
     }));
 }
 
-/// What [`start`] sets up for the whole process.
+/// The subscriber that [`start`] installs.
 ///
-/// `level` filters this crate's lines (default `info`). Dependencies log errors only: at other levels they may quote a
-/// request, and `lambda_runtime` prints whole events.
+/// `level` applies to the lines of `crates` (default `info`). Other crates log errors only: at other levels they may quote
+/// a request, and `lambda_runtime` prints whole events.
 pub fn subscriber(
     level: Option<&str>,
+    crates: &[&str],
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let filter = Targets::new().with_default(Level::ERROR).with_target("attest", level).with_target("traces", level);
+    let filter = Targets::new().with_default(Level::ERROR).with_targets(crates.iter().map(|name| (*name, level)));
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
@@ -39,7 +42,7 @@ pub fn subscriber(
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
-/// Writes a line to standard output. An error is ignored: there is nobody left to tell.
+/// Writes a line to standard output. An error is ignored, because there is no other place to report it.
 pub fn print(line: &[u8]) {
     let _ = std::io::stdout().write_all(line);
 }

@@ -1,4 +1,4 @@
-//! The deployed function: the environment, the log, the store, and Lambda's events.
+//! The deployed function: connects the environment, the log, the store and Lambda's events.
 
 use std::{env, process::ExitCode};
 
@@ -7,14 +7,14 @@ use attest::{
     log,
     metrics::RequestLog,
     settings::{self, Settings},
-    store::{Overwrites, Store},
+    store::{ConnectError, Store},
 };
 use lambda_http::Error;
 
-// One thread: an environment serves one request at a time.
+// One thread is enough because an environment serves one request at a time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), std::io::stdout);
+    log::start(env::var("RUST_LOG").ok().as_deref(), &["attest"], std::io::stdout);
     match serve().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -24,10 +24,11 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Serves for as long as Lambda lets it.
+/// Serves requests until Lambda ends the process.
 async fn serve() -> Result<(), Error> {
     let settings = Settings::read(|name| env::var(name).ok())?;
-    let function = env::var("AWS_LAMBDA_FUNCTION_NAME").map_err(|_| "this is a Lambda function, see the README")?;
+    let function = env::var("AWS_LAMBDA_FUNCTION_NAME")
+        .map_err(|_| "AWS_LAMBDA_FUNCTION_NAME is not set: this program runs on AWS Lambda (see the README)")?;
     let aws = settings::aws_config().await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -38,15 +39,15 @@ async fn serve() -> Result<(), Error> {
         "starting"
     );
     let mut store = Store::new(&aws, settings.bucket).encrypted_with(settings.kms_key);
-    if settings::is_other_s3(&aws) {
-        store = store.unproven();
+    if settings::needs_verification(&aws) {
+        store = store.verifying_conditional_writes();
     }
-    // Init has a whole CPU, a request its memory's share of one. A failure here is not fatal: the first request retries.
-    if let Err(error) = store.connect().await {
-        if error.is::<Overwrites>() {
-            return Err(error);
-        }
-        tracing::warn!(%error, "cannot connect to S3 yet");
+    // Init runs on a full CPU; a request gets a share proportional to memory. So connect now.
+    match store.connect().await {
+        Ok(()) => {}
+        Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
+        // The first request connects again.
+        Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
     }
     let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print));
     lambda_http::run(handler.into_service()).await

@@ -1,5 +1,7 @@
-//! The line that each request leaves in the log, which is also its metrics: CloudWatch takes them from a line in Embedded
-//! Metric Format (Amazon CloudWatch User Guide, "Specification: Embedded metric format") without another request.
+//! The log line of each request, which also contains its metrics.
+//!
+//! CloudWatch extracts metrics from log lines in Embedded Metric Format (Amazon CloudWatch User Guide, "Specification:
+//! Embedded metric format"), so publishing them takes no request.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -17,40 +19,40 @@ use crate::{key::Key, problem::Problem};
 const NAMESPACE: &str = "Attest";
 const REFUSED: &str = "Refused";
 
-/// Writes one line per request, whatever the log's level is.
+/// Writes one line per request, independent of the log level.
 pub struct RequestLog {
     function: String,
-    /// For a request that the endpoint refused: `Refused` is a metric by `problem` too.
+    /// The format of a refused request, which also counts `Refused` by `problem`.
     refused: Mutex<Emf>,
     other: Mutex<Emf>,
     write: Box<WriteLine>,
 }
 
-/// Takes one line, with its line break.
+/// A function that writes one line, including its line break.
 type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
-/// What is known of a request when its response is.
+/// The facts about one request that its log line reports.
 #[derive(Debug)]
 pub struct Served<'a> {
-    /// Lambda's request id.
+    /// The request id that Lambda assigned.
     pub request_id: &'a str,
     /// The HTTP status.
     pub status: u16,
-    /// Where the trace belongs, unless the request was refused before.
+    /// The key of the trace, unless the request was refused before the key was known.
     pub key: Option<&'a Key>,
-    /// The size of the body.
+    /// The size of the body in bytes.
     pub bytes: usize,
-    /// How long the request took.
+    /// The duration of the request.
     pub took: Duration,
-    /// How long S3 took of that.
+    /// The part of that duration spent on S3.
     pub s3_took: Option<Duration>,
-    /// Whether the process had served no request before.
+    /// Whether this is the first request of the process.
     pub is_cold: bool,
-    /// Why the trace was not stored.
+    /// The reason why the trace was not stored.
     pub problem: Option<&'a Problem>,
 }
 
-/// A log line: its fields, and those of them that are metrics.
+/// The fields of a log line. Those with a unit are metrics.
 #[derive(Entry)]
 struct Line<'r> {
     #[entry(timestamp)]
@@ -82,7 +84,7 @@ struct Line<'r> {
 }
 
 impl RequestLog {
-    /// A log for the Lambda function of this name; `write` gets one line at a time, with its line break.
+    /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
     pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         let metrics = || Emf::builder(NAMESPACE.to_owned(), vec![vec!["FunctionName".to_owned()]]);
         let by_problem = MetricDirective {
@@ -98,7 +100,7 @@ impl RequestLog {
         }
     }
 
-    /// Writes the line of one request.
+    /// Writes the log line of one request.
     pub fn write(&self, served: &Served<'_>) {
         let count = |is: bool| is.then(|| WithUnit::from(1));
         let status = served.status;
@@ -128,12 +130,12 @@ impl RequestLog {
         let formatted = metrics.lock().unwrap_or_else(PoisonError::into_inner).format(&line, &mut json);
         match formatted {
             Ok(()) => (self.write)(&json),
-            Err(error) => tracing::error!(%error, "cannot write a request's line"),
+            Err(error) => tracing::error!(%error, "cannot format the log line of a request"),
         }
     }
 }
 
-/// Milliseconds, to the microsecond.
+/// Returns milliseconds, rounded to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

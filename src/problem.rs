@@ -1,76 +1,78 @@
-//! What can go wrong with a request, and what a client is told of it: problem details (RFC 9457).
+//! The reasons why a trace is not stored, and their responses: problem details (RFC 9457).
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
 use serde::Serialize;
 
 use crate::key::KeyError;
 
-/// The media type of an error's body (RFC 9457, section 3).
+/// The media type of an error response (RFC 9457, section 3).
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// How many seconds a client is asked to wait when S3 did not take the trace in time.
+/// The value of `Retry-After` in a 503 response, in seconds.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Why a trace was not stored. The first kinds are the client's to mend, the last two are ours.
+/// The reason why a trace was not stored.
+///
+/// [`Problem::Fault`] and [`Problem::Unavailable`] are faults of the service. The client can fix all others.
 #[derive(Debug)]
 pub enum Problem {
-    /// The body's bytes are not UTF-8 from this offset on.
+    /// The body is not UTF-8.
     NotUtf8 {
-        /// Bytes before the first that is wrong.
+        /// The number of valid bytes before the first invalid one.
         offset: usize,
     },
-    /// The body is no JSON text.
+    /// The body is not a JSON text.
     NotJson {
-        /// What the parser ran into, without any of the text.
+        /// The error of the parser. It does not quote the text.
         detail: String,
-        /// Line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Column, from 1.
+        /// The column, counted from 1.
         column: usize,
     },
-    /// The body breaks the schema or has a name twice in one object.
+    /// The body violates the schema or repeats a name in one object.
     Invalid(Violations),
-    /// The fingerprint and the id make no key.
+    /// The fingerprint and the id have no valid key.
     Key(KeyError),
     /// A different trace is stored under this id.
     Taken {
-        /// The fingerprint within which the id is taken.
+        /// The fingerprint of both traces.
         fingerprint: String,
-        /// The id that is taken.
+        /// The id of both traces.
         id: String,
     },
-    /// The body is larger than the limit; both in bytes.
+    /// The body is larger than the limit.
     TooLarge {
-        /// The limit, as `MAX_TRACE_BYTES` sets it.
+        /// The limit in bytes, as `MAX_TRACE_BYTES` sets it.
         limit: usize,
-        /// The size of the body.
+        /// The size of the body in bytes.
         size: usize,
     },
-    /// The service is at fault: its configuration, its permissions or a defect.
+    /// The service is at fault: its configuration, its permissions or a defect. Retrying does not help.
     Fault(Cause),
-    /// S3 did not take the trace in time; the same request may succeed later.
+    /// S3 did not confirm the trace in time. The same request may succeed later.
     Unavailable {
-        /// The whole reason, for the log.
+        /// The complete reason, for the log.
         cause: Cause,
-        /// The id that the trace was to be stored under. A client that named none needs it to repeat safely.
+        /// The id of the trace. A client that sent none needs it to retry safely.
         id: Option<String>,
     },
 }
 
-/// The whole reason of a failure that is ours, for the log; a client is told of it in general only.
+/// The complete reason for a fault of the service. It goes to the log; the client receives a general sentence.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// One place in which a trace breaks the schema.
+/// One place in which a trace violates the schema.
 #[derive(Debug, Serialize)]
 pub struct Violation {
-    /// Where, as a JSON Pointer (RFC 6901).
+    /// The place, as a JSON Pointer (RFC 6901).
     pub pointer: String,
-    /// What is wrong there, without quoting what stands there.
+    /// The violation. It does not quote the value.
     pub detail: String,
 }
 
-/// Every violation of one trace, as far as a response can hold them.
+/// The violations of one trace: all are counted, and as many are listed as fit into a response.
 #[derive(Debug, Default)]
 pub struct Violations {
     listed: Vec<Violation>,
@@ -78,13 +80,16 @@ pub struct Violations {
     count: usize,
 }
 
-/// A response's JSON travels as a string in Lambda's response of at most 6 MB, where a control character of a pointer
-/// becomes seven bytes: 512 KiB of pointers and details stay far below, whatever is in them.
+/// The largest list of violations, in bytes of pointers and details.
+///
+/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer takes
+/// seven bytes, so 512 KiB stay far below the limit whatever they contain.
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
-    /// Adds a violation; past what a response can hold it is only counted, and `violation` is not called: building a long
-    /// pointer for each of many violations would take time quadratic in the body.
+    /// Adds a violation. If the list is full, the violation is only counted, and `violation` is not called.
+    ///
+    /// Building a long pointer for each of many violations would take time quadratic in the size of the body.
     pub fn push(&mut self, violation: impl FnOnce() -> Violation) {
         self.count += 1;
         if !self.is_full() {
@@ -96,32 +101,32 @@ impl Violations {
         }
     }
 
-    /// Counts violations that are like others, once no more can be listed.
+    /// Counts violations without listing them. The list must be full.
     pub fn add(&mut self, count: usize) {
         debug_assert!(self.is_full());
         self.count += count;
     }
 
-    /// How many there are.
+    /// Returns the number of violations, listed or not.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Whether the list holds as many as a response can.
+    /// Returns whether no more violations are listed.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.listed_bytes >= LISTED_BYTES
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no violation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 }
 
-/// The body of an error's response, and of the gateway's own errors (see `template.yaml`).
+/// The body of an error response. The gateway's own errors have the same members (see `template.yaml`).
 #[derive(Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -139,12 +144,12 @@ struct Details<'a> {
 }
 
 impl Problem {
-    /// S3 did not take a trace, whose id the caller may add.
+    /// Creates a [`Problem::Unavailable`] without an id. The caller may add it with [`Problem::with_id`].
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable { cause: cause.into(), id: None }
     }
 
-    /// The same, and if it is the unavailability of S3, for the trace of this id.
+    /// Adds the id of the trace to a [`Problem::Unavailable`].
     #[must_use]
     pub fn with_id(self, id: &str) -> Self {
         match self {
@@ -153,25 +158,25 @@ impl Problem {
         }
     }
 
-    /// A short, stable name: the end of the problem's `type`, and `problem` in the log line.
+    /// Returns the short, stable name: the end of `type` in the response, and `problem` in the log line.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.kind().0
     }
 
-    /// The HTTP status of the response.
+    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.kind().1
     }
 
-    /// The name, the HTTP status and the title.
+    /// Returns the name, the HTTP status and the title.
     fn kind(&self) -> (&'static str, u16, &'static str) {
         match self {
             Self::NotUtf8 { .. } => ("not-utf8", 400, "The body is not UTF-8"),
             Self::NotJson { .. } => ("not-json", 400, "The body is not JSON"),
             Self::Invalid(_) => ("invalid", 400, "The trace is not valid"),
-            Self::Key(_) => ("no-key", 400, "The trace has no key"),
+            Self::Key(_) => ("no-key", 400, "The trace has no valid key"),
             Self::Taken { .. } => ("taken", 409, "The id is taken"),
             Self::TooLarge { .. } => ("too-large", 413, "The trace is too large"),
             Self::Fault(_) => ("fault", 500, "The service is at fault"),
@@ -179,7 +184,7 @@ impl Problem {
         }
     }
 
-    /// The whole reason of a failure that is ours, for the log.
+    /// Returns the complete reason for a fault of the service, for the log.
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         match self {
@@ -188,16 +193,7 @@ impl Problem {
         }
     }
 
-    /// The same, by value.
-    #[must_use]
-    pub fn into_cause(self) -> Option<Cause> {
-        match self {
-            Self::Fault(cause) | Self::Unavailable { cause, .. } => Some(cause),
-            _ => None,
-        }
-    }
-
-    /// The response's body.
+    /// Returns the body of the response.
     #[must_use]
     pub fn body(&self) -> String {
         let (name, status, title) = self.kind();
@@ -242,3 +238,15 @@ impl Problem {
         }
     }
 }
+
+/// Displays the complete reason, which is for the log.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause() {
+            Some(cause) => cause.fmt(f),
+            None => f.write_str(&self.detail()),
+        }
+    }
+}
+
+impl Error for Problem {}

@@ -1,4 +1,4 @@
-//! The environment, read once.
+//! The configuration of the function, which comes from its environment.
 
 use std::{fmt, time::Duration};
 
@@ -10,30 +10,30 @@ use aws_smithy_http_client::{
 };
 use aws_types::service_config::ServiceConfigKey;
 
-/// How long an unused connection stays in the connection pool: S3 closes it after about 20 s.
+/// The longest time that an unused connection stays in the pool. S3 closes it after about 20 s.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The size of a trace that `MAX_TRACE_BYTES` allows where it is not set: 4 MiB. As base64 and with its headers such a
-/// trace fits into the 6 MB of an event (AWS Lambda quotas, "Invocation payload").
+/// The default of `MAX_TRACE_BYTES`: 4 MiB. As base64, such a trace and its headers fit into the 6 MB of an event (AWS
+/// Lambda quotas, "Invocation payload").
 pub const MAX_TRACE_BYTES: usize = 4 * 1024 * 1024;
 
-/// This program's own settings.
+/// The settings of this program. The AWS SDK reads its own.
 #[derive(Debug)]
 pub struct Settings {
-    /// `BUCKET_NAME`: the bucket that traces are stored in.
+    /// `BUCKET_NAME`: the bucket that stores the traces.
     pub bucket: String,
     /// `MAX_TRACE_BYTES`: the largest body, in bytes.
     pub max_trace_bytes: usize,
-    /// `KMS_KEY_ARN`: the key that encrypts traces; the bucket's default decides where it is not set.
+    /// `KMS_KEY_ARN`: the key that encrypts the traces. If it is not set, the default of the bucket applies.
     pub kms_key: Option<String>,
 }
 
-/// A variable that is missing or makes no sense.
+/// A variable that is missing or has an invalid value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// The function cannot do without this one.
+    /// A required variable is not set.
     Missing(&'static str),
-    /// This one is not a number of bytes above 0.
+    /// The value of this variable is not a number of bytes above 0.
     NotANumber(&'static str, String),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl Settings {
-    /// Reads the environment through `variable`, which gives a variable's value by its name.
+    /// Reads the environment through `variable`, which returns the value of a variable by its name.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let bucket = set("BUCKET_NAME").ok_or(SettingsError::Missing("BUCKET_NAME"))?;
@@ -66,7 +66,7 @@ impl Settings {
     }
 }
 
-/// The region, credentials and endpoints that the AWS SDK finds in the environment and in the profile.
+/// Loads the region, credentials and endpoints from the environment and the profile.
 pub async fn aws_config() -> Result<SdkConfig, SettingsError> {
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await;
     match config.region() {
@@ -75,9 +75,10 @@ pub async fn aws_config() -> Result<SdkConfig, SettingsError> {
     }
 }
 
-/// The endpoint that replaces AWS's own S3, from `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile (AWS SDKs and
-/// Tools Reference Guide, "Service-specific endpoints"). An empty value is no endpoint: the template cannot leave the
-/// variable out (see there).
+/// Returns the endpoint that replaces AWS's own S3, if one is configured.
+///
+/// It comes from `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile (AWS SDKs and Tools Reference Guide,
+/// "Service-specific endpoints"). An empty value counts as not set, because `template.yaml` cannot omit the variable.
 #[must_use]
 pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
@@ -86,17 +87,19 @@ pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
     endpoint.filter(|endpoint| !endpoint.is_empty())
 }
 
-/// Whether S3 is one that must show first that it never overwrites: an endpoint for all of AWS's services leads to a
-/// stand-in for AWS (`AWS_ENDPOINT_URL`, as the stack's parameter S3EndpointUrl sets it, or the profile's `endpoint_url`).
-/// `AWS_ENDPOINT_URL_S3` is how one reaches AWS's own S3 by another way, a VPC endpoint say, and is trusted.
+/// Returns whether conditional writes must be verified before the first trace.
+///
+/// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in the
+/// profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it is the way
+/// to reach AWS's own S3 at another address, for example through a VPC endpoint.
 #[must_use]
-pub fn is_other_s3(config: &SdkConfig) -> bool {
+pub fn needs_verification(config: &SdkConfig) -> bool {
     let of_all = config.endpoint_url().filter(|endpoint| !endpoint.is_empty());
     of_all.is_some() && s3_endpoint(config).as_deref() == of_all
 }
 
-/// The HTTP client of every AWS client here: HTTPS by rustls on ring with the system's root certificates, which
-/// `SSL_CERT_FILE` replaces.
+/// Returns the HTTP client of every AWS client here: rustls on ring with the root certificates of the system.
+/// `SSL_CERT_FILE` replaces these certificates.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(IDLE).build_https()

@@ -1,4 +1,4 @@
-//! Put-if-absent on S3: a trace is stored once, or the store says why it was not.
+//! Put-if-absent on S3: a trace is stored once, or the store reports why it was not.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -28,120 +28,138 @@ use crate::{
     trace,
 };
 
-/// The first attempt and two more: the second mends a connection that died, the third a transient error of S3.
+/// Three attempts: the second covers a dead connection, the third a transient S3 error.
 const ATTEMPTS: u32 = 3;
 
-/// The pauses between attempts start here, double, and are drawn at random below that.
+/// The upper bound of the pause after the first attempt. It doubles per attempt; the pause is random below it.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a connection may take, TLS included.
+/// The time limit for opening a connection, including TLS.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long an attempt may take. S3 confirms 4 MiB in well under a second.
+/// The time limit for one attempt. S3 confirms 4 MiB in well under a second.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How long a trace may take in all, retries and the look at what is stored included: three attempts of 5 s and their
-/// pauses are 15.3 s. It leaves the function's timeout of 25 s and the gateway's of 29 s untouched (see `template.yaml`).
+/// The time limit for one trace, including retries and the comparison with the stored object.
+///
+/// Three attempts of 5 s and their pauses take 15.3 s. The function's timeout is 25 s and the gateway's 29 s (see
+/// `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How many bytes more than a trace itself an object may have that is compared with it: white space, at most. What is
-/// larger is another trace.
+/// The largest size difference, in bytes, at which contents are compared. Equal traces differ in white space only.
 const MAX_DIFFERENCE: usize = 1024;
 
-/// A key that no trace has, for there is no `/` in it. What [`Store::unproven`] writes lies under it.
+/// The key of the object that [`Store::verifying_conditional_writes`] writes. It has no `/`, so it is not the key of a trace.
 pub const CHECK_KEY: &str = "conditional-write-check";
 
-/// What lies there.
+/// The content of that object.
 const CHECK: &[u8] = b"Written once by attest, to find out whether this S3 honours If-None-Match. It may be deleted.\n";
 
-/// The bucket that traces are stored in.
+/// A bucket that stores traces.
 #[derive(Debug, Clone)]
 pub struct Store {
     bucket: String,
     client: Client,
     kms_key: Option<String>,
-    /// Set once S3 has shown that it honours `If-None-Match`; `None` where that needs no proof.
-    proof: Option<Arc<OnceCell<()>>>,
+    /// Set once S3 is known to honour `If-None-Match`. `None` if this is not verified.
+    verified: Option<Arc<OnceCell<()>>>,
 }
 
-/// S3 ignored `If-None-Match`: a trace would be overwritten, and nobody told.
+/// The reason why a store cannot be used, or not yet.
 #[derive(Debug)]
-pub struct Overwrites;
+pub enum ConnectError {
+    /// S3 ignores `If-None-Match`, so it would overwrite a trace silently. Retrying does not help.
+    IgnoresIfNoneMatch,
+    /// S3 did not answer, or refused. The first write tries again.
+    Unreachable(Cause),
+}
 
-impl fmt::Display for Overwrites {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this S3 ignores If-None-Match, so traces could be overwritten: docs/operating.md lists those that honour it")
+        match self {
+            Self::IgnoresIfNoneMatch => f.write_str(
+                "this S3 ignores If-None-Match, so traces could be overwritten: docs/operating.md lists services that honour it",
+            ),
+            Self::Unreachable(cause) => cause.fmt(f),
+        }
     }
 }
 
-impl Error for Overwrites {}
+impl Error for ConnectError {}
 
-/// What S3 has to say of a trace that was given to it.
+/// The result of storing a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is stored now.
+    /// The trace is stored now.
     Stored,
-    /// This trace was stored under its key before; nothing was written.
+    /// This trace was already stored under the key. Nothing was written.
     Same,
-    /// Another trace was stored under its key before; nothing was written.
-    Other,
+    /// A different trace was already stored under the key. Nothing was written.
+    Conflict,
 }
 
 impl Store {
-    /// A store in this bucket, on an S3 that honours `If-None-Match`. Nothing is sent before the first call.
+    /// Creates a store in this bucket, on an S3 that honours `If-None-Match`. Sends nothing.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        Self { bucket, client: client(config), kms_key: None, proof: None }
+        Self { bucket, client: client(config), kms_key: None, verified: None }
     }
 
-    /// The same, but every object is encrypted with the KMS key of this ARN, whatever the bucket's default.
+    /// Encrypts every object with the KMS key of this ARN, whatever the default of the bucket is.
     #[must_use]
     pub fn encrypted_with(self, kms_key: Option<String>) -> Self {
         Self { kms_key, ..self }
     }
 
-    /// The same, on an S3 that has yet to show that it honours `If-None-Match`: it must before the first trace is stored.
+    /// Verifies that S3 honours `If-None-Match` before the first trace is stored.
     #[must_use]
-    pub fn unproven(self) -> Self {
-        Self { proof: Some(Arc::default()), ..self }
+    pub fn verifying_conditional_writes(self) -> Self {
+        Self { verified: Some(Arc::default()), ..self }
     }
 
-    /// Opens the connection that the first write will find, with a request that needs no permission that storing does not
-    /// need: the proof where one is needed, or the search for an object that does not exist. An error is not fatal, for
-    /// the first write retries, unless it is [`Overwrites`].
-    pub async fn connect(&self) -> Result<(), Cause> {
-        if self.proof.is_some() {
-            let proven = tokio::time::timeout(ATTEMPT, self.prove()).await?;
-            return proven.map_err(|problem| problem.into_cause().unwrap_or_else(|| Box::new(Overwrites)));
+    /// Opens the connection that the first write will use.
+    ///
+    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else looks for an
+    /// object that does not exist.
+    pub async fn connect(&self) -> Result<(), ConnectError> {
+        if self.verified.is_some() {
+            let verified = tokio::time::timeout(ATTEMPT, self.verify()).await;
+            return match verified.map_err(|elapsed| ConnectError::Unreachable(elapsed.into()))? {
+                Ok(()) => Ok(()),
+                Err(VerifyError::IgnoresIfNoneMatch) => Err(ConnectError::IgnoresIfNoneMatch),
+                Err(VerifyError::Failed(problem)) => Err(ConnectError::Unreachable(problem.into())),
+            };
         }
         let head = self.client.head_object().bucket(&self.bucket).key(CHECK_KEY).customize();
         let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
         match head.config_override(once).send().await {
-            Err(error) if error.raw_response().is_none() => Err(Box::new(Chain(error))),
-            // Whatever S3 answered, the connection stands.
+            Err(error) if error.raw_response().is_none() => Err(ConnectError::Unreachable(Box::new(Chain(error)))),
+            // Any answer shows that the connection works.
             _ => Ok(()),
         }
     }
 
-    /// Finds out, once, whether this S3 honours `If-None-Match`: of two writes to one key it must refuse the second. The
-    /// object stays, so every later start needs one request.
-    async fn prove(&self) -> Result<(), Problem> {
-        let Some(proof) = &self.proof else { return Ok(()) };
-        proof.get_or_try_init(|| self.check()).await.copied()
+    /// Verifies once that S3 honours `If-None-Match`, if that is required.
+    async fn verify(&self) -> Result<(), VerifyError> {
+        let Some(verified) = &self.verified else { return Ok(()) };
+        verified.get_or_try_init(|| self.write_twice()).await.copied()
     }
 
-    async fn check(&self) -> Result<(), Problem> {
+    /// Writes one key twice. S3 must refuse the second write.
+    ///
+    /// The object is not deleted, so a later start needs one request only.
+    async fn write_twice(&self) -> Result<(), VerifyError> {
         for _ in 0..2 {
             match self.write(CHECK_KEY, Bytes::from_static(CHECK), &checksum(CHECK)).await {
                 Ok(_) => {}
                 Err(error) if status(&error) == Some(412) => return Ok(()),
-                Err(error) => return Err(problem(error)),
+                Err(error) => return Err(VerifyError::Failed(problem(error))),
             }
         }
-        Err(Problem::Fault(Box::new(Overwrites)))
+        Err(VerifyError::IgnoresIfNoneMatch)
     }
 
-    /// Stores `json` under `key` unless something is stored there. Returns once S3 has confirmed what it says.
+    /// Stores `json` under `key` unless an object exists there. Returns after S3 has confirmed the outcome.
     pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
         tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into()))
             .await
@@ -149,16 +167,31 @@ impl Store {
     }
 
     async fn put_if_absent(&self, key: &Key, json: Bytes) -> Result<Outcome, Problem> {
-        self.prove().await?;
+        self.verify().await?;
         let checksum = checksum(&json);
-        match self.write(key.as_str(), json.clone(), &checksum).await {
-            Ok(_) => Ok(Outcome::Stored),
-            Err(error) if status(&error) == Some(412) => self.compare(key, &json, &checksum).await,
-            Err(error) => Err(problem(error)),
+        match self.write_or_compare(key, &json, &checksum).await {
+            // The object was deleted since the write met it, or this role may not decrypt it. The second attempt tells.
+            Err(CompareError::Denied(_)) => {}
+            result => return Ok(result?),
+        }
+        match self.write_or_compare(key, &json, &checksum).await {
+            Err(CompareError::Denied(cause)) => {
+                Err(Problem::Fault(Box::new(Unreadable { key: key.as_str().to_owned(), cause })))
+            }
+            result => Ok(result?),
         }
     }
 
-    /// Writes an object unless there is one.
+    /// Writes an object. If the key is taken, compares the stored object with this one.
+    async fn write_or_compare(&self, key: &Key, json: &Bytes, checksum: &str) -> Result<Outcome, CompareError> {
+        match self.write(key.as_str(), json.clone(), checksum).await {
+            Ok(_) => Ok(Outcome::Stored),
+            Err(error) if status(&error) == Some(412) => self.compare(key, json, checksum).await,
+            Err(error) => Err(problem(error).into()),
+        }
+    }
+
+    /// Writes an object unless the key is taken, which is HTTP status 412.
     async fn write(
         &self,
         key: &str,
@@ -175,16 +208,17 @@ impl Store {
             .checksum_sha256(checksum)
             .body(ByteStream::from(object));
         if let Some(key) = &self.kms_key {
-            // A bucket key: one call to KMS per while, not one per object.
+            // A bucket key reduces calls to KMS.
             put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
         }
-        // S3 verifies the checksum: a hash of the payload in the signature would be a second one.
+        // S3 verifies the checksum, so signing the payload would hash it a second time for nothing.
         put.customize().disable_payload_signing().send().await
     }
 
-    /// Tells whether what is stored under `key` is `json`: by its checksum where S3 has one, else by the traces' members, for
-    /// a client that repeats with an id that it was given may put it elsewhere than it stands here.
-    async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, Problem> {
+    /// Compares the object under `key` with `json`: by checksum if S3 has the same one, else by the members of both traces.
+    ///
+    /// A client that repeats a request with an assigned id may place `id` elsewhere in the object.
+    async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, CompareError> {
         let head = self
             .client
             .head_object()
@@ -193,19 +227,20 @@ impl Store {
             .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await
-            .map_err(absent)?;
-        // A composite checksum, of an object that something else uploaded in parts, is one over its parts'.
+            .map_err(unreadable)?;
+        // Another program may have uploaded the object in parts. Its composite checksum covers the checksums of the parts.
         let is_whole = head.checksum_type() != Some(&ChecksumType::Composite);
         if is_whole && head.checksum_sha256() == Some(checksum) {
             return Ok(Outcome::Same);
         }
         let length = head.content_length().and_then(|length| usize::try_from(length).ok());
         if length.is_none_or(|length| length > json.len() + MAX_DIFFERENCE) {
-            return Ok(Outcome::Other);
+            return Ok(Outcome::Conflict);
         }
-        let object = self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await.map_err(absent)?;
+        let object =
+            self.client.get_object().bucket(&self.bucket).key(key.as_str()).send().await.map_err(unreadable)?;
         let stored = object.body.collect().await.map_err(Problem::unavailable)?.into_bytes();
-        Ok(if stored == json || trace::is_same(&stored, json) { Outcome::Same } else { Outcome::Other })
+        Ok(if stored == json || trace::is_same(&stored, json) { Outcome::Same } else { Outcome::Conflict })
     }
 }
 
@@ -219,28 +254,28 @@ fn client(config: &SdkConfig) -> Client {
         .force_path_style(!is_aws)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
-        // The SDK's quota of retries drains in a bad hour and is not refilled by time; ATTEMPTS and DEADLINE are bounds enough.
+        // The SDK's retry quota drains during an outage and is not refilled by time. ATTEMPTS and DEADLINE bound retries.
         .retry_partition(RetryPartition::custom("traces").token_bucket(TokenBucket::unlimited()).build())
         .retry_classifier(Transient)
-        // An attempt's time-out covers a stalled stream too.
+        // The time limit of an attempt also covers a stalled stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // The one checksum is the SHA-256 that `put` computes itself and looks for again.
+        // `put` computes the only checksum, a SHA-256, and `compare` looks for it.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
 }
 
-/// Adds two errors to those that the SDK retries.
+/// Classifies two more errors as transient than the SDK does.
 #[derive(Debug)]
 struct Transient;
 
 impl ClassifyRetry for Transient {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        // S3 answers 409 to a conditional write that meets another one on the same key, and asks to try again (Amazon
-        // S3 User Guide, "How to prevent object overwrites with conditional writes").
+        // S3 answers 409 to a conditional write that races another one for the same key, and expects a retry (Amazon S3
+        // User Guide, "How to prevent object overwrites with conditional writes").
         let is_concurrent = context.response().is_some_and(|response| response.status().as_u16() == 409);
-        // What the HTTP client cannot name: a response that is no HTTP, say.
+        // The HTTP client has no name for some broken responses, for example bytes that are not HTTP.
         let error = context.output_or_error().and_then(Result::err);
         let is_broken = error.and_then(|error| error.as_connector_error()).is_some_and(ConnectorError::is_other);
         if is_concurrent || is_broken { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
@@ -259,43 +294,106 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// Whose fault a failed call is: the passing state of S3 and the way to it, or this service's.
+/// Classifies a failed call: a transient state of S3 or the network, or a fault of this service.
 fn problem<E>(error: SdkError<E>) -> Problem
 where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let passing = match &error {
+    let is_transient = match &error {
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
         SdkError::ServiceError(_) => match status(&error) {
-            // 307 leads to a bucket that is new and not yet known everywhere; 409 is a concurrent write; 404 without
-            // a code is what HEAD says of an object that was deleted since the write met it.
+            // 307 redirects to a new bucket that is not yet known everywhere. 409 is a concurrent write.
             Some(307 | 408 | 409 | 429 | 500..) => true,
+            // HEAD answers 404 without a code if the object was deleted after the write met it.
             Some(404) => !matches!(error.code(), Some("NoSuchBucket")),
             _ => error.code() == Some("RequestTimeout"),
         },
         _ => false,
     };
     let cause = Box::new(Chain(error));
-    if passing { Problem::unavailable(cause as Cause) } else { Problem::Fault(cause) }
+    if is_transient { Problem::unavailable(cause as Cause) } else { Problem::Fault(cause) }
 }
 
-/// The same for a look at an object that was there a moment ago. A 403 is what S3 says of an object that was deleted since,
-/// to a role that may not list the bucket (Amazon S3 API Reference, HeadObject): writing it again may succeed.
-fn absent<E>(error: SdkError<E>) -> Problem
+/// The reason why conditional writes are not verified.
+enum VerifyError {
+    IgnoresIfNoneMatch,
+    Failed(Problem),
+}
+
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::IgnoresIfNoneMatch => Self::Fault(Box::new(ConnectError::IgnoresIfNoneMatch)),
+            VerifyError::Failed(problem) => problem,
+        }
+    }
+}
+
+/// The reason why a trace was not stored, and not compared with the stored object either.
+enum CompareError {
+    /// S3 answered 403 to a read of the object that the write met.
+    ///
+    /// Either the object was deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon S3 API
+    /// Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.
+    Denied(Cause),
+    Failed(Problem),
+}
+
+impl From<Problem> for CompareError {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(problem)
+    }
+}
+
+impl From<CompareError> for Problem {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Denied(cause) => Self::Fault(cause),
+            CompareError::Failed(problem) => problem,
+        }
+    }
+}
+
+/// Classifies a failed read of an object that a write has just met.
+fn unreadable<E>(error: SdkError<E>) -> CompareError
 where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    if status(&error) == Some(403) { Problem::unavailable(Chain(error)) } else { problem(error) }
+    if status(&error) == Some(403) {
+        CompareError::Denied(Box::new(Chain(error)))
+    } else {
+        CompareError::Failed(problem(error))
+    }
 }
 
-/// An error that shows its whole chain of causes in one line, and of a service's error its code and message.
+/// An object that exists but cannot be read, so it cannot be compared.
+#[derive(Debug)]
+struct Unreadable {
+    key: String,
+    cause: Cause,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, cause } = self;
+        write!(
+            f,
+            "an object exists under {key} and cannot be read: {cause}, which includes the KMS key that encrypted this object \
+             (docs/operating.md, \"Change the KMS key\")"
+        )
+    }
+}
+
+impl Error for Unreadable {}
+
+/// Displays an error with its chain of causes in one line, and a service error with its status and a remedy.
 #[derive(Debug)]
 struct Chain<E>(SdkError<E>);
 
-impl<E: ProvideErrorMetadata + std::error::Error + 'static> fmt::Display for Chain<E> {
+impl<E: ProvideErrorMetadata + Error + 'static> fmt::Display for Chain<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut error: &dyn std::error::Error = &self.0;
+        let mut error: &dyn Error = &self.0;
         write!(f, "{error}")?;
         while let Some(source) = error.source() {
             write!(f, ": {source}")?;
@@ -305,7 +403,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> fmt::Display for Cha
         if let Some(status) = status {
             write!(f, " (HTTP status {status})")?;
         }
-        // The answer to HEAD has no body, and so no code.
+        // The response to HEAD has no body, so it has no code.
         let code = self.0.code().or((status == Some(403)).then_some("AccessDenied"));
         match code.and_then(remedy) {
             Some(remedy) => write!(f, "; {remedy}"),
@@ -314,10 +412,9 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> fmt::Display for Cha
     }
 }
 
-impl<E: ProvideErrorMetadata + std::error::Error + 'static> std::error::Error for Chain<E> {}
+impl<E: ProvideErrorMetadata + Error + 'static> Error for Chain<E> {}
 
-/// What to change when S3 refuses for a reason that lies in the configuration (Amazon S3 API Reference, "List of
-/// error codes").
+/// Returns the fix for an error whose cause is the configuration (Amazon S3 API Reference, "List of error codes").
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "NoSuchBucket" => "create the bucket that BUCKET_NAME names, or set the stack's parameter BucketName",

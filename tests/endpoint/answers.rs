@@ -1,14 +1,14 @@
-//! Each answer of the contract's table that the function itself gives.
+//! The responses of the contract that come from the function.
 
 use serde_json::{Value, json};
 
 use crate::support::{BUCKET, Bucket, Log, event_file, event_with, handler_on, handler_with, invoke, post};
 
 #[tokio::test]
-async fn a_trace_is_stored_with_its_absent_members() {
+async fn missing_members_are_added() {
     let bucket = Bucket::new().await;
     let event = event_file("events/minimal.json");
-    let answer = invoke(&bucket.handler(), &event).await;
+    let answer = invoke(&handler_on(bucket.address), &event).await;
     assert_eq!(answer.status, 201);
     let id = answer.body["id"].as_str().expect("an id");
     assert_eq!(uuid::Uuid::parse_str(id).expect("a UUID").get_version_num(), 4);
@@ -24,10 +24,10 @@ async fn a_trace_is_stored_with_its_absent_members() {
 }
 
 #[tokio::test]
-async fn a_whole_trace_is_stored_byte_for_byte() {
+async fn a_complete_trace_is_stored_byte_for_byte() {
     let bucket = Bucket::new().await;
     let event = event_file("events/all_fields.json");
-    let answer = invoke(&bucket.handler(), &event).await;
+    let answer = invoke(&handler_on(bucket.address), &event).await;
     assert_eq!(answer.status, 201);
     assert_eq!(answer.body["key"], "allenai/OLMoE-1B-7B/chatcmpl-7d4f2a90");
     assert_eq!(answer.body["object"], "chat.completion");
@@ -38,7 +38,7 @@ async fn a_whole_trace_is_stored_byte_for_byte() {
 #[tokio::test]
 async fn the_event_of_the_readme_is_stored() {
     let bucket = Bucket::new().await;
-    let answer = invoke(&bucket.handler(), &event_file("tests/prod_attest.json")).await;
+    let answer = invoke(&handler_on(bucket.address), &event_file("tests/prod_attest.json")).await;
     assert_eq!(answer.status, 201);
     assert_eq!(answer.body["system_fingerprint"], "allenai/OLMoE-1B-7B-0125-Instruct");
 }
@@ -47,7 +47,7 @@ async fn the_event_of_the_readme_is_stored() {
 async fn a_base64_body_is_decoded() {
     let bucket = Bucket::new().await;
     let event = event_file("events/base64.json");
-    let answer = invoke(&bucket.handler(), &event).await;
+    let answer = invoke(&handler_on(bucket.address), &event).await;
     assert_eq!(answer.status, 201);
     let stored = bucket.object(answer.body["key"].as_str().expect("a key")).await;
     let sent = aws_smithy_types::base64::decode(event["body"].as_str().expect("a body")).expect("base64");
@@ -56,9 +56,9 @@ async fn a_base64_body_is_decoded() {
 }
 
 #[tokio::test]
-async fn a_base64_body_that_is_not_utf8_is_refused_at_its_byte() {
+async fn a_base64_body_that_is_not_utf8_is_rejected_with_the_offset() {
     let bucket = Bucket::new().await;
-    let answer = invoke(&bucket.handler(), &event_file("events/not_utf8.json")).await;
+    let answer = invoke(&handler_on(bucket.address), &event_file("events/not_utf8.json")).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.body["type"], "urn:attest:problem:not-utf8");
     assert_eq!(answer.body["detail"], "The body is not UTF-8 at byte 98.");
@@ -68,7 +68,7 @@ async fn a_base64_body_that_is_not_utf8_is_refused_at_its_byte() {
 #[tokio::test]
 async fn every_violation_is_listed_with_its_pointer() {
     let bucket = Bucket::new().await;
-    let answer = invoke(&bucket.handler(), &event_file("events/schema_violations.json")).await;
+    let answer = invoke(&handler_on(bucket.address), &event_file("events/schema_violations.json")).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.body["type"], "urn:attest:problem:invalid");
     let mut errors: Vec<(&str, &str)> = answer.body["errors"]
@@ -91,18 +91,18 @@ async fn every_violation_is_listed_with_its_pointer() {
 }
 
 #[tokio::test]
-async fn a_syntax_error_has_its_line_and_column() {
+async fn a_syntax_error_reports_line_and_column() {
     let bucket = Bucket::new().await;
-    let answer = invoke(&bucket.handler(), &event_file("events/not_json.json")).await;
+    let answer = invoke(&handler_on(bucket.address), &event_file("events/not_json.json")).await;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.body["type"], "urn:attest:problem:not-json");
     assert_eq!((&answer.body["line"], &answer.body["column"]), (&json!(2), &json!(13)), "{}", answer.body);
 }
 
 #[tokio::test]
-async fn a_name_that_occurs_twice_is_refused_at_any_depth() {
+async fn a_repeated_name_is_rejected_at_any_depth() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     for (trace, pointers) in [
         (r#"{"model":"m","created":1,"messages":[],"model":"m"}"#, vec!["/model"]),
         (r#"{"model":"m","created":1,"messages":[],"mod\u0065l":"m"}"#, vec!["/model"]),
@@ -123,25 +123,29 @@ async fn a_name_that_occurs_twice_is_refused_at_any_depth() {
 }
 
 #[tokio::test]
-async fn a_trace_over_the_limit_is_refused_with_both_sizes() {
+async fn a_trace_over_the_limit_is_rejected_with_the_limit_and_its_size() {
     let bucket = Bucket::new().await;
     let trace = |bytes: usize| {
         let text = r#"{"model":"m","created":1,"messages":[],"x":""}"#;
         text.replace(r#""""#, &format!("\"{}\"", "x".repeat(bytes - text.len())))
     };
     let limit = attest::settings::MAX_TRACE_BYTES;
-    let answer = post(&bucket.handler(), &trace(limit + 1)).await;
+    let answer = post(&handler_on(bucket.address), &trace(limit + 1)).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.body["detail"], format!("The trace has {} bytes; the limit is {limit}.", limit + 1));
-    assert_eq!(post(&bucket.handler(), &trace(limit)).await.status, 201);
+    assert_eq!(post(&handler_on(bucket.address), &trace(limit)).await.status, 201);
 }
 
 #[tokio::test]
-async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full() {
+async fn a_missing_bucket_is_a_500_with_the_cause_only_in_the_log() {
     let bucket = Bucket::new().await;
     let log = Log::start();
     let store = attest::store::Store::new(
-        &traces::folder::Folder::sdk_config(bucket.address, traces::folder::ACCESS_KEY),
+        &local_aws::s3::FolderS3::sdk_config(
+            bucket.address,
+            local_aws::s3::ACCESS_KEY,
+            attest::settings::http_client(),
+        ),
         "no-such".into(),
     );
     let handler = handler_with(store, 1024);
@@ -154,7 +158,7 @@ async fn a_missing_bucket_is_a_fault_that_is_told_in_general_and_logged_in_full(
 }
 
 #[tokio::test]
-async fn an_s3_that_is_not_there_is_503_with_retry_after() {
+async fn an_unreachable_s3_is_a_503_with_retry_after() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -163,11 +167,10 @@ async fn an_s3_that_is_not_there_is_503_with_retry_after() {
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
 }
 
-/// One line per request, with what an operator needs and nothing of what was said.
 #[tokio::test]
 async fn a_request_is_logged_in_one_line_without_content() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let log = Log::start();
     let secret = "the-secret-content";
     let stored = post(
@@ -198,9 +201,9 @@ async fn a_request_is_logged_in_one_line_without_content() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn invalid_keys_are_rejected() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     for (trace, detail) in [
         (json!({"model": "", "created": 1, "messages": []}), "The fingerprint is empty"),
         (json!({"model": "m", "created": 1, "messages": [], "id": ""}), "The id is empty"),
@@ -214,11 +217,11 @@ async fn what_is_no_key_is_refused() {
     assert_eq!(invoke(&handler, &event_with(&longest.to_string())).await.status, 201);
 }
 
-/// CloudWatch takes metrics from a line in the Embedded Metric Format; each that it names must be there as a number.
+/// CloudWatch extracts metrics from a line in Embedded Metric Format. Each named metric must be a number in that line.
 #[tokio::test]
-async fn a_requests_line_is_its_metrics() {
+async fn the_log_line_of_a_request_contains_its_metrics() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let log = Log::start();
     for trace in [r#"{"model":"m","created":1,"messages":[],"id":"i"}"#, "{}"] {
         post(&handler, trace).await;

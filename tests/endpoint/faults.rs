@@ -1,5 +1,6 @@
-//! S3 on its worst day: the real SDK against an S3 that misbehaves on demand. Time is virtual: the clock runs on whenever
-//! nothing else can, so that bounds hold on any machine and waits cost nothing.
+//! The real SDK against an S3 that misbehaves on demand.
+//!
+//! Time is virtual: the clock advances whenever no task can run. Bounds therefore hold on any machine, and waits cost nothing.
 
 use std::{
     sync::{
@@ -17,13 +18,13 @@ use attest::{
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use futures_util::future::join_all;
-use tokio::time::Instant;
-use traces::folder::{ACCESS_KEY, Folder};
-
-use crate::{
-    fault_proxy::{Fault, FaultProxy},
-    support::{BUCKET, Bucket, Log, handler_on, handler_with, post},
+use local_aws::{
+    s3::{ACCESS_KEY, FolderS3},
+    testing::{Fault, FaultProxy},
 };
+use tokio::time::Instant;
+
+use crate::support::{BUCKET, Bucket, Log, handler_on, handler_with, post};
 
 /// A bucket behind a proxy that injects faults.
 pub struct FaultyBucket {
@@ -42,21 +43,22 @@ impl FaultyBucket {
         handler_on(self.s3.address)
     }
 
-    /// From now on the S3 behaves like one that keeps no checksum of what it stores.
+    /// From now on, S3 behaves as if it kept no checksums.
     pub fn forget_checksums(&self) {
         self.s3.forget_checksums();
     }
 }
 
-/// The gateway gives up after 29 s; what the handler needs must leave room for the function's own start.
+/// The longest time that the handler may take. The gateway gives up after 29 s, which includes the start of the function.
 const BOUND: Duration = Duration::from_secs(22);
 
 fn trace(id: &str) -> String {
     format!(r#"{{"model":"m","created":1,"messages":[],"id":"{id}"}}"#)
 }
 
-/// A fault that stays: the status of the contract, after that many requests, within the bound and with one log line
-/// that names the cause; and afterwards the same handler stores again.
+/// Checks a lasting fault: the response has this status after this number of requests, and one log line names the cause.
+///
+/// After the fault, the same handler stores again.
 async fn lasting(fault: Fault, status: u16, requests: usize, cause: &str) {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
@@ -72,14 +74,14 @@ async fn lasting(fault: Fault, status: u16, requests: usize, cause: &str) {
     let lines: Vec<_> = log.lines().into_iter().filter(|line| line["cause"].is_string()).collect();
     assert_eq!(lines.len(), 1, "{}", log.text());
     assert!(lines[0]["cause"].as_str().is_some_and(|text| text.contains(cause)), "{fault:?}: {}", log.text());
-    assert!(!answer.body.to_string().contains(cause), "told in general");
+    assert!(!answer.body.to_string().contains(cause), "the client receives a general sentence");
 
     bucket.s3.always(None);
     let answer = post(&handler, &trace("after")).await;
     assert_eq!(answer.status, 201, "{fault:?}: {}", log.text());
 }
 
-/// A fault that passes: the trace is stored, and a repetition finds it so.
+/// Checks a transient fault: the trace is stored, and a repeated request is a 200.
 async fn passing(faults: &[Fault], status: u16, bound: Duration) {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
@@ -106,33 +108,33 @@ macro_rules! each {
 }
 
 each! {
-    slow_down_that_lasts: lasting(Fault::Refuse(503, "SlowDown"), 503, 3, "SlowDown");
-    an_internal_error_that_lasts: lasting(Fault::Refuse(500, "InternalError"), 503, 3, "InternalError");
-    access_denied_is_ours_and_not_retried: lasting(Fault::Refuse(403, "AccessDenied"), 500, 1, "AccessDenied");
-    no_such_bucket_is_ours_and_not_retried: lasting(Fault::Refuse(404, "NoSuchBucket"), 500, 1, "NoSuchBucket");
-    another_region_is_ours_and_not_retried: lasting(Fault::Refuse(301, "PermanentRedirect"), 500, 1, "PermanentRedirect");
-    a_redirect_passes_later: lasting(Fault::Refuse(307, "TemporaryRedirect"), 503, 1, "TemporaryRedirect");
-    a_bad_request_is_ours_and_not_retried: lasting(Fault::Refuse(400, "InvalidRequest"), 500, 1, "InvalidRequest");
-    concurrent_writes_that_last: lasting(Fault::Refuse(409, "ConditionalRequestConflict"), 503, 3, "ConditionalRequestConflict");
-    a_stall_before_the_answer: lasting(Fault::StallBefore, 503, 3, "timeout");
-    a_stall_within_the_answer: lasting(Fault::StallWithin, 503, 3, "timeout");
-    connections_that_are_cut: lasting(Fault::CutBeforeRead, 503, 3, "onnection");
-    garbage_that_lasts: lasting(Fault::Garbage, 503, 3, "HTTP version");
-    a_refusal_that_is_no_xml: lasting(Fault::GarbageBody(500), 503, 3, "500");
+    a_lasting_slow_down_is_a_503: lasting(Fault::Refuse(503, "SlowDown"), 503, 3, "SlowDown");
+    a_lasting_internal_error_is_a_503: lasting(Fault::Refuse(500, "InternalError"), 503, 3, "InternalError");
+    access_denied_is_a_500_and_not_retried: lasting(Fault::Refuse(403, "AccessDenied"), 500, 1, "AccessDenied");
+    a_missing_bucket_is_a_500_and_not_retried: lasting(Fault::Refuse(404, "NoSuchBucket"), 500, 1, "NoSuchBucket");
+    a_bucket_in_another_region_is_a_500_and_not_retried: lasting(Fault::Refuse(301, "PermanentRedirect"), 500, 1, "PermanentRedirect");
+    a_temporary_redirect_is_a_503: lasting(Fault::Refuse(307, "TemporaryRedirect"), 503, 1, "TemporaryRedirect");
+    a_bad_request_is_a_500_and_not_retried: lasting(Fault::Refuse(400, "InvalidRequest"), 500, 1, "InvalidRequest");
+    lasting_concurrent_writes_are_a_503: lasting(Fault::Refuse(409, "ConditionalRequestConflict"), 503, 3, "ConditionalRequestConflict");
+    a_stall_before_the_response_is_a_503: lasting(Fault::StallBefore, 503, 3, "timeout");
+    a_stall_within_the_response_is_a_503: lasting(Fault::StallWithin, 503, 3, "timeout");
+    lasting_connection_cuts_are_a_503: lasting(Fault::CutBeforeRead, 503, 3, "onnection");
+    lasting_garbage_is_a_503: lasting(Fault::Garbage, 503, 3, "HTTP version");
+    an_error_that_is_not_xml_is_a_503: lasting(Fault::GarbageBody(500), 503, 3, "500");
 
-    slow_down_that_passes: passing(&[Fault::Refuse(503, "SlowDown")], 201, SOON);
-    two_internal_errors: passing(&[Fault::Refuse(500, "InternalError"); 2], 201, SOON);
-    a_concurrent_write: passing(&[Fault::Refuse(409, "ConditionalRequestConflict")], 201, SOON);
-    a_connection_cut_before_the_request_was_read: passing(&[Fault::CutBeforeRead], 201, SOON);
-    a_connection_cut_after_the_trace_was_stored: passing(&[Fault::CutAfterStored], 200, SOON);
-    a_connection_cut_within_the_answer: passing(&[Fault::CutWithin], 200, SOON);
-    a_stall_within_one_answer: passing(&[Fault::StallWithin], 200, Duration::from_secs(8));
-    garbage_once: passing(&[Fault::Garbage], 201, SOON);
+    a_transient_slow_down_is_retried: passing(&[Fault::Refuse(503, "SlowDown")], 201, SOON);
+    two_internal_errors_are_retried: passing(&[Fault::Refuse(500, "InternalError"); 2], 201, SOON);
+    a_concurrent_write_is_retried: passing(&[Fault::Refuse(409, "ConditionalRequestConflict")], 201, SOON);
+    a_connection_cut_before_the_request_is_retried: passing(&[Fault::CutBeforeRead], 201, SOON);
+    a_connection_cut_after_the_write_is_recognised_as_stored: passing(&[Fault::CutAfterStored], 200, SOON);
+    a_connection_cut_within_the_response_is_recognised_as_stored: passing(&[Fault::CutWithin], 200, SOON);
+    a_stall_within_one_response_is_recognised_as_stored: passing(&[Fault::StallWithin], 200, Duration::from_secs(8));
+    one_garbage_response_is_retried: passing(&[Fault::Garbage], 201, SOON);
 }
 
-/// Only this request can have written under a random id, so its own write is what the retry met.
+/// No other request knows a random id, so the retry has met the write of its own request.
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_an_assigned_id_is_201() {
+async fn a_lost_response_to_an_assigned_id_is_201() {
     let bucket = FaultyBucket::new().await;
     bucket.s3.next(&[Fault::CutAfterStored]);
     let answer = post(&bucket.handler(), r#"{"model":"m","created":1,"messages":[]}"#).await;
@@ -140,9 +142,9 @@ async fn a_lost_answer_to_an_assigned_id_is_201() {
     assert_eq!(bucket.bucket.keys().await, [answer.body["key"].as_str().expect("a key")]);
 }
 
-/// As after a freeze: the connection that the last request left behind is closed, or leads nowhere.
+/// After a freeze, the pooled connection is closed, or its peer no longer answers.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_died_since_the_last_request() {
+async fn a_connection_that_died_between_requests_costs_no_trace() {
     for (fault, bound) in [(Fault::CloseAfter, SOON), (Fault::DeafAfter, Duration::from_secs(8))] {
         let bucket = FaultyBucket::new().await;
         let handler = bucket.handler();
@@ -154,27 +156,34 @@ async fn a_connection_that_died_since_the_last_request() {
     }
 }
 
-/// The look at what is stored may fail as the write may: nothing is promised then.
+/// A write meets an object, and reading the object fails.
 #[tokio::test(start_paused = true)]
-async fn a_look_at_what_is_stored_that_fails() {
+async fn each_failed_comparison_gets_its_status() {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
     assert_eq!(post(&handler, &trace("i")).await.status, 201);
     for (faults, status) in [
-        // To the deployed role, which may not list: the object was deleted since.
-        (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")], 503),
-        // To a role that may.
+        // A role that may not list gets 403 for an object that was deleted since. The second attempt succeeds.
+        (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")], 200),
+        // A role that may not decrypt the object gets 403 every time.
+        ([Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")].repeat(2), 500),
+        // A role that may list gets 404 for an object that was deleted since.
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(404, "NotFound")], 503),
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(503, "SlowDown")], 200),
     ] {
+        let log = Log::start();
         bucket.s3.next(&faults);
         assert_eq!(post(&handler, &trace("i")).await.status, status, "{faults:?}");
+        let names_the_object = log.text().contains("an object exists under m/i and cannot be read");
+        assert_eq!(names_the_object, status == 500, "{}", log.text());
     }
+    // The object was deleted since, so the second attempt stores the trace.
+    bucket.s3.next(&[Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")]);
+    assert_eq!(post(&handler, &trace("new")).await.status, 201);
 }
 
-/// The log line of a misconfiguration says what to change.
 #[tokio::test(start_paused = true)]
-async fn a_misconfiguration_says_what_to_change() {
+async fn the_log_of_a_misconfiguration_contains_the_fix() {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
     for (status, code, remedy) in [
@@ -194,15 +203,15 @@ async fn a_misconfiguration_says_what_to_change() {
     }
 }
 
-/// A client that named no id learns it from the 503, and repeats with it.
+/// A client that sent no id learns it from the 503.
 #[tokio::test(start_paused = true)]
-async fn a_503_says_the_id_by_which_to_repeat() {
+async fn a_503_contains_the_id_for_a_safe_retry() {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
     for fault in [Fault::CutBeforeRead, Fault::CutAfterStored] {
         let sent = r#"{"model":"m","created":1,"messages":[]}"#;
         bucket.s3.always(Some(fault));
-        // Stored, but nobody can confirm it: the look at what is there fails too.
+        // With the second fault the trace is stored, but neither the write nor the comparison is confirmed.
         let answer = post(&handler, sent).await;
         bucket.s3.always(None);
         assert_eq!(answer.status, 503, "{fault:?}");
@@ -213,9 +222,9 @@ async fn a_503_says_the_id_by_which_to_repeat() {
     }
 }
 
-/// A thousand requests that failed after all their retries leave the next one as many as on the first day.
+/// The SDK's default retry quota would be used up after a thousand failed requests.
 #[tokio::test(start_paused = true)]
-async fn after_a_bad_hour_the_next_fault_is_retried_as_on_the_first_day() {
+async fn an_outage_does_not_reduce_later_retries() {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
     bucket.s3.always(Some(Fault::Refuse(503, "SlowDown")));
@@ -225,14 +234,14 @@ async fn after_a_bad_hour_the_next_fault_is_retried_as_on_the_first_day() {
             assert_eq!(answer.status, 503);
         }
     }
-    assert_eq!(bucket.s3.requests(), 3000, "each was retried, at once with others too");
+    assert_eq!(bucket.s3.requests(), 3000, "each request was tried three times");
     bucket.s3.always(None);
     bucket.s3.next(&[Fault::Refuse(500, "InternalError"); 2]);
     assert_eq!(post(&handler, &trace("after")).await.status, 201);
     assert_eq!(bucket.s3.requests(), 3);
 }
 
-/// A source of credentials that hangs until it is told to answer.
+/// A credentials provider that hangs until its flag is set.
 #[derive(Clone, Debug, Default)]
 struct Hanging(Arc<AtomicBool>);
 
@@ -251,10 +260,10 @@ impl ProvideCredentials for Hanging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_hang_end_in_503_in_time_and_the_next_request_is_served() {
+async fn hanging_credentials_end_in_503_in_time_and_the_next_request_is_served() {
     let bucket = Bucket::new().await;
     let source = Hanging::default();
-    let config = Folder::sdk_config(bucket.address, ACCESS_KEY).into_builder();
+    let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client()).into_builder();
     let config = config.credentials_provider(SharedCredentialsProvider::new(source.clone())).build();
     let handler = handler_with(Store::new(&config, BUCKET.to_owned()), MAX_TRACE_BYTES);
     let start = Instant::now();
@@ -264,13 +273,18 @@ async fn credentials_that_hang_end_in_503_in_time_and_the_next_request_is_served
     assert_eq!(post(&handler, &trace("i")).await.status, 201);
 }
 
-/// An S3 that ignores `If-None-Match` never gets as far as a 201.
 #[tokio::test(start_paused = true)]
-async fn an_s3_that_would_overwrite_is_found_out_before_the_first_201() {
+async fn an_s3_that_would_overwrite_is_detected_before_the_first_201() {
     let bucket = FaultyBucket::new().await;
-    let store = || Store::new(&Folder::sdk_config(bucket.s3.address, ACCESS_KEY), BUCKET.to_owned()).unproven();
+    let store = || {
+        Store::new(
+            &FolderS3::sdk_config(bucket.s3.address, ACCESS_KEY, attest::settings::http_client()),
+            BUCKET.to_owned(),
+        )
+        .verifying_conditional_writes()
+    };
     bucket.s3.ignore_conditions(true);
-    let error = store().connect().await.expect_err("it would overwrite");
+    let error = store().connect().await.expect_err("S3 ignores conditions");
     assert!(error.to_string().starts_with("this S3 ignores If-None-Match"), "{error}");
     let handler = handler_with(store(), MAX_TRACE_BYTES);
     let log = Log::start();
@@ -278,11 +292,11 @@ async fn an_s3_that_would_overwrite_is_found_out_before_the_first_201() {
     assert!(log.text().contains("this S3 ignores If-None-Match"), "{}", log.text());
     assert_eq!(bucket.bucket.keys().await, [CHECK_KEY]);
 
-    // One that honours it is asked once, also if it could not be reached at first.
+    // An S3 that honours conditions is verified once, even if it was unreachable at first.
     bucket.s3.ignore_conditions(false);
     let store = store();
     bucket.s3.always(Some(Fault::CutBeforeRead));
-    store.connect().await.expect_err("it cannot be reached");
+    store.connect().await.expect_err("S3 is unreachable");
     bucket.s3.always(None);
     bucket.s3.requests();
     let handler = handler_with(store, MAX_TRACE_BYTES);
@@ -292,13 +306,16 @@ async fn an_s3_that_would_overwrite_is_found_out_before_the_first_201() {
     }
 }
 
-/// With a key of its own, each object says so, as a bucket policy may demand.
+/// A bucket policy may require these headers.
 #[tokio::test(start_paused = true)]
-async fn a_kms_key_is_named_in_every_write() {
+async fn every_write_names_the_kms_key() {
     let bucket = FaultyBucket::new().await;
     let key = "arn:aws:kms:us-east-1:123456789012:key/k";
     for kms_key in [None, Some(key)] {
-        let store = Store::new(&Folder::sdk_config(bucket.s3.address, ACCESS_KEY), BUCKET.to_owned());
+        let store = Store::new(
+            &FolderS3::sdk_config(bucket.s3.address, ACCESS_KEY, attest::settings::http_client()),
+            BUCKET.to_owned(),
+        );
         let handler = handler_with(store.encrypted_with(kms_key.map(ToOwned::to_owned)), MAX_TRACE_BYTES);
         assert_eq!(post(&handler, &trace(kms_key.map_or("plain", |_| "encrypted"))).await.status, 201);
         let head = bucket.s3.last_head();

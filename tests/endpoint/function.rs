@@ -1,20 +1,19 @@
-//! The deployed program itself, under Lambda's Runtime API.
+//! The deployed program under Lambda's Runtime API.
 
 use std::process::{Output, Stdio};
 
 use hyper::body::Bytes;
+use local_aws::{runtime_api::RuntimeApi, testing::FaultProxy};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use traces::runtime_api::RuntimeApi;
 
 use crate::{
-    fault_proxy::FaultProxy,
     support::{BUCKET, Bucket, event_file},
     tls,
 };
 
 fn function(api: &str) -> Command {
-    let mut function = Command::new(env!("CARGO_BIN_EXE_attest"));
+    let mut function = Command::new(env!("CARGO_BIN_EXE_attest-lambda"));
     function
         .env_clear()
         .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")])
@@ -32,12 +31,12 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn it_answers_an_event_and_says_its_settings_at_start() {
+async fn the_function_logs_its_settings_and_answers_an_event() {
     let bucket = Bucket::new().await;
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
         .env("BUCKET_NAME", BUCKET)
-        // As the template sets it where there is none.
+        // The template sets an empty value if there is no other endpoint.
         .envs([("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_S3", &*format!("http://{}", bucket.address))])
         .spawn()
         .expect("it starts");
@@ -55,9 +54,9 @@ async fn it_answers_an_event_and_says_its_settings_at_start() {
     assert_eq!((&lines[1]["status"], &lines[1]["key"], lines.len()), (&201.into(), &receipt["key"], 2));
 }
 
-/// API Gateway sends none of these: each ends as an error of the invocation.
+/// API Gateway never sends these events. Each ends as an error of the invocation.
 #[tokio::test]
-async fn what_is_no_event_is_an_error_and_the_next_event_is_answered() {
+async fn an_invalid_event_is_an_error_and_the_next_event_is_answered() {
     let bucket = Bucket::new().await;
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
@@ -93,7 +92,7 @@ async fn what_is_no_event_is_an_error_and_the_next_event_is_answered() {
 }
 
 #[tokio::test]
-async fn it_stores_over_tls_if_it_knows_the_certificate() {
+async fn traces_are_stored_over_tls_if_the_certificate_is_trusted() {
     let bucket = Bucket::new().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (known, other) = (folder.path().join("known.pem"), folder.path().join("other.pem"));
@@ -114,7 +113,7 @@ async fn it_stores_over_tls_if_it_knows_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
+async fn a_missing_or_invalid_setting_is_reported_in_one_line() {
     for (variables, said) in [
         (vec![], "the environment variable BUCKET_NAME is not set"),
         (vec![("BUCKET_NAME", "")], "the environment variable BUCKET_NAME is not set"),
@@ -131,9 +130,9 @@ async fn a_setting_that_is_missing_or_wrong_is_one_clear_line() {
     }
 }
 
-/// The line of a request is its metrics, and the alarms stand on them: no level silences it.
+/// The alarms depend on the metrics, so no log level may suppress the line of a request.
 #[tokio::test]
-async fn metrics_do_not_depend_on_the_level_of_the_log() {
+async fn metrics_do_not_depend_on_the_log_level() {
     let bucket = Bucket::new().await;
     for (level, count) in [("error", 1), ("warn", 1), ("info", 2)] {
         let api = RuntimeApi::start().await.expect("a free port");
@@ -151,9 +150,9 @@ async fn metrics_do_not_depend_on_the_level_of_the_log() {
     }
 }
 
-/// As the template has it with another S3EndpointUrl than `aws`.
+/// The template sets these variables if S3EndpointUrl is not `aws`.
 #[tokio::test]
-async fn on_an_s3_that_would_overwrite_it_refuses_to_run_in_one_line() {
+async fn the_function_does_not_start_on_an_s3_that_would_overwrite() {
     let bucket = Bucket::new().await;
     let s3 = FaultProxy::before(bucket.address).await;
     s3.ignore_conditions(true);

@@ -1,12 +1,12 @@
-//! Hostile requests, each with its exact answer: sizes, nesting, encodings, keys that look like paths.
+//! Hostile requests and their exact responses: sizes, nesting, encodings, keys that look like paths.
 
 use serde_json::{Value, json};
 
-use crate::support::{Bucket, Log, event_with, invoke, post};
+use crate::support::{Bucket, Log, event_with, handler_on, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
-/// Body, status, end of the problem's type, and what its detail or first error says.
+/// Returns bodies with the expected status, end of the problem's type, and detail of the problem or of its first error.
 fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
     let text = |text: &str| text.to_owned();
     let nested = |depth: usize| {
@@ -39,8 +39,30 @@ fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
             "not-json",
             "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0",
         ),
-        (member(r#""x":"\ud800""#), 400, "not-json", "unexpected end of hex escape at line 1 column 51"),
-        (member(r#""\udc00":0"#), 400, "not-json", "lone leading surrogate in hex escape at line 1 column 46"),
+        (
+            member(r#""x":"\ud800""#),
+            400,
+            "not-json",
+            "unpaired surrogate escape, which is not Unicode text (RFC 7493, section 2.1), at line 1 column 51",
+        ),
+        (
+            member(r#""x":"\ud83d\n\ude00""#),
+            400,
+            "not-json",
+            "unpaired surrogate escape, which is not Unicode text (RFC 7493, section 2.1), at line 1 column 52",
+        ),
+        (
+            member(r#""x":"\ud83d\ud83d""#),
+            400,
+            "not-json",
+            "unpaired surrogate escape, which is not Unicode text (RFC 7493, section 2.1), at line 1 column 56",
+        ),
+        (
+            member(r#""\udc00":0"#),
+            400,
+            "not-json",
+            "unpaired surrogate escape, which is not Unicode text (RFC 7493, section 2.1), at line 1 column 46",
+        ),
         (member(r#""x":"\x41""#), 400, "not-json", "invalid escape at line 1 column 46"),
         (nested(127), 201, "", ""),
         (nested(128), 400, "not-json", "nested deeper than 128 levels at line 1 column 171"),
@@ -66,14 +88,14 @@ fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
             member(&format!(r#""id":"{}""#, "x".repeat(2000))),
             400,
             "no-key",
-            "The key, fingerprint/id, has 2002 bytes; S3 takes at most 1024.",
+            "The key, fingerprint/id, has 2002 bytes; S3 accepts at most 1024.",
         ),
         (member(&format!(r#""id":"{}""#, "é".repeat(170))), 201, "", ""),
         (
             member(&format!(r#""id":"{}""#, "é".repeat(171))),
             400,
             "no-key",
-            "The key, fingerprint/id, has 1028 bytes; S3 takes at most 1024.",
+            "The key, fingerprint/id, has 1028 bytes; S3 accepts at most 1024.",
         ),
     ]
 }
@@ -84,9 +106,9 @@ fn said(answer: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn each_hostile_body_has_its_exact_answer() {
+async fn each_hostile_body_gets_its_exact_response() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let (mut stored, mut wrong) = (0, Vec::new());
     for (body, status, problem, detail) in bodies() {
         let answer = post(&handler, &body).await;
@@ -106,9 +128,9 @@ async fn each_hostile_body_has_its_exact_answer() {
 }
 
 #[tokio::test]
-async fn names_that_look_like_paths_stay_inside_the_bucket_and_apart() {
+async fn names_that_look_like_paths_stay_in_the_bucket_and_never_collide() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let mut keys = Vec::new();
     for (fingerprint, id, key) in [
         ("../../etc", "passwd", "%2E%2E/%2E%2E/etc/passwd"),
@@ -137,9 +159,9 @@ async fn names_that_look_like_paths_stay_inside_the_bucket_and_apart() {
 }
 
 #[tokio::test]
-async fn odd_events_are_answered_like_odd_bodies() {
+async fn unusual_events_are_answered_like_unusual_bodies() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let with = |name: &str, value: Value| {
         let mut event = event_with(VALID);
         event[name] = value;
@@ -170,11 +192,11 @@ async fn odd_events_are_answered_like_odd_bodies() {
     }
 }
 
-/// Lambda answers with at most 6 MB: four MB of nothing but violations must not become more than that.
+/// A response of Lambda has at most 6 MB, so 4 MB of violations must not become a longer list.
 #[tokio::test]
-async fn a_flood_of_violations_is_counted_and_its_answer_bounded() {
+async fn many_violations_are_counted_and_the_response_is_bounded() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let flood = |item: &str| {
         let items = vec![item; 4_000_000 / (item.len() + 1)];
         (items.len(), format!(r#"{{"model":"m","created":1,"messages":[{}]}}"#, items.join(",")))
@@ -198,13 +220,13 @@ async fn a_flood_of_violations_is_counted_and_its_answer_bounded() {
     );
 }
 
-/// A path over the system's limit (4,096 bytes on Linux, 1,024 on macOS) is no fault that passes.
+/// The system limits a path to 4,096 bytes on Linux and 1,024 on macOS. Retrying does not help.
 #[tokio::test]
-async fn a_path_that_is_too_long_is_a_fault_that_says_so() {
+async fn a_path_over_the_system_limit_is_a_fault_with_the_reason() {
     let bucket = Bucket::in_a_deep_folder().await;
     let id = "x".repeat(900);
     let log = Log::start();
-    let answer = post(&bucket.handler(), &VALID.replacen('{', &format!(r#"{{"id":"{id}","#), 1)).await;
+    let answer = post(&handler_on(bucket.address), &VALID.replacen('{', &format!(r#"{{"id":"{id}","#), 1)).await;
     assert_eq!((answer.status, &answer.retry_after), (500, &None), "{}", log.text());
     assert!(log.text().contains("choose a --folder with a shorter path"), "{}", log.text());
 }

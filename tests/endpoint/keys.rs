@@ -1,4 +1,4 @@
-//! Keys: every pair of fingerprint and id has one of its own, and it reads back.
+//! Keys: every pair of fingerprint and id has a key of its own, which decodes into the pair.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use attest::key::{Key, KeyError, MAX_BYTES};
 use proptest::prelude::*;
 
 #[test]
-fn ordinary_names_stand_as_they_are_and_others_are_encoded() {
+fn ordinary_names_are_literal_and_others_are_encoded() {
     for (fingerprint, id, key) in [
         ("gpt-4o-2024-08-06", "7d4f", "gpt-4o-2024-08-06/7d4f"),
         ("allenai/OLMoE-1B-7B", "7d4f", "allenai/OLMoE-1B-7B/7d4f"),
@@ -29,7 +29,7 @@ fn ordinary_names_stand_as_they_are_and_others_are_encoded() {
 }
 
 #[test]
-fn empty_names_and_keys_over_the_limit_are_refused() {
+fn empty_names_and_keys_over_the_limit_are_rejected() {
     assert_eq!(Key::new("", "i"), Err(KeyError::EmptyFingerprint));
     assert_eq!(Key::new("f", ""), Err(KeyError::EmptyId));
     assert!(Key::new("f", &"i".repeat(1022)).is_ok());
@@ -38,13 +38,13 @@ fn empty_names_and_keys_over_the_limit_are_refused() {
 }
 
 #[test]
-fn what_no_pair_has_is_no_key() {
+fn strings_that_no_pair_encodes_are_not_keys() {
     for key in ["", "a", "/a", "a/", "a//b", "a/./b", "../b", "a/b%2fc", "a/%41", "a/%", "a/%FF", "a b/c"] {
         assert_eq!(Key::read(key), None, "{key}");
     }
 }
 
-/// Names that are likely to collide if anything can: slashes, dots, percent signs and what they encode to.
+/// Generates names that are likely to collide: slashes, dots, percent signs and their encodings.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         proptest::collection::vec(
@@ -58,7 +58,7 @@ fn name() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn every_key_reads_back_into_its_pair(fingerprint in name(), id in name()) {
+    fn every_key_decodes_into_its_pair(fingerprint in name(), id in name()) {
         if let Ok(key) = Key::new(&fingerprint, &id) {
             prop_assert_eq!(Key::read(key.as_str()), Some((fingerprint, id)));
             prop_assert!(key.as_str().len() <= MAX_BYTES);

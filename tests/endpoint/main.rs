@@ -1,9 +1,5 @@
-//! The contract, held to through the public door: proxy events in, the handler, the real SDK, a real S3 behind it.
+//! Tests of the contract: proxy events, the handler, the real SDK and a real S3.
 
-#[path = "../common/bucket.rs"]
-mod bucket;
-#[path = "../common/fault_proxy.rs"]
-mod fault_proxy;
 mod support;
 #[path = "../common/tls.rs"]
 mod tls;

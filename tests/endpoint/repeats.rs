@@ -1,16 +1,16 @@
-//! Repeats, conflicts and races: an id is stored once, and a repetition is safe.
+//! Repeats, conflicts and races: an id is stored once, and a retry is safe.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::{BUCKET, Bucket, event_file, event_with, invoke, post};
+use crate::support::{BUCKET, Bucket, event_file, event_with, handler_on, invoke, post};
 
 #[tokio::test]
-async fn a_repeated_request_is_200_with_the_first_answer() {
+async fn a_repeated_request_is_200_with_the_first_response() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
     let first = invoke(&handler, &event).await;
     let modified = |object: aws_sdk_s3::operation::head_object::HeadObjectOutput| object.last_modified().copied();
@@ -24,9 +24,9 @@ async fn a_repeated_request_is_200_with_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
+async fn a_different_trace_under_a_taken_id_is_409_with_the_id() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/all_fields.json");
     assert_eq!(invoke(&handler, &event).await.status, 201);
     let answer = invoke(&handler, &event_file("events/repeated_id.json")).await;
@@ -35,7 +35,7 @@ async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
     assert!(detail.contains("allenai/OLMoE-1B-7B") && detail.contains("chatcmpl-7d4f2a90"), "{detail}");
     let stored = bucket.object("allenai/OLMoE-1B-7B/chatcmpl-7d4f2a90").await;
     assert_eq!(stored, event["body"].as_str().expect("a body").as_bytes());
-    // The same id is free within another fingerprint.
+    // Another fingerprint may use this id.
     let other = r#"{"model":"m","created":1,"messages":[],"id":"chatcmpl-7d4f2a90"}"#;
     assert_eq!(post(&handler, other).await.status, 201);
 }
@@ -43,7 +43,7 @@ async fn a_different_trace_under_a_taken_id_is_409_and_says_which() {
 #[tokio::test]
 async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let event = event_file("events/idempotency_key.json");
     let first = invoke(&handler, &event).await;
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, b"8e03978e-40d5-43dd-bc93-6894a57f9324");
@@ -54,14 +54,14 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     let mut other = event_with(r#"{"model":"gpt-4o-2024-08-06","created":2,"messages":[]}"#);
     other["headers"]["idempotency-key"] = event["headers"]["Idempotency-Key"].clone();
     assert_eq!(invoke(&handler, &other).await.status, 409);
-    // An id that the trace has is kept.
+    // The id of the trace takes precedence.
     other["body"] = r#"{"model":"m","created":2,"messages":[],"id":"mine"}"#.into();
     assert_eq!(invoke(&handler, &other).await.body["id"], "mine");
 }
 
-/// An object that something else put there may have no checksum of ours: then its bytes decide.
+/// Another program may have stored the object without a checksum. Then the contents are compared.
 #[tokio::test]
-async fn without_a_checksum_the_stored_bytes_decide() {
+async fn without_a_checksum_the_stored_bytes_are_compared() {
     let bucket = crate::faults::FaultyBucket::new().await;
     let trace = r#"{"model":"m","created":1,"messages":[],"id":"i","system_fingerprint":"m","object":"o"}"#;
     assert_eq!(post(&bucket.handler(), trace).await.status, 201);
@@ -73,7 +73,7 @@ async fn without_a_checksum_the_stored_bytes_decide() {
 
 async fn race(traces: Vec<String>) -> (BTreeMap<u16, usize>, Vec<u8>) {
     let bucket = Bucket::new().await;
-    let handler = bucket.handler();
+    let handler = handler_on(bucket.address);
     let answers = join_all(traces.iter().map(|trace| post(&handler, trace))).await;
     let stored = bucket.object("m/i").await;
     let mut statuses = BTreeMap::new();

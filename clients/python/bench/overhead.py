@@ -1,14 +1,15 @@
-"""Measures what logging adds to a call: median and 99th percentile of a 10 KB chat completion.
+"""Measures what logging adds to a call: a chat completion with 10 KB of text.
 
     ATTEST=target/debug/attest python bench/overhead.py [CALLS]
 
 The provider is a stand-in in another process that answers at once, and so is the service that LangSmith's and Langfuse's
-wrappers send to; this package sends to `attest serve`. The variants take turns, so noise meets all of them. A variant whose package
-is not installed is left out.
+wrappers send to; this package sends to `attest serve`. The variants take turns in random order, so noise meets all of them. CPU is
+the time of the calling thread, which other processes hardly change. A variant whose package is not installed is left out.
 """
 
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
@@ -19,11 +20,12 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 ANSWER = "x" * 5_000
 QUESTION = "y" * 5_000
+WARM_UP = 50
 
 STAND_IN = r'''
 import http.server, json, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import Server
+from stand_ins import Server
 body = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [{"index": 0,
     "message": {"role": "assistant", "content": "x" * 5000}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
@@ -40,7 +42,7 @@ def stand_in():
 
 
 def main():
-    from conftest import Endpoint
+    from stand_ins import Endpoint
 
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -58,8 +60,9 @@ def main():
         "LANGFUSE_PUBLIC_KEY": "x",
         "LANGFUSE_SECRET_KEY": "x",
     }
-    import attest_client
     import openai
+
+    import attest_client
 
     options = {"base_url": url, "api_key": "sk"}
     clients = {
@@ -81,30 +84,29 @@ def main():
 
     messages = [{"role": "user", "content": QUESTION}]
     times = {name: [] for name in clients}
-    for turn in range(calls + 50):
-        for name, client in clients.items():
-            start = time.perf_counter()
+    for turn in range(calls + WARM_UP):
+        for name, client in random.sample(sorted(clients.items()), len(clients)):
+            start, cpu = time.perf_counter(), time.thread_time()
             client.chat.completions.create(model="gpt-4o", messages=messages)
-            if turn >= 50:
-                times[name].append(time.perf_counter() - start)
+            if turn >= WARM_UP:
+                times[name].append((time.perf_counter() - start, time.thread_time() - cpu))
     assert attest_client.flush(60)
-    assert attest_client.counters()["stored"] == calls + 50
+    assert attest_client.counters()["stored"] == calls + WARM_UP
     provider.kill()
     service.kill()
     endpoint.kill()
 
     def figures(name):
-        values = sorted(times[name])
-        return statistics.median(values) * 1e3, values[int(len(values) * 0.99)] * 1e3
+        wall, cpu = ([1e3 * value for value in sorted(values)] for values in zip(*times[name], strict=True))
+        return statistics.median(wall), wall[int(len(wall) * 0.99)], statistics.median(cpu)
 
-    base_median, base_p99 = figures("without logging")
-    print(f"{calls} calls of 10 KB each, {os.cpu_count()} CPUs")
-    print(f"{'':18}{'median':>10}{'ratio':>8}{'added':>10}{'p99':>10}{'ratio':>8}")
+    base = figures("without logging")
+    print(f"{calls} calls of 10 KB each, {os.cpu_count()} CPUs; milliseconds, and ratio to the call without logging")
+    print(f"{'':18}{'median':>16}{'p99':>16}{'CPU':>16}{'added':>9}{'CPU added':>11}")
     for name in clients:
-        median, p99 = figures(name)
-        print(
-            f"{name:18}{median:7.3f} ms{median / base_median:8.2f}{median - base_median:7.3f} ms{p99:7.2f} ms{p99 / base_p99:8.2f}"
-        )
+        here = figures(name)
+        columns = "".join(f"{value:9.3f} {value / of:6.2f}" for value, of in zip(here, base, strict=True))
+        print(f"{name:18}{columns}{here[0] - base[0]:9.3f}{here[2] - base[2]:11.3f}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ import threading
 import zlib
 
 import anthropic
-import attest_client
 import brotli
 import httpx
 import httpx2
 import openai
 import pytest
 import zstandard
+
+import attest_client
 from attest_client import log, mapping, streams, values
-from conftest import Server
+from stand_ins import Server
 
 STREAMS = pathlib.Path(__file__).parent / "streams"
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -25,18 +26,18 @@ TEXT_STREAM = {"content-type": "text/event-stream"}
 MESSAGES = [{"role": "user", "content": "Grüße"}]
 
 COMPLETION = (
-    '{"id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000.50, "model": "gpt-4o", "choices": [{"index": 0,'
-    ' "message": {"role": "assistant", "content": "Hi \\ud83d\\ude00"}, "finish_reason": "stop"}], "usage": {"cost": 0.10}}'
-).encode()
+    b'{"id": "chatcmpl-1", "object": "chat.completion", "created": 1700000000.50, "model": "gpt-4o", "choices": [{"index": 0,'
+    b' "message": {"role": "assistant", "content": "Hi \\ud83d\\ude00"}, "finish_reason": "stop"}], "usage": {"cost": 0.10}}'
+)
 RESPONSE = (
-    '{"id": "resp_1", "object": "response", "created_at": 1700000001, "model": "gpt-5", "status": "completed", "output":'
-    ' [{"type": "message", "id": "m", "role": "assistant", "content": [{"type": "output_text", "text": "Hi",'
-    ' "annotations": []}]}]}'
-).encode()
+    b'{"id": "resp_1", "object": "response", "created_at": 1700000001, "model": "gpt-5", "status": "completed", "output":'
+    b' [{"type": "message", "id": "m", "role": "assistant", "content": [{"type": "output_text", "text": "Hi",'
+    b' "annotations": []}]}]}'
+)
 MESSAGE = (
-    '{"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [{"type": "tool_use", "id": "t",'
-    ' "name": "f", "input": {"a": 1.50}}], "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}'
-).encode()
+    b'{"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [{"type": "tool_use", "id": "t",'
+    b' "name": "f", "input": {"a": 1.50}}], "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}'
+)
 
 
 def provider(path, _, body):
@@ -164,7 +165,12 @@ def test_other_paths_pass_untouched(server, logged):
 
 @pytest.mark.parametrize(
     "path",
-    ["/openai/deployments/d/chat/completions?api-version=1", "/api/v1/chat/completions", "/openai/v1/responses/", "/v1/messages?beta=true"],
+    [
+        "/openai/deployments/d/chat/completions?api-version=1",
+        "/api/v1/chat/completions",
+        "/openai/v1/responses/",
+        "/v1/messages?beta=true",
+    ],
 )
 def test_every_place_of_an_api_is_logged(server, logged, path):
     attest_client.http_client().post(server.url + path, json={"messages": MESSAGES})

@@ -13,11 +13,12 @@ import pytest
 litellm = pytest.importorskip("litellm")
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-import attest_client.litellm
 import httpx
 import yaml
+
+import attest_client.litellm
 from attest_client import mapping, values
-from conftest import Server, wait_until
+from stand_ins import Server, wait_until
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "litellm" / "config.yaml"
 MESSAGES = [{"role": "user", "content": "Hi"}]

@@ -1,7 +1,7 @@
 """`log_trace` against the local endpoint."""
 
+
 import attest_client
-import pytest
 
 
 def test_smoke(logged):

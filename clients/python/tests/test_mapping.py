@@ -2,8 +2,9 @@
 
 import pathlib
 
-import lines
 import pytest
+
+import lines
 from attest_client import values
 
 FOLDER = pathlib.Path(__file__).parents[3] / "examples" / "mapping"

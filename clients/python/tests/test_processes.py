@@ -1,20 +1,18 @@
 """Traces of processes that end in every way, fork, and start others."""
 
-import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 
-import attest_client
 import pytest
+
+import attest_client
 from attest_client import spool
-from conftest import wait_until
+from stand_ins import wait_until
 
 PREPARE = """
 import os, sys, signal, multiprocessing, threading, atexit
@@ -48,7 +46,9 @@ ENDS = {
     "a handler at exit": "atexit.register(log, 2); log(1)",
     "a handler at exit that runs last": "atexit.register(log, 1); import attest_client.log; log(2)",
     "an object's finalizer": "class A:\n    def __del__(self): log(2)\na = A(); log(1)",
-    "a thread that outlives the main thread": "import time\nthreading.Thread(target=lambda: (time.sleep(0.2), log(2))).start(); log(1)",
+    "a thread that outlives the main thread": (
+        "main = threading.current_thread()\nthreading.Thread(target=lambda: (main.join(), log(2))).start()\nlog(1)"
+    ),
 }
 
 
@@ -64,7 +64,10 @@ def test_no_end_of_a_process_loses_a_trace(endpoint, environment, tmp_path, end)
 FORKS = {
     "os.fork before the first call": "pid = os.fork()\nlog(1 if pid else 2)\nif pid: os.waitpid(pid, 0)",
     "os.fork after the first call": "log(1)\npid = os.fork()\nif pid == 0:\n    log(2)\n    os._exit(0)\nos.waitpid(pid, 0)",
-    "a child that outlives its parent": "log(1)\nif os.fork() == 0:\n    import time; time.sleep(0.3)\n    log(2)\n    sys.exit()",
+    "a child that outlives its parent": (
+        "log(1)\nparent = os.getpid()\nif os.fork() == 0:\n"
+        "    while os.getppid() == parent:\n        threading.Event().wait(0.01)\n    log(2)\n    sys.exit()"
+    ),
     "multiprocessing with fork": (
         "if __name__ == '__main__':\n    multiprocessing.set_start_method('fork')\n    log(1)\n"
         "    child = multiprocessing.Process(target=log, args=(2,))\n    child.start(); child.join()"
@@ -78,7 +81,8 @@ FORKS = {
         "    child = multiprocessing.Process(target=log, args=(2,))\n    child.start(); child.join()"
     ),
     "a pool": (
-        "if __name__ == '__main__':\n    with multiprocessing.get_context('fork').Pool(4) as pool:\n        pool.map(log, [1, 2])"
+        "if __name__ == '__main__':\n    with multiprocessing.get_context('fork').Pool(4) as pool:\n"
+        "        pool.map(log, [1, 2])"
     ),
     "a fork while threads log": (
         "threads = [threading.Thread(target=lambda: [log(1) for _ in range(200)]) for _ in range(4)]\n"
@@ -150,9 +154,7 @@ def test_gunicorn_loses_no_trace(endpoint, environment, tmp_path, options, signa
 
 
 WORKER = """
-import random, sys, time
 first, count = int(sys.argv[1]), int(sys.argv[2])
-client = attest_client  # every trace that was logged is acknowledged on standard output
 for number in range(first, first + count):
     log(number)
     sys.stdout.write(f"{number}\\n")
@@ -197,7 +199,6 @@ def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, env
     for nth in range(1, 6):
         wait_until(lambda nth=nth: len(acknowledged) >= total * nth // 6, 300)
         endpoint.kill()
-        time.sleep(0)
         endpoint.start()
     for thread in threads:
         thread.join()
@@ -212,7 +213,8 @@ def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, env
 
 
 def test_every_file_of_the_spool_can_be_imported(endpoint, environment, tmp_path):
-    run("from attest_client import log as l; l.THREADS = 0; l.EXIT_SECONDS = 0; log(1); log(2)", environment(endpoint.url), tmp_path)
+    program = "from attest_client import log as l; l.THREADS = 0; l.EXIT_SECONDS = 0; log(1); log(2)"
+    run(program, environment(endpoint.url), tmp_path)
     [file] = files(tmp_path)
     endpoint.imports(file)
     assert created(endpoint) == [1, 2]

@@ -7,8 +7,9 @@ import anthropic
 import httpx2
 import openai
 import pytest
-from attest_client import mapping, streams, values
 from openai.lib.streaming.chat import ChatCompletionStreamState
+
+from attest_client import mapping, streams, values
 
 STREAMS = sorted((pathlib.Path(__file__).parent / "streams").glob("*.sse"))
 ADDED_BY_SDK = ("index", "parsed", "parsed_arguments")  # members of its own, beside those that are null
@@ -73,7 +74,7 @@ def test_a_recorded_stream_is_what_the_sdk_accumulates(file):
 def test_a_stream_that_is_cut_off_anywhere_is_incomplete_and_never_raises(file):
     api = file.name.partition(".")[0]
     body = file.read_bytes()
-    whole, response = assembled(api, body)
+    _, response = assembled(api, body)
     for end in range(0, len(body), max(1, len(body) // 97)):
         part = streams.assemble(api, body[:end])
         mapping.to_trace(api, {}, part.response, created=1, model="m")

@@ -11,6 +11,7 @@ import types
 import openai
 import pydantic
 import pytest
+
 from attest_client import values
 
 
@@ -62,7 +63,7 @@ def read_generator():
         (bytearray(b"a"), "a"),
         ((1, 2), [1, 2]),
         ({3}, [3]),
-        ({1: "a", None: "b", (1, 2): "c", True: "d"}, {"1": "d", "null": "b", "[1, 2]": "c"}),
+        ({1: "a", None: "b", (1, 2): "c", False: "d"}, {"1": "a", "null": "b", "[1, 2]": "c", "false": "d"}),
         (Color.RED, "red"),
         (Model(name="a"), {"name": "a", "score": 1.5}),
         (Model, "test_values.Model"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attest_client import log, mapping, streams, values
-from attest_client.warn import warn
+from attest_client.warn import never_raises, warn
 
 Trace = dict[str, Any]
 Mask = Callable[[Trace], Trace]
@@ -34,9 +34,10 @@ class Call:
         self._api, self._request, self._mask, self._failures = api, request, mask, failures
         self._created = int(time.time())
 
+    @never_raises
     def finish(self, status: int, content_type: str, body: bytes, incomplete: str | None = None) -> None:
         """Logs the call. `body` is what the provider sent, decompressed; `incomplete` is the reason if the rest is missing."""
-        if status >= 400 or not 200 <= status < 300:
+        if not 200 <= status < 300:
             if self._failures:
                 self._log(None, error={"status": status, "body": _json_or_text(body)}, incomplete=incomplete)
             return
@@ -52,6 +53,7 @@ class Call:
         elif incomplete or self._failures:
             self._log(None, error={"status": status, "body": response}, incomplete=incomplete)
 
+    @never_raises
     def fail(self, error: BaseException) -> None:
         """Logs a call without a response."""
         if self._failures:
@@ -87,6 +89,7 @@ def put(trace: Trace, mask: Mask | None) -> None:
     log.put(trace)
 
 
+@never_raises
 def log_trace(
     request: Mapping[str, Any],
     response: Any = None,
@@ -101,23 +104,20 @@ def log_trace(
     `anthropic`; without it, the response and the request show which it is. `mask` receives the trace before it is written
     anywhere. `extra` becomes the trace's member `log`. Never raises.
     """
-    try:
-        if not log.is_configured():
-            return
-        sent, received = values.to_json(request), values.to_json(response)
-        sent = sent if isinstance(sent, dict) else {"messages": sent}
-        received = received if isinstance(received, dict) else {} if received is None else {"response": received}
-        trace = mapping.to_trace(
-            api or _guess(sent, received),
-            sent,
-            received,
-            created=int(time.time()),
-            model=mapping.UNKNOWN_MODEL,
-            rest=("log", values.to_json(extra)),
-        )
-        put(trace, mask)
-    except Exception as error:
-        warn("capture", "a trace was not logged: %s", type(error).__name__)
+    if not log.is_configured():
+        return
+    sent, received = values.to_json(request), values.to_json(response)
+    sent = sent if isinstance(sent, dict) else {"messages": sent}
+    received = received if isinstance(received, dict) else {} if received is None else {"response": received}
+    trace = mapping.to_trace(
+        api or _guess(sent, received),
+        sent,
+        received,
+        created=int(time.time()),
+        model=mapping.UNKNOWN_MODEL,
+        rest=("log", values.to_json(extra)),
+    )
+    put(trace, mask)
 
 
 def _guess(request: Mapping[str, Any], response: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attest_client import log
 from attest_client.calls import Call, Mask, api_of
-from attest_client.warn import warn
+from attest_client.warn import never_raises
 
 
 def http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
@@ -23,7 +23,9 @@ def http_client(*, mask: Mask | None = None, failures: bool = False, library: Mo
     return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
 
 
-def async_http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
+def async_http_client(
+    *, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any
+) -> Any:
     """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
     library = library or _library()
     return _classes(library)[1](**{**_defaults(library), **options}, attest=(mask, failures))
@@ -58,12 +60,13 @@ def _classes(library: Any) -> tuple[type, type]:
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
-                _fail(call, error)
+                if call:
+                    call.fail(error)
                 raise
             if call is None:
                 return response
             if response.is_stream_consumed:
-                _finish(call, response, response.content)
+                _finish(call, response)
             else:
                 response.stream = CopiedStream(response.stream, _Copy(library, call, response))
             return response
@@ -78,12 +81,13 @@ def _classes(library: Any) -> tuple[type, type]:
             try:
                 response = await super().send(request, stream=stream, **options)
             except BaseException as error:
-                _fail(call, error)
+                if call:
+                    call.fail(error)
                 raise
             if call is None:
                 return response
             if response.is_stream_consumed:
-                _finish(call, response, response.content)
+                _finish(call, response)
             else:
                 response.stream = CopiedAsyncStream(response.stream, _Copy(library, call, response))
             return response
@@ -133,43 +137,28 @@ class _Copy:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
         self.finish("closed" if is_closed else "broken")
 
+    @never_raises
     def finish(self, reason: str) -> None:
         if (call := self._call) is None:
             return
         self._call = None  # type: ignore[assignment]
-        try:
-            body = _decoded(self._library, self._headers, self.chunks)
-            call.finish(self._status, self._headers.get("content-type", ""), body, None if self.is_whole else reason)
-        except Exception as error:
-            warn("capture", "a call was not logged: %s", type(error).__name__)
+        body = _decoded(self._library, self._headers, self.chunks)
+        call.finish(self._status, self._headers.get("content-type", ""), body, None if self.is_whole else reason)
 
 
+@never_raises
 def _start(request: Any, mask: Mask | None, failures: bool) -> Call | None:
-    try:
-        api = api_of(request.method, request.url.path)
-        return Call(api, request.content, mask, failures) if api and log.is_configured() else None
-    except Exception as error:
-        warn("capture", "a call is not logged: %s", type(error).__name__)
-        return None
+    api = api_of(request.method, request.url.path)
+    return Call(api, request.content, mask, failures) if api and log.is_configured() else None
 
 
-def _finish(call: Call, response: Any, body: bytes) -> None:
-    try:
-        call.finish(response.status_code, response.headers.get("content-type", ""), body)
-    except Exception as error:
-        warn("capture", "a call was not logged: %s", type(error).__name__)
-
-
-def _fail(call: Call | None, error: BaseException) -> None:
-    try:
-        if call:
-            call.fail(error)
-    except Exception as fault:
-        warn("capture", "a call was not logged: %s", type(fault).__name__)
+@never_raises
+def _finish(call: Call, response: Any) -> None:
+    call.finish(response.status_code, response.headers.get("content-type", ""), response.content)
 
 
 def _decoded(library: Any, headers: Any, chunks: list[bytes]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from litellm.integrations.custom_logger import CustomLogger
 
 from attest_client import calls, log, mapping, values
-from attest_client.warn import warn
+from attest_client.warn import never_raises
 
 
 class AttestLogger(CustomLogger):  # type: ignore[misc]
@@ -33,12 +33,10 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self._log(kwargs)
 
+    @never_raises
     def _log(self, kwargs: Any) -> None:
-        try:
-            if log.is_configured():
-                calls.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
-        except Exception as error:
-            warn("capture", "a call was not logged: %s", type(error).__name__)
+        if log.is_configured():
+            calls.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
 
 
 logger = AttestLogger()

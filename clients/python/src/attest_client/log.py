@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import multiprocessing
 import multiprocessing.util
 import os
@@ -11,6 +12,7 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from attest_client import values
@@ -25,6 +27,8 @@ EXIT_SECONDS = 10  # for the queue at the end of the process
 ADOPT_SECONDS = 30  # between two looks for files of dead processes
 BEAT_SECONDS = 10
 MAX_QUEUE = 1_000  # pending traces above which no file is adopted
+PAUSE_SECONDS = 0.5  # before a trace is sent: the spool keeps it, and a burst disturbs the application less than each trace
+MAX_WAITING = 100  # traces that end the pause
 
 
 class TraceLog:
@@ -38,8 +42,9 @@ class TraceLog:
         self._pending = 0
         self._memory = 0
         self._threads: list[threading.Thread] = []
+        self._waiting: collections.deque[Entry] = collections.deque()
         self._wake = threading.Event()
-        path = pathlib.Path(folder) if folder else default_folder(url)
+        path = pathlib.Path(folder).absolute() if folder else default_folder(url)
         try:
             self._spool: Spool | None = Spool(path)
         except OSError as error:
@@ -56,22 +61,34 @@ class TraceLog:
         if entry := self._entry(trace["id"], line):
             with self._changed:
                 self._pending += 1
-            self._queue.put(entry)
+            self._waiting.append(entry)
+            if len(self._waiting) >= MAX_WAITING:
+                self._wake.set()
             self._start()
+
+    def _send_waiting(self) -> None:
+        while True:
+            try:
+                self._queue.put(self._waiting.popleft())
+            except IndexError:
+                return
 
     def flush(self, timeout: float) -> bool:
         """Waits until every trace is confirmed or rejected, those of dead processes too. Returns whether it is so in time."""
         end = time.monotonic() + timeout
         self._start()
+        self._send_waiting()
         self._adopt(wanted=lambda: time.monotonic() < end)
         with self._changed:
             return self._changed.wait_for(lambda: self._pending == 0, max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
         """Sends for a bounded time at the end of the process. The spool keeps the rest."""
+        self._send_waiting()
         with self._changed:
             is_empty = self._changed.wait_for(lambda: self._pending == 0, EXIT_SECONDS)
         self._sender.closing.set()
+        self._wake.set()
         if is_empty:
             return
         if self._spool:
@@ -112,7 +129,7 @@ class TraceLog:
             for thread in self._threads:
                 thread.start()
         except RuntimeError:
-            pass
+            self._threads = []  # the next call tries again
 
     def _run(self) -> None:
         while True:
@@ -127,6 +144,7 @@ class TraceLog:
 
     def _deliver(self, entry: Entry) -> None:
         line = self._spool.read(entry) if self._spool and entry.segment else entry.line
+        is_kept = False
         if line is not None:
             try:
                 self._sender.deliver(entry.id, line)
@@ -134,8 +152,8 @@ class TraceLog:
             except Refused as error:
                 if error.is_transient:
                     return  # the process ends, and the trace stays in the spool
-                self._reject(line, f"trace {entry.id} was refused with {error}")
-        if self._spool:
+                is_kept = not self._reject(line, f"trace {entry.id} was refused with {error}")
+        if self._spool and not is_kept:
             self._spool.release(entry)
         with self._changed:
             self._pending -= 1
@@ -143,28 +161,39 @@ class TraceLog:
                 self._memory -= len(line or b"")
             self._changed.notify_all()
 
-    def _reject(self, line: bytes, reason: str) -> None:
+    def _reject(self, line: bytes, reason: str) -> bool:
+        """Moves a trace to the file of rejected traces. Returns whether it is there, or nowhere because there is no spool."""
+        if self._spool is None:
+            warn("rejected", "%s; it is lost, because there is no spool", reason)
+            return True
         try:
-            place = f"it is in {self._spool.reject(line)}" if self._spool else "it is lost, because there is no spool"
+            path = self._spool.reject(line)
         except OSError as error:
-            place = f"it is lost, because the file of rejected traces cannot be written ({error})"
-        warn("rejected", "%s; %s", reason, place)
+            warn("rejected", "%s; the file of rejected traces cannot be written (%s)", reason, error)
+            return False
+        warn("rejected", "%s; it is in %s", reason, path)
+        return True
 
     def _keep(self) -> None:
-        """Adopts files, shows that this process is alive, and closes connections that take too long."""
+        """Starts bursts, adopts files, shows that this process is alive, and closes connections that take too long."""
         adopted = beaten = -float("inf")
         while not self._sender.closing.is_set():
-            now = time.monotonic()
-            self._sender.close_overdue()
-            if self._spool and now - beaten >= BEAT_SECONDS:
-                self._spool.beat()
-                beaten = now
-            if now - adopted >= ADOPT_SECONDS:
-                self._adopt(wanted=lambda: not self._sender.closing.is_set())
-                adopted = now
-            self._sender.closing.wait(1)
+            self._wake.clear()
+            try:
+                self._send_waiting()
+                self._sender.close_overdue()
+                now = time.monotonic()
+                if self._spool and now - beaten >= BEAT_SECONDS:
+                    beaten = now
+                    self._spool.beat()
+                if now - adopted >= ADOPT_SECONDS:
+                    adopted = now
+                    self._adopt(wanted=lambda: not self._sender.closing.is_set())
+            except Exception as error:  # the thread must survive a fault of its own
+                warn("spool", "files of the spool wait for the next look: %s", error)
+            self._wake.wait(PAUSE_SECONDS)
 
-    def _adopt(self, wanted: Any) -> None:
+    def _adopt(self, wanted: Callable[[], bool]) -> None:
         if not self._spool:
             return
         with self._adopting:
@@ -216,7 +245,7 @@ def _open() -> TraceLog | None:
         if not url or not api_key:
             missing = " and ".join(name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value)
             if not COUNTERS["not-configured"]:
-                warn("not-configured", "calls are not logged: %s is not set", missing)
+                warn("not-configured", "calls are not logged: set %s", missing)
             return None
         try:
             _log = TraceLog(url, api_key, os.environ.get("ATTEST_SPOOL"))

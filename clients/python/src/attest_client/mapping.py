@@ -105,7 +105,7 @@ def _is_anthropic_answer(api: str, response: Mapping[str, Json]) -> bool:
 def litellm_to_trace(payload: Mapping[str, Json]) -> Members:
     """Returns the trace of LiteLLM's `StandardLoggingPayload`."""
     payload = dict(payload)
-    request = {name: payload.pop(name) for name in ("model", "messages") if name in payload}
+    request: Members = {name: payload.pop(name) for name in ("model", "messages") if name in payload}
     parameters = payload.get("model_parameters")
     if isinstance(parameters, dict) and parameters and not parameters.keys() & {"model", "messages"}:
         request |= payload.pop("model_parameters")

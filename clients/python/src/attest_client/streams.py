@@ -27,7 +27,7 @@ class Assembler(abc.ABC):
     @abc.abstractmethod
     def add(self, event: Members) -> None: ...
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027  an assembler may have nothing to complete
         """Completes `response` after the last event."""
 
 
@@ -46,7 +46,7 @@ def assemble(api: str, body: bytes) -> Assembler:
 
 def _events(body: bytes) -> Iterator[Json]:
     """The data of each event; `None` for `[DONE]`."""
-    for event in sseclient.SSEClient(body.splitlines(keepends=True)).events():
+    for event in sseclient.SSEClient(iter(body.splitlines(keepends=True))).events():
         if event.data.strip() == "[DONE]":
             yield None
             continue
@@ -57,7 +57,7 @@ def _events(body: bytes) -> Iterator[Json]:
 
 
 def _quietly(step: Callable[..., None], *arguments: Any) -> None:
-    """An event of an unexpected shape must not take the others with it."""
+    """Skips an event of an unexpected shape, so that the others count."""
     try:
         step(*arguments)
     except (AttributeError, IndexError, KeyError, TypeError):

@@ -25,7 +25,7 @@ MAX_TEXT = 10_000
 _MAX_INTEGER = 10**4_000  # Python prints 4,300 digits at most
 
 
-class Number(simplejson.RawJSON):  # type: ignore[misc]
+class Number(simplejson.RawJSON):
     """A number as its source wrote it. `float` would turn `1.50` into `1.5`."""
 
     def __str__(self) -> str:
@@ -44,16 +44,20 @@ def loads(text: str | bytes) -> Any:
     """Parses JSON. NaN and infinities, which some servers send, become text."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    return simplejson.loads(text, parse_float=Number, parse_int=_integer, parse_constant=str)
+    return _DECODER.decode(text)
 
 
 def _integer(text: str) -> int | Number:
     return Number(text) if text == "-0" or len(text) > 4_000 else int(text)  # Python reads 4,300 digits at most
 
 
+_DECODER = simplejson.JSONDecoder(parse_float=Number, parse_int=_integer, parse_constant=str)
+_ENCODER = simplejson.JSONEncoder(ensure_ascii=False, separators=(",", ":"), use_decimal=False)
+
+
 def dumps(value: Any) -> bytes:
     """Prints a value of `loads` or `to_json` as one line. Unpaired surrogates become U+FFFD."""
-    text = simplejson.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text: str = _ENCODER.encode(value)
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -82,8 +86,6 @@ def _to_json(value: Any, depth: int) -> Any:
         if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
             return [_to_json(item, depth + 1) for item in value]
         return _object(value, depth)
-    except RecursionError:
-        raise
     except Exception:
         return _text(value)
 

@@ -1,0 +1,85 @@
+//! `attest export`: writes stored traces as JSON Lines, as fine-tuning examples, or as a lake of Parquet files.
+
+use std::process::{self, ExitCode};
+
+use clap::{Args, Subcommand};
+
+use crate::shutdown::stop_signal;
+use completion::Completion;
+use counts::ExportCounts;
+use fine_tuning::FineTuningOptions;
+use json_lines::JsonLinesOptions;
+use lake::LakeOptions;
+
+mod completion;
+mod compression;
+mod counts;
+mod fine_tuning;
+mod json_lines;
+mod lake;
+mod line_export;
+mod line_output;
+mod part_file;
+mod paths;
+mod state_file;
+mod traces;
+
+/// The command line of `attest export`.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = "\
+Without a subcommand, the export writes JSON Lines: one trace per line, in the order of the keys. Each line has the bytes of
+the stored trace without the line breaks between its tokens. FILE is compressed if its name ends with .gz or .zst; `-` is
+standard output.
+
+An export that was interrupted leaves FILE.part and FILE.part.checkpoint. Run the same command again to resume it.
+
+Exit status:
+  0  every selected trace is exported
+  1  some objects are not traces and were left out
+  2  the export failed or was stopped: run the same command again to resume"
+)]
+pub struct Options {
+    #[command(subcommand)]
+    format: Option<Format>,
+    #[command(flatten)]
+    json_lines: JsonLinesOptions,
+}
+
+/// A format with options of its own.
+#[derive(Debug, Subcommand)]
+enum Format {
+    /// Write fine-tuning examples, one conversation per line, in the format of OpenAI's chat models
+    FineTuning(Box<FineTuningOptions>),
+    /// Write a lake of Parquet files, one row per trace
+    Lake(Box<LakeOptions>),
+}
+
+/// Exports traces and prints the counts to standard error.
+pub async fn run(options: Options) -> ExitCode {
+    let mut counts = ExportCounts::default();
+    let stop = std::pin::pin!(stop_signal());
+    let result = match options.format {
+        Some(Format::FineTuning(options)) => options.export(&mut counts, stop).await,
+        Some(Format::Lake(options)) => options.export(&mut counts, stop).await,
+        None => options.json_lines.export(&mut counts, stop).await,
+    };
+    if result.is_ok() || counts.total() > 0 {
+        eprint!("{counts}");
+    }
+    match result {
+        Ok(Completion::Complete) if counts.not_traces == 0 => ExitCode::SUCCESS,
+        Ok(Completion::Complete) => ExitCode::FAILURE,
+        Ok(Completion::Interrupted { advice }) => {
+            eprintln!("\nstopped: {advice}");
+            // A thread that reads from a slow file system must not delay the exit. Everything is saved and unlocked.
+            process::exit(2)
+        }
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

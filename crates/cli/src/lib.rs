@@ -1,0 +1,12 @@
+//! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
+
+pub mod check;
+pub mod export;
+pub mod human_log;
+pub mod import;
+mod progress;
+pub mod run_lock;
+pub mod serve;
+pub mod shutdown;
+pub mod storage;
+pub mod view;

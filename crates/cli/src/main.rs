@@ -1,0 +1,64 @@
+//! The command `attest`: `serve`, the endpoint on this machine, and the tools that work with stored traces.
+
+use std::{env, process::ExitCode};
+
+use attest::log;
+use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Keeps every chat trace that is POSTed to it, imports traces, exports them and shows them.
+///
+/// Without a command, it serves the endpoint on this machine, with an S3 of its own.
+#[derive(Debug, Parser)]
+#[command(name = "attest", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the endpoint on this machine (the default command)
+    Serve(serve::Options),
+    /// Import traces from JSON Lines files
+    Import(import::Options),
+    /// Export stored traces to a file or a lake
+    Export(export::Options),
+    /// Prove that a deployed endpoint keeps its promises
+    Check(check::Options),
+    /// Show stored traces in a browser
+    View(view::Options),
+    /// Write one trace as an HTML file, or store it behind a URL that expires
+    Share(view::share::Options),
+    /// Print the completions for a shell
+    Completions { shell: Shell },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let crates = ["attest", "attest_cli", "local_aws"];
+    log::start(env::var("RUST_LOG").ok().as_deref(), &crates, || HumanLog);
+    let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(options) => serve::run(options).await,
+        Command::Import(options) => return import::run(options).await,
+        Command::Export(options) => return export::run(options).await,
+        Command::Check(options) => return check::run(options).await,
+        Command::View(options) => view::run(options).await,
+        Command::Share(options) => view::share::run(options).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

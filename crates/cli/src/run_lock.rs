@@ -1,0 +1,93 @@
+//! Exclusive use of the files that one run of a command writes.
+//!
+//! Two runs that write one output or one checkpoint would destroy each other's work. A run therefore holds a lock file beside
+//! what it writes. The operating system releases the lock when the process ends, however it ends.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{Read, Seek, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// A lock that is held until it is dropped. Dropping it removes the lock file.
+#[derive(Debug)]
+pub struct RunLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl RunLock {
+    /// Acquires the lock file `path`, or fails with the process that holds it. `what` names the locked thing in the error.
+    pub fn acquire(path: &Path, what: &str) -> Result<Self> {
+        loop {
+            let failed = || format!("cannot lock {what} with {}", path.display());
+            let mut file =
+                File::options().create(true).truncate(false).read(true).write(true).open(path).with_context(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    file.read_to_string(&mut holder).with_context(failed)?;
+                    let holder = holder.trim();
+                    let holder =
+                        if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+                    bail!("{what} is in use by {holder}: wait until it ends, or stop it");
+                }
+                Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+            }
+            // The holder before this one may have removed the file between the two calls above.
+            let held = file.metadata().with_context(failed)?;
+            if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+                let mut left = Vec::new();
+                Read::by_ref(&mut file).take(32).read_to_end(&mut left).with_context(failed)?;
+                if !left.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n') {
+                    bail!("{} is not a lock file: move it, or choose another path than {what}", path.display());
+                }
+                file.set_len(0).with_context(failed)?;
+                file.rewind().with_context(failed)?;
+                writeln!(file, "{}", process::id()).with_context(failed)?;
+                return Ok(Self { path: path.to_owned(), _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // The lock is still held here, so no other run can hold this file.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_refused_with_the_holder_and_succeeds_after_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.lock");
+        let first = RunLock::acquire(&path, "out").expect("it is free");
+        let error = RunLock::acquire(&path, "out").expect_err("the first run holds it").to_string();
+        assert!(error.contains(&format!("process {}", process::id())), "{error}");
+        drop(first);
+        RunLock::acquire(&path, "out").expect("it is free again");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_lock_is_left_unchanged() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.lock");
+        fs::write(&path, "notes").expect("the folder is writable");
+        RunLock::acquire(&path, "out").expect_err("the file belongs to somebody else");
+        assert_eq!(fs::read(&path).expect("the file exists"), b"notes");
+        // A killed run leaves its lock file behind.
+        fs::write(&path, "4711\n").expect("the folder is writable");
+        RunLock::acquire(&path, "out").expect("no process holds it");
+    }
+}

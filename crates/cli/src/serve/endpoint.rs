@@ -1,0 +1,158 @@
+//! An endpoint that runs in this process.
+
+use std::{
+    future::Future,
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use attest::{
+    handler::Handler,
+    metrics::RequestLog,
+    settings,
+    store::{ConnectError, Store},
+};
+use hyper_util::service::TowerToHyperService;
+use local_aws::{
+    http::serve,
+    s3::{ACCESS_KEY, FileStore, FolderS3, REGION},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use uuid::Uuid;
+
+use super::{gateway, options::Options};
+use crate::{storage::TraceReader, view};
+
+/// An endpoint that runs until [`LocalEndpoint::stop`].
+pub struct LocalEndpoint {
+    /// The URL that accepts traces.
+    pub url: String,
+    /// The key that requests must send.
+    pub api_key: String,
+    /// The URL of the S3 of this process, if traces are stored in a folder.
+    pub s3_url: Option<String>,
+    /// The place of the traces, in a sentence, with the command that lists them.
+    pub(super) stored: String,
+    gateway: Server,
+    s3: Option<Server>,
+}
+
+/// A place for traces that is ready.
+struct Opened {
+    store: Store,
+    reader: TraceReader,
+    stored: String,
+    s3: Option<Server>,
+    s3_url: Option<String>,
+}
+
+impl LocalEndpoint {
+    /// Starts an endpoint that passes the log line of each request to `log`.
+    pub async fn start(options: Options, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self> {
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
+        let address = listener.local_addr().context("cannot read the address of the endpoint")?;
+        let location = &options.store.location;
+        let opened = match &location.bucket {
+            Some(bucket) => open_bucket(bucket).await?,
+            None => open_folder(&options).await?,
+        };
+        let Opened { store, reader, stored, s3, s3_url } = opened;
+        let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
+        let page = view::router(reader);
+        let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds), page);
+        let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
+        Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, s3_url, stored, gateway, s3 })
+    }
+
+    /// Stops after the requests in flight are answered. The S3 stops after the gateway, because those requests still store.
+    pub async fn stop(self) -> Result<()> {
+        for server in [Some(self.gateway), self.s3].into_iter().flatten() {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+async fn open_bucket(bucket: &str) -> Result<Opened> {
+    let config = settings::aws_config().await.context("--bucket needs a region: set AWS_REGION or AWS_PROFILE")?;
+    let store = Store::new(&config, bucket.to_owned()).verifying_conditional_writes();
+    match store.connect().await {
+        Ok(()) => {}
+        Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
+        Err(error @ ConnectError::Unreachable(_)) => {
+            eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
+        }
+    }
+    let reader = TraceReader::over_bucket(&config, bucket.to_owned());
+    let stored = format!("Traces are stored in the bucket `{bucket}`.");
+    Ok(Opened { store, reader, stored, s3: None, s3_url: None })
+}
+
+async fn open_folder(options: &Options) -> Result<Opened> {
+    let folder = &options.store.location.folder;
+    let files = FileStore::open(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
+    let bucket = files.bucket().to_owned();
+    let mut secret_key = ACCESS_KEY.to_owned();
+    let mut service = FolderS3::new(files.clone());
+    if !options.s3_host.is_loopback() {
+        secret_key = Uuid::new_v4().simple().to_string();
+        service = service.with_secret_key(secret_key.clone());
+    }
+    let listener = listen(SocketAddr::from((options.s3_host, options.s3_port)), "--s3-port").await?;
+    let mut address = listener.local_addr().context("cannot read the address of the S3")?;
+    let s3 = Server::spawn(|shutdown| serve(listener, service.service(), shutdown));
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let stored = format!(
+        "Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n\n\
+         AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} \
+         aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
+    );
+    let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
+    Ok(Opened {
+        store: Store::new(&config, bucket),
+        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
+        stored,
+        s3: Some(s3),
+        s3_url: Some(format!("http://{address}")),
+    })
+}
+
+async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            bail!("port {} of {} is in use: choose another one with {option}", address.port(), address.ip())
+        }
+        listener => listener.with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+/// A server in a task of its own.
+struct Server {
+    shutdown: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Spawns a server that gets a future that is ready when it has to stop.
+    fn spawn<S>(server: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> S) -> Self
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let (shutdown, mut requested) = watch::channel(false);
+        let requested = Box::pin(async move {
+            let _ = requested.wait_for(|is_requested| *is_requested).await;
+        });
+        Self { shutdown, task: tokio::spawn(server(requested)) }
+    }
+
+    async fn stop(self) -> Result<()> {
+        let _ = self.shutdown.send(true);
+        self.task.await.context("a server of the endpoint panicked")
+    }
+}

@@ -1,0 +1,63 @@
+//! `serve`: the endpoint on this machine. It needs no AWS and no Docker, and its handler is the deployed one.
+//!
+//! [`gateway`] stands in for API Gateway, and an S3 in a folder for AWS's, unless `--bucket` names a real one.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::{human_log, shutdown::stop_signal};
+
+mod coding;
+mod endpoint;
+pub mod gateway;
+mod options;
+
+pub use endpoint::LocalEndpoint;
+pub use options::{Options, StoreOptions, parse_api_key};
+
+/// The trace of the printed curl line.
+pub const EXAMPLE: &str =
+    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
+
+/// Serves until Ctrl-C or SIGTERM.
+pub async fn run(options: Options) -> Result<()> {
+    let ready_file = options.ready_file.clone();
+    let endpoint = LocalEndpoint::start(options, human_log::print).await?;
+    let LocalEndpoint { url, api_key, stored, .. } = &endpoint;
+    println!(
+        "Listening on {url}. Try:\n\n\
+         curl -X POST {url} -H 'x-api-key: {api_key}' -H 'content-type: application/json' -d '{EXAMPLE}'\n\n\
+         For the client packages:\n\n\
+         export ATTEST_URL={url} ATTEST_API_KEY={api_key}\n\n\
+         {stored}\n\
+         Look at them: {page}/\n\n\
+         Press Ctrl-C to stop.",
+        page = url.trim_end_matches(gateway::PATH),
+    );
+    if let Some(path) = ready_file {
+        write_ready_file(&path, &endpoint).with_context(|| format!("cannot write --ready-file {}", path.display()))?;
+    }
+    stop_signal().await;
+    endpoint.stop().await?;
+    println!("stopped");
+    Ok(())
+}
+
+/// Writes the addresses and the API key as JSON. A reader sees the complete file or none.
+///
+/// A pipe is written to directly, so that its reader can wait for the endpoint.
+fn write_ready_file(path: &Path, endpoint: &LocalEndpoint) -> Result<()> {
+    let LocalEndpoint { url, api_key, s3_url, .. } = endpoint;
+    let ready = format!("{}\n", json!({"url": url, "api_key": api_key, "s3_url": s3_url}));
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(fs::write(path, ready)?);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = NamedTempFile::new_in(folder)?;
+    fs::write(file.path(), ready)?;
+    file.persist(path)?;
+    Ok(())
+}

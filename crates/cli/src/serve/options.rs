@@ -1,0 +1,71 @@
+//! The options of the local endpoint.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use attest::settings::MAX_TRACE_BYTES;
+use clap::Args;
+
+use super::gateway;
+use crate::storage::Location;
+
+/// The options of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The port of the endpoint on 127.0.0.1, or 0 for any free port
+    #[arg(long, default_value_t = 9080)]
+    pub port: u16,
+    /// The key that requests must send as `x-api-key`. By default, each start creates a new one
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = parse_api_key)]
+    pub api_key: Option<String>,
+    /// The place and the limit of stored traces.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// The port of the S3 of this process, or 0 for any free port
+    #[arg(long, default_value_t = 9081)]
+    pub s3_port: u16,
+    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On an
+    /// address other than loopback, each start creates a new secret key
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub s3_host: IpAddr,
+    /// The longest time that the body of a request may take, in seconds
+    #[arg(long, default_value_t = gateway::BODY.as_secs())]
+    pub body_seconds: u64,
+    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key` and `s3_url`
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// The place and the limit of stored traces.
+#[derive(Debug, Clone, Args)]
+pub struct StoreOptions {
+    /// The largest trace in bytes
+    #[arg(long, env = "MAX_TRACE_BYTES", default_value_t = MAX_TRACE_BYTES)]
+    pub max_trace_bytes: usize,
+    /// The place to store into.
+    #[command(flatten)]
+    pub location: Location,
+}
+
+impl Options {
+    /// Returns the options of an endpoint that can run beside others on this machine.
+    #[must_use]
+    pub fn on_free_ports(store: StoreOptions) -> Self {
+        Self {
+            port: 0,
+            api_key: None,
+            store,
+            s3_port: 0,
+            s3_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            body_seconds: gateway::BODY.as_secs(),
+            ready_file: None,
+        }
+    }
+}
+
+/// Parses an API key, which must not be empty.
+pub fn parse_api_key(key: &str) -> Result<String, &'static str> {
+    if key.trim().is_empty() { Err("an empty API key would let everybody in") } else { Ok(key.to_owned()) }
+}

@@ -1,0 +1,92 @@
+//! Traces in a bucket on AWS or on another S3.
+
+use anyhow::{Context, Result};
+use attest::settings;
+use aws_config::SdkConfig;
+use aws_sdk_s3::{Client, operation::get_object::GetObjectError, types::Object};
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+
+use super::reader::{Branch, Entry, Page};
+
+/// Reads a bucket.
+#[derive(Debug, Clone)]
+pub struct BucketReader {
+    client: Client,
+    bucket: String,
+    endpoint: Option<String>,
+}
+
+impl BucketReader {
+    pub fn new(config: &SdkConfig, bucket: String) -> Self {
+        let endpoint = settings::s3_endpoint(config);
+        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(endpoint.is_some()).build();
+        Self { client: Client::from_conf(s3), bucket, endpoint }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    /// Lists objects in the order of their keys. With a prefix, S3 lists the objects directly below it only.
+    pub fn list(&self, prefix: Option<&str>, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+        let delimiter = prefix.map(|_| "/".to_owned());
+        let pages = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
+        let pages = pages.set_delimiter(delimiter).set_start_after(after).into_paginator().send();
+        let pages = stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) });
+        pages
+            .map(|page| page.with_context(|| self.cannot_list()))
+            .map_ok(|page| stream::iter(page.contents.unwrap_or_default().into_iter().filter_map(entry).map(Ok)))
+            .try_flatten()
+    }
+
+    /// Returns one page of S3's listing.
+    pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<Page> {
+        let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);
+        let page = list.set_continuation_token(from.map(str::to_owned)).send().await;
+        let page = page.with_context(|| self.cannot_list())?;
+        let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
+        Ok(Page { entries, next: page.next_continuation_token })
+    }
+
+    /// Returns the branches directly below a prefix: the first thousand. Their traces are not counted.
+    pub async fn branches(&self, prefix: &str) -> Result<Vec<Branch>> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/").send().await;
+        let prefixes = list.with_context(|| self.cannot_list())?.common_prefixes.unwrap_or_default();
+        let prefixes = prefixes.into_iter().filter_map(|common| common.prefix);
+        Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
+    }
+
+    /// Reads an object. Returns `None` if it does not exist.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        // The SDK retries requests, but not a body that breaks off.
+        (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter()).await
+    }
+
+    async fn get_once(&self, key: &str) -> Result<Option<Bytes>> {
+        let cannot_read = || format!("cannot read {key} in the bucket {}", self.bucket);
+        match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+            Ok(object) => Ok(Some(object.body.collect().await.with_context(cannot_read)?.into_bytes())),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
+            Err(error) => Err(error).with_context(cannot_read),
+        }
+    }
+
+    fn cannot_list(&self) -> String {
+        format!("cannot list the bucket {}", self.bucket)
+    }
+}
+
+fn entry(object: Object) -> Option<Entry> {
+    let stored = object.last_modified?;
+    let stored = Timestamp::new(stored.secs(), i32::try_from(stored.subsec_nanos()).ok()?).ok()?;
+    let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+    Some(Entry { key: object.key?, stored, size })
+}

@@ -1,0 +1,125 @@
+//! Traces in a folder of the local endpoint.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use local_aws::{
+    http::serve,
+    s3::{FileStore, FileStoreError, FolderS3, ObjectInfo},
+};
+use tokio::net::TcpListener;
+
+use super::reader::{Branch, Entry, MAX_BRANCHES, Page};
+
+/// Reads the files of a folder.
+#[derive(Debug, Clone)]
+pub struct FolderReader {
+    store: FileStore,
+}
+
+impl FolderReader {
+    pub fn open(folder: &Path) -> Result<Self> {
+        let store = FileStore::read_only(folder)
+            .with_context(|| format!("cannot read the folder {}: check --folder", folder.display()))?;
+        Ok(Self { store })
+    }
+
+    pub fn new(store: FileStore) -> Self {
+        Self { store }
+    }
+
+    pub fn store(&self) -> &FileStore {
+        &self.store
+    }
+
+    /// Lists all objects in the order of their keys.
+    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + 'static {
+        let store = self.store.clone();
+        let listed = async move {
+            let objects = blocking(store, move |store| store.list(after.as_deref())).await?;
+            anyhow::Ok(stream::iter(objects.into_iter().map(|object| Ok(entry(&object)))))
+        };
+        stream::once(listed).try_flatten().boxed()
+    }
+
+    /// Returns a page of the objects whose key `is_selected`, newest first.
+    pub async fn page(
+        &self,
+        from: Option<&str>,
+        limit: usize,
+        is_selected: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<Page> {
+        let from = from.and_then(|from| from.split_once(' ')).and_then(|(time, key)| {
+            Some((SystemTime::try_from(time.parse::<Timestamp>().ok()?).ok()?, key.to_owned()))
+        });
+        blocking(self.store.clone(), move |store| {
+            let objects = store.newest_first()?;
+            let is_shown = |object: &ObjectInfo, (time, last): &(SystemTime, String)| {
+                (time, &object.key) <= (&object.modified, last)
+            };
+            let begin = from.map_or(0, |last| objects.partition_point(|object| is_shown(object, &last)));
+            let mut selected = objects[begin..].iter().filter(|object| is_selected(&object.key));
+            let entries: Vec<_> = selected.by_ref().take(limit).map(entry).collect();
+            let last = entries.last().filter(|_| selected.next().is_some());
+            Ok(Page { next: last.map(|last| format!("{} {}", last.stored, last.key)), entries })
+        })
+        .await
+    }
+
+    /// Counts the traces of each branch directly below a prefix. Returns the first thousand branches.
+    pub async fn branches(&self, prefix: String) -> Result<Vec<Branch>> {
+        blocking(self.store.clone(), move |store| {
+            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+            for ObjectInfo { key, .. } in store.newest_first()?.iter() {
+                let slash = key.strip_prefix(&prefix).and_then(|below| below.find('/'));
+                if let Some(branch) = slash.map(|slash| &key[..=prefix.len() + slash]) {
+                    match counts.get_mut(branch) {
+                        Some(count) => *count += 1,
+                        None => drop(counts.insert(branch.to_owned(), 1)),
+                    }
+                }
+            }
+            let branch = |(prefix, count)| Branch { prefix, traces: Some(count), below: Vec::new() };
+            Ok(counts.into_iter().take(MAX_BRANCHES).map(branch).collect())
+        })
+        .await
+    }
+
+    /// Reads an object. Returns `None` if it does not exist.
+    pub async fn get(&self, key: String) -> Result<Option<Bytes>> {
+        let failed = format!("cannot read {key}");
+        let object = blocking(self.store.clone(), move |store| store.read(&key)).await.context(failed)?;
+        Ok(object.map(|(bytes, _)| bytes.into()))
+    }
+}
+
+fn entry(object: &ObjectInfo) -> Entry {
+    let stored = Timestamp::try_from(object.modified).unwrap_or_default();
+    Entry { key: object.key.clone(), stored, size: object.size }
+}
+
+/// Runs work that waits for the disk on a thread of its own, so that other requests proceed.
+async fn blocking<T: Send + 'static>(
+    store: FileStore,
+    work: impl FnOnce(&FileStore) -> Result<T, FileStoreError> + Send + 'static,
+) -> Result<T> {
+    let root = store.root().to_owned();
+    let result = tokio::task::spawn_blocking(move || work(&store)).await.context("a reader of the folder panicked")?;
+    result.with_context(|| format!("cannot read the folder {}", root.display()))
+}
+
+/// Serves a folder as S3 on a free port of loopback, for as long as the process runs. Returns its address.
+pub async fn serve_folder(store: FileStore) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
+    let address = listener.local_addr().context("cannot listen on 127.0.0.1")?;
+    tokio::spawn(serve(listener, FolderS3::new(store).service(), std::future::pending()));
+    Ok(address)
+}

@@ -1,0 +1,16 @@
+//! The options that choose a place.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// A bucket, or the folder that stands in for one.
+#[derive(Debug, Clone, Args)]
+pub struct Location {
+    /// A bucket on AWS, with the credentials and region of your AWS profile
+    #[arg(long, conflicts_with = "folder")]
+    pub bucket: Option<String>,
+    /// The folder of the local endpoint. Its name is the name of the bucket
+    #[arg(long, default_value = "traces")]
+    pub folder: PathBuf,
+}

@@ -1,0 +1,14 @@
+//! The places that traces are read from: a bucket on AWS, or a folder of the local endpoint.
+//!
+//! Reading a bucket requires `s3:ListBucket` and `s3:GetObject` only. A folder is read directly, without its S3.
+
+mod bucket_reader;
+mod folder_reader;
+mod location;
+mod reader;
+mod selection;
+
+pub use folder_reader::serve_folder;
+pub use location::Location;
+pub use reader::{Branch, Entry, Page, TraceReader};
+pub use selection::{Fingerprint, Selection, TimeRange, parse_time};

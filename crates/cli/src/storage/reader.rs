@@ -1,0 +1,219 @@
+//! One reader of traces over both kinds of places.
+
+use anyhow::{Context, Result};
+use attest::{key::Key, settings};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use local_aws::s3::FileStore;
+
+use super::{
+    bucket_reader::BucketReader,
+    folder_reader::FolderReader,
+    location::Location,
+    selection::{Fingerprint, TimeRange},
+};
+
+/// A stored trace, as a listing contains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key in S3.
+    pub key: String,
+    /// The time of storing, by S3's clock.
+    pub stored: Timestamp,
+    /// The size in bytes.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The traces, in the order of the listing.
+    pub entries: Vec<Entry>,
+    /// The start of the next page. `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// A common prefix of keys that ends with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The prefix, including its slash.
+    pub prefix: String,
+    /// The number of traces below it. `None` if they are not counted.
+    pub traces: Option<u64>,
+    /// The branches below it, if it is open.
+    pub below: Vec<Branch>,
+}
+
+/// The largest number of branches that is listed, which is also the limit of S3's response.
+pub(super) const MAX_BRANCHES: usize = 1_000;
+
+/// Reads the traces of one place, or of one fingerprint in it.
+#[derive(Debug, Clone)]
+pub struct TraceReader {
+    place: Place,
+    fingerprint: Option<Fingerprint>,
+    /// The URL of a folder's S3, if one is served.
+    folder_s3: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Bucket(BucketReader),
+    Folder(FolderReader),
+}
+
+impl TraceReader {
+    /// Opens a bucket or a folder. Sends nothing to a bucket.
+    pub async fn open(location: &Location) -> Result<Self> {
+        let place = match &location.bucket {
+            Some(bucket) => {
+                let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+                Place::Bucket(BucketReader::new(&config, bucket.clone()))
+            }
+            None => Place::Folder(FolderReader::open(&location.folder)?),
+        };
+        Ok(Self::new(place))
+    }
+
+    fn new(place: Place) -> Self {
+        Self { place, fingerprint: None, folder_s3: None }
+    }
+
+    /// Reads the folder of an endpoint that runs in this process.
+    #[must_use]
+    pub fn over_folder(store: FileStore) -> Self {
+        Self::new(Place::Folder(FolderReader::new(store)))
+    }
+
+    /// Reads the bucket of an endpoint that runs in this process.
+    #[must_use]
+    pub fn over_bucket(config: &aws_config::SdkConfig, bucket: String) -> Self {
+        Self::new(Place::Bucket(BucketReader::new(config, bucket)))
+    }
+
+    /// Restricts the reader to one fingerprint. Every method then behaves as if no other trace existed.
+    #[must_use]
+    pub fn restricted_to(self, fingerprint: Option<Fingerprint>) -> Self {
+        Self { fingerprint, ..self }
+    }
+
+    /// Records the URL at which a folder is served as S3, for commands that the page displays.
+    #[must_use]
+    pub fn served_at(self, s3_url: String) -> Self {
+        Self { folder_s3: Some(s3_url), ..self }
+    }
+
+    /// Returns the name of the bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        match &self.place {
+            Place::Bucket(bucket) => bucket.name(),
+            Place::Folder(folder) => folder.store().bucket(),
+        }
+    }
+
+    /// Returns the files of the traces, if the place is a folder.
+    #[must_use]
+    pub fn folder(&self) -> Option<&FileStore> {
+        match &self.place {
+            Place::Bucket(_) => None,
+            Place::Folder(folder) => Some(folder.store()),
+        }
+    }
+
+    /// Returns the address of the bucket's S3, if it is not AWS's own.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.place {
+            Place::Bucket(bucket) => bucket.endpoint(),
+            Place::Folder(_) => self.folder_s3.as_deref(),
+        }
+    }
+
+    /// Returns a text that identifies the place: equal texts mean equal places.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match &self.place {
+            Place::Bucket(bucket) => {
+                format!("bucket {} on {}", bucket.name(), bucket.endpoint().unwrap_or("AWS"))
+            }
+            Place::Folder(folder) => format!("folder {}", folder.store().root().display()),
+        }
+    }
+
+    /// Lists traces in the order of their keys, beginning after the key `after`. Other objects are left out.
+    pub fn list(&self, times: TimeRange, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+        let entries = match &self.place {
+            Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
+            Place::Folder(folder) => folder.list(after).boxed(),
+        };
+        entries.try_filter(move |entry| {
+            let is_selected = times.contains(entry.stored) && self.contains(&entry.key);
+            async move { is_selected }
+        })
+    }
+
+    /// Returns a page of at most `limit` traces whose key begins with `prefix`.
+    ///
+    /// A folder is listed newest first. A bucket is listed in the order of keys, because S3 offers no other order and a
+    /// bucket may be too large to be listed completely.
+    pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<Page> {
+        let prefix = self.within_fingerprint(prefix).to_owned();
+        match &self.place {
+            Place::Bucket(bucket) => {
+                let mut page = bucket.page(prefix, from, limit).await?;
+                page.entries.retain(|entry| self.contains(&entry.key));
+                Ok(page)
+            }
+            Place::Folder(folder) => {
+                let reader = self.clone();
+                folder.page(from, limit, move |key| key.starts_with(&prefix) && reader.contains(key)).await
+            }
+        }
+    }
+
+    /// Returns the tree that the slashes of keys form, with the branches open that lead to `prefix`.
+    pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>> {
+        if let Some(fingerprint) = &self.fingerprint {
+            let prefix = fingerprint.key_prefix().to_owned();
+            return Ok(vec![Branch { prefix, traces: None, below: Vec::new() }]);
+        }
+        let mut tree = self.branches("").await?;
+        let mut level = &mut tree;
+        for (slash, _) in prefix.match_indices('/') {
+            let Some(open) = level.iter_mut().find(|branch| branch.prefix == prefix[..=slash]) else { break };
+            open.below = self.branches(&open.prefix).await?;
+            level = &mut open.below;
+        }
+        Ok(tree)
+    }
+
+    async fn branches(&self, prefix: &str) -> Result<Vec<Branch>> {
+        match &self.place {
+            Place::Bucket(bucket) => bucket.branches(prefix).await,
+            Place::Folder(folder) => folder.branches(prefix.to_owned()).await,
+        }
+    }
+
+    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        if !self.contains(key) {
+            return Ok(None);
+        }
+        match &self.place {
+            Place::Bucket(bucket) => bucket.get(key).await,
+            Place::Folder(folder) => folder.get(key.to_owned()).await,
+        }
+    }
+
+    fn contains(&self, key: &str) -> bool {
+        Key::read(key).is_some() && self.fingerprint.as_ref().is_none_or(|fingerprint| fingerprint.contains(key))
+    }
+
+    /// Returns `prefix`, or the prefix of the fingerprint if `prefix` also covers other fingerprints.
+    fn within_fingerprint<'p>(&'p self, prefix: &'p str) -> &'p str {
+        let own = self.fingerprint.as_ref().map_or("", Fingerprint::key_prefix);
+        if prefix.starts_with(own) { prefix } else { own }
+    }
+}

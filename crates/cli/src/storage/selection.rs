@@ -1,0 +1,95 @@
+//! The options that choose traces.
+
+use attest::key::{Key, KeyError};
+use clap::Args;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+/// The traces that a command reads.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
+    /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
+    #[arg(long, value_parser = Fingerprint::new)]
+    pub fingerprint: Option<Fingerprint>,
+    /// Only traces that S3 stored at this time or later: 2026-11-22, or 2026-11-22T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<Timestamp>,
+    /// Only traces that S3 stored before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<Timestamp>,
+}
+
+impl Selection {
+    /// Returns the times of storing that are selected.
+    #[must_use]
+    pub fn times(&self) -> TimeRange {
+        TimeRange { since: self.since, until: self.until }
+    }
+}
+
+/// A fingerprint that selects its own traces and no others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    key_prefix: String,
+}
+
+impl Fingerprint {
+    /// Creates the selection of a fingerprint as it stands in a trace, not as its key encodes it.
+    pub fn new(fingerprint: &str) -> Result<Self, KeyError> {
+        let key = Key::new(fingerprint, "-")?;
+        let key_prefix = key.as_str().strip_suffix('-').expect("the id is `-`").to_owned();
+        Ok(Self { key_prefix })
+    }
+
+    /// Returns the prefix of the keys of this fingerprint, which ends with a slash.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        &self.key_prefix
+    }
+
+    /// Returns whether a key belongs to this fingerprint. An id has no slash in a key.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        key.strip_prefix(&self.key_prefix).is_some_and(|id| !id.contains('/'))
+    }
+}
+
+/// A range of times of storing, by S3's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first time that is included.
+    pub since: Option<Timestamp>,
+    /// The first time after the range.
+    pub until: Option<Timestamp>,
+}
+
+impl TimeRange {
+    /// Returns whether the range contains a time.
+    #[must_use]
+    pub fn contains(self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// Parses a time of the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
+pub fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
+    let date = || text.parse::<Date>()?.to_zoned_datetime(TimeZone::UTC).map(|zoned| zoned.timestamp());
+    text.parse().or_else(|_| date())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_selects_its_own_keys_only() {
+        let allenai = Fingerprint::new("allenai").expect("a fingerprint");
+        assert!(allenai.contains("allenai/1"));
+        for other in ["allenai/OLMoE/1", "allenai2/1", "all/1", "allenai", "x/allenai/1"] {
+            assert!(!allenai.contains(other), "{other}");
+        }
+        let nested = Fingerprint::new("allenai/OLMoE").expect("a fingerprint");
+        assert!(nested.contains("allenai/OLMoE/1") && !nested.contains("allenai/1"));
+        let encoded = Fingerprint::new("my model").expect("a fingerprint");
+        assert!(encoded.contains("my%20model/order%2F17"));
+    }
+}

@@ -1,0 +1,90 @@
+//! The ways in which the folder of a bucket fails.
+
+use std::{io, path::PathBuf};
+
+use hyper::StatusCode;
+use s3s::{S3Error, S3ErrorCode};
+
+/// A failed operation on the folder of a bucket. Each message contains the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileStoreError {
+    /// The folder's name is the bucket's name, and S3 does not allow it (Amazon S3 User Guide, "General purpose bucket
+    /// naming rules").
+    #[error("its name is not a valid bucket name: 3 to 63 of the characters a-z, 0-9, `.` and `-`")]
+    InvalidBucketName,
+    /// The folder does not exist.
+    #[error("the folder {} does not exist: create it, or choose another --folder", .0.display())]
+    NoFolder(PathBuf),
+    /// The store was opened with [`FileStore::read_only`](crate::s3::FileStore::read_only).
+    #[error("the folder is opened for reading only")]
+    ReadOnly,
+    /// The file system cannot create a name atomically, so an object could be overwritten.
+    #[error("the file system has no hard links ({0}), so a trace could be overwritten: choose another --folder")]
+    NoHardLinks(io::Error),
+    /// The disk or the quota is full.
+    #[error("the disk is full: make room on it, or choose another --folder ({0})")]
+    DiskFull(io::Error),
+    /// The path of an object's file is too long for this system.
+    #[error("the path is longer than this system allows: choose a --folder with a shorter path ({0})")]
+    PathTooLong(io::Error),
+    /// This user may not read or write the file, or the file system is read-only.
+    #[error("the folder is not accessible: give this user read and write permission, or choose another --folder ({0})")]
+    AccessDenied(io::Error),
+    /// Any other error of the file system.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for FileStoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(error),
+            io::ErrorKind::InvalidFilename => Self::PathTooLong(error),
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::AccessDenied(error),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<FileStoreError> for S3Error {
+    /// Returns the answer to a client of the S3. Only an unnamed error of the file system may be transient, so only that one
+    /// has a status that clients retry.
+    fn from(error: FileStoreError) -> Self {
+        let custom = |code: &'static str| S3ErrorCode::Custom(code.into());
+        let code = match &error {
+            FileStoreError::DiskFull(_) => custom("DiskFull"),
+            FileStoreError::PathTooLong(_) => custom("PathTooLong"),
+            FileStoreError::AccessDenied(_) => custom("FolderNotAccessible"),
+            FileStoreError::NoHardLinks(_) => custom("NoHardLinks"),
+            FileStoreError::NoFolder(_) => S3ErrorCode::NoSuchBucket,
+            FileStoreError::ReadOnly => S3ErrorCode::AccessDenied,
+            FileStoreError::InvalidBucketName => S3ErrorCode::InvalidBucketName,
+            FileStoreError::Io(_) => return Self::internal_error(error),
+        };
+        let is_custom = matches!(code, S3ErrorCode::Custom(_));
+        let mut answer = Self::with_message(code, error.to_string());
+        if is_custom {
+            answer.set_status_code(StatusCode::BAD_REQUEST);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permanent_errors_of_the_file_system_are_not_retryable_and_say_what_to_do() {
+        for (kind, code) in [
+            (io::ErrorKind::StorageFull, "DiskFull"),
+            (io::ErrorKind::QuotaExceeded, "DiskFull"),
+            (io::ErrorKind::InvalidFilename, "PathTooLong"),
+            (io::ErrorKind::ReadOnlyFilesystem, "FolderNotAccessible"),
+        ] {
+            let error = S3Error::from(FileStoreError::from(io::Error::from(kind)));
+            assert_eq!((error.code().as_str(), error.status_code()), (code, Some(StatusCode::BAD_REQUEST)));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The objects of a bucket as files in a folder.
+//!
+//! An object survives a crash of the process and of the machine once its write is confirmed. The store writes it to a
+//! temporary file in `~incoming` and syncs that file. Then it links the file under its name, atomically, and syncs the
+//! folder. The link fails if the name is taken. No error leaves a temporary file behind, and the next start deletes what
+//! a killed process left in `~incoming`. Files are readable by their owner only, because traces are private.
+
+use std::{
+    fs,
+    io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use s3s::path::check_bucket_name;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use super::{
+    error::FileStoreError,
+    key_codec::path_of,
+    listing::{Cache, ObjectInfo, walk},
+};
+
+/// The folder of temporary files. No key has a path in it.
+const INCOMING: &str = "~incoming";
+
+/// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires an
+/// exclusive one.
+const LOCK: &str = "~lock";
+
+/// The longest age of a listing with the newest objects first.
+const NEWEST_AGE: Duration = Duration::from_secs(1);
+
+/// The longest time for which a listing serves its further pages.
+const PAGES_AGE: Duration = Duration::from_mins(1);
+
+/// The most attempts of a write whose folder is deleted while it runs.
+const ATTEMPTS: usize = 100;
+
+/// A bucket in a folder. Clones share one listing cache.
+///
+/// All functions block on the file system: in async code, call them in `tokio::task::spawn_blocking`.
+#[derive(Debug, Clone)]
+pub struct FileStore {
+    bucket: String,
+    root: PathBuf,
+    newest: Arc<Cache>,
+    pages: Arc<Cache>,
+    /// The shared lock, or `None` if the store is read-only.
+    lock: Option<Arc<Mutex<fs::File>>>,
+}
+
+/// An object whose file is open, so a deletion does not disturb its reader.
+#[derive(Debug)]
+pub(super) struct OpenObject {
+    pub(super) info: ObjectInfo,
+    file: fs::File,
+}
+
+impl OpenObject {
+    /// Reads a range of bytes.
+    pub(super) fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, FileStoreError> {
+        let length = range.end - range.start;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        self.file.seek(SeekFrom::Start(range.start))?;
+        (&self.file).take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl FileStore {
+    /// Opens the bucket in the folder `root`, which is created if it does not exist. The folder's name is the bucket's
+    /// name.
+    pub fn open(root: &Path) -> Result<Self, FileStoreError> {
+        fs::create_dir_all(root)?;
+        let store = Self::read_only(root)?;
+        let lock = lock(&store.root)?;
+        check_links(&store.root.join(INCOMING))?;
+        Ok(Self { lock: Some(Arc::new(Mutex::new(lock))), ..store })
+    }
+
+    /// Opens the bucket in an existing folder without ever changing it.
+    pub fn read_only(root: &Path) -> Result<Self, FileStoreError> {
+        let canonical = root.canonicalize().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => FileStoreError::NoFolder(root.to_owned()),
+            _ => error.into(),
+        })?;
+        let bucket = canonical.file_name().and_then(|name| name.to_str()).filter(|name| check_bucket_name(name));
+        let bucket = bucket.ok_or(FileStoreError::InvalidBucketName)?.to_owned();
+        Ok(Self { bucket, root: canonical, newest: Arc::default(), pages: Arc::default(), lock: None })
+    }
+
+    /// Returns the bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// Returns the absolute path of the folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the time at which the folder itself changed last.
+    pub(super) fn modified(&self) -> Result<SystemTime, FileStoreError> {
+        fs::metadata(&self.root).and_then(|metadata| metadata.modified()).map_err(|error| self.failed(error))
+    }
+
+    /// Stores an object whole, or not at all. Returns `None` if the key is taken and `replace` is false.
+    ///
+    /// A folder that was deleted meanwhile is created again.
+    pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
+        let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
+        for _ in 1..ATTEMPTS {
+            match self.try_write(key, object, replace) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.restore(lock)?,
+                written => return written.map_err(|error| self.failed(error)),
+            }
+        }
+        self.try_write(key, object, replace).map_err(|error| self.failed(error))
+    }
+
+    fn try_write(&self, key: &str, object: &[u8], replace: bool) -> io::Result<Option<ObjectInfo>> {
+        let path = &self.path(key);
+        let folder = path.parent().expect("the path of an object begins with the root");
+        let mut file = NamedTempFile::new_in(self.root.join(INCOMING))?;
+        file.write_all(object)?;
+        file.as_file().sync_all()?;
+        let metadata = file.as_file().metadata()?;
+        let written = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
+        // Last, because a concurrent deletion removes empty folders.
+        fs::create_dir_all(folder)?;
+        let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+        let written = match named {
+            Ok(_) => Some(written),
+            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => None,
+            Err(error) => return Err(error.error),
+        };
+        // Folders that a concurrent write created count too: it may not have synced them yet.
+        self.sync_up(folder)?;
+        Ok(written)
+    }
+
+    /// Creates the folder of the bucket again after somebody deleted it.
+    fn restore(&self, held: &Mutex<fs::File>) -> Result<(), FileStoreError> {
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.root.join(INCOMING).is_dir() {
+            fs::create_dir_all(&self.root).map_err(|error| self.failed(error))?;
+            // The lock that is held belongs to the deleted file.
+            *held = lock(&self.root)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of an object and the time at which it was stored, or `None` if there is no object.
+    pub fn read(&self, key: &str) -> Result<Option<(Vec<u8>, SystemTime)>, FileStoreError> {
+        let Some(mut object) = self.open_object(key)? else { return Ok(None) };
+        Ok(Some((object.read(0..object.info.size)?, object.info.modified)))
+    }
+
+    /// Opens an object without reading it, or returns `None` if there is no object.
+    pub(super) fn open_object(&self, key: &str) -> Result<Option<OpenObject>, FileStoreError> {
+        let file = match fs::File::open(self.path(key)) {
+            Err(error) if is_missing(&error) => return Ok(None),
+            file => file?,
+        };
+        let metadata = file.metadata()?;
+        let info = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
+        Ok(Some(OpenObject { info, file }))
+    }
+
+    /// Deletes an object and the folders that it leaves empty. Returns `false` if there was no object.
+    pub fn delete(&self, key: &str) -> Result<bool, FileStoreError> {
+        if self.lock.is_none() {
+            return Err(FileStoreError::ReadOnly);
+        }
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
+        // `remove_dir` refuses a folder that is not empty, and a write that loses its folder creates it again.
+        let _ = folders.map(fs::remove_dir).find(Result::is_err);
+        let folder = path.parent().expect("the path of an object begins with the root");
+        self.sync_up(folder)?;
+        Ok(true)
+    }
+
+    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the keys
+    /// after it.
+    pub fn list(&self, after: Option<&str>) -> Result<Vec<ObjectInfo>, FileStoreError> {
+        let mut objects = walk(&self.root, INCOMING)?;
+        if let Some(after) = after {
+            objects.retain(|object| object.key.as_str() > after);
+        }
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
+    /// Returns every object, the newest first; objects of the same time are in the order of the keys. The listing is at
+    /// most a second old.
+    pub fn newest_first(&self) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
+        self.newest.get_or_take(NEWEST_AGE, || {
+            let mut objects = walk(&self.root, INCOMING)?;
+            objects.sort_unstable_by(|one, other| (other.modified, &one.key).cmp(&(one.modified, &other.key)));
+            Ok(objects)
+        })
+    }
+
+    /// Returns the listing that a page is cut from: a new one for the first page, and the same one for the pages after it.
+    pub(super) fn pages(&self, is_first: bool) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
+        match self.pages.get(PAGES_AGE).filter(|_| !is_first) {
+            Some(objects) => Ok(objects),
+            None => Ok(self.pages.set(self.list(None)?)),
+        }
+    }
+
+    /// Converts an error of the file system, and reports a missing folder as such.
+    fn failed(&self, error: io::Error) -> FileStoreError {
+        match FileStoreError::from(error) {
+            FileStoreError::Io(_) if !self.root.is_dir() => FileStoreError::NoFolder(self.root.clone()),
+            error => error,
+        }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(path_of(key))
+    }
+
+    /// Syncs a folder and those above it, up to the bucket's. A folder that was deleted meanwhile needs no sync.
+    fn sync_up(&self, folder: &Path) -> io::Result<()> {
+        folder.ancestors().take_while(|folder| folder.starts_with(&self.root)).try_for_each(|folder| {
+            match sync(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                synced => synced,
+            }
+        })
+    }
+}
+
+/// Takes the shared lock and creates `~incoming`, empty if no other process stores into the folder.
+fn lock(root: &Path) -> Result<fs::File, FileStoreError> {
+    let incoming = root.join(INCOMING);
+    let lock = fs::File::create(root.join(LOCK))?;
+    if incoming.exists() && lock.try_lock().is_ok() {
+        fs::remove_dir_all(&incoming)?;
+    }
+    lock.lock_shared()?;
+    fs::create_dir_all(&incoming)?;
+    Ok(lock)
+}
+
+/// Checks that a file can get a name atomically, and fails if the name is taken: by a hard link, or by the system's own
+/// way.
+fn check_links(incoming: &Path) -> Result<(), FileStoreError> {
+    let name = incoming.join(format!("check-{}", Uuid::new_v4()));
+    let named = NamedTempFile::new_in(incoming)?.persist_noclobber(&name);
+    named.map_err(|error| match FileStoreError::from(error.error) {
+        FileStoreError::AccessDenied(error) | FileStoreError::PathTooLong(error) | FileStoreError::Io(error) => {
+            FileStoreError::NoHardLinks(error)
+        }
+        error => error,
+    })?;
+    Ok(fs::remove_file(name)?)
+}
+
+/// Returns whether an error means that no file has this path.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Syncs a folder, so that the names in it survive a crash of the machine (fsync(2)).
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Does nothing: on other systems a folder cannot be opened, and the file system keeps its names.
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(store: &FileStore) -> usize {
+        fs::read_dir(store.root.join(INCOMING)).expect("it exists").count()
+    }
+
+    #[test]
+    fn files_of_a_killed_process_are_deleted_only_once_no_process_stores_here() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let first = FileStore::open(&root.path().join("traces")).expect("a bucket");
+        fs::write(first.root.join(INCOMING).join("half"), "{").expect("it can be written");
+        let second = FileStore::open(&root.path().join("traces")).expect("the same bucket");
+        assert_eq!(incoming(&second), 1, "the first may still be writing it");
+        drop((first, second));
+        assert_eq!(incoming(&FileStore::open(&root.path().join("traces")).expect("the same bucket")), 0);
+    }
+
+    #[test]
+    fn a_folder_whose_name_is_not_a_valid_bucket_name_is_rejected() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        for name in ["t", "My Traces", "-traces"] {
+            let error = FileStore::open(&root.path().join(name)).map(drop).expect_err("S3 would refuse every request");
+            assert!(error.to_string().contains("3 to 63"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_fails_or_finds_its_name_taken_leaves_no_temporary_file() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let store = FileStore::open(&root.path().join("traces")).expect("a bucket");
+        fs::create_dir(store.path("taken-by-a-folder")).expect("it can be created");
+        assert!(store.write("taken-by-a-folder", b"{}", true).is_err());
+        assert!(store.write("a/b", b"{}", false).expect("it is written").is_some());
+        assert!(store.write("a/b", b"[]", false).expect("it exists").is_none());
+        assert_eq!(fs::read(store.path("a/b")).expect("it exists"), b"{}");
+        assert_eq!(incoming(&store), 0);
+    }
+}

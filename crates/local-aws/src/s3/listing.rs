@@ -1,0 +1,128 @@
+//! The objects of a folder: the walk that finds them, and the listings that serve more than one request.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+
+use super::{error::FileStoreError, key_codec::key_of};
+
+/// The version of every object, as in a bucket without versioning.
+pub(super) const NULL_VERSION: &str = "null";
+
+/// The entry of an object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectInfo {
+    /// The object's key.
+    pub key: String,
+    /// The object's size in bytes.
+    pub size: u64,
+    /// The time at which the object was stored.
+    pub modified: SystemTime,
+}
+
+impl ObjectInfo {
+    /// Returns an entity tag that changes whenever the file changes. It needs no read of the file.
+    ///
+    /// The hyphen tells clients that it is not the MD5 of the object, as in the entity tag of a multipart upload.
+    pub(super) fn e_tag(&self) -> String {
+        let since_epoch = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{:x}-{:x}", since_epoch.as_nanos(), self.size)
+    }
+}
+
+/// A listing and its age.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    taken: Instant,
+    objects: Arc<Vec<ObjectInfo>>,
+}
+
+/// The latest listing in one order.
+#[derive(Debug, Default)]
+pub(super) struct Cache(Mutex<Option<Snapshot>>);
+
+impl Cache {
+    /// Returns the latest listing, unless it is older than `max_age`.
+    pub(super) fn get(&self, max_age: Duration) -> Option<Arc<Vec<ObjectInfo>>> {
+        let snapshot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.as_ref().filter(|snapshot| snapshot.taken.elapsed() < max_age).map(|snapshot| snapshot.objects.clone())
+    }
+
+    /// Replaces the latest listing.
+    pub(super) fn set(&self, objects: Vec<ObjectInfo>) -> Arc<Vec<ObjectInfo>> {
+        let objects = Arc::new(objects);
+        let snapshot = Snapshot { taken: Instant::now(), objects: Arc::clone(&objects) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        objects
+    }
+
+    /// Returns the latest listing, or takes a new one if it is older than `max_age`. Concurrent callers share one walk.
+    pub(super) fn get_or_take(
+        &self,
+        max_age: Duration,
+        take: impl FnOnce() -> Result<Vec<ObjectInfo>, FileStoreError>,
+    ) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = kept.as_ref().filter(|snapshot| snapshot.taken.elapsed() < max_age) {
+            return Ok(Arc::clone(&snapshot.objects));
+        }
+        let objects = Arc::new(take()?);
+        *kept = Some(Snapshot { taken: Instant::now(), objects: Arc::clone(&objects) });
+        Ok(objects)
+    }
+}
+
+/// An entry of a directory.
+enum Entry {
+    Folder(PathBuf, String),
+    Object(ObjectInfo),
+}
+
+/// Finds every object below `root`, in no particular order. Skips the directory `skipped`.
+pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileStoreError> {
+    let mut found = Vec::new();
+    if !root.is_dir() {
+        return Err(FileStoreError::NoFolder(root.to_owned()));
+    }
+    let mut folders = vec![(root.to_owned(), String::new())];
+    while !folders.is_empty() {
+        let listed = folders.par_iter().map(|(folder, prefix)| read_folder(folder, prefix, skipped));
+        let listed: Vec<_> = listed.collect::<io::Result<_>>()?;
+        folders.clear();
+        for entry in listed.into_iter().flatten() {
+            match entry {
+                Entry::Folder(path, prefix) => folders.push((path, prefix)),
+                Entry::Object(object) => found.push(object),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Reads one directory. Reads file metadata in parallel because it dominates listing time. A file or directory that is
+/// deleted meanwhile is left out.
+fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Entry>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.collect::<io::Result<Vec<_>>>()?,
+    };
+    let read = |entry: fs::DirEntry| -> io::Result<Option<Entry>> {
+        let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
+        if entry.file_type()?.is_dir() {
+            return Ok((name != skipped).then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
+        }
+        let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
+        let metadata = entry.metadata()?;
+        Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
+    };
+    let read = entries.into_par_iter().map(|entry| match read(entry) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read,
+    });
+    read.filter_map(io::Result::transpose).collect()
+}

@@ -1,0 +1,309 @@
+//! The S3 protocol of a folder, on `s3s`.
+//!
+//! The bucket has the policy of the bucket that the deployed stack creates: nobody overwrites an object, so each write needs
+//! `If-None-Match: *`, and uploads in parts are denied. Objects have no versions, metadata or tags. Their type is always
+//! `application/json`.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
+use futures_util::TryStreamExt;
+use hyper::header::{HeaderValue, IF_NONE_MATCH};
+use s3s::{
+    S3, S3Error, S3Request, S3Response, S3Result,
+    auth::SimpleAuth,
+    dto::{
+        Bucket, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CreateBucketInput, CreateBucketOutput,
+        CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput,
+        DeleteObjectsInput, DeleteObjectsOutput, ETag, ETagCondition, GetBucketLocationInput, GetBucketLocationOutput,
+        GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
+        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+        ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+        ListObjectsV2Output, PutObjectInput, PutObjectOutput, Timestamp,
+    },
+    s3_error,
+    service::{S3Service, S3ServiceBuilder},
+};
+
+use super::{checksums, error::FileStoreError, file_store::FileStore, listing::ObjectInfo, objects, pages};
+
+/// The message of a denied write.
+const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
+
+/// The message of a denied upload in parts. A trace is far below the 5 GB of one PutObject.
+const PARTS_DENIED: &str =
+    "this bucket denies uploads in parts: send the object in one PutObject with If-None-Match: *";
+
+/// The access key of this S3. It is also the default secret key, which suffices on loopback.
+pub const ACCESS_KEY: &str = "local";
+
+/// The region that this S3 reports.
+pub const REGION: &str = "us-east-1";
+
+/// An S3 with one bucket, whose objects are files in a folder.
+#[derive(Debug, Clone)]
+pub struct FolderS3 {
+    folder: FileStore,
+    secret_key: String,
+    overwrites: bool,
+    /// The last name of the latest page without a continuation token: a marker that continues a known listing.
+    last_marker: Arc<Mutex<Option<String>>>,
+}
+
+impl FolderS3 {
+    /// Serves the objects of a folder.
+    #[must_use]
+    pub fn new(folder: FileStore) -> Self {
+        Self { folder, secret_key: ACCESS_KEY.to_owned(), overwrites: false, last_marker: Arc::default() }
+    }
+
+    /// Opens the bucket in the folder `root`, as [`FileStore::open`] does.
+    pub fn open(root: &Path) -> Result<Self, FileStoreError> {
+        FileStore::open(root).map(Self::new)
+    }
+
+    /// Opens the bucket in an existing folder, as [`FileStore::read_only`] does. The service then refuses every write.
+    pub fn read_only(root: &Path) -> Result<Self, FileStoreError> {
+        FileStore::read_only(root).map(Self::new)
+    }
+
+    /// Sets another secret key than [`ACCESS_KEY`].
+    #[must_use]
+    pub fn with_secret_key(self, secret_key: String) -> Self {
+        Self { secret_key, ..self }
+    }
+
+    /// Lifts the bucket policy: a write without `If-None-Match: *` replaces an object instead of being denied.
+    #[must_use]
+    pub fn allow_overwrites(self) -> Self {
+        Self { overwrites: true, ..self }
+    }
+
+    /// Returns the folder of the bucket.
+    #[must_use]
+    pub fn store(&self) -> &FileStore {
+        &self.folder
+    }
+
+    /// Returns the bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        self.folder.bucket()
+    }
+
+    /// Returns the bucket as an HTTP service.
+    #[must_use]
+    pub fn service(self) -> S3Service {
+        let auth = SimpleAuth::from_single(ACCESS_KEY, self.secret_key.as_str());
+        let mut service = S3ServiceBuilder::new(self);
+        service.set_auth(auth);
+        service.build()
+    }
+
+    /// Returns the configuration for a client of the S3 that is served on `address` with this secret key.
+    #[must_use]
+    pub fn sdk_config(address: SocketAddr, secret_key: &str, http_client: SharedHttpClient) -> SdkConfig {
+        let credentials = Credentials::new(ACCESS_KEY, secret_key, None, None, "local");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client)
+            .region(Region::new(REGION))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(format!("http://{address}"))
+            .build()
+    }
+
+    fn check_bucket(&self, bucket: &str) -> S3Result<()> {
+        if bucket == self.bucket() { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
+    }
+
+    /// Runs blocking work on the store outside the async threads.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FileStore) -> S3Result<T> + Send + 'static,
+    ) -> S3Result<T> {
+        let store = self.folder.clone();
+        tokio::task::spawn_blocking(move || work(&store)).await.map_err(S3Error::internal_error)?
+    }
+
+    /// Applies the bucket policy to a write. Returns whether the write may replace an object.
+    fn may_replace(&self, if_none_match: Option<&ETagCondition>) -> S3Result<bool> {
+        match if_none_match {
+            Some(ETagCondition::Any) => Ok(false),
+            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented, "If-None-Match takes only *")),
+            None if self.overwrites => Ok(true),
+            None => Err(s3_error!(AccessDenied, "{DENIED}")),
+        }
+    }
+
+    /// Stores an object, unless the key is taken and the write may not replace it.
+    async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
+        let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
+        written.ok_or_else(|| s3_error!(PreconditionFailed, "an object of this key exists"))
+    }
+
+    /// Returns the listing for a page after `marker`. A listing that was cut at `marker` before serves again, because
+    /// a client that pages through a large folder would otherwise list all of it for each page.
+    async fn listing_after(&self, marker: Option<&str>) -> S3Result<Arc<Vec<ObjectInfo>>> {
+        let is_first = marker.is_none_or(|marker| self.last_marker().as_deref() != Some(marker));
+        self.on_disk(move |store| Ok(store.pages(is_first)?)).await
+    }
+
+    fn last_marker(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_marker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for FolderS3 {
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let replace = self.may_replace(request.input.if_none_match.as_ref())?;
+        if request.input.if_match.is_some() {
+            return Err(s3_error!(NotImplemented, "If-Match is not supported in a write"));
+        }
+        let mut object = Vec::new();
+        let mut body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
+        while let Some(bytes) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+            object.extend_from_slice(&bytes);
+        }
+        let checksum = checksums::verify(&request, &object)?;
+        let stored = self.write(request.input.key, object, replace).await?;
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: Some(ETag::Strong(stored.e_tag())),
+            checksum_crc32: checksum.checksum_crc32,
+            checksum_crc32c: checksum.checksum_crc32c,
+            checksum_crc64nvme: checksum.checksum_crc64nvme,
+            checksum_sha1: checksum.checksum_sha1,
+            checksum_sha256: checksum.checksum_sha256,
+            ..PutObjectOutput::default()
+        }))
+    }
+
+    async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        // `s3s` does not read this header of a copy yet.
+        let if_none_match = request.headers.get(IF_NONE_MATCH).map(HeaderValue::as_bytes);
+        let if_none_match = if_none_match.map(ETagCondition::parse_http_header).transpose();
+        let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;
+        let replace = self.may_replace(if_none_match.as_ref())?;
+        let key = request.input.key.clone();
+        let object = self.on_disk(move |folder| objects::source(folder, request.input)).await?;
+        let stored = self.write(key, object, replace).await?;
+        let result = CopyObjectResult {
+            e_tag: Some(ETag::Strong(stored.e_tag())),
+            last_modified: Some(Timestamp::from(stored.modified)),
+            ..CopyObjectResult::default()
+        };
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        if self.overwrites {
+            return Err(s3_error!(NotImplemented, "uploads in parts are not supported"));
+        }
+        Err(s3_error!(AccessDenied, "{PARTS_DENIED}"))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::head(folder, request.input)).await.map(S3Response::new)
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::get(folder, request.input)).await.map(S3Response::new)
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::delete(folder, &request.input)).await.map(S3Response::new)
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::delete_many(folder, request.input.delete)).await.map(S3Response::new)
+    }
+
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+        // `rclone` creates the bucket before its first upload, and expects this error.
+        if request.input.bucket == self.bucket() {
+            return Err(s3_error!(BucketAlreadyOwnedByYou));
+        }
+        Err(s3_error!(AccessDenied, "this S3 has only the bucket {}", self.bucket()))
+    }
+
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(|folder| Ok(folder.modified()?)).await?;
+        Ok(S3Response::new(HeadBucketOutput::default()))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        // A bucket in us-east-1 has an empty location (Amazon S3 API Reference, `GetBucketLocation`).
+        Ok(S3Response::new(GetBucketLocationOutput::default()))
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        request: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+    }
+
+    async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        let created = self.on_disk(|folder| Ok(folder.modified()?)).await?;
+        let bucket = Bucket {
+            name: Some(self.bucket().to_owned()),
+            creation_date: Some(Timestamp::from(created)),
+            ..Bucket::default()
+        };
+        Ok(S3Response::new(ListBucketsOutput { buckets: Some(vec![bucket]), ..ListBucketsOutput::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        self.check_bucket(&request.input.bucket)?;
+        let is_first = request.input.continuation_token.is_none();
+        let objects = self.on_disk(move |folder| Ok(folder.pages(is_first)?)).await?;
+        pages::list_v2(&objects, request.input).map(S3Response::new)
+    }
+
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let objects = self.listing_after(request.input.marker.as_deref()).await?;
+        let (output, last) = pages::list_v1(&objects, request.input)?;
+        *self.last_marker() = last;
+        Ok(S3Response::new(output))
+    }
+
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let objects = self.listing_after(request.input.key_marker.as_deref()).await?;
+        let (output, last) = pages::list_versions(&objects, request.input)?;
+        *self.last_marker() = last;
+        Ok(S3Response::new(output))
+    }
+}
