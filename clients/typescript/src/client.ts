@@ -2,7 +2,7 @@
 
 import { createHash, randomUUID } from "node:crypto";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isObject, type Json, type JsonObject, print } from "./json.js";
 import { Sender } from "./sender.js";
 import { type Entry, Spool } from "./spool.js";
@@ -30,10 +30,10 @@ export interface Trace {
   [member: string]: any;
 }
 
-/** Changes a trace before it is written anywhere. What it returns is logged. */
+/** Changes a trace before it is written anywhere. The returned trace is logged. */
 export type Mask = (trace: Trace) => unknown;
 
-/** What became of the traces of this process. */
+/** Numbers of traces in this process, by outcome. */
 export interface Counters {
   /** Traces taken over from the application. */
   logged: number;
@@ -58,7 +58,7 @@ export interface Configuration {
 export function configuration(env = process.env): Configuration | undefined {
   const { ATTEST_URL: url, ATTEST_API_KEY: apiKey } = env;
   if (!url || !apiKey) return undefined;
-  return { url, apiKey, spool: env.ATTEST_SPOOL || defaultSpool(url, env) };
+  return { url, apiKey, spool: resolve(env.ATTEST_SPOOL || defaultSpool(url, env)) }; // the working directory may change
 }
 
 function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {

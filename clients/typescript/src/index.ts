@@ -50,7 +50,7 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
 }
 
 /**
- * Logs one call: what was sent to the model, and what came back.
+ * Logs one call: its request and its response.
  *
  * `response` is the object of the provider's client; of a stream, its final response; nothing if the call failed. `extra` is kept in the
  * trace as `log`. The trace is in the spool once this returns. Never throws.

@@ -174,7 +174,7 @@ export class Sender {
     return new Promise((resolve, reject) => {
       const url = new URL(this.url);
       const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
-      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // other ids are no header value; the trace has its id anyway
+      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // any other id is not a valid header value; the trace contains it anyway
       const [client, agent] = url.protocol === "https:" ? [https, this.agents.https] : [http, this.agents.http];
       const request = client.request(url, { method: "POST", headers, agent, signal });
       request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);

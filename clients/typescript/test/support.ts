@@ -182,7 +182,7 @@ export async function run(source: string, env: Json, options: string[] = []): Pr
   return program;
 }
 
-/** Waits for the end of a process; `act` brings it about. Returns the exit status. */
+/** Waits for the end of a process, which `act` causes. Returns the exit status. */
 async function ended(process: ChildProcess, act = () => {}): Promise<number | null> {
   if (process.exitCode !== null || process.signalCode !== null) return process.exitCode;
   const end = new Promise<number | null>((resolve) => process.once("close", resolve));
