@@ -5,14 +5,14 @@
  */
 
 import { type Api, apiOfCall } from "./api.js";
-import { Client, configuration, type Counters, type Mask, type Trace } from "./client.js";
+import { Client, configuration, type Counters, type Mask, type Message, type Trace } from "./client.js";
 import { finishAll, recordingFetch } from "./fetch.js";
 import { isObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { toJson } from "./values.js";
 import { reason, warn } from "./warn.js";
 
-export { type Api, type Counters, LosslessNumber, type Mask, type Trace };
+export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
   /** Changes each trace before it is written anywhere. If it throws, nothing of the trace is written. */
@@ -50,7 +50,7 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
 }
 
 /**
- * Logs one call: what was sent to the model, and what came back.
+ * Logs one call: its request and its response.
  *
  * `response` is the object of the provider's client; of a stream, its final response; nothing if the call failed. `extra` is kept in the
  * trace as `log`. The trace is in the spool once this returns. Never throws.
@@ -66,13 +66,13 @@ export function logTrace(request: object, response?: object | null, extra: Recor
  * Sends the traces that wait. Returns whether the endpoint confirmed or refused all of them within `timeout` milliseconds. For hosts that
  * freeze between requests, such as AWS Lambda, and before `process.exit`.
  */
-export async function flush({ timeout = 30_000 }: { timeout?: number } = {}): Promise<boolean> {
+export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
   return client ? client.flush(timeout) : true;
 }
 
-/** Returns how many traces of this process were logged, confirmed, rejected, or lost. */
+/** Returns how many traces of this process were logged, stored, rejected, or lost. */
 export function counters(): Counters {
-  return client ? { ...client.counters } : { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+  return client ? { ...client.counters } : { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
 }
 
 function logCall(call: () => Call | undefined, mask: Mask | undefined): void {
