@@ -154,10 +154,15 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
   });
   const start = () => {
     reader = source.getReader();
-    dropped.register(stream, () => {
-      finish("closed");
-      void reader.cancel().catch(() => {});
-    });
+    dropped.register(stream, ending(reader, finish));
   };
   return { stream, start };
+}
+
+/** A function of its own, because a closure of `passThrough` would keep the stream alive. */
+function ending(reader: ReadableStreamDefaultReader, finish: (incomplete: Incomplete) => void): () => void {
+  return () => {
+    finish("closed");
+    void reader.cancel().catch(() => {});
+  };
 }
