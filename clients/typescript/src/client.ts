@@ -82,10 +82,11 @@ export class Client {
         this.spool?.release(entry);
       },
       refused: (entry, problem) => {
-        this.reject(entry.id, entry.line, problem);
-        this.spool?.release(entry);
+        // A trace that could not be moved stays where it is, for the next process.
+        if (this.reject(entry, problem)) this.spool?.release(entry);
       },
-      room: () => this.refill(),
+      // Rarely, because each look for files reads the whole folder.
+      room: () => this.sender.waiting <= QUEUE.traces / 4 && this.refill(),
     });
     try {
       this.spool = Spool.open(spool);
@@ -105,7 +106,7 @@ export class Client {
       const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
       const line = Buffer.from(print({ ...trace, id }));
       this.counters.logged++;
-      if (line.length > TRACE) this.reject(id, line, `it has ${line.length} bytes, more than ${TRACE}`);
+      if (line.length > TRACE) this.reject({ id, line }, `it has ${line.length} bytes, more than ${TRACE}`);
       else this.keep(id, line);
     } catch (error) {
       if (error instanceof MaskFailed) {
@@ -155,15 +156,18 @@ export class Client {
     this.sender.add({ id, line });
   }
 
-  private reject(id: string, line: Buffer, problem: string): void {
+  /** Moves a trace to the file of rejected traces. Returns whether that was possible. */
+  private reject({ id, line, segment }: Entry, problem: string): boolean {
     this.counters.rejected++;
     try {
       if (!this.spool) throw new Error("there is no spool");
       this.spool.reject(line);
       warn(`rejected ${problem.slice(0, 10)}`, `trace ${id} was rejected and is in ${this.spool.rejectedPath}: ${problem}`);
+      return true;
     } catch (error) {
-      this.counters.lost++;
-      warn("unrejected", `trace ${id} was rejected and is lost, because rejected.jsonl cannot be written (${reason(error)}): ${problem}`);
+      if (!segment) this.counters.lost++;
+      warn("unrejected", `trace ${id} was rejected and ${segment ? "stays in the spool" : "is lost"} (${reason(error)}): ${problem}`);
+      return false;
     }
   }
 

@@ -7,7 +7,7 @@
 import { type Api, apiOfCall } from "./api.js";
 import { Client, configuration, type Counters, type Mask, type Message, type Trace } from "./client.js";
 import { finishAll, recordingFetch } from "./fetch.js";
-import { isObject, LosslessNumber } from "./json.js";
+import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { toJson } from "./values.js";
 import { reason, warn } from "./warn.js";
@@ -44,7 +44,7 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
   return recordingFetch(send, failures, (call) => {
     logCall(() => {
       const made = call();
-      return made && { ...made, log: objectOf(extra) };
+      return made && { ...made, log: objectOf(extra, "extra") };
     }, mask);
   });
 }
@@ -57,8 +57,10 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
  */
 export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, mask }: TraceOptions = {}): void {
   logCall(() => {
-    const [sent, came] = [objectOf(request), response ? objectOf(response) : undefined];
-    return { api: api ?? apiOfCall(sent, came ?? {}), request: sent, response: came, created: Math.floor(Date.now() / 1_000), log: objectOf(extra) };
+    const sent = objectOf(request, "messages");
+    const received = response ? objectOf(response, "response") : undefined;
+    const created = Math.floor(Date.now() / 1_000);
+    return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: objectOf(extra, "extra") };
   }, mask);
 }
 
@@ -100,7 +102,8 @@ function openClient(): Client | undefined {
   return undefined;
 }
 
-function objectOf(value: object): Record<string, import("./json.js").Json> {
+/** Returns the members of a value. A value without members becomes the member `name`. */
+function objectOf(value: object, name: string): JsonObject {
   const json = toJson(value);
-  return isObject(json) ? json : { body: json };
+  return isObject(json) ? json : { [name]: json };
 }

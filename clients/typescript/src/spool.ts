@@ -167,7 +167,7 @@ export class Spool {
     const entries: Entry[] = [];
     for (const line of lines) {
       if (line.length === 0) continue;
-      const id = idOf(line);
+      const id = quickIdOf(line) ?? idOf(line);
       if (id === undefined) this.rejectUnreadable(line);
       else entries.push({ id, line, segment });
     }
@@ -338,6 +338,12 @@ function split(bytes: Buffer): Buffer[] {
   let start = 0;
   for (let end; (end = bytes.indexOf(10, start)) >= 0; start = end + 1) lines.push(bytes.subarray(start, end));
   return [...lines, bytes.subarray(start)];
+}
+
+/** Finds the id at the start of a whole line, where both clients write it. Parsing a long backlog would block the application. */
+function quickIdOf(line: Buffer): string | undefined {
+  if (line.at(-1) !== 0x7d) return undefined; // a closing brace
+  return /^\{"id":"([0-9a-f-]{36})",/.exec(line.toString("latin1", 0, 64))?.[1];
 }
 
 function idOf(line: Buffer): string | undefined {

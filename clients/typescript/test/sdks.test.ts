@@ -298,6 +298,18 @@ test("the application gets status, headers, address and body as they came", asyn
   assert.equal(await response.text(), '{"a": 1.0}');
 });
 
+test("a response that cannot be copied reaches the application untouched", async () => {
+  const used = new Response("{}");
+  used.body!.getReader();
+  const odd = new Response("{}");
+  Object.defineProperty(odd, "status", { value: 700 });
+  for (const original of [used, odd]) {
+    const response = await loggedFetch({ fetch: async () => original })("http://h/v1/messages", { method: "POST", body: "{}" });
+    assert.equal(response, original);
+  }
+  assert.equal(await odd.text(), "{}");
+});
+
 test("every kind of request body is logged", async (t) => {
   const url = await provider(CHAT);
   const body = JSON.stringify({ model: "m", messages: [{ role: "user", content: "Grüße" }] });
