@@ -27,7 +27,8 @@ async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     let code = code_url(&function)?;
     // The URL is signed for a few minutes. The client of the endpoint would send it the API key.
     let code = reqwest::get(code).await.and_then(reqwest::Response::error_for_status);
-    let code = code.context("cannot download the function's code")?.bytes().await.context("cannot download the code")?;
+    let code =
+        code.context("cannot download the function's code")?.bytes().await.context("cannot download the code")?;
     let mut archive = zip::ZipArchive::new(Cursor::new(code)).context("the function's code is not a ZIP file")?;
     let mut bootstrap = archive.by_name("bootstrap").context("the function's code has no `bootstrap`")?;
     let mut head = [0; 20];

@@ -85,7 +85,8 @@ async fn check(options: &Options) -> anyhow::Result<Report> {
     latency::check(&endpoint, &mut report).await;
     match &stack {
         None => {
-            let promises = [bucket::PROMISES, function::PROMISES, monitoring::PROMISES, throttling::PROMISES, queries::PROMISES];
+            let promises =
+                [bucket::PROMISES, function::PROMISES, monitoring::PROMISES, throttling::PROMISES, queries::PROMISES];
             for promise in promises.concat() {
                 report.not_checked(promise, "--stack is not given");
             }
