@@ -12,10 +12,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import endpoint  # noqa: E402
+
+# A machine that compiles meanwhile is slow; a page that works answers long before this.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 AWS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1"}
 
@@ -25,6 +29,11 @@ def talk(*contents, **more):
     roles = ["user", "assistant"]
     messages = [{"role": roles[place % 2], "content": content} for place, content in enumerate(contents)]
     return {"model": "gpt-4o", "created": 1_795_305_600, "messages": messages, **more}
+
+
+def unfold(page):
+    """Opens everything that is folded."""
+    page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
 
 
 class Site:
@@ -96,6 +105,7 @@ def context(browser):
 @pytest.fixture
 def page(context):
     """A page on which nothing may open a dialog, raise an error, or request anything but loopback."""
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     requests, dialogs, errors = [], [], []
     context.on("request", lambda request: requests.append(request.url))

@@ -3,7 +3,7 @@
 import agent
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import talk
+from conftest import talk, unfold
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -18,8 +18,7 @@ def test_axe_finds_nothing(site, page, scheme):
     paths += [f"trace?key={key}&plain=true", f"trace?key={several}", f"trace?key={failed}", f"trace?key={key}&with={other}"]
     for path in paths:
         page.goto(site.url + path)
-        for details in page.locator("details:not([open]) > summary").all():
-            details.click()
+        unfold(page)
         results = Axe().run(page)
         assert results.violations_count == 0, (path, results.generate_report())
         page.keyboard.press("?")

@@ -33,7 +33,7 @@ def test_the_overview_has_figures_charts_and_the_newest_traces(site, busy, page,
     page.locator(".card summary").first.click()
     expect(page.locator(".card").first.locator("tbody tr")).to_have_count(4)
     page.locator(".card summary").first.click()
-    picture("overview")
+    picture("overview", full_page=False)
     page.emulate_media(color_scheme="dark")
     picture("overview-dark")
     page.set_viewport_size({"width": 375, "height": 700})

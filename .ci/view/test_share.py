@@ -6,7 +6,7 @@ import urllib.request
 
 import agent
 import pytest
-from conftest import AWS, talk
+from conftest import AWS, talk, unfold
 from playwright.sync_api import expect
 from test_hostile import HOSTILE
 
@@ -77,8 +77,7 @@ def test_hostile_content_stays_text_in_every_new_place(site, page, tmp_path, tex
     for more in [{}, {"plain": "true"}, {"q": text}]:
         page.goto(site.trace_url(key, **more))
         assert page.locator("h1").count() == 1
-        for details in page.locator("details:not([open]) > summary").all():
-            details.click()
+        unfold(page)
     expect(page.locator(".call h3").first).to_contain_text(clean.strip()[:12])
     page.goto(site.url)
     assert page.locator("h1").count() == 1

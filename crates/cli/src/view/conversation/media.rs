@@ -48,7 +48,7 @@ pub struct Media {
 }
 
 impl Media {
-    /// Content that is known to be base64. Other text is shown as it is.
+    /// Reads content that should be base64. Other text is never put into a URL.
     pub fn base64(media_type: &str, base64: &str, name: Option<String>) -> Self {
         let media_type = media_type.trim().to_ascii_lowercase();
         let base64: String = base64.chars().filter(|character| !character.is_ascii_whitespace()).collect();

@@ -225,3 +225,34 @@ fn the_header_finds_tokens_durations_and_ends() {
     let huge = header(json!({"usage": {"input_tokens": u64::MAX, "output_tokens": 1}, "log": {"duration": "NaN"}}));
     assert_eq!((huge.tokens.total, huge.seconds), (None, None));
 }
+
+/// The cases that every implementation of the mapping is held to.
+const CASES: [&str; 5] = [
+    include_str!("../../../../../examples/mapping/anthropic.json"),
+    include_str!("../../../../../examples/mapping/litellm.json"),
+    include_str!("../../../../../examples/mapping/openai-batch.json"),
+    include_str!("../../../../../examples/mapping/openai-chat.json"),
+    include_str!("../../../../../examples/mapping/openai-responses.json"),
+];
+
+#[test]
+fn no_text_of_a_mapped_call_is_missing_from_its_conversation() {
+    let mut checked = 0;
+    for case in CASES.iter().flat_map(|cases| serde_json::from_str::<Vec<Value>>(cases).expect("a list of cases")) {
+        let Some(trace) = case.get("trace") else { continue };
+        let json = trace.to_string();
+        let conversation = Conversation::read(json.as_bytes());
+        let mut shown = String::new();
+        conversation.texts(|text| shown.push_str(text));
+        let is_visible = |character: &char| !character.is_whitespace() && *character != '\\';
+        let shown: String = shown.chars().filter(is_visible).collect();
+        for message in trace["messages"].as_array().expect("messages") {
+            for line in message["content"].as_str().unwrap_or_default().lines() {
+                let line: String = line.chars().filter(is_visible).collect();
+                assert!(shown.contains(&line), "{}: {line} is not in {shown}", case["name"]);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "{checked} lines of text");
+}

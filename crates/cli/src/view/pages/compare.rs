@@ -11,8 +11,8 @@ use crate::view::{
     json::{Json, Members},
 };
 
-/// The time after which a comparison only approximates. Comparing texts that differ everywhere takes time that grows with
-/// the product of their lines.
+/// The time after which a comparison only approximates. Without a deadline, the time grows with the product of the lines
+/// of two texts that have no line in common.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Shows two traces; the lines that are in one of them only are marked.

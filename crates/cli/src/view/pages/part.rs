@@ -7,7 +7,10 @@ use super::{
     highlight::{self, Budget},
     markdown,
 };
-use crate::view::conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult};
+use crate::view::{
+    conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult},
+    json::Json,
+};
 
 /// A text of more characters is folded.
 const FOLDED: usize = 2_000;
@@ -17,6 +20,9 @@ const FOLDED_LINES: usize = 60;
 
 /// The most parts of a turn, or of a result, that are shown.
 const MOST: usize = 1_000;
+
+/// A member of more lines is folded.
+const MEMBER_LINES: usize = 8;
 
 /// The characters of a folded text that are shown.
 const SUMMARY: usize = 200;
@@ -78,6 +84,23 @@ fn folded(text: &str, shown: &Markup) -> Markup {
     }
 }
 
+/// Lists members; values of many lines are folded.
+pub fn members<'a>(members: impl Iterator<Item = (&'a str, Json<'a>)>) -> Markup {
+    html! {
+        dl.members {
+            @for (name, value) in members {
+                @let text = value.readable();
+                dt { (name) }
+                dd {
+                    @if let Some(lines) = Some(text.lines().count()).filter(|lines| *lines > MEMBER_LINES) {
+                        details { summary { (HumanCount(lines as u64)) " lines" } pre { (text) } }
+                    } @else { pre { (text) } }
+                }
+            }
+        }
+    }
+}
+
 /// Shows a text with its exact white space.
 fn plain(text: &str) -> Markup {
     html! { pre.content { (text) } }
@@ -92,7 +115,7 @@ fn summary_of(text: &str, characters: usize) -> String {
 }
 
 fn call_of(call: &Call<'_>, style: Style<'_>) -> Markup {
-    let language = if call.arguments.starts_with(['{', '[']) { "json" } else { "" };
+    let language = if is_json(&call.arguments) { "json" } else { "" };
     html! {
         div.call {
             h3 { span.icon aria-hidden="true" { "▸ " } (call.name) " " small { (call.id) } }
@@ -105,12 +128,23 @@ fn call_of(call: &Call<'_>, style: Style<'_>) -> Markup {
     }
 }
 
+/// Whether a text looks like an object or an array.
+fn is_json(text: &str) -> bool {
+    text.starts_with(['{', '['])
+}
+
 fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
+    let json = match &result.parts[..] {
+        [Part::Text { text, .. }] if is_json(text) => Some(text),
+        _ => None,
+    };
     html! {
         div.result data-error[result.is_error] {
             p.label { @if result.is_error { "Error: " } (title) }
             @if result.parts.is_empty() { p { "Empty" } }
-            (parts(&result.parts, Style { markdown: false, ..style }))
+            @if let Some(text) = json {
+                (folded(text, &highlight::code(style.code, "json", text)))
+            } @else { (parts(&result.parts, Style { markdown: false, ..style })) }
         }
     }
 }

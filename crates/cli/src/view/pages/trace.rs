@@ -192,9 +192,7 @@ pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
             @if !turn.more.is_empty() {
                 details {
                     summary { "More of this message" }
-                    dl.members {
-                        @for (name, value) in turn.more.iter().take(MEMBERS) { dt { (name) } dd { pre { (value.readable()) } } }
-                    }
+                    (part::members(turn.more.iter().take(MEMBERS).map(|(name, value)| (name.as_str(), *value))))
                 }
             }
         }
@@ -227,7 +225,7 @@ pub fn more(trace: &Members<'_>) -> Markup {
         @if !more.is_empty() {
             details.rest open {
                 summary { "More of this trace" }
-                dl.members { @for (name, value) in more { dt { (name) } dd { pre { (value.readable()) } } } }
+                (part::members(more.into_iter()))
             }
         }
     }
