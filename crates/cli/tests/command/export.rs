@@ -86,11 +86,13 @@ impl Gate {
         Self(path)
     }
 
-    /// Gives the waiting export this object.
-    async fn open(self, object: String) {
-        let path = self.0.clone();
-        tokio::task::spawn_blocking(move || fs::write(path, object)).await.expect("no panic").expect("a reader");
-        self.remove();
+    /// Lets the waiting export proceed, for which the object is deleted.
+    fn open(self) {
+        let moved = self.0.with_extension("gate"); // not an object
+        fs::rename(&self.0, &moved).expect("it exists");
+        // A writer that is also a reader does not wait for the export.
+        File::options().read(true).write(true).open(&moved).expect("it exists");
+        Self(moved).remove();
     }
 
     /// Removes the object.
