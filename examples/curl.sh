@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Sends the trace of a file and repeats the request when that is right. Usage: API_URL=… API_KEY=… curl.sh TRACE.json
+# Sends the trace in a file, and retries transient errors. Usage: API_URL=… API_KEY=… curl.sh TRACE.json
 #
-# The Idempotency-Key follows from the trace, as `import` makes it, so a repeat stores nothing twice, whoever does it.
-# `--retry` repeats after 408, 429, 500, 502, 503 and 504, `--retry-all-errors` after a broken connection too; curl waits as
-# long as `Retry-After` says, else a second, then twice as long each time. Another 4xx is no error to curl as long as `--fail`
-# is not there, so it is not repeated.
-# Ends with 0 if the trace is stored. Else it ends with 1, and the trace is a line of undelivered.jsonl, for `import`.
+# The Idempotency-Key is derived from the trace, as `attest import` derives it, so a retry stores nothing twice.
+# `--retry` retries after 408, 429, 500, 502, 503 and 504, `--retry-all-errors` also after a broken connection. curl waits for
+# `Retry-After`, or else a second, then twice as long each time. Without `--fail`, curl does not treat other 4xx as errors.
+# Exits with 0 if the trace is stored. Otherwise it exits with 1 and appends the trace to undelivered.jsonl, for `import`.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -21,4 +21,5 @@ pub mod schema;
 pub mod settings;
 pub mod store;
 pub mod trace;
+mod s3_error;
 mod walk;

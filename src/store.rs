@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 use crate::{
     key::Key,
     problem::{Cause, Problem},
+    s3_error::{Chain, problem, status},
     settings::s3_endpoint,
     trace,
 };
@@ -290,31 +291,6 @@ fn checksum(object: &[u8]) -> String {
     base64::encode(Sha256::digest(object))
 }
 
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
-}
-
-/// Classifies a failed call: a transient state of S3 or the network, or a fault of this service.
-fn problem<E>(error: SdkError<E>) -> Problem
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    let is_transient = match &error {
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
-        SdkError::DispatchFailure(failure) => !failure.is_user(),
-        SdkError::ServiceError(_) => match status(&error) {
-            // 307 redirects to a new bucket that is not yet known everywhere. 409 is a concurrent write.
-            Some(307 | 408 | 409 | 429 | 500..) => true,
-            // HEAD answers 404 without a code if the object was deleted after the write met it.
-            Some(404) => !matches!(error.code(), Some("NoSuchBucket")),
-            _ => error.code() == Some("RequestTimeout"),
-        },
-        _ => false,
-    };
-    let cause = Box::new(Chain(error));
-    if is_transient { Problem::unavailable(cause as Cause) } else { Problem::Fault(cause) }
-}
-
 /// The reason why conditional writes are not verified.
 enum VerifyError {
     IgnoresIfNoneMatch,
@@ -386,52 +362,3 @@ impl fmt::Display for Unreadable {
 }
 
 impl Error for Unreadable {}
-
-/// Displays an error with its chain of causes in one line, and a service error with its status and a remedy.
-#[derive(Debug)]
-struct Chain<E>(SdkError<E>);
-
-impl<E: ProvideErrorMetadata + Error + 'static> fmt::Display for Chain<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut error: &dyn Error = &self.0;
-        write!(f, "{error}")?;
-        while let Some(source) = error.source() {
-            write!(f, ": {source}")?;
-            error = source;
-        }
-        let status = status(&self.0);
-        if let Some(status) = status {
-            write!(f, " (HTTP status {status})")?;
-        }
-        // The response to HEAD has no body, so it has no code.
-        let code = self.0.code().or((status == Some(403)).then_some("AccessDenied"));
-        match code.and_then(remedy) {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<E: ProvideErrorMetadata + Error + 'static> Error for Chain<E> {}
-
-/// Returns the fix for an error whose cause is the configuration (Amazon S3 API Reference, "List of error codes").
-fn remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "NoSuchBucket" => "create the bucket that BUCKET_NAME names, or set the stack's parameter BucketName",
-        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-            "the bucket is in another region than AWS_REGION: deploy the stack in the bucket's region"
-        }
-        "AccessDenied" | "AllAccessDisabled" => {
-            "allow the function's role s3:PutObject and s3:GetObject on the bucket's objects, in the role, in the bucket's \
-             policy and, where a KMS key encrypts them, kms:GenerateDataKey and kms:Decrypt in the key's policy"
-        }
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken" => {
-            "the credentials are not valid for this S3: look at AWS_PROFILE, or deploy the stack again"
-        }
-        code if code.starts_with("KMS.") => {
-            "the KMS key must be enabled, in the bucket's region, and usable by the function's role: set the stack's \
-             parameter KmsKeyArn"
-        }
-        _ => return None,
-    })
-}

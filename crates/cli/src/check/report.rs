@@ -134,7 +134,7 @@ impl Report {
     }
 }
 
-/// Prints a line. A reader that has gone, as in `attest check | head`, is no reason to stop the check.
+/// Prints a line. The check continues if the reader has gone, as in `attest check | head`.
 fn print(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}");
 }

@@ -44,7 +44,7 @@ async fn examples_that_call_tools_define_them() {
     });
     fs::write(folder.path().join("log.jsonl"), log.to_string()).expect("the folder is writable");
     let imported =
-        program(folder.path()).args(["import", "--from", "openai", "log.jsonl"]).output().await.expect("it runs");
+        program(folder.path()).args(["import", "--from", "openai-chat", "log.jsonl"]).output().await.expect("it runs");
     assert_eq!(imported.status.code(), Some(0), "{}", String::from_utf8_lossy(&imported.stderr));
     export(folder.path(), &["fine-tuning", "-o", "t.jsonl"]).await;
     let [line] = &lines(&folder.path().join("t.jsonl"))[..] else { panic!("one line") };
