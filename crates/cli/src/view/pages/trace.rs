@@ -186,7 +186,7 @@ fn tokens(tokens: Tokens) -> Option<String> {
 pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
     let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
     html! {
-        section.message data-role=(turn.role) aria-label=(turn.role) {
+        article.message data-role=(turn.role) {
             h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
             (part::parts(&turn.parts, style))
             @if !turn.more.is_empty() {
