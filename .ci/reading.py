@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
 def lake(folder):
     """A connection with the view `traces` over a lake."""
     program = [os.environ["ATTEST"], "export", "lake", "--folder", folder / "my-traces"]
-    subprocess.run([*program, "-o", folder / "lake", "--quiet"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([*program, "-o", folder / "lake", "--quiet"], check=True)
     with duckdb.connect() as connection:
         connection.execute(VIEWS["lake"].replace("'lake/", f"'{folder}/lake/"))
         yield connection

@@ -6,6 +6,7 @@ import uuid
 
 import boto3
 import pytest
+from check import check, failures
 from stack import Stack, trace
 
 
@@ -153,6 +154,9 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
     stored = works(stack)
     for variant in parameters:
         VARIANTS[variant](stack, stored)
+    lines, left = check(stack)
+    assert not failures(lines)
+    assert not left
     keys = stack.keys()
     stack.delete()
     assert stack.keys() == keys

@@ -97,16 +97,18 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
     recording.finish();
     return response;
   }
-  inFlight.add(recording);
   const abort = () => recording.finish("closed");
-  signal?.addEventListener("abort", abort, { once: true });
   const finish = (incomplete?: Incomplete) => {
     signal?.removeEventListener("abort", abort);
     recording.finish(incomplete);
   };
   const { status, statusText, headers } = response;
-  const copy = new Response(passThrough(source, recording, finish), { status, statusText, headers });
+  const { stream, start } = passThrough(source, recording, finish);
+  const copy = new Response(stream, { status, statusText, headers });
   for (const name of ["url", "redirected", "type"] as const) Object.defineProperty(copy, name, { value: response[name] });
+  start(); // last: if anything above fails, the application gets the response with its body untouched
+  signal?.addEventListener("abort", abort, { once: true });
+  inFlight.add(recording);
   return copy;
 }
 
@@ -116,9 +118,15 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
   return body instanceof ReadableStream ? body : ReadableStream.from(body as AsyncIterable<Uint8Array>);
 }
 
+interface PassThrough {
+  stream: ReadableStream;
+  /** Takes the source over. Throws if somebody reads it already. */
+  start(): void;
+}
+
 /** Reads the source only when the application reads, and passes its cancellation on. */
-function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): ReadableStream {
-  const reader = source.getReader();
+function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): PassThrough {
+  let reader: ReadableStreamDefaultReader<Uint8Array>;
   const stream = new ReadableStream({
     type: "bytes",
     async pull(controller) {
@@ -144,9 +152,17 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
       return reader.cancel(why);
     },
   });
-  dropped.register(stream, () => {
+  const start = () => {
+    reader = source.getReader();
+    dropped.register(stream, ending(reader, finish));
+  };
+  return { stream, start };
+}
+
+/** A function of its own, because a closure of `passThrough` would keep the stream alive. */
+function ending(reader: ReadableStreamDefaultReader, finish: (incomplete: Incomplete) => void): () => void {
+  return () => {
     finish("closed");
     void reader.cancel().catch(() => {});
-  });
-  return stream;
+  };
 }

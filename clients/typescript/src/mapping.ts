@@ -30,7 +30,7 @@ export interface Call {
   incomplete?: Incomplete | undefined;
   /** Why there is no response, or no complete one. */
   error?: Json | undefined;
-  /** What belongs to neither request nor response. */
+  /** Members that belong to neither request nor response. */
   log?: JsonObject | undefined;
 }
 
@@ -65,7 +65,10 @@ export function toTrace(call: Call): JsonObject {
   }
   Object.assign(trace, { api, request_messages: requestMessages });
   const optional = { request, response, incomplete: call.incomplete, error: call.error, log: call.log };
-  for (const [name, value] of Object.entries(optional)) if (!isEmpty(value)) trace[name] = value!;
+  for (const [name, value] of Object.entries(optional)) {
+    const isKept = name === "error" ? value !== undefined && value !== null : !isEmpty(value);
+    if (isKept) trace[name] = value!;
+  }
   return trace;
 }
 

@@ -8,7 +8,7 @@ import { assemble } from "./streams/index.js";
 
 const LIMIT = 64 * 1024 * 1024; // bytes that are kept of a response
 
-/** What is known of a response before its body. */
+/** The head of a response. */
 export interface Head {
   status: number;
   contentType: string;

@@ -1,8 +1,8 @@
-/** Assembled streams against the accumulators of the SDKs, on streams that the SDKs' test suites recorded. `STREAMS` names their folder. */
+/** Compares assembled streams with what the SDKs accumulate. `STREAMS` names the folder of clients/streams, `RECORDED_STREAMS` one with more, if set. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import Anthropic from "@anthropic-ai/sdk";
@@ -11,8 +11,12 @@ import OpenAI from "openai";
 import { ANTHROPIC, CHAT, RESPONSES } from "./exchanges.js";
 import { events, type Json } from "./support.js";
 
-const FOLDER = process.env.STREAMS ?? fileURLToPath(new URL("../../python/tests/streams/", import.meta.url));
-const recorded = readdirSync(FOLDER).filter((name) => name.endsWith(".sse"));
+const FOLDER = process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url));
+const pathsIn = (folder: string) => readdirSync(folder).filter((name) => name.endsWith(".sse")).map((name) => join(folder, name));
+const recorded = process.env.RECORDED_STREAMS ? pathsIn(process.env.RECORDED_STREAMS) : [];
+assert.ok(recorded.length > 0 || !process.env.RECORDED_STREAMS, "RECORDED_STREAMS contains no streams");
+const streams = [...pathsIn(FOLDER), ...recorded];
+assert.ok(streams.length > recorded.length, `${FOLDER} contains no streams`);
 
 const fetchOf = (body: string) => async () => new Response(body, { headers: { "content-type": "text/event-stream" } });
 const openai = (body: string) => new OpenAI({ apiKey: "sk", fetch: fetchOf(body) });
@@ -39,13 +43,20 @@ function withoutAdditions(theirs: any, ours: any): unknown {
 
 const plain = (value: any) => (value === undefined ? undefined : JSON.parse(print(value)));
 
-for (const file of recorded) {
+for (const path of streams) {
+  const file = basename(path);
   const api = file.slice(0, file.indexOf(".")) as Api;
-  const body = readFileSync(join(FOLDER, file), "utf8");
+  const body = readFileSync(path, "utf8");
 
   test(`${file} is what the SDK accumulates`, async () => {
     const { response, incomplete, error } = assemble(api, body);
     const ours = plain(response);
+    if (file.includes("tool-use-invalid-json")) {
+      await assert.rejects(REFERENCES[api](`${body}\n\n`), /Unable to parse tool parameter JSON/); // the SDK throws an error
+      assert.equal(ours.content[1].input, '{"location": "Paris", "unit": celsius}');
+      assert.deepEqual({ incomplete, error }, { incomplete: undefined, error: undefined });
+      return;
+    }
     const theirs = JSON.parse(JSON.stringify(await REFERENCES[api](`${body}\n\n`)));
     if (file.includes("incomplete-partial-json")) {
       assert.match(ours.content[1].input, /^\{"filename": "taxes.txt"/); // the SDK drops what it cannot parse
@@ -75,9 +86,9 @@ for (const [name, { response, stream }] of Object.entries({ CHAT, RESPONSES, ANT
   }
 }
 
-for (const file of recorded.filter((name) => name.startsWith("openai-responses"))) {
-  test(`${file} without its last event has the same output`, () => {
-    const blocks = readFileSync(join(FOLDER, file), "utf8").trimEnd().split("\n\n");
+for (const path of streams.filter((path) => basename(path).startsWith("openai-responses"))) {
+  test(`${basename(path)} without its last event has the same output`, () => {
+    const blocks = readFileSync(path, "utf8").trimEnd().split("\n\n");
     const final = JSON.parse(blocks.at(-1)!.split("data: ")[1]!).response;
     const { response, incomplete } = assemble("openai-responses", `${blocks.slice(0, -1).join("\n\n")}\n\n`);
     assert.deepEqual(plain(response).output, final.output);
@@ -135,7 +146,7 @@ test("an error within a stream is kept", () => {
   assert.deepEqual([plain(claude.error), claude.incomplete], [{ type: "overloaded_error" }, "error"]);
   const responses = assemble("openai-responses", events([{ type: "error", code: "x", sequence_number: 1 }]));
   assert.deepEqual(plain(responses.error), { code: "x" });
-  const failed = assemble("openai-responses", readFileSync(join(FOLDER, "openai-responses.error-1.txt"), "utf8"));
+  const failed = assemble("openai-responses", readFileSync(join(FOLDER, "openai-responses.error.txt"), "utf8"));
   assert.equal(plain(failed.error).error.code, "insufficient_quota");
   assert.equal(plain(failed.response).error.code, "insufficient_quota");
 });

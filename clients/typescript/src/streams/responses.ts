@@ -5,7 +5,7 @@ import type { Assembly } from "./index.js";
 
 type Text = [list: string | undefined, index: string, member: string];
 
-/** Where a text belongs, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
+/** The place of a text, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
 const TEXTS: Record<string, Text> = {
   "response.output_text": ["content", "content_index", "text"],
   "response.refusal": ["content", "content_index", "refusal"],

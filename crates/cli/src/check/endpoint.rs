@@ -21,7 +21,7 @@ pub const FINGERPRINT: &str = "attest-check";
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// How often a request that is over the rate of the usage plan is repeated.
+/// The most attempts of a request that is over the rate of the usage plan.
 const THROTTLED_ATTEMPTS: u32 = 20;
 
 /// The endpoint under check.
@@ -53,18 +53,8 @@ pub struct Answer {
 impl Endpoint {
     /// Creates a client for the endpoint at `url`.
     pub fn new(url: &Url, api_key: &str) -> anyhow::Result<Self> {
-        // An error means that a provider is already installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = Client::builder()
-            .user_agent(concat!("attest-check/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .timeout(REQUEST)
-            .connect_timeout(Duration::from_secs(10));
-        if is_loopback(url) {
-            client = client.no_proxy();
-        }
         Ok(Self {
-            client: client.build().context("cannot set up HTTP")?,
+            client: client_for(url)?,
             url: url.clone(),
             api_key: api_key.to_owned(),
             secret: Uuid::new_v4().to_string(),
@@ -187,6 +177,21 @@ impl std::fmt::Display for Answer {
         let start: String = body.chars().take(200).collect();
         write!(f, "{} {start}", self.status)
     }
+}
+
+/// Creates an HTTP client for requests to this URL.
+pub fn client_for(url: &Url) -> anyhow::Result<Client> {
+    // An error means that a provider is already installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut client = Client::builder()
+        .user_agent(concat!("attest-check/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .timeout(REQUEST)
+        .connect_timeout(Duration::from_secs(10));
+    if is_loopback(url) {
+        client = client.no_proxy();
+    }
+    client.build().context("cannot set up HTTP")
 }
 
 /// Returns whether a URL leads to this machine. Such a request must not leave it through a proxy.

@@ -2,11 +2,13 @@
 
 use std::io::{Cursor, Read};
 
-use anyhow::{Context, bail};
-use serde_json::Value;
+use anyhow::Context;
+use bytes::Bytes;
+use reqwest::Url;
 
 use super::{
     aws_cli::aws,
+    endpoint::client_for,
     report::{Report, Verdict, ensure},
     stack::Stack,
 };
@@ -24,11 +26,9 @@ pub async fn check(stack: &Stack, report: &mut Report) {
 async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     let function = aws(&["lambda", "get-function", "--function-name", stack.function()?]).await?;
     let expected = function["Configuration"]["Architectures"][0].as_str().unwrap_or("x86_64").to_owned();
-    let code = code_url(&function)?;
-    // The URL is signed for a few minutes. The client of the endpoint would send it the API key.
-    let code = reqwest::get(code).await.and_then(reqwest::Response::error_for_status);
-    let code =
-        code.context("cannot download the function's code")?.bytes().await.context("cannot download the code")?;
+    let url = function["Code"]["Location"].as_str().context("aws lambda get-function names no code")?;
+    let url = url.parse().context("aws lambda get-function names no URL of the code")?;
+    let code = download(&url).await.context("cannot download the function's code")?;
     let mut archive = zip::ZipArchive::new(Cursor::new(code)).context("the function's code is not a ZIP file")?;
     let mut bootstrap = archive.by_name("bootstrap").context("the function's code has no `bootstrap`")?;
     let mut head = [0; 20];
@@ -37,11 +37,10 @@ async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(actual == expected, expected.clone(), actual).into())
 }
 
-fn code_url(function: &Value) -> anyhow::Result<&str> {
-    match function["Code"]["Location"].as_str() {
-        Some(url) => Ok(url),
-        None => bail!("aws lambda get-function names no code"),
-    }
+/// Downloads from a URL that Lambda signed for some minutes.
+async fn download(url: &Url) -> anyhow::Result<Bytes> {
+    let response = client_for(url)?.get(url.clone()).send().await?.error_for_status()?;
+    Ok(response.bytes().await?)
 }
 
 /// Returns Lambda's name of the processor that an executable is for: the field `e_machine` of ELF.

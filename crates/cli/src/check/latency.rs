@@ -69,3 +69,16 @@ fn within(times: Result<Vec<Duration>, Mismatch>, limit: Duration) -> Verdict {
         Err(mismatch) => Verdict::Fails(mismatch),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_over_the_limit_fail() {
+        let times = |longest| Ok(vec![Duration::from_secs(1), Duration::from_secs(longest), Duration::from_secs(2)]);
+        let Verdict::Holds { measured } = within(times(5), WARM_LIMIT) else { panic!("5 s are within the limit") };
+        assert_eq!(measured.as_deref(), Some("p50 2000 ms, p90 2000 ms, p99 2000 ms, longest 5000 ms"));
+        assert!(matches!(within(times(6), WARM_LIMIT), Verdict::Fails(_)));
+    }
+}

@@ -1,5 +1,10 @@
 //! The report: one line per promise, as text or as JSON.
 
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
 use serde::Serialize;
 
 use super::cleanup::Left;
@@ -86,12 +91,14 @@ impl Report {
         let verdict = verdict.into();
         if !self.is_json {
             match &verdict {
-                Verdict::Holds { measured: None } => println!("holds        {promise}"),
-                Verdict::Holds { measured: Some(measured) } => println!("holds        {promise}: {measured}"),
-                Verdict::Fails(Mismatch { expected, actual }) => {
-                    println!("fails        {promise}: expected {expected}, got {actual}");
+                Verdict::Holds { measured: None } => print(format_args!("holds        {promise}")),
+                Verdict::Holds { measured: Some(measured) } => {
+                    print(format_args!("holds        {promise}: {measured}"));
                 }
-                Verdict::NotChecked { reason } => println!("not checked  {promise}: {reason}"),
+                Verdict::Fails(Mismatch { expected, actual }) => {
+                    print(format_args!("fails        {promise}: expected {expected}, got {actual}"));
+                }
+                Verdict::NotChecked { reason } => print(format_args!("not checked  {promise}: {reason}")),
             }
         }
         self.lines.push(Line { promise, verdict });
@@ -111,18 +118,23 @@ impl Report {
     pub fn finish(&self, left: Left) {
         if self.is_json {
             let report = serde_json::json!({"promises": self.lines, "left": left.keys, "left_because": left.reason});
-            println!("{report}");
+            print(format_args!("{report}"));
             return;
         }
         if let Some(reason) = left.reason {
-            println!("\nleft: {} traces, because {reason}", left.keys.len());
+            print(format_args!("\nleft: {} traces, because {reason}", left.keys.len()));
             for key in left.keys {
-                println!("  {key}");
+                print(format_args!("  {key}"));
             }
         }
         let count = |is: fn(&Verdict) -> bool| self.lines.iter().filter(|line| is(&line.verdict)).count();
         let holds = count(|verdict| matches!(verdict, Verdict::Holds { .. }));
         let fails = count(|verdict| matches!(verdict, Verdict::Fails(_)));
-        println!("\n{holds} hold, {fails} fail, {} not checked", self.lines.len() - holds - fails);
+        print(format_args!("\n{holds} hold, {fails} fail, {} not checked", self.lines.len() - holds - fails));
     }
+}
+
+/// Prints a line. A reader that has gone, as in `attest check | head`, is no reason to stop the check.
+fn print(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
