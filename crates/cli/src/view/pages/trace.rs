@@ -21,7 +21,7 @@ use crate::view::{
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
 
 /// The most turns on a page; the next page continues.
-const TURNS: usize = 2_500;
+const TURNS: usize = 500;
 
 /// The most HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
