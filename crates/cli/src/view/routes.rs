@@ -112,11 +112,11 @@ impl Viewer {
     /// Returns the keys before and behind `key` in the page of results that it was opened from. A search that fails has none.
     async fn neighbours(&self, key: &str, search: &Search) -> [Option<String>; 2] {
         let query = Query::parse(&search.q);
-        let Ok(found) = search::find(&self.traces, &self.workers, &query, &search.from).await else {
+        let Ok(keys) = search::find_keys(&self.traces, &self.workers, &query, &search.from).await else {
             return [None, None];
         };
-        let key_at = |place: Option<usize>| Some(found.rows.get(place?)?.entry.key.clone());
-        let at = found.rows.iter().position(|row| row.entry.key == key);
+        let at = keys.iter().position(|other| other == key);
+        let key_at = |place: Option<usize>| keys.get(place?).cloned();
         [key_at(at.and_then(|at| at.checked_sub(1))), key_at(at.map(|at| at + 1))]
     }
 }

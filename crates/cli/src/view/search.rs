@@ -109,6 +109,33 @@ pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: 
     }
 }
 
+/// Finds the keys of the rows of a page. Reads traces only if the query is about their content.
+pub async fn find_keys(
+    traces: &TraceReader,
+    workers: &Workers,
+    query: &Query,
+    from: &str,
+) -> anyhow::Result<Vec<String>> {
+    if query.needs_content() {
+        let rows = find(traces, workers, query, from).await?.rows;
+        return Ok(rows.into_iter().map(|row| row.entry.key).collect());
+    }
+    let (prefix, times) = (prefix_of(query), query.times()?);
+    let mut keys = Vec::new();
+    let mut next = Some(from.to_owned()).filter(|from| !from.is_empty());
+    let mut looked_at = 0;
+    loop {
+        let page = traces.page(&prefix, next.as_deref(), ROWS - keys.len()).await?;
+        looked_at += page.entries.len();
+        let entries = page.entries.into_iter().filter(|entry| fits_key(query, entry, times));
+        keys.extend(entries.map(|entry| entry.key));
+        next = page.next;
+        if keys.len() >= ROWS || looked_at >= LOOKED_AT || next.is_none() {
+            return Ok(keys);
+        }
+    }
+}
+
 /// Whether the key and the time of an entry fit. Ids are compared as they were sent, and also as the key has them.
 fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };

@@ -21,7 +21,7 @@ use crate::view::{
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
 
 /// The most turns on a page; the next page continues.
-const TURNS: usize = 2_500;
+const TURNS: usize = 500;
 
 /// The most HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
@@ -186,7 +186,7 @@ fn tokens(tokens: Tokens) -> Option<String> {
 pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
     let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
     html! {
-        section.message data-role=(turn.role) aria-label=(turn.role) {
+        article.message data-role=(turn.role) {
             h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
             (part::parts(&turn.parts, style))
             @if !turn.more.is_empty() {
