@@ -209,7 +209,7 @@ async fn a_lakes_state_belongs_to_one_export() {
     assert!(message.contains("delete both"), "{message}");
     fs::remove_dir_all(folder.path().join("state")).expect("it exists");
     assert_eq!(export(folder.path(), &arguments).await["exported"], 5);
-    // The default state is a part of its lake: it moves with the lake, and is deleted with it.
+    // The default state is in the folder of the lake, so moving or deleting that folder includes the state.
     fs::remove_dir_all(folder.path().join("lake")).expect("it exists");
     assert_eq!(export(folder.path(), &["lake", "-o", "lake"]).await["exported"], 5);
     fs::rename(folder.path().join("lake"), folder.path().join("moved")).expect("it exists");
