@@ -250,7 +250,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// Returns the name that jiter has just read behind `from`, with its escapes resolved.
+    /// Returns the name that jiter has just read after `from`, with its escapes resolved.
     fn name(&self, from: usize) -> Cow<'t, str> {
         let text = &self.text[from..self.jiter.current_index()];
         let quotes = text.find('"').zip(text.rfind('"'));

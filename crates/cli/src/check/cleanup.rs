@@ -10,7 +10,7 @@ pub struct Left {
     pub reason: Option<String>,
 }
 
-/// The most keys of one request to S3.
+/// The largest number of keys of one request to S3.
 const PER_REQUEST: usize = 1000;
 
 /// Deletes the objects under these keys.

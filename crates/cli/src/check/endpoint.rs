@@ -21,7 +21,7 @@ pub const FINGERPRINT: &str = "attest-check";
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// The most attempts of a request that is over the rate of the usage plan.
+/// The largest number of attempts of a request that is over the rate of the usage plan.
 const THROTTLED_ATTEMPTS: u32 = 20;
 
 /// The endpoint under check.
@@ -62,7 +62,7 @@ impl Endpoint {
         })
     }
 
-    /// Returns an error if nothing at the URL speaks HTTP, or if the API key does not open it.
+    /// Returns an error if nothing at the URL speaks HTTP, or if it does not accept the API key.
     pub async fn probe(&self) -> anyhow::Result<()> {
         let answer = match self.send(self.request(Bytes::new())).await {
             Ok(answer) => answer,

@@ -43,7 +43,7 @@ async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint) -> anyhow::Resul
         Ok(key) => throttled(endpoint, plan, key).await,
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
-    // Both go, whatever happened before. A plan can only be deleted once it has no stage.
+    // Delete both even after an error. A plan can only be deleted once it has no stage.
     if let Ok(key) = key {
         aws(&["apigateway", "delete-api-key", "--api-key", id(&key)?]).await?;
     }

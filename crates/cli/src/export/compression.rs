@@ -9,7 +9,7 @@ use std::{
 
 use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
 
-/// The buffer before the disk, in bytes.
+/// The size of the write buffer in bytes.
 const BUFFER: usize = 1 << 16;
 
 /// The compression of a file.

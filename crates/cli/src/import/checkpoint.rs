@@ -164,7 +164,7 @@ impl Reader {
         Self { file: None }
     }
 
-    /// Returns the record of the next line; `None` behind the last.
+    /// Returns the record of the next line; `None` after the last one.
     pub fn next(&mut self) -> io::Result<Option<Mark>> {
         let Some(file) = &mut self.file else { return Ok(None) };
         let mut record = [0; RECORD];

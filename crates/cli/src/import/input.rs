@@ -164,7 +164,7 @@ fn judge(head: &[u8], is_whole: bool) -> Verdict {
         return Verdict::Refused(format!("it is {format}: convert it to JSON Lines in UTF-8, plain, gzip or zstd"));
     }
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    // The last line may go on behind the head.
+    // The last line may continue after the head.
     let mut lines: Vec<_> = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).collect();
     if !is_whole {
         lines.pop();

@@ -109,7 +109,7 @@ impl Query {
     }
 }
 
-/// Reads one value, and returns the text behind it.
+/// Reads one value, and returns the rest of the text.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, behind) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));

@@ -109,7 +109,7 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
 }
 
 impl Viewer {
-    /// Returns the keys before and behind `key` in the page of results that it was opened from. A search that fails has none.
+    /// Returns the keys before and after `key` on the page of results that it was opened from. A search that fails has none.
     async fn neighbours(&self, key: &str, search: &Search) -> [Option<String>; 2] {
         let query = Query::parse(&search.q);
         let Ok(keys) = search::find_keys(&self.traces, &self.workers, &query, &search.from).await else {

@@ -15,10 +15,10 @@ use crate::storage::{Entry, Fingerprint, TimeRange, TraceReader};
 /// Rows on a page.
 pub const ROWS: usize = 50;
 
-/// The most traces that a page looks through. The next page continues.
+/// The largest number of traces that a page looks through. The next page continues.
 const LOOKED_AT: usize = 2_000;
 
-/// The most bytes of traces that a page reads, so that a folder of large traces is bounded too.
+/// The largest number of bytes of traces that a page reads, so that a folder of large traces is bounded too.
 const READ_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Traces that are read at once.
@@ -27,7 +27,7 @@ const CONCURRENCY: usize = 16;
 /// The longest beginning of a conversation in a row, in characters.
 const WORDS: usize = 160;
 
-/// A search, as the page's URL has it.
+/// A search, as the URL of the page contains it.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {

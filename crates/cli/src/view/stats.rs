@@ -11,13 +11,13 @@ use super::{
 };
 use crate::storage::{Entry, TraceReader};
 
-/// The most traces of a bucket that are listed. A folder is listed whole.
+/// The largest number of traces of a bucket that are listed. A folder is listed whole.
 const LISTED: usize = 5_000;
 
-/// The most traces whose content is read: of a folder the newest, of a bucket the first.
+/// The largest number of traces whose content is read: of a folder the newest, of a bucket the first.
 const READ: usize = 1_000;
 
-/// The most bytes of traces that are read.
+/// The largest number of bytes of traces that are read.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Traces that are read at once.
@@ -76,7 +76,7 @@ impl Stats {
         workers.run(move || Self::of(&entries, count, rows, has_more)).await
     }
 
-    /// Counts the entries behind the first `chosen` as not read, and the rows that were read.
+    /// Counts the entries after the first `chosen` as not read, and the rows that were read.
     fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
         let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
         for entry in entries {

@@ -37,7 +37,7 @@ const NEWEST_AGE: Duration = Duration::from_secs(1);
 /// The longest time for which a listing serves its further pages.
 const PAGES_AGE: Duration = Duration::from_mins(1);
 
-/// The most attempts of a write whose folder is deleted while it runs.
+/// The largest number of attempts of a write whose folder is deleted while it runs.
 const ATTEMPTS: usize = 100;
 
 /// A bucket in a folder. Clones share one listing cache.

@@ -16,7 +16,7 @@ use super::{checksums::sha256, conditions::Conditions, file_store::FileStore, li
 /// The content type of every object.
 const CONTENT_TYPE: &str = "application/json";
 
-/// The most keys of one `DeleteObjects` (Amazon S3 API Reference).
+/// The largest number of keys of one `DeleteObjects` (Amazon S3 API Reference).
 const MOST_DELETED: usize = 1000;
 
 /// Answers a HEAD of an object. Only a checksum needs its contents.

@@ -13,7 +13,7 @@ use s3s::{
 
 use super::listing::{NULL_VERSION, ObjectInfo};
 
-/// The most names on a page (Amazon S3 API Reference, `ListObjectsV2`).
+/// The largest number of names on a page (Amazon S3 API Reference, `ListObjectsV2`).
 const MOST_NAMES: i32 = 1000;
 
 /// The characters that a listing with `encoding-type=url` percent-encodes (Amazon S3 API Reference, `ListObjectsV2`).
@@ -129,7 +129,7 @@ struct Query<'a> {
     delimiter: &'a str,
     /// The page begins after this name; empty for the first page.
     after: &'a str,
-    /// The most names on the page.
+    /// The largest number of names on the page.
     max_keys: usize,
 }
 
@@ -237,7 +237,7 @@ fn token_after(last: &str) -> String {
     utf8_percent_encode(last, URL).to_string()
 }
 
-/// Returns the name that a continuation token stands for.
+/// Decodes a continuation token into a name.
 fn name_of(token: &str) -> S3Result<String> {
     let name = percent_decode_str(token).decode_utf8().ok().filter(|name| !name.is_empty());
     name.map(Into::into).ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not one of this S3"))

@@ -80,14 +80,14 @@ impl Members {
         }
     }
 
-    /// Adds a member behind the others. Its name must be new.
+    /// Adds a member after the others. Its name must be new.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<Json>) {
         let name = name.into();
         debug_assert!(!self.contains(&name));
         self.0.push((name, value.into()));
     }
 
-    /// Adds members behind the others. Their names must be new.
+    /// Adds members after the others. Their names must be new.
     pub fn append(&mut self, members: Members) {
         self.0.extend(members.0);
     }

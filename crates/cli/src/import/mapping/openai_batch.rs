@@ -5,7 +5,7 @@ use super::{call::Call, error::Unmapped, json::Members, openai_chat, openai_resp
 pub fn to_trace(mut line: Members) -> Result<Members, Unmapped> {
     let no_body = || Unmapped::Format("The line has no object `response` with an object `body`.".to_owned());
     let request = line.take_object("request").unwrap_or_default();
-    // The envelope keeps its place in the line.
+    // The members of the envelope keep their positions.
     let envelope = line.get_mut("response").and_then(|response| response.as_object_mut()).ok_or_else(no_body)?;
     let response = envelope.take_object("body").ok_or_else(no_body)?;
     let is_response = response.text("object") == Some("response");

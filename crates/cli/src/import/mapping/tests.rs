@@ -26,7 +26,7 @@ impl Case {
         Format::from_str(&self.from, false).expect("the case names a format")
     }
 
-    /// The line as a log has it.
+    /// The line as it occurs in a log.
     fn line(&self) -> String {
         self.line.get().lines().map(str::trim_start).collect()
     }

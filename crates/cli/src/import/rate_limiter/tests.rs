@@ -76,7 +76,7 @@ struct Endpoint {
     down: (Duration, Duration),
     refused_percent: u32,
     retry_after: Duration,
-    /// Requests that it accepts per second, with a burst of as many.
+    /// The number of requests accepted per second, which is also the burst.
     limit: Option<f64>,
 }
 

@@ -17,7 +17,7 @@ use crate::view::{
     stats::{Figures, SIZES, Stats, UNREAD},
 };
 
-/// The most days of a chart. The newest ones are shown.
+/// The largest number of days of a chart. The newest ones are shown.
 const DAYS: usize = 30;
 
 /// Series that have a colour of their own; the others are drawn together.
@@ -68,7 +68,7 @@ impl Overview {
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
-    /// Says which traces the figures are about.
+    /// Describes the traces that the figures cover.
     fn bound(&self) -> Markup {
         let Stats { traces, read, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(traces as u64), HumanCount(read as u64));

@@ -18,7 +18,7 @@ const FOLDED: usize = 2_000;
 /// A text of more lines is folded too.
 const FOLDED_LINES: usize = 60;
 
-/// The most parts of a turn, or of a result, that are shown.
+/// The largest number of parts of a turn, or of a result, that are shown.
 const MOST: usize = 1_000;
 
 /// A member of more lines is folded.

@@ -20,13 +20,13 @@ use crate::view::{
 /// Members of a trace that are shown elsewhere on the page.
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
 
-/// The most turns on a page; the next page continues.
+/// The largest number of turns on a page; the next page continues.
 const TURNS: usize = 500;
 
-/// The most HTML of turns on a page, in bytes.
+/// The largest HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most members that are listed.
+/// The largest number of members that are listed.
 const MEMBERS: usize = 500;
 
 /// One trace, and the way in which it is shown.
@@ -40,7 +40,7 @@ pub struct TracePage<'a> {
     pub turn: usize,
     /// The page of results that this trace was opened from.
     pub search: &'a Search,
-    /// The keys before and behind this one in that page.
+    /// The keys before and after this one on that page.
     pub neighbours: [Option<String>; 2],
     pub commands: &'a [Command],
 }
