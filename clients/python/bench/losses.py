@@ -1,12 +1,12 @@
-"""Counts what three loggers lose under the same faults: this package, LiteLLM's S3 logger and OpenTelemetry's batch exporter.
+"""Counts the traces that three loggers lose under the same faults: this package, LiteLLM's S3 logger and OpenTelemetry's exporter.
 
     ATTEST=target/debug/attest python bench/losses.py [TRACES]
 
-Each logs TRACES calls (400 by default) in every scenario: the package to `attest serve`, LiteLLM's `s3_v2` logger to its S3, and
+Each logs TRACES calls (400 by default) in every scenario. The package logs to `attest serve`, LiteLLM's `s3_v2` logger to its S3, and
 OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter to a stand-in for a collector. After the fault, another process
 of the same logger starts, makes no call, and lives for 15 s. That is longer than the 10 s after which LiteLLM's logger sends, and
 the 5 s of OpenTelemetry's exporter. "Goes on" keeps the first process alive for 15 s too.
-Needs `litellm`, `boto3`, `opentelemetry-sdk` and `opentelemetry-exporter-otlp-proto-http`.
+Requires `litellm`, `boto3`, `opentelemetry-sdk` and `opentelemetry-exporter-otlp-proto-http`.
 """
 
 import os
@@ -77,11 +77,11 @@ os.wait()
 
 
 NEXT = {"attest-client": "attest_client.flush(0)", "LiteLLM s3_v2": "", "OpenTelemetry batch": ""}
-"""The next process looks for what the first one left."""
+"""The program of the next process, which adopts the traces that the first one left."""
 
 
 class Collector:
-    """Counts the spans that arrive over OTLP/HTTP. Down until `start`, if it must be."""
+    """Counts the spans that arrive over OTLP/HTTP. Closes every connection unless `is_up`."""
 
     def __init__(self):
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -1,10 +1,10 @@
-"""Measures what logging adds to a call: a chat completion with 10 KB of text.
+"""Measures the overhead of logging for a call: a chat completion with 10 KB of text.
 
     ATTEST=target/debug/attest python bench/overhead.py [CALLS]
 
-The provider is a stand-in in another process that answers at once, and so is the service that LangSmith's and Langfuse's
-wrappers send to; this package sends to `attest serve`. The variants take turns in random order, so noise meets all of them. CPU is
-the time of the calling thread, which other processes hardly change. A variant whose package is not installed is left out.
+Stand-ins in another process replace the provider and the service of LangSmith and Langfuse, and respond immediately. This package
+sends to `attest serve`. The variants alternate in random order, so noise affects all of them. CPU is the time of the calling
+thread, which other processes hardly influence. A variant whose package is not installed is skipped.
 """
 
 import os
@@ -76,7 +76,7 @@ def main():
     except ImportError:
         pass
     try:
-        import langfuse.openai  # replaces methods of the SDK's classes; those above are bound already
+        import langfuse.openai  # replaces methods of the SDK's classes; the methods above are already bound
 
         calls_of["langfuse"] = langfuse.openai.OpenAI(**options).chat.completions.create
     except ImportError:

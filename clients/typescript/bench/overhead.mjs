@@ -1,12 +1,12 @@
 /**
- * Measures what logging adds to a call: a chat completion with 10 KB of text.
+ * Measures the overhead of logging for a call: a chat completion with 10 KB of text.
  *
  *     npm install --no-save langsmith @langfuse/openai @langfuse/otel @opentelemetry/sdk-node
  *     ATTEST=../../target/debug/attest node bench/overhead.mjs [CALLS]
  *
- * The provider is a stand-in in another process that answers at once, and so is the service that LangSmith's and Langfuse's
- * wrappers send to; this package sends to `attest serve`. The variants take turns in random order, so noise meets all of them. CPU is
- * the time of the whole process during the call, which other processes hardly change. A variant whose package is not installed is left out.
+ * Stand-ins in another process replace the provider and the service of LangSmith and Langfuse, and respond immediately. This package
+ * sends to `attest serve`. The variants alternate in random order, so noise affects all of them. CPU is the time of the whole process
+ * during the call, which other processes hardly influence. A variant whose package is not installed is skipped.
  */
 
 import assert from "node:assert/strict";
@@ -20,7 +20,7 @@ const CALLS = Number(process.argv[2] ?? 1_000);
 const WARM_UP = 100;
 const children = [];
 
-/** Starts a process and returns the first match of what it prints. */
+/** Starts a process and returns the first match in its output. */
 async function start(command, options, pattern, env = {}) {
   const child = spawn(command, options, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "ignore"] });
   children.push(child);

@@ -1,4 +1,4 @@
-/** The way of a trace: mask, spool, sender. */
+/** The path of a trace: mask, spool, sender. */
 
 import { createHash, randomUUID } from "node:crypto";
 import { homedir } from "node:os";
@@ -10,19 +10,19 @@ import { toJson } from "./values.js";
 import { reason, warn } from "./warn.js";
 
 const TRACE = 4 * 1024 * 1024; // bytes of the largest trace
-const QUEUE = { traces: 1_000, bytes: 32 * 1024 * 1024 }; // the most that waits in memory
+const QUEUE = { traces: 1_000, bytes: 32 * 1024 * 1024 }; // the largest queue in memory
 const BEAT = 10_000; // milliseconds between heartbeats
-const ADOPT = 30_000; // milliseconds between looks for abandoned files
-const END = 10_000; // milliseconds that the end of the process waits for
+const ADOPT = 30_000; // milliseconds between searches for abandoned files
+const END = 10_000; // milliseconds that the end of the process waits
 
-/** A message of a trace. Other members are those of docs/mapping.md. */
+/** A message of a trace. docs/mapping.md specifies its other members. */
 export interface Message {
   role: "system" | "user" | "assistant";
   content: string;
   [member: string]: any;
 }
 
-/** A trace, as the endpoint takes it. */
+/** A trace that the endpoint accepts. */
 export interface Trace {
   id: string;
   model: string;
@@ -33,11 +33,11 @@ export interface Trace {
 /** Changes a trace before it is written anywhere. The returned trace is logged. */
 export type Mask = (trace: Trace) => unknown;
 
-/** Numbers of traces in this process, by outcome. */
+/** The numbers of traces in this process, by outcome. */
 export interface Counters {
-  /** Traces taken over from the application. */
+  /** Traces that the application passed to the client. */
   logged: number;
-  /** Traces that the endpoint confirmed, adopted ones included. */
+  /** Traces that the endpoint confirmed, including adopted ones. */
   stored: number;
   /** Traces that the endpoint refused, or that are too large; they are in `rejected.jsonl`. */
   rejected: number;
@@ -54,7 +54,7 @@ export interface Configuration {
   spool: string;
 }
 
-/** Reads the environment. Returns nothing without `ATTEST_URL` and `ATTEST_API_KEY`. */
+/** Reads the environment. Returns `undefined` without `ATTEST_URL` and `ATTEST_API_KEY`. */
 export function configuration(env = process.env): Configuration | undefined {
   const { ATTEST_URL: url, ATTEST_API_KEY: apiKey } = env;
   if (!url || !apiKey) return undefined;
@@ -72,7 +72,7 @@ export class Client {
   private readonly sender: Sender;
   private moreToAdopt = true;
   private adopting = false;
-  /** The process waited for its traces, in vain, and none was logged since. */
+  /** Whether the process has already waited for its traces in vain, and none was logged since. */
   private ended = false;
 
   constructor({ url, apiKey, spool }: Configuration) {
@@ -82,10 +82,10 @@ export class Client {
         this.spool?.release(entry);
       },
       refused: (entry, problem) => {
-        // A trace that could not be moved stays where it is, for the next process.
+        // A trace that could not be moved stays in its file for the next process.
         if (this.reject(entry, problem)) this.spool?.release(entry);
       },
-      // Rarely, because each look for files reads the whole folder.
+      // Rarely, because each search for files reads the whole folder.
       room: () => this.sender.waiting <= QUEUE.traces / 4 && this.refill(),
     });
     try {
@@ -96,11 +96,11 @@ export class Client {
     this.watch();
   }
 
-  /** Logs a trace. It is in the spool once this returns. Never throws. */
+  /** Logs a trace. The trace is in the spool once this returns. Never throws. */
   log(content: () => JsonObject | undefined, mask?: Mask): void {
     try {
       const made = content();
-      if (!made) return; // a failed call that nobody asked for
+      if (!made) return; // a failed call without the option `failures`
       const whole = { id: randomUUID(), ...made };
       const trace = mask ? this.masked(whole, mask) : whole;
       const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
@@ -120,7 +120,7 @@ export class Client {
     }
   }
 
-  /** Sends what waits, adopted and parked traces included. Returns whether all of it was confirmed or rejected in time. */
+  /** Sends all pending traces, including adopted and parked ones. Returns whether all were confirmed or rejected in time. */
   async flush(milliseconds: number): Promise<boolean> {
     const end = performance.now() + milliseconds;
     do {
@@ -156,7 +156,7 @@ export class Client {
     this.sender.add({ id, line });
   }
 
-  /** Moves a trace to the file of rejected traces. Returns whether that was possible. */
+  /** Moves a trace to the file of rejected traces. Returns whether this succeeded. */
   private reject({ id, line, segment }: Entry, problem: string): boolean {
     this.counters.rejected++;
     try {
@@ -171,7 +171,7 @@ export class Client {
     }
   }
 
-  /** Takes parked traces, then those of dead processes, while the queue has room. */
+  /** Queues parked traces, then those of dead processes, while the queue has room. */
   private refill(): void {
     if (!this.spool) this.moreToAdopt = false;
     if (!this.spool || this.adopting) return;
@@ -182,7 +182,7 @@ export class Client {
       while (this.spool.hasParked && hasRoom()) take(this.spool.unpark());
       if (this.moreToAdopt && hasRoom()) this.moreToAdopt = this.spool.adopt(hasRoom, take);
     } catch (error) {
-      this.moreToAdopt = false; // until the next look
+      this.moreToAdopt = false; // until the next search
       warn("adopt", `the spool ${this.spool.folder} cannot be read: ${reason(error)}`);
     } finally {
       this.adopting = false;
@@ -199,7 +199,7 @@ export class Client {
       setInterval(adopt, ADOPT).unref();
       setInterval(() => this.spool?.beat(), BEAT).unref();
     }
-    // A process that ends by itself waits; process.exit() and signals do not, and leave the rest to the next process.
+    // A process that ends by itself waits. process.exit() and signals do not wait, and leave the rest to the next process.
     process.on("beforeExit", async () => {
       if (this.ended || this.sender.waiting === 0 || (await this.flush(END))) return;
       this.ended = true;

@@ -1,4 +1,4 @@
-/** A `fetch` that copies each call of a model, and hands every byte to the application as it comes. */
+/** A `fetch` that copies each call of a model, and passes every byte to the application as it arrives. */
 
 import { type Api, apiOf } from "./api.js";
 import type { Call, Incomplete } from "./mapping.js";
@@ -7,9 +7,9 @@ import { reason, warn } from "./warn.js";
 
 type Fetch = typeof globalThis.fetch;
 
-/** Calls whose response has not ended. */
+/** The calls whose responses have not ended. */
 const inFlight = new Set<Recording>();
-/** Ends what belongs to a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
+/** Cleans up after a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
 const dropped = new FinalizationRegistry<() => void>((end) => end());
 
 /** Finishes the recordings of a process that ends. */
@@ -52,11 +52,11 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
 interface Copy {
   input: Parameters<Fetch>[0];
   init: Parameters<Fetch>[1];
-  /** The text of the request's body. It never rejects. */
+  /** The promised text of the request's body. It never rejects. */
   text: string | Promise<string>;
 }
 
-/** Copies the body of a request. A stream is teed, because it can be read only once. */
+/** Copies the body of a request. Tees a stream, because it can be read only once. */
 function copyRequest(input: Copy["input"], init: Copy["init"]): Copy {
   const body = init?.body;
   if (body === undefined || body === null) {
@@ -106,13 +106,13 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
   const { stream, start } = passThrough(source, recording, finish);
   const copy = new Response(stream, { status, statusText, headers });
   for (const name of ["url", "redirected", "type"] as const) Object.defineProperty(copy, name, { value: response[name] });
-  start(); // last: if anything above fails, the application gets the response with its body untouched
+  start(); // last: if anything above fails, the application gets the response with its original body
   signal?.addEventListener("abort", abort, { once: true });
   inFlight.add(recording);
   return copy;
 }
 
-/** Returns the body as a web stream; that of `node-fetch` is a stream of Node. */
+/** Returns the body as a web stream; `node-fetch` has a stream of Node. */
 function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
   if (!body) return undefined;
   return body instanceof ReadableStream ? body : ReadableStream.from(body as AsyncIterable<Uint8Array>);
@@ -120,7 +120,7 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
 
 interface PassThrough {
   stream: ReadableStream;
-  /** Takes the source over. Throws if somebody reads it already. */
+  /** Locks the source. Throws if it already has a reader. */
   start(): void;
 }
 
@@ -139,7 +139,7 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
         throw error;
       }
       if (chunk) {
-        controller.enqueue(chunk.slice()); // a byte stream takes the buffer away from its owner
+        controller.enqueue(chunk.slice()); // a byte stream detaches the buffer from its owner
         recording.add(chunk);
       } else {
         finish(); // first, so that the trace is in the spool once the application sees the end
@@ -159,7 +159,7 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
   return { stream, start };
 }
 
-/** A function of its own, because a closure of `passThrough` would keep the stream alive. */
+/** A separate function, because a closure of `passThrough` would keep the stream alive. */
 function ending(reader: ReadableStreamDefaultReader, finish: (incomplete: Incomplete) => void): () => void {
   return () => {
     finish("closed");

@@ -15,12 +15,12 @@ import { reason, warn } from "./warn.js";
 export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
-  /** Changes each trace before it is written anywhere. If it throws, nothing of the trace is written. */
+  /** Changes each trace before it is written anywhere. If it throws, the trace is not written. */
   mask?: Mask;
 }
 
 export interface FetchOptions extends LogOptions {
-  /** Also logs calls that fail, with the provider's error. */
+  /** Also logs failed calls, with the provider's error. */
   failures?: boolean;
   /** Kept in each trace as `log`. */
   extra?: Record<string, unknown>;
@@ -29,7 +29,7 @@ export interface FetchOptions extends LogOptions {
 }
 
 export interface TraceOptions extends LogOptions {
-  /** The API of the call. Without it, the members of request and response tell. */
+  /** The API of the call. Without it, the members of the request and the response determine the API. */
   api?: Api;
 }
 
@@ -37,7 +37,7 @@ let client: Client | undefined;
 
 /**
  * Returns a `fetch` for the client of a provider. Calls of Chat Completions, Responses and Anthropic Messages are logged, streamed or
- * not; other requests pass untouched.
+ * not; other requests pass through unchanged.
  */
 export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
@@ -52,8 +52,8 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
 /**
  * Logs one call: its request and its response.
  *
- * `response` is the object of the provider's client; of a stream, its final response; nothing if the call failed. `extra` is kept in the
- * trace as `log`. The trace is in the spool once this returns. Never throws.
+ * `response` is the object of the provider's client, or the final response of a stream. Omit it if the call failed. `extra` is kept in
+ * the trace as `log`. The trace is in the spool once this returns. Never throws.
  */
 export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, mask }: TraceOptions = {}): void {
   logCall(() => {
@@ -65,8 +65,8 @@ export function logTrace(request: object, response?: object | null, extra: Recor
 }
 
 /**
- * Sends the traces that wait. Returns whether the endpoint confirmed or refused all of them within `timeout` milliseconds. For hosts that
- * freeze between requests, such as AWS Lambda, and before `process.exit`.
+ * Sends the pending traces. Returns whether the endpoint confirmed or refused all of them within `timeout` milliseconds. Call it before
+ * `process.exit`, and on hosts that freeze between requests, such as AWS Lambda.
  */
 export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
   return client ? client.flush(timeout) : true;

@@ -9,14 +9,14 @@ export { LosslessNumber };
 export type Json = null | boolean | number | string | LosslessNumber | Json[] | JsonObject;
 export type JsonObject = { [name: string]: Json };
 
-/** Why a text is not a JSON value that a trace can hold. */
+/** The error of a text that is not a JSON value that a trace can hold. */
 export class NotJson extends Error {
   override readonly name = "NotJson";
 }
 
 /**
  * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text. NaN and infinities, which some servers
- * send, become text. Of a name that occurs twice in one object, the last member is kept, as `JSON.parse` does.
+ * send, become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
  *
  * Throws {@link NotJson} if the text is not JSON.
  */
@@ -86,7 +86,7 @@ function parseStrictly(text: string): Json {
   return root[0]!;
 }
 
-/** Sets a member, also one that is called `__proto__`. */
+/** Sets a member, even one with the name `__proto__`. */
 export function set(object: JsonObject, name: string, value: Json): void {
   if (name === "__proto__") Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
   else object[name] = value;
@@ -103,7 +103,7 @@ export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof LosslessNumber);
 }
 
-/** Returns a text, or the empty one for any other value. */
+/** Returns a string unchanged, and the empty string for any other value. */
 export function textOr(value: Json | undefined): string {
   return typeof value === "string" ? value : "";
 }

@@ -1,4 +1,4 @@
-/** Maps a provider's call onto a trace and back, by the rules of docs/mapping.md, without losing any of it. */
+/** Maps a provider's call onto a trace and back, without loss, by the rules of docs/mapping.md. */
 
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, LosslessNumber, parse, print, set } from "./json.js";
@@ -10,10 +10,10 @@ export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, 
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];
 
-/** The request's members outside the list of messages that become messages, in the order of the conversation. */
+/** Members of the request that are outside its list of messages but become messages, in the order of the conversation. */
 const PROMPTS: Record<Api, string[]> = { "openai-chat": [], "openai-responses": ["instructions", "input"], anthropic: ["system"] };
 
-/** Why a streamed response ends early: by the application, by the connection, or by the provider. */
+/** The reason why a streamed response ended early: the application, the connection, or the provider. */
 export type Incomplete = "closed" | "broken" | "ended" | "error";
 
 /** The request's list of messages. */
@@ -23,12 +23,12 @@ const LISTS: Record<Api, string> = { "openai-chat": "messages", "openai-response
 export interface Call {
   api: Api;
   request: JsonObject;
-  /** Nothing for a call that failed before its answer. */
+  /** Absent if the call failed before its response. */
   response?: JsonObject | undefined;
   /** The time of the call in seconds since 1970. Used if the response has none. */
   created?: Json | undefined;
   incomplete?: Incomplete | undefined;
-  /** Why there is no response, or no complete one. */
+  /** The reason why the response is missing or incomplete. */
   error?: Json | undefined;
   /** Members that belong to neither request nor response. */
   log?: JsonObject | undefined;
@@ -72,7 +72,7 @@ export function toTrace(call: Call): JsonObject {
   return trace;
 }
 
-/** Returns the request and the response that the trace was made of. A response that never came is absent. */
+/** Rebuilds the request and the response from a trace. A response that never arrived is absent. */
 export function rebuild(trace: JsonObject): { request: JsonObject; response?: JsonObject } {
   const api = trace.api as Api;
   const messages = trace.messages as JsonObject[];
@@ -115,7 +115,7 @@ function takeAnswer(api: Api, response: JsonObject, choices: Json[] | undefined)
   return [];
 }
 
-/** Moves the request's prompts outside the list of messages into messages. */
+/** Converts the prompts that are outside the request's list of messages into messages. */
 function takePrompts(api: Api, request: JsonObject): JsonObject[] {
   const messages: JsonObject[] = [];
   for (const member of PROMPTS[api]) {

@@ -1,4 +1,4 @@
-/** Messages of a trace, made of the providers' messages and items. */
+/** The messages of a trace, made from the providers' messages and items. */
 
 import { isObject, type Json, type JsonObject } from "./json.js";
 
@@ -7,8 +7,8 @@ const ASSISTANT_ITEMS = ["reasoning", "mcp_list_tools", "mcp_approval_request", 
 const TOOL_BLOCKS: (Json | undefined)[] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
 /**
- * Returns the messages of Chat Completions and Anthropic messages, and of Responses items. `defaultRole` is the role of an item
- * that names none.
+ * Converts the items of a conversation into messages: Chat Completions and Anthropic messages, and Responses items. `defaultRole` is
+ * the role of an item without a role.
  */
 export function toMessages(items: Json[], defaultRole: "user" | "assistant"): JsonObject[] {
   return turns(items).flatMap((run) => {
@@ -20,7 +20,7 @@ export function toMessages(items: Json[], defaultRole: "user" | "assistant"): Js
   });
 }
 
-/** Returns the provider's items that a message was made of. */
+/** Returns the provider's items from which a message was made. */
 export function itemsOf(message: JsonObject): Json[] {
   const { role: _, content: __, original, ...rest } = message;
   if (original === undefined) return [message];
@@ -33,7 +33,7 @@ function turns(items: Json[]): Json[][] {
   const groups: Json[][] = [];
   let run: Json[] = [];
   const cut = () => {
-    // Messages alone stay messages.
+    // Messages without typed neighbours are not merged.
     groups.push(...(run.some(isAssistantItem) ? [run] : run.map((item) => [item])));
     run = [];
   };
@@ -82,7 +82,7 @@ function turn(items: Json[]): JsonObject {
   return made.finish("assistant");
 }
 
-/** Makes a message of an item of the Responses API that is not part of a turn, such as a tool's output. */
+/** Converts an item of the Responses API that is not part of a turn, such as a tool's output, into a message. */
 function typed(item: JsonObject & { type: string }, defaultRole: string): JsonObject {
   const made = new Message([item]);
   if (typeof item.call_id === "string") made.callId = item.call_id;
@@ -90,7 +90,7 @@ function typed(item: JsonObject & { type: string }, defaultRole: string): JsonOb
   return made.finish(item.type.endsWith("_output") ? "user" : roleOf(item.role, defaultRole));
 }
 
-/** Splits a message with content blocks of the Messages API: each tool result becomes a message of its own. */
+/** Splits a message with content blocks of the Messages API: each tool result becomes a separate message. */
 function split(item: JsonObject & { content: Json[] }, defaultRole: string): JsonObject[] {
   const segments: { isResult: boolean; blocks: Json[] }[] = [];
   for (const block of item.content) {
@@ -117,7 +117,7 @@ function split(item: JsonObject & { content: Json[] }, defaultRole: string): Jso
   });
 }
 
-/** A message that is made of other items. */
+/** Returns a message that is made from other items. */
 class Message {
   private readonly texts: string[] = [];
   private readonly reasoning: string[] = [];
@@ -150,7 +150,7 @@ class Message {
   }
 }
 
-/** Fits a message with a role and a content to the schema. */
+/** Converts a message with a role and a content so that it fits the schema. */
 function message(item: Json, defaultRole: string): JsonObject {
   if (!isObject(item)) return { role: defaultRole, content: "", original: [item] };
   const { role, content, original, ...rest } = item;
@@ -169,8 +169,8 @@ function roleOf(role: Json | undefined, defaultRole: string): string {
 }
 
 /**
- * Returns the text of a content: itself, or that of its parts, one per line. Adjacent parts of the assistant are joined, because
- * citations cut its text into pieces.
+ * Returns the text of a content, which is a string or a list of parts. Each part starts a new line. Adjacent text parts of the
+ * assistant are joined, because citations split its text into pieces.
  */
 export function textOf(content: Json | undefined, role = "user"): string {
   if (!Array.isArray(content)) return typeof content === "string" ? content : "";

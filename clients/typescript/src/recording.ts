@@ -6,7 +6,7 @@ import { isObject, type Json, type JsonObject, parse } from "./json.js";
 import type { Call, Incomplete } from "./mapping.js";
 import { assemble } from "./streams/index.js";
 
-const LIMIT = 64 * 1024 * 1024; // bytes that are kept of a response
+const LIMIT = 64 * 1024 * 1024; // the number of bytes of a response that are kept
 
 /** The head of a response. */
 export interface Head {
@@ -99,7 +99,7 @@ function parsed(text: string): Json | undefined {
 }
 
 /**
- * Returns the text of a body. Node's `fetch` decompresses most bodies and leaves the header as it was, so only a body that is not UTF-8
+ * Returns the text of a body. Node's `fetch` decompresses most bodies but does not change the header, so only a body that is not UTF-8
  * is decompressed here.
  */
 function textOf(body: Buffer, encoding: string): string {
@@ -110,7 +110,7 @@ function textOf(body: Buffer, encoding: string): string {
   }
 }
 
-/** Decompresses as much as there is of a body, which may have been cut off. */
+/** Decompresses the received part of a body, which may have been cut off. */
 function decompress(body: Buffer, encoding: string): Buffer {
   const zstd = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync; // Node 22.15 and later
   const lenient = { finishFlush: zlib.constants.Z_SYNC_FLUSH };

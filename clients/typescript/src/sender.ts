@@ -12,9 +12,9 @@ import type { Entry } from "./spool.js";
 import { reason, warn } from "./warn.js";
 
 const CONCURRENCY = 16; // requests in flight
-const DELAY = 250; // milliseconds that a trace waits for others, so that calls that follow each other do not compete with sending
-const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the answer
-const LINGER = 1_000; // milliseconds for the rest of the answer once the trace is confirmed
+const DELAY = 250; // milliseconds that a trace waits for others, so that sending does not compete with calls in quick succession
+const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the response
+const LINGER = 1_000; // milliseconds for the rest of the response once the trace is confirmed
 const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
 const PAUSE = { first: 250, longest: 10_000 }; // milliseconds between attempts
 const RETRY_AFTER = 60_000; // the longest `Retry-After` that is obeyed, in milliseconds
@@ -26,7 +26,7 @@ export interface Outcome {
   confirmed(entry: Entry): void;
   /** The endpoint refused the trace, and would refuse it again. */
   refused(entry: Entry, problem: string): void;
-  /** There is room for more traces. */
+  /** The queue has room for more traces. */
   room(): void;
 }
 
@@ -109,7 +109,7 @@ export class Sender {
       await pRetry(() => this.send(entry), {
         retries: Infinity,
         minTimeout: PAUSE.first,
-        maxTimeout: PAUSE.longest * (1 + Math.random()), // p-retry draws no pause at random once the longest is reached
+        maxTimeout: PAUSE.longest * (1 + Math.random()), // p-retry no longer randomizes the pause once it reaches the maximum
         randomize: true,
         maxRetryTime: ROUND,
         unref: true,
@@ -136,7 +136,7 @@ export class Sender {
   private async send(entry: Entry): Promise<void> {
     const attempt = new AbortController();
     this.attempts.add(attempt);
-    // The deadline holds for the whole answer, so a server that sends it byte by byte keeps nobody waiting.
+    // The deadline applies to the whole response, so a server that sends it byte by byte cannot exceed it.
     const timer = setTimeout(() => attempt.abort(new Error(`no answer within ${ATTEMPT} ms`)), ATTEMPT).unref();
     const end = () => {
       clearTimeout(timer);
@@ -153,7 +153,7 @@ export class Sender {
     }
     const status = response.statusCode!;
     if (status === 201) {
-      // S3 has confirmed the object. The rest is read only so that the connection can be used again.
+      // S3 has confirmed the object. The rest is read only so that the connection can be reused.
       const late = setTimeout(() => attempt.abort(), LINGER).unref();
       response.on("error", () => {}).on("close", () => (clearTimeout(late), end())).resume();
       return;
@@ -182,7 +182,7 @@ export class Sender {
   }
 }
 
-/** The trace may be stored by a later attempt. */
+/** An error after which a later attempt may store the trace. */
 class Transient extends Error {
   constructor(
     message: string,
@@ -192,10 +192,10 @@ class Transient extends Error {
   }
 }
 
-/** The endpoint will never store the trace as it is. */
+/** The endpoint will never store the trace unchanged. */
 class Refused extends Error {}
 
-/** Waits as `Retry-After` (RFC 9110, section 10.2.3) asks, in seconds or until a date. */
+/** Waits for the time in `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date. */
 async function pause(retryAfter: string | undefined, signal: AbortSignal): Promise<void> {
   if (!retryAfter) return;
   const milliseconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();

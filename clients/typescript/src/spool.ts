@@ -1,8 +1,8 @@
 /**
- * The folder in which traces wait for their confirmation, in the format of `clients/SPOOL.md`.
+ * The folder that keeps traces until they are confirmed, in the format of `clients/SPOOL.md`.
  *
- * Safety does not depend on knowing which processes are alive. An adopter takes a file by renaming it, and an owner checks after each
- * append that its file still has its name. A wrong guess therefore makes two processes send the same trace, which is stored once.
+ * Safety does not depend on knowing which processes are alive. A process adopts a file by renaming it, and an owner checks after each
+ * append that its file still has its name. A wrong guess makes two processes send one trace, which is stored once.
  */
 
 import { randomBytes } from "node:crypto";
@@ -32,7 +32,7 @@ export class Segment {
   /** Lines that are neither confirmed nor rejected. */
   pending = 0;
   size = 0;
-  /** No line will be added. */
+  /** Whether no more lines will be added. */
   sealed = false;
 
   constructor(
@@ -43,9 +43,9 @@ export class Segment {
 }
 
 export class Spool {
-  /** Files that hold lines for which there is an {@link Entry}, or that are being written. */
+  /** Files that are being written, or have lines with an {@link Entry}. */
   private readonly segments = new Set<Segment>();
-  /** Files whose lines have no {@link Entry} yet, oldest first. */
+  /** Files whose lines do not have an {@link Entry} yet, oldest first. */
   private readonly parked: Segment[] = [];
   private current: Segment | undefined;
   private overflow: Segment | undefined;
@@ -63,14 +63,14 @@ export class Spool {
     return spool;
   }
 
-  /** Appends a trace. It survives the end of this process once this returns. Throws if it cannot be written. */
+  /** Appends a trace. Once this returns, the trace survives the end of this process. Throws if the trace cannot be written. */
   append(id: string, line: Buffer): Entry {
     const segment = this.write(line, this.current, (opened) => (this.current = opened));
     segment.pending++;
     return { id, line, segment };
   }
 
-  /** Appends a trace that is read back by {@link unpark}, so that a long queue takes disk space instead of memory. */
+  /** Appends a trace that {@link unpark} reads back, so that a long queue uses disk space instead of memory. */
   park(line: Buffer): void {
     const segment = this.write(line, this.overflow, (opened) => (this.overflow = opened));
     if (!this.parked.includes(segment)) this.parked.push(segment);
@@ -89,7 +89,7 @@ export class Spool {
     return this.load(segment);
   }
 
-  /** Marks a trace as confirmed or rejected. Its file is deleted with the last one. */
+  /** Marks a trace as confirmed or rejected, and deletes its file after the last one. */
   release({ segment }: Entry): void {
     if (!segment || --segment.pending > 0) return;
     if (segment === this.current) this.current = undefined;
@@ -97,7 +97,7 @@ export class Spool {
     this.delete(segment);
   }
 
-  /** Keeps a trace that the endpoint will never take as it is. Throws if it cannot be written. */
+  /** Writes a trace that the endpoint refuses to the file of rejected traces. Throws if it cannot be written. */
   reject(line: Buffer): void {
     const fd = fs.openSync(join(this.folder, REJECTED), "a", 0o600);
     try {
@@ -111,20 +111,20 @@ export class Spool {
     return join(this.folder, REJECTED);
   }
 
-  /** Tells other processes that the owner of these files is alive. */
+  /** Updates the heartbeat, which shows other processes that the owner of these files is alive. */
   beat(): void {
     const now = new Date();
     for (const segment of [...this.segments, ...this.parked]) {
       fs.utimes(segment.path, now, now, (error) => {
         if (error?.code !== "ENOENT") return;
-        // Another process adopted the file. Entries in memory are sent all the same; parked lines are its responsibility.
+        // Another process adopted the file. Entries in memory are sent anyway; the adopter sends parked lines.
         const place = this.parked.indexOf(segment);
         if (place >= 0) this.parked.splice(place, 1);
       });
     }
   }
 
-  /** Adopts files of dead processes, oldest first, while `wanted` returns true. Returns whether it stopped before the last one. */
+  /** Adopts the files of dead processes, oldest first, while `wanted` returns true. Returns whether any file is left. */
   adopt(wanted: () => boolean, take: (entries: Entry[]) => void): boolean {
     for (const { name, created, path, stat } of this.measure()) {
       if (!isAbandoned(name, stat)) continue;
@@ -163,7 +163,7 @@ export class Spool {
     this.segments.add(segment);
     segment.sealed = true;
     segment.pending = 0;
-    const last = lines.pop()!; // what follows the last line feed
+    const last = lines.pop()!; // the bytes after the last line feed
     const entries: Entry[] = [];
     for (const line of lines) {
       if (line.length === 0) continue;
@@ -195,7 +195,7 @@ export class Spool {
       throw new Full();
     }
     this.full = false;
-    // Two adoptions of the new file in the moment between its creation and the check do not happen: it is too young.
+    // The new file cannot be adopted between its creation and the check, because it is too young.
     for (let attempt = 0; ; attempt++) {
       if (!segment || segment.sealed || segment.size + bytes.length > SEGMENT) {
         if (segment) this.seal(segment);
@@ -297,7 +297,7 @@ function isAlive(pid: number, start: string): boolean {
 }
 
 /**
- * Returns the start time of a process in clock ticks since boot (proc(5), field 22), or nothing where there is no `/proc`.
+ * Returns the start time of a process in clock ticks since boot (proc(5), field 22), or `undefined` without `/proc`.
  * Returns "ended" for a process that its parent has not waited for yet.
  */
 function startOf(pid: number): string | undefined {
@@ -310,7 +310,7 @@ function startOf(pid: number): string | undefined {
   }
 }
 
-/** Creates a folder and its parents. Node's own `recursive` never ends if a file system denies a folder with ENOENT, as `/proc` does. */
+/** Creates a folder and its parents. Node's `recursive` option loops forever on a file system that returns ENOENT, such as `/proc`. */
 function makeFolder(path: string): void {
   try {
     fs.mkdirSync(path, { mode: 0o700 });
@@ -340,7 +340,7 @@ function split(bytes: Buffer): Buffer[] {
   return [...lines, bytes.subarray(start)];
 }
 
-/** Finds the id at the start of a whole line, where both clients write it. Parsing a long backlog would block the application. */
+/** Finds the id at the start of a complete line, where both clients write it. Parsing a long backlog would block the application. */
 function quickIdOf(line: Buffer): string | undefined {
   if (line.at(-1) !== 0x7d) return undefined; // a closing brace
   return /^\{"id":"([0-9a-f-]{36})",/.exec(line.toString("latin1", 0, 64))?.[1];

@@ -5,15 +5,15 @@ import { type Json, LosslessNumber } from "./json.js";
 const RFC_3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))?$/;
 
 /**
- * Returns the whole seconds of a number, of its text, or of a time of RFC 3339; nothing if it is neither. A time without an offset
- * is in UTC.
+ * Returns the whole seconds of a number, a numeric string or an RFC 3339 string, or `undefined` for any other value. A time without
+ * an offset is in UTC.
  */
 export function seconds(value: Json | undefined): number | LosslessNumber | undefined {
   if (typeof value === "number" || value instanceof LosslessNumber) value = String(value);
   if (typeof value !== "string") return undefined;
   if (/^-?[0-9]{1,19}$/.test(value)) {
     const digits = BigInt(value).toString();
-    if (BigInt.asIntN(64, BigInt(digits)).toString() !== digits) return undefined; // the endpoint takes 64 bits
+    if (BigInt.asIntN(64, BigInt(digits)).toString() !== digits) return undefined; // the endpoint accepts 64 bits
     return String(Number(digits)) === digits ? Number(digits) : new LosslessNumber(digits);
   }
   if (/^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(value)) {

@@ -1,14 +1,14 @@
-/** Turns any JavaScript value into JSON. What JSON cannot hold is replaced by a readable text, so that the rest is kept. */
+/** Converts any JavaScript value to JSON. A value that JSON cannot represent becomes a readable string, so that the rest is kept. */
 
 import { type Json, type JsonObject, LosslessNumber, set } from "./json.js";
 
-const DEPTH = 100; // levels; the endpoint takes 128, and the trace adds a few
+const DEPTH = 100; // levels; the endpoint accepts 128, and the trace adds a few
 
 export function toJson(value: unknown): Json {
   return convert(value, "", []) ?? null;
 }
 
-/** Returns nothing for what `JSON.stringify` leaves out of an object: `undefined`. */
+/** Converts a value. Returns `undefined` for `undefined`, which `JSON.stringify` omits from an object. */
 function convert(value: unknown, name: string, parents: unknown[]): Json | undefined {
   switch (typeof value) {
     case "undefined":
@@ -46,13 +46,13 @@ function convertObject(value: object, name: string, parents: unknown[]): Json | 
   if (value instanceof Error) return readable(value);
   if (Array.isArray(value) || (Symbol.iterator in value && typeof value[Symbol.iterator] === "function")) {
     const items = Array.from(value as Iterable<unknown>, (item, place) => convert(item, String(place), parents) ?? null);
-    return items.length === 0 && "next" in value ? readable(value) : items; // an iterator that was read before
+    return items.length === 0 && "next" in value ? readable(value) : items; // an iterator that was already consumed
   }
   const members = Object.keys(value).map((key): [string, unknown] => [key, read(value, key)]);
   return members.length === 0 && Object.prototype.toString.call(value) !== "[object Object]" ? readable(value) : object(members, parents);
 }
 
-/** A getter that throws costs its own member only. */
+/** Reads a member. If a getter throws, only this member is lost. */
 function read(value: object, key: string): unknown {
   try {
     return (value as Record<string, unknown>)[key];

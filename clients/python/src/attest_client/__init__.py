@@ -1,7 +1,7 @@
 """Logs every call of a language model as a chat trace, and loses none.
 
-`OpenAI(http_client=attest_client.http_client())` is one line for a whole application. `ATTEST_URL` and `ATTEST_API_KEY` name the
-endpoint; they are read when the first call is logged.
+`OpenAI(http_client=attest_client.http_client())` is the only line that an application needs. `ATTEST_URL` and `ATTEST_API_KEY`
+configure the endpoint; they are read when the first call is logged.
 """
 
 from attest_client.calls import log_trace

@@ -21,7 +21,7 @@ _PATHS = {
 
 
 def api_of(method: str, path: str) -> str | None:
-    """Returns the API that a request calls; `None` if it is not a call of a model."""
+    """Returns the API that a request calls, or `None` if it is not a call of a model."""
     if method != "POST":
         return None
     return next((api for api, pattern in _PATHS.items() if pattern.search(path)), None)
@@ -36,7 +36,7 @@ class Call:
 
     @never_raises
     def finish(self, status: int, content_type: str, body: bytes, incomplete: str | None = None) -> None:
-        """Logs the call. `body` is what the provider sent, decompressed; `incomplete` is the reason if the rest is missing."""
+        """Logs the call. `body` is the decompressed response; `incomplete` is the reason if a part is missing."""
         if not 200 <= status < 300:
             if self._failures:
                 self._log(None, error={"status": status, "body": _json_or_text(body)}, incomplete=incomplete)
@@ -76,7 +76,7 @@ class Call:
 
 
 def put(trace: Trace, mask: Mask | None) -> None:
-    """Masks a trace and logs it. If `mask` raises, nothing of the content is written."""
+    """Masks a trace and logs it. If `mask` raises, no content is written."""
     if mask is not None:
         try:
             masked = mask(trace)
@@ -98,11 +98,11 @@ def log_trace(
     mask: Mask | None = None,
     **extra: Any,
 ) -> None:
-    """Logs one call: the arguments of the SDK's method, and what it returned.
+    """Logs one call: the arguments of the SDK's method, and its return value.
 
-    `response` is the SDK's object or a dictionary; `None` if the call failed. `api` is `openai-chat`, `openai-responses` or
-    `anthropic`; without it, the response and the request show which it is. `mask` receives the trace before it is written
-    anywhere. `extra` becomes the trace's member `log`. Never raises.
+    `response` is the SDK's object or a dictionary, or `None` if the call failed. `api` is `openai-chat`, `openai-responses` or
+    `anthropic`; without it, the members of the response and the request determine the API. `mask` receives the trace before it
+    is written anywhere. `extra` becomes the trace's member `log`. Never raises.
     """
     if not log.is_configured():
         return

@@ -16,8 +16,8 @@ from attest_client.warn import never_raises
 def http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
     """Returns a `Client` that logs each call of a model, for the `http_client` of an SDK.
 
-    `mask` receives each trace before it is written anywhere, and returns it changed. `failures` logs calls that failed too.
-    `library` is `httpx` or `httpx2`; without it, the newest that is installed. `options` are those of its `Client`.
+    `mask` receives each trace before it is written anywhere, and returns the changed trace. With `failures`, failed calls are
+    logged too. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
     """
     library = library or _library()
     return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
@@ -41,14 +41,14 @@ def _library() -> ModuleType:
 
 
 def _defaults(library: ModuleType) -> dict[str, Any]:
-    """The options with which the SDKs of OpenAI and Anthropic create their clients. They set the timeout themselves."""
+    """The options with which OpenAI's and Anthropic's SDKs create their clients. The SDKs set the timeout themselves."""
     limits = library.Limits(max_connections=1_000, max_keepalive_connections=100)
     return {"limits": limits, "follow_redirects": True}
 
 
 @functools.cache
 def _classes(library: Any) -> tuple[type, type]:
-    """The classes of a library's clients. They are made on demand, because neither library is required."""
+    """The client classes for a library. They are created on demand, because neither library is required."""
 
     class LoggingClient(library.Client):  # type: ignore[misc]
         def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
@@ -126,7 +126,7 @@ def _classes(library: Any) -> tuple[type, type]:
 
 
 class _Copy:
-    """The bytes of a response, as they went to the application. Logs the call once, when the response ends."""
+    """Copies the bytes of a response as the application receives them. Logs the call once, when the response ends."""
 
     def __init__(self, library: Any, call: Call, response: Any):
         self._library, self._call = library, call
@@ -162,7 +162,7 @@ def _finish(call: Call, response: Any) -> None:
 
 
 def _decoded(library: Any, headers: Any, chunks: list[bytes]) -> bytes:
-    """The body without its content encoding, as far as it can be decoded."""
+    """Returns the body without its content encoding, up to the point where decoding fails."""
     encoding = headers.get("content-encoding")
     if not encoding or encoding == "identity":
         return b"".join(chunks)

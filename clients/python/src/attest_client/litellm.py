@@ -1,6 +1,6 @@
-"""Logs every call that goes through LiteLLM, its SDK or its proxy.
+"""Logs every call that goes through LiteLLM's SDK or proxy.
 
-In the SDK: `litellm.callbacks = [attest_client.litellm.logger]`. In the proxy's configuration:
+The SDK needs `litellm.callbacks = [attest_client.litellm.logger]`, and the proxy's configuration
 `litellm_settings: {callbacks: attest_client.litellm.logger}`.
 """
 
@@ -15,7 +15,7 @@ from attest_client.warn import never_raises
 
 
 class AttestLogger(CustomLogger):  # type: ignore[misc]
-    """A callback that LiteLLM calls once for each call: for a stream when it has ended, for a failure with its error."""
+    """A callback that LiteLLM invokes once per call: at the end of a stream, or with the error of a failed call."""
 
     def __init__(self, *, mask: calls.Mask | None = None):
         super().__init__()

@@ -22,17 +22,17 @@ from attest_client.warn import COUNTERS, warn
 
 MAX_TRACE = 4 << 20  # bytes; the endpoint's default limit
 THREADS = 8
-MEMORY_BYTES = 64 << 20  # of traces that no spool holds
-EXIT_SECONDS = 10  # for the queue at the end of the process
-ADOPT_SECONDS = 30  # between two looks for files of dead processes
+MEMORY_BYTES = 64 << 20  # bytes of traces that are in no spool
+EXIT_SECONDS = 10  # seconds that the end of the process waits for the queue
+ADOPT_SECONDS = 30  # seconds between two searches for files of dead processes
 BEAT_SECONDS = 10
-MAX_QUEUE = 1_000  # pending traces above which no file is adopted
-PAUSE_SECONDS = 0.5  # before a trace is sent: the spool keeps it, and a burst disturbs the application less than each trace
-MAX_WAITING = 100  # traces that end the pause
+MAX_QUEUE = 1_000  # the number of pending traces above which no file is adopted
+PAUSE_SECONDS = 0.5  # seconds before a trace in the spool is sent: bursts disturb the application less than single requests
+MAX_WAITING = 100  # the number of traces that ends the pause
 
 
 class TraceLog:
-    """The traces of this process that are not confirmed yet, and the threads that send them."""
+    """The unconfirmed traces of this process, and the threads that send them."""
 
     def __init__(self, url: str, api_key: str, folder: str | None = None):
         self._sender = Sender(url, api_key, THREADS, self._warn_of_retry)
@@ -52,7 +52,7 @@ class TraceLog:
             warn("spool", "the spool %s cannot be written (%s); traces are sent from memory", path, error)
 
     def put(self, trace: dict[str, Any]) -> None:
-        """Takes a trace with an `id`. It is in the spool once this returns."""
+        """Accepts a trace with an `id`. The trace is in the spool once this returns."""
         line = values.dumps(trace)
         COUNTERS["logged"] += 1
         if len(line) > MAX_TRACE:
@@ -74,7 +74,7 @@ class TraceLog:
                 return
 
     def flush(self, timeout: float) -> bool:
-        """Waits until every trace is confirmed or rejected, those of dead processes too. Returns whether it is so in time."""
+        """Waits until every trace is confirmed or rejected, including those of dead processes. Returns `False` on a timeout."""
         end = time.monotonic() + timeout
         self._start()
         self._send_waiting()
@@ -83,7 +83,7 @@ class TraceLog:
             return self._changed.wait_for(lambda: self._pending == 0, max(0.0, end - time.monotonic()))
 
     def close(self) -> None:
-        """Sends for a bounded time at the end of the process. The spool keeps the rest."""
+        """Sends traces for a bounded time at the end of the process. The others stay in the spool."""
         self._send_waiting()
         with self._changed:
             is_empty = self._changed.wait_for(lambda: self._pending == 0, EXIT_SECONDS)
@@ -117,7 +117,7 @@ class TraceLog:
         return Entry(trace_id, line)
 
     def _start(self) -> None:
-        """Starts the threads. Near the end of the interpreter no thread starts; the spool keeps the traces."""
+        """Starts the threads. If the interpreter is shutting down, no thread starts, and the traces stay in the spool."""
         if self._threads:
             return
         with self._changed:
@@ -162,7 +162,7 @@ class TraceLog:
             self._changed.notify_all()
 
     def _reject(self, line: bytes, reason: str) -> bool:
-        """Moves a trace to the file of rejected traces. Returns whether it is there, or nowhere because there is no spool."""
+        """Moves a trace to the file of rejected traces. Returns `False` if the trace stays in the spool."""
         if self._spool is None:
             warn("rejected", "%s; it is lost, because there is no spool", reason)
             return True
@@ -175,7 +175,7 @@ class TraceLog:
         return True
 
     def _keep(self) -> None:
-        """Starts bursts, adopts files, shows that this process is alive, and closes connections that take too long."""
+        """Starts bursts, adopts files, updates the heartbeat, and closes connections that exceed their deadline."""
         adopted = beaten = -float("inf")
         while not self._sender.closing.is_set():
             self._wake.clear()
@@ -214,16 +214,16 @@ _log: TraceLog | None = None
 
 
 def put(trace: dict[str, Any]) -> None:
-    """Logs a trace, and gives it an `id`. Warns once if the environment names no endpoint."""
+    """Logs a trace, with a new `id` if it has none. Warns once if the environment names no endpoint."""
     if log := _open():
         log.put({"id": str(uuid.uuid4()), **trace})
 
 
 def flush(timeout: float = 10.0) -> bool:
-    """Waits until the endpoint has confirmed every trace of this process, and those that dead processes left.
+    """Waits until the endpoint has confirmed every trace of this process and of dead processes.
 
-    Returns whether it has after `timeout` seconds. Call it where the host freezes the process between requests, such as
-    AWS Lambda. The traces that are not confirmed stay in the spool.
+    Returns `False` if this takes longer than `timeout` seconds. Call it where the host freezes the process between requests,
+    such as on AWS Lambda. Unconfirmed traces stay in the spool.
     """
     log = _open() if os.environ.get("ATTEST_URL") else _log
     return log.flush(timeout) if log else True
@@ -252,7 +252,7 @@ def _open() -> TraceLog | None:
         except ValueError as error:
             warn("not-configured", "calls are not logged: %s", error)
             return None
-        if multiprocessing.parent_process() is not None:  # its children end without `atexit`
+        if multiprocessing.parent_process() is not None:  # children of multiprocessing end without `atexit`
             multiprocessing.util.Finalize(None, _close, exitpriority=0)
         return _log
 
@@ -263,7 +263,7 @@ def _close() -> None:
 
 
 def _after_fork() -> None:
-    """Gives the child a log of its own: threads do not survive a fork, and locks may be held."""
+    """Creates a new log in the child, because threads do not survive a fork, and locks may be held."""
     global _log, _lock
     _lock = threading.Lock()
     if _log:

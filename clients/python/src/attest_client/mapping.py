@@ -25,14 +25,14 @@ ROLES = ("system", "user", "assistant")
 UNKNOWN_MODEL = "unknown"
 
 _PROMPTS = {ANTHROPIC: ["system"], OPENAI_RESPONSES: ["instructions", "input"]}
-"""The request's members outside the list of messages that become messages, in the order of the conversation."""
+"""Members of the request that are outside its list of messages but become messages, in the order of the conversation."""
 
 _ASSISTANT_ITEMS = ("reasoning", "mcp_list_tools", "mcp_approval_request", "compaction", "program")
 _TIME_MEMBERS = ("created", "created_at", "timestamp")
 
 
 class NotMapped(ValueError):
-    """The call lacks a member without which it is not a trace."""
+    """The call lacks a member that every trace requires."""
 
 
 def to_trace(
@@ -48,8 +48,8 @@ def to_trace(
 ) -> Members:
     """Returns the trace of a call, without an `id`.
 
-    `created` and `model` are used if neither the response nor the request has them. `rest` names the member for
-    everything that belongs to neither request nor response.
+    `created` and `model` are defaults for calls whose request and response lack them. `rest` is the name and the content of a
+    member for everything that belongs to neither request nor response.
     """
     request, response = dict(request), dict(response or {})
     trace: Members = {
@@ -83,7 +83,7 @@ def to_trace(
 
 
 def _answer(api: str, response: Members, choices: list[Json] | None) -> list[Json]:
-    """The items of the answer. Moved out of the response unless `choices` keeps them."""
+    """Returns the items of the answer. Removes them from the response unless `choices` keeps them."""
     if choices is not None:
         message = choices[0].get("message") if choices and isinstance(choices[0], dict) else None
         return [message] if isinstance(message, dict) else []
@@ -114,7 +114,7 @@ def litellm_to_trace(payload: Mapping[str, Json]) -> Members:
 
 
 def rebuild(trace: Mapping[str, Json]) -> tuple[Members, Members | None]:
-    """Returns the request and the response that the trace was made of; `None` for a response that never came.
+    """Rebuilds the request and the response from a trace. A response that never arrived is `None`.
 
     For LiteLLM, `rebuild_litellm` returns the payload instead.
     """
@@ -146,7 +146,7 @@ def rebuild(trace: Mapping[str, Json]) -> tuple[Members, Members | None]:
 
 
 def rebuild_litellm(trace: Mapping[str, Json]) -> Members:
-    """Returns the payload that the trace was made of."""
+    """Rebuilds LiteLLM's payload from a trace."""
     request, response = rebuild(trace)
     payload = dict(trace.get(LITELLM, {}))
     payload |= {name: request.pop(name) for name in ("model", "messages") if name in request}
@@ -158,9 +158,9 @@ def rebuild_litellm(trace: Mapping[str, Json]) -> Members:
 
 
 def to_messages(items: Iterable[Json], default_role: str = "user") -> list[Members]:
-    """Returns the messages of a conversation's items: Chat Completions and Anthropic messages, and Responses items.
+    """Converts the items of a conversation into messages: Chat Completions and Anthropic messages, and Responses items.
 
-    `default_role` is the role of an item that names none.
+    `default_role` is the role of an item without a role.
     """
     messages: list[Members] = []
     for run in _turns(items):
@@ -176,7 +176,7 @@ def to_messages(items: Iterable[Json], default_role: str = "user") -> list[Membe
 
 
 def _items(message: Members) -> list[Json]:
-    """The provider's items that a message was made of."""
+    """Returns the provider's items from which a message was made."""
     if "original" not in message:
         return [message]
     original = message["original"]
@@ -199,7 +199,7 @@ def _turns(items: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def _cut(run: list[Json]) -> Iterator[list[Json]]:
-    """Only typed items merge: messages alone stay messages."""
+    """Keeps a run as one group if it has a typed item, and splits it otherwise: messages alone are not merged."""
     if any(_is_assistant_item(item) for item in run):
         yield run
     else:
@@ -240,7 +240,7 @@ def _turn(items: list[Json]) -> Members:
 
 
 def _typed(item: Members, default_role: str) -> Members:
-    """Makes a message of an item of the Responses API that is not part of a turn, such as a tool's output."""
+    """Converts an item of the Responses API that is not part of a turn, such as a tool's output, into a message."""
     message = _Message([item])
     if isinstance(item.get("call_id"), str):
         message.call_id = item["call_id"]
@@ -249,7 +249,7 @@ def _typed(item: Members, default_role: str) -> Members:
 
 
 def _split(item: Members, default_role: str) -> list[Members]:
-    """Splits a message with content blocks of the Messages API: each tool result becomes a message of its own."""
+    """Splits a message with content blocks of the Messages API: each tool result becomes a separate message."""
     segments: list[list[Json]] = []
     for block in item["content"]:
         is_result = isinstance(block, dict) and block.get("type") == "tool_result"
@@ -280,7 +280,7 @@ def _is_thinking_or_result(block: Json) -> bool:
 
 
 class _Message:
-    """A message that is made of other items."""
+    """Returns a message that is made from other items."""
 
     def __init__(self, original: list[Json]):
         self._texts: list[str] = []
@@ -310,7 +310,7 @@ class _Message:
 
 
 def _message(item: Json, default_role: str) -> Members:
-    """Fits a message with a role and a content to the schema."""
+    """Converts a message with a role and a content so that it fits the schema."""
     if not isinstance(item, dict):
         return {"role": default_role, "content": "", "original": [item]}
     role, content = item.get("role"), item.get("content")
@@ -331,9 +331,9 @@ def _role(role: Json, default_role: str) -> str:
 
 
 def _text(content: Json, role: str = "user") -> str:
-    """The text of a content: itself, or that of its parts.
+    """Returns the text of a content, which is a string or a list of parts.
 
-    Parts are one a line. Adjacent parts of the assistant are joined, because citations cut its text into pieces.
+    Each part starts a new line. Adjacent text parts of the assistant are joined, because citations split its text into pieces.
     """
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
@@ -355,7 +355,7 @@ def _part_text(part: Json) -> str | None:
 
 
 def _prompts(api: str, request: Members) -> list[Members]:
-    """Moves the request's prompts outside the list of messages into messages."""
+    """Converts the prompts that are outside the request's list of messages into messages."""
     messages = []
     for member in _PROMPTS.get(api, []):
         value = request.get(member)
@@ -396,7 +396,7 @@ _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[
 
 
 def seconds(value: Json) -> int | None:
-    """The whole seconds since 1970 of a number, of its text, or of a time of RFC 3339; `None` if it is neither.
+    """Returns the whole seconds since 1970 of a number, a numeric string or an RFC 3339 string, or `None` for any other value.
 
     A time without an offset is in UTC.
     """

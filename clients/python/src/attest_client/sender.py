@@ -19,16 +19,16 @@ import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 
-ATTEMPT = 30  # seconds for one attempt, also if the answer comes byte by byte
-LONGEST_PAUSE = 60  # seconds, also if `Retry-After` asks for more
-MAX_PROBLEM = 64 << 10  # bytes of an error that are read
+ATTEMPT = 30  # seconds for one attempt, even if the response is arriving byte by byte
+LONGEST_PAUSE = 60  # seconds, even if `Retry-After` is longer
+MAX_PROBLEM = 64 << 10  # the number of bytes of an error response that are read
 
 _TRANSIENT = (408, 429, 502, 503, 504)
 _GATEWAY = "urn:attest:problem:gateway"
 
 
 class Refused(Exception):
-    """The endpoint answered with an error."""
+    """The endpoint returned an error."""
 
     def __init__(self, status: int, detail: str, is_transient: bool, retry_after: float):
         super().__init__(f"{status}: {detail}" if detail else f"status {status}")
@@ -57,7 +57,7 @@ class Sender:
         )
 
     def deliver(self, trace_id: str, line: bytes) -> None:
-        """Sends a trace until it is confirmed or refused. Raises the last error if `closing` is set before."""
+        """Sends a trace until it is confirmed or refused. Raises the last error if `closing` is set before that."""
         self._retrying(self._send, trace_id, line)
 
     def _send(self, trace_id: str, line: bytes) -> None:
@@ -84,14 +84,14 @@ class Sender:
             raise _refused(response.status, response.headers.get("retry-after", ""), body)
 
     def close_overdue(self) -> None:
-        """Closes the connections of attempts that took too long. A read timeout covers only the pause between two bytes."""
+        """Closes connections whose attempts exceed the deadline. A read timeout limits only the pause between two bytes."""
         now = time.monotonic()
         for deadline, sock in list(self._deadlines.values()):
             if now > deadline and sock is not None:
                 try:
                     sock.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    pass  # it is closed already
+                    pass  # the connection is already closed
 
 
 _current = threading.local()
@@ -154,7 +154,7 @@ def _refused(status: int, retry_after: str, body: bytes) -> Refused:
 
 
 def _seconds(retry_after: str) -> float:
-    """`Retry-After` (RFC 9110, section 10.2.3) is a number of seconds or a date."""
+    """Parses `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date."""
     if retry_after.isdecimal() and retry_after.isascii():
         return float(retry_after[:10])
     if date := email.utils.parsedate_tz(retry_after):
@@ -169,13 +169,13 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _report(attempt: tenacity.RetryCallState, on_retry: Callable[[BaseException], None]) -> None:
-    """One or two retries are usual; the third is worth a warning."""
+    """Reports errors from the third attempt on, because one or two retries are normal."""
     if attempt.attempt_number >= 3 and attempt.outcome and (error := attempt.outcome.exception()):
         on_retry(error)
 
 
 def _pause(attempt: tenacity.RetryCallState) -> float:
-    """Grows with every attempt, is random, and is not shorter than `Retry-After` up to a minute."""
+    """Returns the pause before the next attempt: exponential with jitter, and at least `Retry-After`, up to a minute."""
     error = attempt.outcome.exception() if attempt.outcome else None
     requested = error.retry_after if isinstance(error, Refused) else 0.0
     jitter = tenacity.wait_random_exponential(multiplier=0.5, max=30)(attempt)

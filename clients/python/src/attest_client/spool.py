@@ -1,6 +1,6 @@
-"""The folder in which traces wait for their confirmation, in the format of `clients/SPOOL.md`.
+"""The folder that keeps traces until they are confirmed, in the format of `clients/SPOOL.md`.
 
-Safety does not depend on knowing which processes are alive. An adopter takes a file by renaming it, and an owner checks after
+Safety does not depend on knowing which processes are alive. A process adopts a file by renaming it, and an owner checks after
 each append that its file still has its name. A wrong guess makes two processes send one trace, which is stored once.
 """
 
@@ -21,7 +21,7 @@ import simplejson
 
 from attest_client.warn import warn
 
-SEGMENT_BYTES = 1 << 20  # the owner starts a new file after these
+SEGMENT_BYTES = 1 << 20  # the size at which the owner starts a new file
 FOLDER_BYTES = 1 << 30
 MAX_AGE = 30 * 24 * 3600  # seconds since the file was created
 STALE = 60  # seconds without a heartbeat
@@ -50,7 +50,7 @@ class Segment:
 
 @dataclasses.dataclass
 class Entry:
-    """A trace that is not confirmed yet: one line of JSON without its line feed, and the part of a file that holds it."""
+    """An unconfirmed trace: one line of JSON without its line feed, and its position in a file, if any."""
 
     id: str
     line: bytes | None
@@ -60,13 +60,13 @@ class Entry:
 
 
 def default_folder(url: str) -> pathlib.Path:
-    """Returns the folder for an endpoint's traces if `ATTEST_SPOOL` names none. Two endpoints never share one."""
+    """Returns the default folder for an endpoint's traces. Two endpoints never share a default folder."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return pathlib.Path(state, "attest", "spool", hashlib.sha256(url.encode()).hexdigest()[:16])
 
 
 class Spool:
-    """A folder of JSON Lines files. Each process appends to files of its own."""
+    """A folder of JSON Lines files. Each process appends only to its own files."""
 
     def __init__(self, folder: pathlib.Path):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class Spool:
             pass  # measures the folder
 
     def append(self, trace_id: str, line: bytes) -> Entry:
-        """Appends a trace. It survives the end of this process once this returns."""
+        """Appends a trace. Once this returns, the trace survives the end of this process."""
         data = line + b"\n"
         with self._lock:
             if self._size + len(data) > FOLDER_BYTES:
@@ -111,7 +111,7 @@ class Spool:
             return entry
 
     def read(self, entry: Entry) -> bytes | None:
-        """Returns the line of an entry; `None` if another process adopted its file, and sends it."""
+        """Returns the line of an entry, or `None` if another process adopted its file and sends it."""
         if entry.line is not None or entry.segment is None:
             return entry.line
         try:
@@ -122,7 +122,7 @@ class Spool:
             return None
 
     def release(self, entry: Entry) -> None:
-        """Marks a trace as confirmed or rejected. Its file is deleted with the last one."""
+        """Marks a trace as confirmed or rejected, and deletes its file after the last one."""
         if (segment := entry.segment) is None:
             return
         with self._lock:
@@ -134,7 +134,7 @@ class Spool:
                 self._delete(segment)
 
     def reject(self, line: bytes) -> pathlib.Path:
-        """Keeps a trace that the endpoint will not take as it is, and returns the file."""
+        """Writes a trace that the endpoint refuses to the file of rejected traces, and returns its path."""
         path = self.folder / REJECTED
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -144,7 +144,7 @@ class Spool:
         return path
 
     def beat(self) -> None:
-        """Shows other processes that the owner of these files is alive."""
+        """Updates the heartbeat, which shows other processes that the owner of these files is alive."""
         with self._lock:
             segments = list(self._segments)
         for segment in segments:
@@ -154,7 +154,7 @@ class Spool:
                 pass  # another process adopted the file, and sends its lines too
 
     def adopt(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[Entry]:
-        """Takes over the files that dead processes left, oldest first, while `is_wanted`."""
+        """Adopts the files of dead processes, oldest first, while `is_wanted` returns true."""
         for created, path in sorted(self._files()):
             if not is_wanted():
                 return
@@ -204,7 +204,7 @@ class Spool:
             warn("spool", "%s cannot be deleted: %s", segment.path, error)
 
     def _files(self) -> Iterator[tuple[int, pathlib.Path]]:
-        """The abandoned files, with the time of their creation. Measures the folder."""
+        """Yields the abandoned files with their creation times. Measures the folder."""
         size = 0
         abandoned = []
         for file in os.scandir(self.folder):
@@ -303,7 +303,7 @@ def _is_alive(pid: int, start: str) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """The start time of a process in clock ticks since boot (proc(5), field 22); `None` where there is no `/proc`.
+    """Returns the start time of a process in clock ticks since boot (proc(5), field 22), or `None` without `/proc`.
 
     A process that its parent has not waited for yet is `ended`.
     """

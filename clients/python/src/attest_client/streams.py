@@ -15,12 +15,12 @@ Members = dict[str, Json]
 
 
 class Assembler(abc.ABC):
-    """The response as far as it came."""
+    """Assembles the received part of a response."""
 
     def __init__(self) -> None:
         self.response: Members = {}
         self.is_complete = False
-        """Whether the stream's last event came."""
+        """Whether the last event of the stream arrived."""
         self.error: Json = None
         """The error that the provider sent instead of the rest."""
 
@@ -45,8 +45,8 @@ def assemble(api: str, body: bytes) -> Assembler:
 
 
 def _events(body: bytes) -> Iterator[Json]:
-    """The data of each event; `None` for `[DONE]`."""
-    text = body.decode(errors="replace").encode()  # the parser raises on a character that was cut off
+    """Yields the data of each event, and `None` for `[DONE]`."""
+    text = body.decode(errors="replace").encode()  # the parser raises on a truncated character
     for event in sseclient.SSEClient(iter(text.splitlines(keepends=True))).events():
         if event.data.strip() == "[DONE]":
             yield None
@@ -58,7 +58,7 @@ def _events(body: bytes) -> Iterator[Json]:
 
 
 def _quietly(step: Callable[..., None], *arguments: Any) -> None:
-    """Skips an event of an unexpected shape, so that the others count."""
+    """Skips an event of an unexpected shape, so that the other events are kept."""
     try:
         step(*arguments)
     except (AttributeError, IndexError, KeyError, TypeError):
@@ -66,7 +66,7 @@ def _quietly(step: Callable[..., None], *arguments: Any) -> None:
 
 
 class _Chat(Assembler):
-    """Chunks of Chat Completions."""
+    """Assembles chunks of Chat Completions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,12 +102,12 @@ class _Chat(Assembler):
             for call in choice["message"].get("tool_calls") or []:
                 call.pop("index", None)
         self.response["choices"] = choices
-        # Some servers, and applications that stop reading, leave out `[DONE]`.
+        # Some servers do not send `[DONE]`, and some applications stop reading before it.
         self.is_complete |= bool(choices) and all(choice.get("finish_reason") for choice in choices)
 
 
 def _merge(whole: Json, part: Json, name: str) -> Json:
-    """Adds a delta to a value: texts and lists grow, entries of a list meet by their `index`."""
+    """Adds a delta to a value: strings and lists are appended, and list entries with the same `index` are merged."""
     if part is None or whole is None:
         return part if whole is None else whole
     if isinstance(whole, str) and isinstance(part, str):
@@ -136,7 +136,7 @@ def _merge_lists(whole: Members | None, part: Members) -> Members:
 
 
 class _Responses(Assembler):
-    """Events of the Responses API. The last one has the whole response."""
+    """Assembles events of the Responses API. The last event contains the whole response."""
 
     _DELTAS = {
         "response.output_text": "text",
@@ -148,7 +148,7 @@ class _Responses(Assembler):
         "response.custom_tool_call_input": "input",
         "response.code_interpreter_call_code": "code",
     }
-    """The member that the deltas of an event type add to."""
+    """Returns the member to which the deltas of an event type are added."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class _Responses(Assembler):
         for index, member in (("content_index", "content"), ("summary_index", "summary")):
             if index in event:
                 parts = item.setdefault(member, [])
-                if event[index] == len(parts):  # reasoning text comes without an event for its part
+                if event[index] == len(parts):  # reasoning text has no event that adds its part
                     parts.append({"type": event["type"].split(".")[1], "text": ""})
                 part: Members = parts[event[index]]
                 return part
@@ -212,7 +212,7 @@ def _put(entries: list[Json], index: int, value: Json) -> None:
 
 
 class _Anthropic(Assembler):
-    """Events of the Messages API."""
+    """Assembles events of the Messages API."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ class _Anthropic(Assembler):
             self._blocks = dict(enumerate(self.response.get("content") or []))
         elif kind == "content_block_start":
             block = self._blocks[event["index"]] = event["content_block"]
-            if block.get("type") == "fallback":  # another model answers from here on
+            if block.get("type") == "fallback":  # from here on, another model responds
                 self.response["model"] = block["to"]["model"]
         elif kind == "content_block_delta":
             self._add_delta(event["index"], event["delta"])
@@ -247,7 +247,7 @@ class _Anthropic(Assembler):
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
         elif delta["type"] == "signature_delta":
             block["signature"] = delta["signature"]
-        else:  # `text_delta`, `thinking_delta` and what is to come: members that grow
+        else:  # `text_delta`, `thinking_delta` and future types: members that grow
             for name, value in delta.items():
                 if name != "type":
                     old = block.get(name)
@@ -271,7 +271,7 @@ class _Anthropic(Assembler):
                 self.response[name] = value
 
     def finish(self) -> None:
-        for index, text in self._inputs.items():  # the stream was cut off within a call
+        for index, text in self._inputs.items():  # the stream was cut off inside a call
             self._blocks[index]["input"] = text
         if self.response:
             self.response["content"] = _in_order(self._blocks)

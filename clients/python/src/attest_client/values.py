@@ -1,4 +1,4 @@
-"""JSON without loss: numbers keep their digits, and a value that JSON cannot hold becomes a readable text."""
+"""JSON without loss: numbers keep their digits, and a value that JSON cannot represent becomes a readable string."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import Any
 import simplejson
 
 MAX_DEPTH = 120
-"""The endpoint takes 128 levels, and a trace puts up to six around a value."""
+"""The endpoint accepts 128 levels, and a trace adds up to six levels around a value."""
 
 MAX_TEXT = 10_000
-"""Characters of a text that stands for an object."""
+"""The largest number of characters in a string that replaces an object."""
 
 _MAX_INTEGER = 10**4_000  # Python prints 4,300 digits at most
 
 
 class Number(simplejson.RawJSON):
-    """A number as its source wrote it. `float` would turn `1.50` into `1.5`."""
+    """A number with its original digits. `float` would turn `1.50` into `1.5`."""
 
     def __str__(self) -> str:
         return str(self.encoded_json)
@@ -41,7 +41,7 @@ class Number(simplejson.RawJSON):
 
 
 def loads(text: str | bytes) -> Any:
-    """Parses JSON. NaN and infinities, which some servers send, become text."""
+    """Parses JSON. NaN and infinities, which some servers send, become strings."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     return _DECODER.decode(text)
@@ -65,9 +65,9 @@ def dumps(value: Any) -> bytes:
 
 
 def to_json(value: Any) -> Any:
-    """Returns a value as JSON has it. What JSON cannot hold becomes a readable text, list or object in its place.
+    """Converts a value to JSON. A value that JSON cannot represent becomes a readable string, list or object.
 
-    An object of an SDK becomes what the server sent, without the SDK's defaults.
+    An SDK's object becomes the JSON that the server sent, without the SDK's defaults.
     """
     return _to_json(value, 0)
 
@@ -111,7 +111,7 @@ def _object(value: Any, depth: int) -> Any:
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, collections.abc.Iterator):
-        return [_to_json(item, depth + 1) for item in value] or _text(value)  # it may have been read before
+        return [_to_json(item, depth + 1) for item in value] or _text(value)  # a consumed iterator is empty
     if isinstance(value, (collections.abc.Sequence, collections.abc.Set, collections.abc.ValuesView)):
         return [_to_json(item, depth + 1) for item in value]
     if isinstance(value, (decimal.Decimal, uuid.UUID, pathlib.PurePath)):

@@ -1,4 +1,4 @@
-"""Warnings that do not flood the log of an application, and counters of what they report."""
+"""Warnings that do not flood the log of an application, and counters of the reported events."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ T = TypeVar("T")
 
 
 def warn(kind: str, message: str, *arguments: object) -> None:
-    """Counts an event, and logs it unless one of its kind was logged less than a minute ago. No message has content."""
+    """Counts an event, and logs it unless an event of its kind was logged less than a minute ago. Messages never have content."""
     COUNTERS[kind] += 1
     now = time.monotonic()
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return
     _last[kind] = now
-    with contextlib.suppress(Exception):  # a broken handler of the application must not stop its call
+    with contextlib.suppress(Exception):  # a broken log handler of the application must not stop its call
         logger.warning(message, *arguments)
 
 
 def never_raises(function: Callable[P, T]) -> Callable[P, T | None]:
-    """Turns a problem of the log into a warning without content, so that it never reaches the application."""
+    """Turns a logging problem into a warning without content, so that no exception reaches the application."""
 
     @functools.wraps(function)
     def quiet(*arguments: P.args, **named: P.kwargs) -> T | None:
@@ -47,9 +47,9 @@ def never_raises(function: Callable[P, T]) -> Callable[P, T | None]:
 
 
 def counters() -> dict[str, int]:
-    """Returns how often each kind of event happened in this process.
+    """Returns how often each kind of event occurred in this process.
 
-    `logged`, `stored` and `rejected` count traces. The other names are those of warnings: `not-configured`, `mask`, `capture`,
+    `logged`, `stored` and `rejected` count traces. The other names are kinds of warnings: `not-configured`, `mask`, `capture`,
     `spool`, `full`, `dropped`, `expired`, `unreadable`, `late`, `left`.
     """
     return dict(COUNTERS)

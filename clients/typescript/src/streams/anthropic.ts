@@ -43,7 +43,7 @@ export class AnthropicAssembly implements Assembly {
     if (!this.message) return undefined;
     const content = this.blocks.map((block, index): Json => {
       const text = this.inputs.get(index);
-      // The start of a number is a number, too, so the text of an input that was cut off is kept as it came.
+      // The start of a number is also a number, so a truncated input is kept as a string instead of parsed.
       return text ? { ...block, input: this.stopped.has(index) ? inputOf(text) : text } : block;
     });
     return { ...this.message, content: content.filter(isObject) };
@@ -52,7 +52,7 @@ export class AnthropicAssembly implements Assembly {
   private startBlock(index: number, block: JsonObject): void {
     this.blocks[index] = { ...block };
     const model = block.type === "fallback" && isObject(block.to) ? block.to.model : undefined;
-    if (this.message && typeof model === "string") this.message.model = model; // another model answers from here on
+    if (this.message && typeof model === "string") this.message.model = model; // from here on, another model responds
   }
 
   private addDelta(index: number, block: JsonObject, delta: JsonObject): void {
@@ -60,7 +60,7 @@ export class AnthropicAssembly implements Assembly {
     if (type === "input_json_delta") this.inputs.set(index, (this.inputs.get(index) ?? "") + textOr(members.partial_json));
     else if (type === "citations_delta") block.citations = [...(Array.isArray(block.citations) ? block.citations : []), members.citation ?? null];
     else if (type === "signature_delta") block.signature = members.signature ?? null;
-    else mergeInto(block, members); // text, thinking, and what is to come
+    else mergeInto(block, members); // text, thinking, and future types
   }
 
   /** The counts of `usage` are totals, so they replace those of the first event. */
@@ -72,7 +72,7 @@ export class AnthropicAssembly implements Assembly {
   }
 }
 
-/** Some models write inputs that are not JSON; their text is kept. */
+/** Parses the input of a tool. Some models write inputs that are not JSON; their text is kept. */
 function inputOf(text: string): Json {
   try {
     return parse(text);

@@ -38,7 +38,7 @@ export class ChatAssembly implements Assembly {
     };
   }
 
-  /** Some servers send no `[DONE]`. */
+  /** Some servers do not send `[DONE]`. */
   get isComplete(): boolean {
     return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => reason !== undefined && reason !== null);
   }
@@ -61,7 +61,7 @@ function addDelta(message: JsonObject, { tool_calls: calls, ...rest }: JsonObjec
   const snapshots = (message.tool_calls ??= []) as Json[];
   for (const call of calls.filter(isObject)) {
     const last = snapshots.at(-1) as JsonObject | undefined;
-    // Without an index, as some servers send calls, a new id starts a new call.
+    // Some servers send calls without an index. A new id then starts a new call.
     const isSame = (snapshot: Json) => isObject(snapshot) && snapshot.index === call.index && (call.index !== undefined || !call.id || snapshot.id === call.id);
     const snapshot = call.index === undefined && !call.id ? last : (snapshots.find(isSame) as JsonObject | undefined);
     if (snapshot) mergeInto(snapshot, call);
@@ -73,7 +73,7 @@ function withFunction(call: JsonObject): JsonObject {
   return isObject(call.function) ? { ...call, function: { ...call.function } } : { ...call };
 }
 
-/** Gives a choice the members that the API sends without streaming. */
+/** Adds the members to a choice that the API sends without streaming. */
 function finish({ index, message, logprobs, finish_reason, ...rest }: JsonObject): JsonObject {
   const { role, content, refusal, tool_calls: calls, ...others } = message as JsonObject;
   const toolCalls = (calls as JsonObject[] | undefined)?.toSorted((one, other) => Number(one.index ?? 0) - Number(other.index ?? 0));

@@ -8,12 +8,12 @@ import { AnthropicAssembly } from "./anthropic.js";
 import { ChatAssembly } from "./chat.js";
 import { ResponsesAssembly } from "./responses.js";
 
-/** The response of one API, as far as its stream came. */
+/** Assembles the received part of one API's response. */
 export interface Assembly {
   add(event: JsonObject): void;
-  /** Nothing before the first event. */
+  /** Absent before the first event. */
   response(): JsonObject | undefined;
-  /** The last event was seen. */
+  /** Whether the last event of the stream arrived. */
   readonly isComplete: boolean;
   /** The error that the provider sent instead of the rest. */
   readonly error: Json | undefined;

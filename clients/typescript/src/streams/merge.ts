@@ -1,8 +1,8 @@
-/** The merging of deltas that all streams share. */
+/** Merges deltas, for all streams. */
 
 import { isObject, type Json, type JsonObject, set } from "../json.js";
 
-/** Members that name something. A later value replaces an earlier one; other texts are pieces of one text. */
+/** Members whose later value replaces the earlier one. All other strings are pieces of one text. */
 const NAMES = new Set(["id", "index", "type", "role", "name", "format", "status"]);
 
 /**
@@ -40,7 +40,7 @@ function mergeElements(elements: Json[], deltas: Json[]): void {
   }
 }
 
-/** Merges elements of one delta among each other, too. */
+/** Merges list elements by index, including elements of the same delta. */
 function copied(value: Json): Json {
   if (!Array.isArray(value)) return isObject(value) ? { ...value } : value;
   const elements: Json[] = [];

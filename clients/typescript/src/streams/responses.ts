@@ -5,7 +5,7 @@ import type { Assembly } from "./index.js";
 
 type Text = [list: string | undefined, index: string, member: string];
 
-/** The place of a text, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
+/** The location of a text, by event: the item's list of parts (if any), the event's index into it, and the member with the text. */
 const TEXTS: Record<string, Text> = {
   "response.output_text": ["content", "content_index", "text"],
   "response.refusal": ["content", "content_index", "refusal"],
@@ -22,8 +22,8 @@ const PARTS: Record<string, [list: string, index: string]> = {
 };
 
 /**
- * Takes the response from the last event of a stream. Of a stream that was cut off, the response is made of the first event and
- * the items that followed.
+ * Returns the response of the last event of a stream. If the stream was cut off, assembles the response from the first event and the
+ * items that followed.
  */
 export class ResponsesAssembly implements Assembly {
   private snapshot: JsonObject | undefined;
@@ -76,7 +76,7 @@ function addText(item: JsonObject, [list, index, member]: Text, type: string, ev
   if (list) {
     const parts = elements(item, list);
     const place = indexOr(event[index]);
-    // The text of reasoning comes without an event for its part.
+    // Reasoning text has no event that adds its part.
     if (place === parts.length) parts.push({ type: type.split(".")[1]!, text: "" });
     holder = parts[place];
   }
@@ -86,7 +86,7 @@ function addText(item: JsonObject, [list, index, member]: Text, type: string, ev
   if (type.endsWith(".delta") && Array.isArray(event.logprobs) && event.logprobs.length > 0) elements(holder, "logprobs").push(...event.logprobs);
 }
 
-/** Returns a list of the object that can be changed. */
+/** Returns a list member of the object as a list that can be changed. */
 function elements(object: JsonObject, name: string): Json[] {
   const list = object[name];
   if (Array.isArray(list)) return list;
