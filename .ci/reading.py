@@ -1,7 +1,7 @@
-"""Runs the SQL of docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The answers must be equal.
+"""Runs the SQL in docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The results must be equal.
 
 Athena cannot run here. The template's saved queries are parsed in Athena's dialect, translated into DuckDB's dialect, and run
-over the same lake. The variable ATTEST names the program. Run it with pytest, or as a script.
+over the same lake. ATTEST names the program. Run this file with pytest, or as a script.
 """
 
 import datetime
@@ -49,7 +49,7 @@ def ask(connection, questions=QUESTIONS):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the bucket `my-traces`, as the endpoint stores it."""
+    """Creates a folder with the bucket `my-traces`, as the endpoint stores it."""
     folder = tmp_path_factory.mktemp("reading")
 
     def store(key, **trace):

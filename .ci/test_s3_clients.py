@@ -1,6 +1,6 @@
 """Real S3 clients against the S3 of the local endpoint: each lists, reads, writes and deletes as its users do.
 
-ATTEST names the program. The programs of the clients are beside Python's, but for rclone.
+ATTEST names the program. The clients' programs are in the folder of Python's program, except for rclone.
 """
 
 import glob
@@ -55,7 +55,7 @@ def boto(url):
 
 @pytest.fixture(autouse=True)
 def objects(boto, folder):
-    """Every test begins with the same objects."""
+    """Gives every test the same initial objects."""
     for key in all_keys(boto):
         boto.delete_object(Bucket=BUCKET, Key=key)
     assert [path.name for path in folder.iterdir() if not path.name.startswith("~")] == []
@@ -66,7 +66,7 @@ def objects(boto, folder):
 
 @pytest.fixture
 def many(boto, folder):
-    """More objects than two pages of a listing hold."""
+    """Creates more objects than fit into two pages of a listing."""
     (folder / "pages").mkdir()
     names = [f"pages/{number:04}" for number in range(PAGES)]
     for name in names:
@@ -81,7 +81,7 @@ def all_keys(boto):
 
 
 def run(*command, env, fails=False):
-    """Runs a program. Returns its standard output, or the standard error of one that must fail."""
+    """Runs a program. Returns its standard output, or its standard error if it must fail."""
     command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -193,7 +193,7 @@ def test_aws_lists_reads_and_syncs(credentials, many, tmp_path):
 
 def test_aws_is_told_that_it_would_overwrite(credentials, boto, tmp_path):
     file = write(tmp_path / "new.json", b"{}")
-    large = write(tmp_path / "large.json", b" " * 9_000_000)  # aws sends it in parts
+    large = write(tmp_path / "large.json", b" " * 9_000_000)  # aws uploads it in parts
     for source in [file, large, f"s3://{BUCKET}/gpt-4o/7d4f2a90"]:
         assert "AccessDenied" in run("aws", "s3", "cp", source, f"s3://{BUCKET}/m/1", env=credentials, fails=True)
     assert "AccessDenied" in run(
@@ -248,7 +248,7 @@ def test_s5cmd_lists_copies_and_deletes(credentials, boto, many, tmp_path):
 # rclone
 
 
-@pytest.mark.parametrize("provider", ["Other", "Minio"])  # AWS ignores the path style that an address needs
+@pytest.mark.parametrize("provider", ["Other", "Minio"])  # AWS ignores this setting; an IP address requires path-style requests
 def test_rclone_lists_syncs_and_deletes(provider, credentials, boto, many, tmp_path):
     def rclone(*arguments, **options):
         remote = {

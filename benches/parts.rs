@@ -60,7 +60,7 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures bodies designed to be expensive to parse beside a valid trace of equal size: base64, parsing and the response.
+/// Measures bodies designed to be expensive to parse, and a valid trace of equal size: base64, parsing and the response.
 fn hostile(criterion: &mut Criterion) {
     for mib in [1, 2, 4] {
         let mut group = criterion.benchmark_group(format!("hostile {mib} MiB"));

@@ -1,4 +1,4 @@
-"""The local endpoint and the stand-ins of clients/python, for the tests of the examples. ATTEST names the program."""
+"""Fixtures for the tests of the examples: the local endpoint and the stand-ins of clients/python. ATTEST names the program."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from stand_ins import Endpoint
 
 
 class Server(stand_ins.Server):
-    """An HTTP server that answers with what `respond` makes of the request's headers and body, or of its path and body."""
+    """An HTTP server that responds with the result of `respond` for the request's headers and body, or for its path and body."""
 
     def __init__(self, respond, *, by_path=False):
         super().__init__(lambda path, headers, body: respond(path if by_path else headers, json.loads(body)))

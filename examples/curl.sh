@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Sends the trace in a file, and retries transient errors. Usage: API_URL=… API_KEY=… curl.sh TRACE.json
 #
-# The Idempotency-Key is derived from the trace, as `attest import` derives it, so a retry stores nothing twice.
-# `--retry` retries after 408, 429, 500, 502, 503 and 504, `--retry-all-errors` also after a broken connection. curl waits for
-# `Retry-After`, or else a second, then twice as long each time. Without `--fail`, curl does not treat other 4xx as errors.
-# Exits with 0 if the trace is stored. Otherwise it exits with 1 and appends the trace to undelivered.jsonl, for `import`.
+# The Idempotency-Key is derived from the trace, as in `attest import`, so a retry does not store a duplicate.
+# `--retry` retries after 408, 429, 500, 502, 503 and 504, and `--retry-all-errors` also after a broken connection. curl waits for
+# `Retry-After`; without it, for a second, then twice as long each time. Without `--fail`, curl does not treat other 4xx as errors.
+# Exits with 0 if the trace is stored. Otherwise, exits with 1 and appends the trace to undelivered.jsonl, for `attest import`.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def check(stack):
-    """Returns the verdicts by promise, and the keys that are left."""
+    """Returns the verdicts by promise, and the keys of the remaining traces."""
     command = [os.environ["ATTEST"], "check", "--json", "--url", stack.url, "--api-key", stack.key, "--stack", stack.name]
-    # LocalStack understands the AWS CLI that is installed beside it. SAM's is newer.
+    # LocalStack supports the AWS CLI that is installed with it. SAM's AWS CLI is newer.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr

@@ -1,8 +1,8 @@
-"""Behaviour of API Gateway that LocalStack lacks: gateway responses, binary and compressed requests, the rate of a usage plan.
+"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, the rate of a usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
-"Working with binary media types for REST APIs",
-"Variables for data transformations", "Usage plans and API keys for REST APIs".
+"Working with binary media types for REST APIs", "Variables for data transformations",
+"Usage plans and API keys for REST APIs".
 """
 
 import base64
@@ -28,7 +28,7 @@ MAX_PAYLOAD = 10 * 1024 * 1024
 
 EXTENSION = "x-amazon-apigateway-gateway-responses"
 
-# The variables that a template of a gateway response may use. Any other one is empty.
+# The variables that the template of a gateway response may use. Any other variable is empty.
 VARIABLE = re.compile(r"\$context\.([A-Za-z]+(?:\.[A-Za-z]+)*)")
 
 
@@ -106,15 +106,15 @@ def decompress(request):
 
 
 def prepare(parser, chain, context, response):
-    """Initializes the context as LocalStack does, so that errors of the body can be rendered, and then reads the body."""
+    """Initializes the context as LocalStack does, and then reads the body, so that errors of the body can be rendered."""
     parse.InvocationRequestParser.original(parser, chain, context, response)
     context.invocation_request["body"] = decompress(context.request)
 
 
 def proxy_event(integration, context):
-    """Creates the event for the function. Its body is base64 if the media type is binary, and else text.
+    """Creates the event for the function. Its body is base64 if the media type is binary, and text otherwise.
 
-    In text, bytes that are not UTF-8 are replaced. LocalStack decides by the bytes instead.
+    In text, bytes that are not UTF-8 are replaced. LocalStack alone would choose by the bytes of the body.
     """
     event = aws.RestApiAwsProxyIntegration.original(integration, context)
     body = context.integration_request["body"]
@@ -126,7 +126,7 @@ def proxy_event(integration, context):
 
 
 class Buckets:
-    """A token bucket per API key: `rate` tokens a second, at most `burst` at once."""
+    """A token bucket per API key: `rate` tokens per second, at most `burst` at once."""
 
     def __init__(self):
         self.lock, self.buckets = threading.Lock(), {}
@@ -144,7 +144,7 @@ BUCKETS = Buckets()
 
 
 def throttle(handler, chain, context, response):
-    """Checks the API key as LocalStack does, and then the rate of its usage plan."""
+    """Checks the API key as LocalStack does, then the rate of its usage plan."""
     api_key_validation.ApiKeyValidationHandler.original(handler, chain, context, response)
     key = context.context_variables["identity"].get("apiKeyId")
     where = {"account_id": context.account_id, "region_name": context.region}
@@ -158,13 +158,13 @@ def throttle(handler, chain, context, response):
 
 
 def replace(kind, name, function):
-    """Replaces a method, and keeps the original for the replacement to call."""
+    """Replaces a method. The replacement can call the original."""
     kind.original = getattr(kind, name)
     setattr(kind, name, function)
 
 
 def install():
-    """Adds all of this to LocalStack."""
+    """Adds this behaviour to LocalStack."""
     provider.import_api_from_openapi_spec = import_gateway_responses(provider.import_api_from_openapi_spec)
     gateway_exception.GatewayExceptionHandler.create_exception_response = respond
     parse.restore_payload = lambda request: b""

@@ -1,10 +1,10 @@
-"""Runs a local AWS: LocalStack, with what it lacks for this stack. It ends when its standard input does.
+"""Runs a local AWS: LocalStack, with the features that this stack needs in addition. It ends when its standard input closes.
 
 LocalStack provides CloudFormation with the SAM transform, API Gateway with API keys, S3 with conditional writes, and the rest.
-`processes` adds Lambda functions that run without Docker, `gateway` adds what API Gateway does to requests and errors,
+`processes` adds Lambda functions that run without Docker. `gateway` adds API Gateway's handling of requests and errors.
 `retention` adds the deletion policies of CloudFormation.
 
-CLOUD_DIR names the folder for its state, GATEWAY_LISTEN the address to listen on.
+CLOUD_DIR names the folder for the state, and GATEWAY_LISTEN the address to listen on.
 """
 
 import os
@@ -20,7 +20,7 @@ from localstack.runtime import main
 
 
 def end_with_the_caller():
-    """Ends this process with the one that started it, however that one ends."""
+    """Ends this process when its parent ends, for any reason."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
     # LocalStack can hang while it shuts down.

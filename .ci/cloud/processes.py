@@ -1,4 +1,4 @@
-"""Lambda functions as plain processes: LocalStack starts a container per environment, this starts the function's `bootstrap`.
+"""Runs Lambda functions as plain processes. LocalStack starts a container per environment; this starts the function's `bootstrap`.
 
 It serves the Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"): GET next,
 POST response, POST error, POST init/error.
@@ -39,7 +39,7 @@ class Process(runtime_executor.RuntimeExecutor):
         self.process = self.log = self.server = None
 
     def start(self, env_vars):
-        # Processes of a finished invocation hold their connection until the next event, hence a thread per connection.
+        # One thread per connection, because a process keeps its connection open from an invocation until the next event.
         self.server = make_server("127.0.0.1", 0, self.serve, threaded=True, request_handler=Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -65,17 +65,17 @@ class Process(runtime_executor.RuntimeExecutor):
             }
             return Response(payload, 200, headers)
         body = request.get_data()
-        *_, request_id, kind = ["", *request.path.split("/")]  # "init" is the id of an initialisation that failed
+        *_, request_id, kind = ["", *request.path.split("/")]  # "init" is the id of a failed initialisation
         if request.method != "POST" or kind not in ("response", "error"):
             return Response(status=404)
         self.results.put((request_id, kind == "error", body))
         return Response(status=202)
 
     def restart(self):
-        """Replaces the process, as Lambda does after a time-out or a crash."""
+        """Replaces the process, as Lambda does after a timeout or a crash."""
         self.process.kill()
         self.process.wait()
-        # Requests of the old process wait on the old queue.
+        # Requests of the old process wait in the old queue.
         self.events = queue.Queue()
         self.process = subprocess.Popen(**self.command)
 
@@ -110,7 +110,7 @@ class Process(runtime_executor.RuntimeExecutor):
             self.process.kill()
             self.process.wait()
         if self.server:
-            # It takes half a second to notice; dozens of environments stop one after the other.
+            # The server notices only after half a second, and dozens of environments stop one after the other.
             threading.Thread(target=self.server.shutdown, daemon=True).start()
 
     def get_logs(self):
@@ -149,7 +149,7 @@ def log_group(environment):
 
 
 def install():
-    """Makes LocalStack use Process wherever it asks for an executor."""
+    """Makes LocalStack use Process wherever it requests an executor."""
     for module in (runtime_executor, execution_environment, version_manager, provider):
         module.get_runtime_executor = lambda: Process
     execution_environment.ExecutionEnvironment.get_log_group_name = log_group

@@ -1,4 +1,4 @@
-"""Deletion policies, which LocalStack ignores: it deletes a retained bucket with everything in it.
+"""Adds deletion policies. LocalStack ignores them, and deletes a retained bucket with its contents.
 
 Source: CloudFormation Template Reference, "DeletionPolicy attribute" and "UpdateReplacePolicy attribute".
 """
@@ -10,7 +10,7 @@ Executor = change_set_model_executor.ChangeSetModelExecutor
 
 
 class Retained:
-    """Stands in for the provider of a resource that is kept: deleting it succeeds, and does nothing."""
+    """Replaces the provider of a retained resource. Deletion succeeds and does nothing."""
 
     def try_load_resource_provider(self, _):
         return self
@@ -33,6 +33,6 @@ def execute(self, action, logical_resource_id, *arguments, part_of_replacement=F
 
 
 def install():
-    """Makes LocalStack keep what a template retains."""
+    """Makes LocalStack keep the resources that a template retains."""
     Executor.original = Executor._execute_resource_action
     Executor._execute_resource_action = execute

@@ -19,18 +19,18 @@ class Stack:
         self.cloudformation, self.s3 = boto3.client("cloudformation"), boto3.client("s3")
 
     def deploy(self, **parameters):
-        """Creates or updates the stack with the values of .env.example.json, but for these parameters."""
+        """Creates or updates the stack with the values of .env.example.json, except for these parameters."""
         values = {**json.loads((ROOT / ".env.example.json").read_text()), **parameters}
         command = ["sam", "deploy", "--template-file", TEMPLATE, "--stack-name", self.name, "--s3-bucket", "sam-artifacts"]
         command += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
         command += ["--parameter-overrides", *(f"{name}={value}" for name, value in values.items())]
-        # SAM waits for ever for a stack that LocalStack rolled back.
+        # SAM waits forever for a stack that LocalStack rolled back.
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.describe()["Outputs"]}
         gateway = boto3.client("apigateway")
         self.api = self.resource("AWS::ApiGateway::RestApi")
-        # LocalStack serves the API here; the output names the host that AWS would.
+        # LocalStack serves the API here; the output contains the host name that AWS would use.
         self.url = f"{self.aws}/_aws/execute-api/{self.api}/{self.resource('AWS::ApiGateway::Stage')}"
         self.key = gateway.get_api_key(apiKey=self.resource("AWS::ApiGateway::ApiKey"), includeValue=True)["value"]
         self.bucket = self.outputs["Bucket"]
@@ -69,5 +69,5 @@ class Stack:
 
 
 def trace(**members):
-    """A trace with these members."""
+    """Returns a trace with these members."""
     return {"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}], **members}

@@ -1,4 +1,4 @@
-"""`attest check` finds every promise of the default stack kept, or says why it cannot check one here."""
+"""`attest check` reports that the default stack keeps every promise, or why a promise cannot be checked here."""
 
 from check import check, failures, unchecked
 

@@ -17,7 +17,7 @@ from stack import ROOT, trace
 
 LIMIT = 4 * 1024 * 1024
 
-# The status that answers each event. `repeated_id` repeats the id of `all_fields`.
+# The expected status for each event. `repeated_id` repeats the id of `all_fields`.
 EVENTS = {
     "tests/prod_attest.json": 201,
     "events/all_fields.json": 201,
@@ -32,7 +32,7 @@ EVENTS = {
 
 
 def problem(answer, status, kind):
-    """Asserts that an answer is a problem of this kind, and returns it."""
+    """Asserts that a response is a problem of this kind, and returns it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     body = answer.json()
@@ -107,7 +107,7 @@ def test_of_64_requests_with_one_id_exactly_one_is_stored(stack, is_same):
 
 
 def sized(size):
-    """A trace of exactly so many bytes."""
+    """Returns a trace of exactly this many bytes."""
     whole = json.dumps(trace(padding="", id=str(uuid.uuid4())))
     return whole.replace('"padding": ""', f'"padding": "{"x" * (size - len(whole))}"').encode()
 
@@ -147,7 +147,7 @@ def test_errors_of_the_gateway_are_problem_details(stack):
 
 
 def test_every_gateway_response_renders_as_problem_details(stack):
-    # Documented variables as API Gateway fills them in; any other one stays empty, and would break the JSON.
+    # The documented variables, as API Gateway fills them in. Any other variable stays empty, and would break the JSON.
     variables = {"$context.error.messageString": '"a \\"message\\""', "$context.error.responseType": "TYPE"}
     found = boto3.client("apigateway").get_gateway_responses(restApiId=stack.api)["items"]
     defined = {of["responseType"]: of for of in found if not of["defaultResponse"]}
@@ -194,7 +194,7 @@ def log_lines(stack):
 
 
 def eventually(read, is_there, seconds=60):
-    """Reads again until an asynchronous write is visible."""
+    """Reads repeatedly until an asynchronous write is visible."""
     deadline = time.monotonic() + seconds
     while not is_there(found := read()):
         assert time.monotonic() < deadline, found

@@ -1,4 +1,4 @@
-"""Every variant of the stack deploys, serves, and can be updated to and from the default; deletion keeps the traces."""
+"""Every variant of the stack can be deployed, used, and updated to and from the default. Deletion keeps the traces."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from stack import Stack, trace
 
 
 def works(stack):
-    """Stores a trace, repeats it, and sends a different one under its id. Returns the head of the stored object."""
+    """Stores a trace, repeats it, and sends a different trace under its id. Returns the metadata of the stored object."""
     sent = trace(id=str(uuid.uuid4()))
     answers = [stack.post(sent), stack.post(sent), stack.post({**sent, "created": 2})]
     assert [answer.status_code for answer in answers] == [201, 200, 409], [answer.text for answer in answers]
@@ -44,7 +44,7 @@ def queries():
 
 
 def with_a_database(stack, _):
-    # Glue folds names to lower case, and Athena allows letters, digits and underscores.
+    # Glue converts names to lower case, and Athena allows letters, digits and underscores.
     database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
     references = {"AWS::StackName": stack.name, "AWS::StackId": stack.describe()["StackId"]}
     assert re.fullmatch(r"[a-z0-9_]+", resolve(database, references))
@@ -67,7 +67,7 @@ def with_alarms_and_access_logs(stack, _):
     for alarm in of_stack:
         dimensions = {of["Name"]: of["Value"] for of in alarm["Dimensions"]}
         assert dimensions in ({"FunctionName": function}, {"ApiName": stack.name, "Stage": "prod"})
-    # LocalStack writes no access log, so this reads what is deployed.
+    # LocalStack does not write access logs, so this reads the deployed setting.
     [_, setting, _] = processed(stack)["TraceApiprodStage"]["Properties"]["AccessLogSetting"]["Fn::If"]
     line = json.loads(re.sub(r"\$context\.[\w.]+", "1", setting["Format"]))
     assert {"requestId", "status", "apiKeyId", "sourceIp"} <= line.keys()
@@ -78,7 +78,7 @@ def reserved_concurrency():
 
 
 def with_reserved_concurrency(stack, _):
-    # LocalStack does not apply it, so this reads what is deployed.
+    # LocalStack does not apply this setting, so this reads the deployed setting.
     reserved = processed(stack)["OlmoeAttestS3LoggingFunction"]["Properties"]["ReservedConcurrentExecutions"]
     assert reserved == {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
 
@@ -88,7 +88,7 @@ def iam():
 
 
 def with_iam_and_api_key(stack, _):
-    # LocalStack does not verify signatures, so this reads what is deployed.
+    # LocalStack does not verify signatures, so this reads the deployed setting.
     body = processed(stack)["TraceApi"]["Properties"]["Body"]
     assert {"AWS_IAM": []} in body["paths"]["/"]["post"]["security"]
     assert {"api_key": []} in body["paths"]["/"]["post"]["security"]
@@ -96,7 +96,7 @@ def with_iam_and_api_key(stack, _):
 
 
 def resolve(value, references):
-    """Resolves the intrinsic functions of a name. LocalStack deploys no Glue resources, so nothing else does."""
+    """Resolves the intrinsic functions of a name, because LocalStack does not deploy Glue resources."""
     if not isinstance(value, dict):
         return value
     [(function, argument)] = value.items()
@@ -124,7 +124,7 @@ VARIANTS = {
 
 
 def processed(stack):
-    """Returns the resources of the template as the SAM transform leaves it."""
+    """Returns the resources of the template after the SAM transform."""
     template = stack.cloudformation.get_template(StackName=stack.name, TemplateStage="Processed")["TemplateBody"]
     return (template if isinstance(template, dict) else json.loads(template))["Resources"]
 
@@ -135,7 +135,7 @@ def updated(aws):
     return Stack(aws, "updated").deploy()
 
 
-# LocalStack cannot update an API, so `iam` is deployed below only.
+# LocalStack cannot update an API, so `iam` is only deployed below.
 @pytest.mark.parametrize("variant", [of for of in VARIANTS if of is not iam], ids=lambda variant: variant.__name__)
 def test_the_default_stack_can_be_updated_to_a_variant_and_back(updated, variant):
     before = works(updated)
@@ -164,7 +164,7 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
 
 
 def test_the_api_refuses_tls_below_1_2(stack):
-    # LocalStack negotiates no TLS versions, so this reads what is deployed. The default of Regional APIs is TLS_1_0.
+    # LocalStack does not negotiate TLS versions, so this reads the deployed setting. The default of Regional APIs is TLS_1_0.
     assert processed(stack)["TraceApi"]["Properties"]["SecurityPolicy"] == "TLS_1_2"
 
 

@@ -1,4 +1,4 @@
-"""A conversation of an agent, in the forms in which each API's call is kept."""
+"""A conversation of an agent, as a trace of each API."""
 
 import base64
 import struct

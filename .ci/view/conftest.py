@@ -1,6 +1,6 @@
 """Fixtures for the page's tests: a local endpoint and a headless Chromium for each test.
 
-ATTEST names the program, CHROMIUM the browser. With SCREENSHOTS, a folder, tests leave pictures of the page there.
+ATTEST names the program, and CHROMIUM the browser. If SCREENSHOTS names a folder, tests write pictures of the page into it.
 """
 
 import json
@@ -17,7 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import endpoint  # noqa: E402
 
-# A machine that compiles meanwhile is slow; a page that works answers long before this.
+# Generous, because a machine that also compiles is slow. A working page responds much sooner.
 PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
 
@@ -37,7 +37,7 @@ def unfold(page):
 
 
 class Site:
-    """A local endpoint over a folder of its own, and its page."""
+    """A local endpoint with its own folder, and its page."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -52,7 +52,7 @@ class Site:
         return json.load(urllib.request.urlopen(request))["key"]
 
     def put(self, key, content):
-        """Puts a file into the folder, as somebody else could."""
+        """Writes a file into the folder, as another program could."""
         file = self.folder / f"{key}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -104,7 +104,7 @@ def context(browser):
 
 @pytest.fixture
 def page(context):
-    """A page on which nothing may open a dialog, raise an error, or request anything but loopback."""
+    """A page that may not open a dialog, raise an error, or send requests beyond loopback."""
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     requests, dialogs, errors = [], [], []
@@ -121,7 +121,7 @@ def page(context):
 
 @pytest.fixture
 def picture(page):
-    """Leaves a picture of the page if SCREENSHOTS names a folder."""
+    """Writes a picture of the page if SCREENSHOTS names a folder."""
 
     def take(name, full_page=True):
         if pictures := os.environ.get("SCREENSHOTS"):

@@ -1,4 +1,4 @@
-"""No finding of axe-core on any page, in light and dark."""
+"""axe-core reports no violation on any page, in light and dark mode."""
 
 import agent
 import pytest

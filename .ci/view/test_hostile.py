@@ -1,4 +1,4 @@
-"""Hostile content stays text: no dialog, no error, and no request elsewhere (the fixture `page` checks these)."""
+"""Hostile content stays text: no dialog, no error, and no request to other hosts (the fixture `page` checks this)."""
 
 import urllib.error
 import urllib.request
@@ -45,7 +45,7 @@ def test_content_stays_text(site, page, text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_roles_stay_text(site, page, text):
-    """The endpoint stores the schema's roles only; a folder may contain what somebody else put there."""
+    """The endpoint stores only the schema's roles, but a folder may contain files of other programs."""
     key = site.put("roles/0", {**talk(text), "messages": [{"role": text, "content": text, text: text}]})
     page.goto(site.trace_url(key))
     expect(page.locator(".message h2")).to_have_count(1)

@@ -10,13 +10,13 @@ from playwright.sync_api import expect
 
 @pytest.fixture
 def three(site):
-    """Three traces of two fingerprints, stored one second apart."""
+    """Stores three traces of two fingerprints, one second apart."""
     keys = [
         site.post(talk("Where is my refund?", "It is **on** its way.")),
         site.post(talk("Where is my refund?", "It was **sent** yesterday.", id="second")),
         site.post(talk("Hello", "line of a long message\n" * 400, id="long", system_fingerprint="other/fingerprint")),
     ]
-    for age, key in [(2, keys[0]), (1, keys[1])]:  # a file system may give the same time to files within milliseconds
+    for age, key in [(2, keys[0]), (1, keys[1])]:  # a file system may assign the same time to files written within milliseconds
         os.utime(site.folder / f"{key}.json", (time.time() - age, time.time() - age))
     return keys
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 @pytest.fixture
 def busy(site):
-    """Traces of three models on four days."""
+    """Stores traces of three models on four days."""
     day = 24 * 60 * 60
     for number in range(24):
         model = ["gpt-4o", "claude-sonnet-4-5", "OLMoE"][number % 3]

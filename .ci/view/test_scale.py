@@ -21,7 +21,7 @@ def many(site):
 
 
 def fastest(page, url, ready, count, runs=5):
-    """Returns the shortest time in which a page is complete, because other work of the machine only adds to it."""
+    """Returns the shortest time until a page is complete, because other work on the machine only adds to it."""
     times = []
     for _ in range(runs):
         start = time.monotonic()
@@ -57,7 +57,7 @@ def test_a_hundred_thousand_traces_are_shown_within_a_second(site, many, page):
 
 
 def test_a_large_conversation_is_painted_within_a_second(site, page):
-    """4 MiB, 2,000 messages."""
+    """A trace of 4 MiB with 2,000 messages."""
     text = "A line of a **long** conversation, with `code` and a [link](https://a.test).\n\n" * 26
     key = site.put("large/1", talk(*[text] * 2_000))
     size = (site.folder / f"{key}.json").stat().st_size

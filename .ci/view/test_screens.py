@@ -1,4 +1,4 @@
-"""Dark, and on a telephone."""
+"""The page in dark mode, and on a phone."""
 
 from conftest import talk
 

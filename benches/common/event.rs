@@ -3,7 +3,7 @@
 use aws_smithy_types::base64;
 use serde_json::{Value, json};
 
-/// Returns a trace of about this many bytes, with as many JSON escapes as prose has.
+/// Returns a trace of about this many bytes, with as many JSON escapes as in prose.
 pub fn trace(bytes: usize) -> String {
     let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
     let content = line.repeat((bytes / 2 / line.len()).max(1));

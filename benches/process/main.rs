@@ -1,8 +1,8 @@
 //! The cost of the built function as a process, and its ratio to a minimal program.
 //!
-//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` selects another build than
-//! `target/release/attest-lambda`. Linux only, because `/proc` has the figures of a process. `--memory` and `--s3-ms` show the
-//! time that a client waits: they set Lambda's share of a CPU and the latency of S3.
+//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` replaces the default build,
+//! `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory` and `--s3-ms`, which
+//! set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
 
 use std::{
     env, fs,
@@ -36,7 +36,7 @@ const ROUNDS: usize = 5;
 
 const FIGURES: [&str; 6] = ["cold CPU", "cold wall", "warm CPU", "warm wall", "memory", "size"];
 
-/// Values in milliseconds and MiB, in the order of [`FIGURES`].
+/// The values of [`FIGURES`], in their order, in milliseconds and MiB.
 type Figures = [f64; 6];
 
 #[derive(Parser)]
@@ -140,7 +140,7 @@ async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuS
 
 /// The share of a CPU that Lambda assigns after init, in periods of 20 ms.
 ///
-/// It is the memory's part of 1,769 MB (AWS Lambda Developer Guide, "Configure Lambda function memory").
+/// The share is the memory divided by 1,769 MB (AWS Lambda Developer Guide, "Configure Lambda function memory").
 struct CpuShare(PathBuf);
 
 impl CpuShare {

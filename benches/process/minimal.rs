@@ -1,6 +1,6 @@
-//! The minimal program: it reads the event, sends a signed PUT on a blocking socket, and answers.
+//! The minimal program: it reads the event, sends a signed PUT on a blocking socket, and responds.
 //!
-//! It has no validation, no retries and no log. An error ends it.
+//! It has no validation, retries or log. Any error ends it.
 
 use std::{
     env,

@@ -1,4 +1,4 @@
-"""A call through any other library: `log_trace` takes the request and the response."""
+"""A call through any other library: `log_trace` accepts the request and the response."""
 
 import attest_client
 

@@ -1,4 +1,4 @@
-"""LangChain: both clients, because `ainvoke` uses the asynchronous one."""
+"""LangChain: set both clients, because `ainvoke` uses the asynchronous one."""
 
 import attest_client
 from langchain_openai import ChatOpenAI

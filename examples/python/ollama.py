@@ -1,4 +1,4 @@
-"""A local model: Ollama, vLLM, llama.cpp and others speak OpenAI's Chat Completions."""
+"""A local model: Ollama, vLLM, llama.cpp and others implement OpenAI's Chat Completions API."""
 
 import os
 

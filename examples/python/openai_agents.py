@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK: the default client of every agent logs."""
+"""The OpenAI Agents SDK: the default client of all agents logs every call."""
 
 import attest_client
 from agents import Agent, Runner, set_default_openai_client

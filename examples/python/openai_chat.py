@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions: one line logs every call, streams too."""
+"""OpenAI's Chat Completions: one line logs every call, including streams."""
 
 import attest_client
 from openai import OpenAI

@@ -1,4 +1,4 @@
-// A server that speaks OpenAI's API, such as Ollama or vLLM.
+// A server that implements OpenAI's API, such as Ollama or vLLM.
 import { loggedFetch } from "attest-client";
 import OpenAI from "openai";
 

@@ -43,7 +43,7 @@ impl FaultyBucket {
         handler_on(self.s3.address)
     }
 
-    /// From now on, S3 behaves as if it kept no checksums.
+    /// Makes S3 behave as if it did not keep checksums.
     pub fn forget_checksums(&self) {
         self.s3.forget_checksums();
     }
@@ -132,7 +132,7 @@ each! {
     one_garbage_response_is_retried: passing(&[Fault::Garbage], 201, SOON);
 }
 
-/// No other request knows a random id, so the retry has met the write of its own request.
+/// No other request knows a random id, so the object that the retry finds comes from its own request.
 #[tokio::test(start_paused = true)]
 async fn a_lost_response_to_an_assigned_id_is_201() {
     let bucket = FaultyBucket::new().await;
@@ -156,18 +156,18 @@ async fn a_connection_that_died_between_requests_costs_no_trace() {
     }
 }
 
-/// A write meets an object, and reading the object fails.
+/// The key of a write is taken, and reading the stored object fails.
 #[tokio::test(start_paused = true)]
 async fn each_failed_comparison_gets_its_status() {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
     assert_eq!(post(&handler, &trace("i")).await.status, 201);
     for (faults, status) in [
-        // A role that may not list gets 403 for an object that was deleted since. The second attempt succeeds.
+        // A role that may not list gets 403 for an object that was deleted in between. The second attempt succeeds.
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")], 200),
         // A role that may not decrypt the object gets 403 every time.
         ([Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")].repeat(2), 500),
-        // A role that may list gets 404 for an object that was deleted since.
+        // A role that may list gets 404 for an object that was deleted in between.
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(404, "NotFound")], 503),
         (vec![Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(503, "SlowDown")], 200),
     ] {
@@ -177,7 +177,7 @@ async fn each_failed_comparison_gets_its_status() {
         let names_the_object = log.text().contains("an object exists under m/i and cannot be read");
         assert_eq!(names_the_object, status == 500, "{}", log.text());
     }
-    // The object was deleted since, so the second attempt stores the trace.
+    // The object was deleted in between, so the second attempt stores the trace.
     bucket.s3.next(&[Fault::Refuse(412, "PreconditionFailed"), Fault::Refuse(403, "AccessDenied")]);
     assert_eq!(post(&handler, &trace("new")).await.status, 201);
 }
@@ -203,7 +203,7 @@ async fn the_log_of_a_misconfiguration_contains_the_fix() {
     }
 }
 
-/// A client that sent no id learns it from the 503.
+/// A client that did not send an id gets it from the 503.
 #[tokio::test(start_paused = true)]
 async fn a_503_contains_the_id_for_a_safe_retry() {
     let bucket = FaultyBucket::new().await;
@@ -211,7 +211,7 @@ async fn a_503_contains_the_id_for_a_safe_retry() {
     for fault in [Fault::CutBeforeRead, Fault::CutAfterStored] {
         let sent = r#"{"model":"m","created":1,"messages":[]}"#;
         bucket.s3.always(Some(fault));
-        // With the second fault the trace is stored, but neither the write nor the comparison is confirmed.
+        // With the second fault, the trace is stored, but neither the write nor the comparison is confirmed.
         let answer = post(&handler, sent).await;
         bucket.s3.always(None);
         assert_eq!(answer.status, 503, "{fault:?}");

@@ -36,7 +36,7 @@ async fn the_function_logs_its_settings_and_answers_an_event() {
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
         .env("BUCKET_NAME", BUCKET)
-        // The template sets an empty value if there is no other endpoint.
+        // The template sets an empty value if S3EndpointUrl is `aws`.
         .envs([("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_S3", &*format!("http://{}", bucket.address))])
         .spawn()
         .expect("it starts");

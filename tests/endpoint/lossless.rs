@@ -134,7 +134,7 @@ fn the_stored_object_is_the_sent_text_plus_the_missing_members() {
             let stored = runtime.block_on(bucket.object(answer.body["key"].as_str().expect("a key")));
             let stored = String::from_utf8(stored).expect("UTF-8");
             let (kept, _) = sent.rsplit_once('}').expect("an object");
-            let absent = stored.strip_prefix(kept).expect("all that was sent, as it was sent");
+            let absent = stored.strip_prefix(kept).expect("the sent text is unchanged");
 
             let members: Value = serde_json::from_str(&format!("{{\"\":0{absent}")).expect("JSON");
             let whole: serde_json::Map<String, Value> = serde_json::from_str(&stored).expect("JSON");

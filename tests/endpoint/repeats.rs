@@ -59,7 +59,7 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     assert_eq!(invoke(&handler, &other).await.body["id"], "mine");
 }
 
-/// Another program may have stored the object without a checksum. Then the contents are compared.
+/// Another program may have stored the object without a checksum. In that case, the contents are compared.
 #[tokio::test]
 async fn without_a_checksum_the_stored_bytes_are_compared() {
     let bucket = crate::faults::FaultyBucket::new().await;

@@ -1,6 +1,6 @@
 //! The soak test: mixed requests through the built function while faults come and go. At the end it reads everything back.
 //!
-//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` selects another build, and `SOAK_SECONDS`
+//! It ends after 100,000 requests or five minutes, whichever comes first. `BOOTSTRAP` selects another build, and `SOAK_SECONDS`
 //! another duration.
 
 use std::{
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
-/// The number of large traces at the start. After them, the allocator holds the memory that a large trace needs.
+/// The number of large traces at the start. After these, the allocator holds the memory that a large trace needs.
 const LARGE_FIRST: u64 = 20;
 
 /// The expected response while S3 is healthy.

@@ -2,10 +2,10 @@
 
     ATTEST=target/debug/attest python bench/losses.py [TRACES]
 
-Each logs TRACES calls (400 by default) in every scenario. The package logs to `attest serve`, LiteLLM's `s3_v2` logger to its S3, and
-OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter to a stand-in for a collector. After the fault, another process
-of the same logger starts, makes no call, and lives for 15 s. That is longer than the 10 s after which LiteLLM's logger sends, and
-the 5 s of OpenTelemetry's exporter. "Goes on" keeps the first process alive for 15 s too.
+Each logs TRACES calls (400 by default) in every scenario. The package logs to `attest serve`, and LiteLLM's `s3_v2` logger to its
+S3. OpenTelemetry's `BatchSpanProcessor` with the OTLP/HTTP exporter logs to a stand-in for a collector. After the fault, another
+process of the same logger starts, makes no call, and lives for 15 s. That is longer than the 10 s after which LiteLLM's logger
+sends, and the 5 s of OpenTelemetry's exporter. "Goes on" keeps the first process alive for 15 s too.
 Requires `litellm`, `boto3`, `opentelemetry-sdk` and `opentelemetry-exporter-otlp-proto-http`.
 """
 

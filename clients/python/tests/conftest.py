@@ -18,7 +18,7 @@ def endpoint(tmp_path):
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """Points the client to a spool of its own; `environment(url)` gives the variables for another process too."""
+    """Gives the client its own spool. `environment(url)` returns the variables for another process."""
     def set_up(url):
         values = {"ATTEST_URL": url, "ATTEST_API_KEY": "recipe", "ATTEST_SPOOL": str(tmp_path / "spool")}
         for name, value in values.items():
@@ -35,7 +35,7 @@ def environment(tmp_path, monkeypatch):
 
 @pytest.fixture
 def logged(endpoint, environment):
-    """The traces that are stored after the queue is flushed."""
+    """Flushes the queue and returns the stored traces."""
     environment(endpoint.url)
 
     def traces():

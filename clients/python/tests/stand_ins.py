@@ -15,7 +15,7 @@ ATTEST = os.environ.get("ATTEST") or shutil.which("attest") or "attest"
 
 
 class Endpoint:
-    """The program `attest serve` with a folder of its own, on a port that the first start chooses."""
+    """The program `attest serve` with its own folder, on a free port that is kept across restarts."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -49,20 +49,20 @@ class Endpoint:
         return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
     def whole(self):
-        """Every stored trace by its API, its numbers with every digit."""
+        """Returns every stored trace by its API. Numbers have every digit."""
         from attest_client import values
 
         return {trace["api"]: trace for trace in (values.loads(path.read_bytes()) for path in self.paths())}
 
     def traces(self):
-        """Every stored trace, in the order of their creation."""
+        """Returns every stored trace, in the order of creation."""
         return sorted((json.loads(path.read_bytes()) for path in self.paths()), key=lambda trace: trace["created"])
 
 
 class Server:
-    """An HTTP server that answers with what `respond` makes of a path, headers and body.
+    """An HTTP server that responds with the result of `respond` for a path, headers and body.
 
-    `respond` returns a status, headers and a list of chunks, or a function of the handler that writes the whole response.
+    `respond` returns a status, headers and a list of chunks, or a function that writes the whole response to the handler.
     """
 
     def __init__(self, respond):

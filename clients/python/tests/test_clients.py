@@ -1,4 +1,4 @@
-"""The HTTP clients under the real SDKs, against a stand-in for the providers and the local endpoint."""
+"""The HTTP clients in the real SDKs, against a stand-in for the providers and the local endpoint."""
 
 import asyncio
 import gc
@@ -190,7 +190,7 @@ ENCODINGS = {
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_compressed_responses_are_decoded(logged, library, encoding, is_stream):
     if encoding not in attest_client.http_client(library=library).headers["accept-encoding"]:
-        pytest.skip("the library does not decode it, nor does it ask for it")
+        pytest.skip("the library neither decodes nor requests it")
     content = (STREAMS / "openai-chat.text.sse").read_bytes() if is_stream else COMPLETION
     body = ENCODINGS[encoding](content)
     headers = {"content-encoding": encoding, **(TEXT_STREAM if is_stream else {})}
@@ -205,7 +205,7 @@ def test_compressed_responses_are_decoded(logged, library, encoding, is_stream):
 
 
 def chunked_stream(gate, *, breaks=False, encoding=None):
-    """A stream whose second half comes when the gate opens, or whose connection breaks then."""
+    """A stream that sends its second half, or breaks its connection, when the gate opens."""
     events = (STREAMS / "openai-chat.text.sse").read_bytes().split(b"\n\n")
     half = len(events) // 2
 
@@ -233,7 +233,7 @@ def chunked_stream(gate, *, breaks=False, encoding=None):
 
 @LIBRARIES
 def test_a_streamed_chunk_is_never_held_back(logged, library):
-    """The second half comes only after the application has read all of the first."""
+    """The second half is sent only after the application has read the whole first half."""
     gate = threading.Event()
     with Server(lambda *_: chunked_stream(gate)) as server:
         sdk = openai.OpenAI(base_url=server.url, api_key="sk", http_client=attest_client.http_client(library=library))

@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def answers(*statuses):
-    """Answers with each status in turn, the last one for ever. Records the requests."""
+    """Returns each status in turn, and repeats the last one forever. Records the requests."""
     came = []
 
     def respond(_, headers, body):
@@ -188,7 +188,7 @@ def test_a_full_or_read_only_disk_is_a_warning(environment, folder, monkeypatch,
 
     def write(fd, data):
         if broken.is_set() and len(data) > 100:
-            if len(data) % 2:  # a part arrives before the disk is full
+            if len(data) % 2:  # a part is written before the disk is full
                 real(fd, bytes(data)[:50])
             raise OSError(getattr(errno, errno_name), "disk")
         return real(fd, data)
@@ -234,7 +234,7 @@ def test_a_long_queue_is_read_back_from_the_files(endpoint, environment, folder,
 
 
 def leave(folder, lines, created=None, mtime=None, name="1.0"):
-    """A file of a process that is dead."""
+    """Creates a file of a dead process."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{created or int(time.time())}.{spool._HOST}.999999999.0.{os.urandom(8).hex()}.jsonl"
     path.write_bytes(b"".join(lines))
@@ -289,7 +289,7 @@ def test_old_files_are_deleted_with_a_warning(endpoint, environment, folder, cap
 
 
 def test_a_file_that_another_process_adopted_loses_nothing(environment, folder, monkeypatch):
-    """A frozen process looks dead to others. When it goes on, its next trace goes to a new file."""
+    """Other processes consider a frozen process dead. When it resumes, it writes its next trace to a new file."""
     monkeypatch.setattr(log, "THREADS", 0)
     environment("http://127.0.0.1:1")
     attest_client.log_trace(REQUEST, {"created": 1})
@@ -302,7 +302,7 @@ def test_a_file_that_another_process_adopted_loses_nothing(environment, folder, 
 
 
 def drip(handler):
-    """An answer of which one byte comes every tenth of a second."""
+    """Sends one byte of the response every tenth of a second."""
     try:
         for byte in b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\nx-long: " + b"x" * 100_000:
             handler.wfile.write(bytes([byte]))
@@ -370,7 +370,7 @@ for number in range(1, 4):
 
 
 def test_a_host_that_freezes_the_process_between_requests(endpoint, environment, folder):
-    """AWS Lambda stops the process when the handler returns; `flush` confirms every trace before."""
+    """AWS Lambda freezes the process when the handler returns. Before that, `flush` waits until every trace is confirmed."""
     process = subprocess.Popen(
         [sys.executable, "-c", FROZEN], env=environment(endpoint.url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""`attest import --from` and this package store the same traces, also for lines that no case has: changed at random."""
+"""`attest import --from` and this package store the same traces, even for the cases with random changes."""
 
 import json
 import random
@@ -20,7 +20,7 @@ NAMES += ["arguments", "output", "summary", "tool_use_id", "usage", "choices", "
 
 
 def members(value):
-    """Every member of every object in a value."""
+    """Yields every member of every object in a value."""
     if isinstance(value, dict):
         yield from value.items()
         value = list(value.values())
@@ -36,7 +36,7 @@ for case in MAPPED:
 
 
 def changed(value, randomness):
-    """The value with members and items left out, replaced, added and moved."""
+    """Returns the value with members and items removed, replaced, added and moved."""
     if isinstance(value, dict):
         result = {}
         for name, member in value.items():
@@ -59,7 +59,7 @@ def changed(value, randomness):
 
 
 def is_a_call(source, line):
-    """Whether `import` takes the line: it refuses more than the clients, which log whatever was sent."""
+    """Returns whether `import` accepts the line. It refuses more lines than the clients, which log everything that was sent."""
     if source == "litellm" or "request" in line:
         response = line.get("response")
         is_complete = isinstance(response, dict) or line.get("error") is not None

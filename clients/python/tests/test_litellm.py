@@ -70,7 +70,7 @@ def provider(path, _, body):
 
 @pytest.fixture
 def logged(endpoint, environment, monkeypatch):
-    """The stored traces, once as many as `count` calls were logged."""
+    """Waits until `count` calls are logged, and returns the stored traces."""
     environment(endpoint.url)
     litellm.logging_callback_manager._reset_all_callbacks()
     payloads = []

@@ -17,7 +17,7 @@ def by_name(case):
 
 
 def text(value):
-    """Numbers with their digits, members in their order."""
+    """Prints a value so that numbers keep their digits and members their order."""
     return values.dumps(value).decode()
 
 

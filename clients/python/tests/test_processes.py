@@ -1,4 +1,4 @@
-"""Traces of processes that end in every way, fork, and start others."""
+"""Traces of processes that end in various ways, fork, and start other processes."""
 
 import os
 import random
@@ -163,7 +163,7 @@ for number in range(first, first + count):
 
 
 def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, environment, tmp_path):
-    """Eight processes log, each is killed with SIGKILL at random again and again; the endpoint is killed five times."""
+    """Eight processes log. Each is killed with SIGKILL repeatedly at random times; the endpoint is killed five times."""
     total = int(os.environ.get("ATTEST_KILL_TRACES", "800"))
     variables = environment(endpoint.url)
     script = tmp_path / "worker.py"
@@ -173,7 +173,7 @@ def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, env
     acknowledged, kills, lock = set(), [0], threading.Lock()
 
     def worker(place):
-        """Logs this share; after a kill, the next process goes on with the number that was not acknowledged."""
+        """Logs this share of the numbers. After a kill, the next process starts with the first unacknowledged number."""
         number, end = place * share + 1, (place + 1) * share + 1
         while number < end:
             command = [sys.executable, script, str(number), str(end - number)]

@@ -1,4 +1,4 @@
-"""Compares assembled streams with what the SDKs accumulate. `RECORDED_STREAMS` names a folder with more streams, if set."""
+"""Compares assembled streams with the results of the SDKs. `RECORDED_STREAMS`, if set, names a folder with more streams."""
 
 import json
 import os
@@ -18,7 +18,7 @@ if recorded_streams := os.environ.get("RECORDED_STREAMS"):
     recorded = sorted(pathlib.Path(recorded_streams).glob("*.sse"))
     assert recorded, f"{recorded_streams} contains no streams"
     STREAMS += recorded
-ADDED_BY_SDK = ("index", "parsed", "parsed_arguments")  # members of its own, beside those that are null
+ADDED_BY_SDK = ("index", "parsed", "parsed_arguments")  # the SDK's own members, in addition to those that are null
 
 
 def client(sdk, body):
@@ -49,7 +49,7 @@ REFERENCES = {"openai-chat": openai_chat, "openai-responses": openai_responses, 
 
 
 def without_additions(theirs, ours):
-    """The SDK's value without the members that it adds to those of the provider."""
+    """Returns the SDK's value without the members that the SDK adds."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         kept = {name for name, value in theirs.items() if name in ours or (value is not None and name not in ADDED_BY_SDK)}
         return {name: without_additions(theirs[name], ours.get(name)) for name in kept}
@@ -74,7 +74,7 @@ def test_a_stream_is_assembled_as_the_sdk_accumulates_it(file):
         assert stream.is_complete and stream.error is None
         return
     theirs = REFERENCES[api](file.read_bytes())
-    if file.stem == "anthropic.incomplete-partial-json-response":  # the SDK drops what it cannot parse
+    if file.stem == "anthropic.incomplete-partial-json-response":  # the SDK drops values that it cannot parse
         call = response["content"][1]
         assert call.pop("input").startswith('{"filename": "taxes.txt"')
         theirs["content"][1].pop("input")
@@ -119,7 +119,7 @@ def chunk(delta, finish_reason=None, index=0, **members):
 
 
 def test_members_of_other_servers_are_assembled():
-    """Reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers with all digits, and padding that is not in a response."""
+    """Reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers with every digit, and padding that no response has."""
     body = events(
         {"id": "", "choices": [], "created": 0, "model": "", "prompt_filter_results": [{"prompt_index": 0}]},
         chunk({"role": "assistant", "reasoning_content": "Hm"}, obfuscation="x"),

@@ -1,4 +1,4 @@
-"""Values that JSON cannot hold become a readable text, list or object in their place."""
+"""A value that JSON cannot represent becomes a readable string, list or object."""
 
 import dataclasses
 import datetime

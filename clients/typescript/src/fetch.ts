@@ -52,7 +52,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
 interface Copy {
   input: Parameters<Fetch>[0];
   init: Parameters<Fetch>[1];
-  /** The promised text of the request's body. It never rejects. */
+  /** The text of the request's body. If it is a promise, it never rejects. */
   text: string | Promise<string>;
 }
 

@@ -134,7 +134,7 @@ test("an owner whose file was adopted by mistake loses nothing", async () => {
   const [name] = attest.spooled;
   const path = join(attest.spool, name!);
   const past = new Date(Date.now() - 61_000);
-  utimesSync(path, past, past); // as if the process had been frozen for a minute
+  utimesSync(path, past, past); // simulates a process that was frozen for a minute
   await attest.start();
   await run(`${LOG} log(3);`, attest.environment);
   program.tell("go on");
@@ -182,7 +182,7 @@ for (const [what, make] of Object.entries<(path: string) => string>({
 
 test("a disk that fills up is a warning, and traces are sent from memory", async () => {
   const attest = await endpoint();
-  // A limit on the size of files makes writes fail as a full disk does.
+  // With a limit on the size of files, writes fail as on a full disk.
   const limited = `ulimit -f 8; exec "$0" "$@"`;
   const source = `${LOG} process.on("SIGXFSZ", () => {}); for (let n = 1; n <= 20; n++) log(n, { text: "x".repeat(5_000) });`;
   const program = await run(
@@ -295,7 +295,7 @@ test("the end of the process waits for a bounded time, also for an answer that c
 });
 
 test("flush keeps its deadline, and tells whether it was enough", async () => {
-  const url = await listen(() => {}); // never answers
+  const url = await listen(() => {}); // never responds
   const source = `${LOG} log(1); const start = performance.now();
     console.log(await flush({ timeout: 300 }), performance.now() - start < 5_000); process.exit(0);`;
   const program = await run(source, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: folder() });
@@ -326,7 +326,7 @@ test("a process that was frozen in the middle of a request delivers when it thaw
   const breakConnection = await first;
   program.process.kill("SIGSTOP");
   assert.equal(attest.waiting.length, 1, "the frozen trace is in the spool");
-  breakConnection(); // while the host is frozen, as an idle connection of a frozen function is
+  breakConnection(); // while the host is frozen, like an idle connection of a frozen function
   program.process.kill("SIGCONT");
   await program.printed("true");
   program.process.stdin!.end();

@@ -1,5 +1,5 @@
 /**
- * Eight processes log traces. Each is killed with SIGKILL at random, and replaced, and the endpoint is killed five times.
+ * Eight processes log traces. Each is killed with SIGKILL at a random time and replaced. The endpoint is killed five times.
  *
  * `KILL_TRACES` is the number of traces, 800 by default.
  */
@@ -13,7 +13,7 @@ const TRACES = Number(process.env.KILL_TRACES ?? 800);
 const PROCESSES = 8;
 const ENDPOINT_KILLS = 5;
 
-/** Logs traces with growing numbers, and prints each number once its call has returned. */
+/** Logs traces with increasing numbers, and prints each number after its call has returned. */
 const PROGRAM = `import { writeSync } from "node:fs";
   import { logTrace } from "attest-client";
   for (let n = Number(process.env.FIRST); ; n++) {
@@ -31,7 +31,7 @@ test(`${TRACES} traces survive SIGKILL of their processes and of the endpoint, e
   /** Runs processes, one after the other, until there are enough traces. */
   const slot = async () => {
     while (logged.size < TRACES) {
-      // A number that was printed by no process may be stored, because its call had not returned. It is never used again.
+      // A number that was not printed may be stored, because the process may have died before its call returned. It is not reused.
       const first = 1_000_000 * ++block;
       const program = new Program(PROGRAM, { ...attest.environment, FIRST: String(first) });
       const last = String(first + randomInt(1, 200));

@@ -16,7 +16,7 @@ import { endpoint, events, type Json, listen, serve } from "./support.js";
 const attest = await endpoint();
 Object.assign(process.env, attest.environment);
 
-/** Delivers what was logged, and returns the only trace that has `extra.test`. */
+/** Delivers the logged traces, and returns the only trace that has `extra.test`. */
 async function traceOf(name: string): Promise<Json> {
   assert.ok(await flush({ timeout: 120_000 }));
   const found = attest.traces().filter(({ log }) => log?.test === name);
@@ -36,7 +36,7 @@ async function assertRebuilt(name: string, request: Json, response: Json | undef
 const json = (body: unknown): [number, Json, string] => [200, { "content-type": "application/json" }, JSON.stringify(body, null, 2)];
 const stream = (text: string): [number, Json, string] => [200, { "content-type": "text/event-stream" }, text];
 
-/** A provider that answers one exchange, streamed if the request asks for it. */
+/** A provider that serves one exchange, as a stream if the request has `stream`. */
 const provider = ({ response, stream: text }: Exchange) => serve((request) => (request.stream ? stream(text) : json(response)));
 
 test("OpenAI, Chat Completions: request and response are logged exactly", async (t) => {
@@ -138,7 +138,7 @@ for (const [encoding, compress] of Object.entries({ gzip: gzipSync, deflate: def
   test(`a response compressed by ${encoding} is decoded`, async (t) => {
     const compressed = compress(JSON.stringify(CHAT.response));
     const url = await serve(() => [200, { "content-type": "application/json", "content-encoding": encoding }, compressed]);
-    // Node's fetch decompresses; another may leave that to the application.
+    // Node's fetch decompresses; another fetch may leave decompression to the application.
     const raw: typeof fetch = async () => new Response(compressed, { headers: { "content-type": "application/json", "content-encoding": encoding } });
     const fetches = { decoded: loggedFetch({ extra: { test: `${t.name} decoded` } }), raw: loggedFetch({ extra: { test: `${t.name} raw` }, fetch: raw }) };
     for (const [name, logged] of Object.entries(fetches)) {
@@ -162,7 +162,7 @@ test("a chunk is never held back", async (t) => {
   const read = async () => decoder.decode((await reader.read()).value);
   assert.equal(await read(), ": connected\n\n");
   for (const event of CHAT.stream.split(/(?<=\n\n)/)) {
-    // The next event is sent once this one arrived, so an event that is held back hangs the test.
+    // The next event is sent only after this one arrived, so an event that is held back blocks the test.
     send(event);
     assert.equal(await read(), event);
   }
@@ -366,7 +366,7 @@ test("mask changes each trace before it is written; if it throws, nothing is wri
   logTrace({ model: "m", messages: [] }, {}, {}, { mask: () => "text" });
   assert.equal(counters().unmasked, unmasked + 3);
   assert.equal(counters().logged, logged);
-  await traceOf(t.name); // still the only one
+  await traceOf(t.name); // still the only trace
 });
 
 test("logTrace takes the objects of each SDK", async (t) => {

@@ -1,4 +1,4 @@
-/** Compares assembled streams with what the SDKs accumulate. `STREAMS` names the folder of clients/streams, `RECORDED_STREAMS` one with more, if set. */
+/** Compares assembled streams with the results of the SDKs. `STREAMS` names clients/streams; `RECORDED_STREAMS`, if set, a folder with more. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -21,19 +21,19 @@ assert.ok(streams.length > recorded.length, `${FOLDER} contains no streams`);
 const fetchOf = (body: string) => async () => new Response(body, { headers: { "content-type": "text/event-stream" } });
 const openai = (body: string) => new OpenAI({ apiKey: "sk", fetch: fetchOf(body) });
 
-/** The SDKs' own assembly. */
+/** Functions that assemble a stream with the SDK of an API. */
 const REFERENCES: Record<Api, (body: string) => Promise<unknown>> = {
   "openai-chat": (body) => openai(body).chat.completions.stream({ model: "m", messages: [] }).finalChatCompletion(),
   "openai-responses": async (body) => {
     let last: unknown;
     for await (const event of await openai(body).responses.create({ model: "m", input: "a", stream: true })) last = event;
-    return (last as Json).response; // the SDK's accumulator refuses events that it does not know
+    return (last as Json).response; // the SDK's accumulator refuses unknown events
   },
   anthropic: (body) => new Anthropic({ apiKey: "sk", fetch: fetchOf(body) }).beta.messages.stream({ model: "m", messages: [], max_tokens: 1 }).finalMessage(),
 };
-const ADDED = ["parsed", "parsed_arguments", "parsed_output", "output_parsed", "output_text"]; // members of the SDKs' own
+const ADDED = ["parsed", "parsed_arguments", "parsed_output", "output_parsed", "output_text"]; // the SDKs' own members
 
-/** The SDK's value without the members that it adds to those of the provider. */
+/** Returns the SDK's value without the members that the SDK adds. */
 function withoutAdditions(theirs: any, ours: any): unknown {
   if (Array.isArray(theirs)) return Array.isArray(ours) && ours.length === theirs.length ? theirs.map((item, place) => withoutAdditions(item, ours[place])) : theirs;
   if (typeof theirs !== "object" || theirs === null || typeof ours !== "object" || ours === null) return theirs;
@@ -59,7 +59,7 @@ for (const path of streams) {
     }
     const theirs = JSON.parse(JSON.stringify(await REFERENCES[api](`${body}\n\n`)));
     if (file.includes("incomplete-partial-json")) {
-      assert.match(ours.content[1].input, /^\{"filename": "taxes.txt"/); // the SDK drops what it cannot parse
+      assert.match(ours.content[1].input, /^\{"filename": "taxes.txt"/); // the SDK drops values that it cannot parse
       theirs.content[1].input = ours.content[1].input;
     }
     assert.deepEqual(ours, withoutAdditions(theirs, ours));

@@ -18,7 +18,7 @@ export type Json = Record<string, any>;
 const ATTEST = process.env.ATTEST ?? "";
 const ROOT = fileURLToPath(new URL("..", import.meta.url)); // programs resolve the package from here
 
-/** The command `attest serve` with a folder of its own, on a port that the first start chooses. */
+/** The command `attest serve` with its own folder, on a free port that is kept across restarts. */
 export class Endpoint {
   readonly home = mkdtempSync(join(tmpdir(), "attest-client-"));
   readonly spool = join(this.home, "spool");
@@ -33,7 +33,7 @@ export class Endpoint {
     execFileSync("mkfifo", [ready]);
     const options = ["serve", "--port", this.port, "--s3-port", "0", "--folder", join(this.home, "traces"), "--ready-file", ready];
     this.process = spawn(ATTEST, options, { env: { ...process.env, API_KEY: "key" }, stdio: "ignore" });
-    // A process that ends before it is ready must not keep the reader waiting.
+    // If the process ends before it is ready, the reader must not wait forever.
     this.process.once("exit", () => existsSync(ready) && closeSync(openSync(ready, constants.O_RDWR | constants.O_NONBLOCK)));
     const text = await readFile(ready, "utf8");
     assert.ok(text, "the endpoint did not start");
@@ -50,7 +50,7 @@ export class Endpoint {
     return { ATTEST_URL: this.url, ATTEST_API_KEY: "key", ATTEST_SPOOL: this.spool };
   }
 
-  /** The objects that are stored, by creation. */
+  /** Returns the stored objects in the order of creation. */
   traces(): Json[] {
     return this.texts().map((text) => JSON.parse(text)).sort((one, other) => one.created - other.created);
   }
@@ -61,12 +61,12 @@ export class Endpoint {
     return stored.map((file) => readFileSync(join(file.parentPath, file.name), "utf8"));
   }
 
-  /** Names of the files in the spool. */
+  /** Returns the names of the files in the spool. */
   get spooled(): string[] {
     return existsSync(this.spool) ? readdirSync(this.spool) : [];
   }
 
-  /** Lines of the spool that no file of rejected traces holds. */
+  /** Returns the lines of the spool, without those of rejected traces. */
   get waiting(): Json[] {
     return this.spooled.filter((name) => name !== "rejected.jsonl").flatMap((name) => lines(join(this.spool, name)));
   }
@@ -111,7 +111,7 @@ export async function listen(listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Starts an HTTP server that answers with what `respond` makes of a request. */
+/** Starts an HTTP server that responds with the result of `respond` for a request. */
 export function serve(respond: (body: Json, request: IncomingMessage) => [status: number, headers: Json, body: string | Buffer]): Promise<string> {
   return listen(async (request, response) => {
     const [status, headers, body] = respond(JSON.parse((await text(request)) || "{}"), request);
@@ -119,19 +119,19 @@ export function serve(respond: (body: Json, request: IncomingMessage) => [status
   });
 }
 
-/** The answer of the endpoint for a trace that it stored. */
+/** Returns the endpoint's response to a stored trace. */
 export function stored({ id }: Json): [number, Json, string] {
   const answer = { id, object: "chat.trace", system_fingerprint: "m", key: `m/${id}` };
   return [201, { "content-type": "application/json" }, JSON.stringify(answer)];
 }
 
-/** Server-sent events, as OpenAI (data only) and Anthropic (`named`) send them. */
+/** Returns server-sent events in the form of OpenAI (data only) or Anthropic (`named`). */
 export function events(data: (Json | string)[], named = false): string {
   const text = (event: Json | string) => (typeof event === "string" ? event : JSON.stringify(event));
   return data.map((event) => `${named ? `event: ${(event as Json).type}\n` : ""}data: ${text(event)}\n\n`).join("");
 }
 
-/** A process that runs a program as a module. Each line that it prints is in `output`. */
+/** A process that runs a program as a module. `output` contains each line that it prints. */
 export class Program {
   readonly process: ChildProcess;
   readonly output: string[] = [];
@@ -182,7 +182,7 @@ export async function run(source: string, env: Json, options: string[] = []): Pr
   return program;
 }
 
-/** Waits for the end of a process, which `act` causes. Returns the exit status. */
+/** Runs `act`, which ends a process, and waits for that end. Returns the exit status. */
 async function ended(process: ChildProcess, act = () => {}): Promise<number | null> {
   if (process.exitCode !== null || process.signalCode !== null) return process.exitCode;
   const end = new Promise<number | null>((resolve) => process.once("close", resolve));

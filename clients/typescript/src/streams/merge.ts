@@ -40,7 +40,7 @@ function mergeElements(elements: Json[], deltas: Json[]): void {
   }
 }
 
-/** Merges list elements by index, including elements of the same delta. */
+/** Copies a value. Elements of one list that have the same index are merged. */
 function copied(value: Json): Json {
   if (!Array.isArray(value)) return isObject(value) ? { ...value } : value;
   const elements: Json[] = [];

@@ -86,7 +86,7 @@ function addText(item: JsonObject, [list, index, member]: Text, type: string, ev
   if (type.endsWith(".delta") && Array.isArray(event.logprobs) && event.logprobs.length > 0) elements(holder, "logprobs").push(...event.logprobs);
 }
 
-/** Returns a list member of the object as a list that can be changed. */
+/** Returns a list member of the object, and creates it if necessary. */
 function elements(object: JsonObject, name: string): Json[] {
   const list = object[name];
   if (Array.isArray(list)) return list;
