@@ -35,4 +35,4 @@ def confirmed_traces_are_readable(context, response, case):
         stored = json.loads(s3.get_object(Bucket="traces", Key=answer["key"])["Body"].read())
         assert stored["id"] == answer["id"], "the object has another id"
         for name, value in case.body.items():
-            assert stored[name] == value, f"{name} is not what was sent"
+            assert stored[name] == value, f"{name} differs from the sent value"

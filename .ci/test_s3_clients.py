@@ -248,7 +248,8 @@ def test_s5cmd_lists_copies_and_deletes(credentials, boto, many, tmp_path):
 # rclone
 
 
-@pytest.mark.parametrize("provider", ["Other", "Minio"])  # AWS ignores this setting; an IP address requires path-style requests
+# Not "AWS", which ignores the path-style setting that an IP address requires.
+@pytest.mark.parametrize("provider", ["Other", "Minio"])
 def test_rclone_lists_syncs_and_deletes(provider, credentials, boto, many, tmp_path):
     def rclone(*arguments, **options):
         remote = {

@@ -3,7 +3,7 @@
 #
 # The Idempotency-Key is derived from the trace, as in `attest import`, so a retry does not store a duplicate.
 # `--retry` retries after 408, 429, 500, 502, 503 and 504, and `--retry-all-errors` also after a broken connection. curl waits for
-# `Retry-After`; without it, for a second, then twice as long each time. Without `--fail`, curl does not treat other 4xx as errors.
+# `Retry-After`. Without this header, it waits a second, then twice as long each time. Without `--fail`, other 4xx are not errors.
 # Exits with 0 if the trace is stored. Otherwise, exits with 1 and appends the trace to undelivered.jsonl, for `attest import`.
 set -euo pipefail
 

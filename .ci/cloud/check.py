@@ -10,7 +10,7 @@ from pathlib import Path
 def check(stack):
     """Returns the verdicts by promise, and the keys of the remaining traces."""
     command = [os.environ["ATTEST"], "check", "--json", "--url", stack.url, "--api-key", stack.key, "--stack", stack.name]
-    # LocalStack supports the AWS CLI that is installed with it. SAM's AWS CLI is newer.
+    # LocalStack supports the AWS CLI in its own environment. SAM's AWS CLI is newer.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr

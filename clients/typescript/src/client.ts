@@ -137,7 +137,7 @@ export class Client {
     } catch (error) {
       throw new MaskFailed(error instanceof Error ? error.name : typeof error);
     }
-    if (!isObject(json)) throw new MaskFailed("it returned no object");
+    if (!isObject(json)) throw new MaskFailed("it did not return an object");
     return json;
   }
 

@@ -95,7 +95,7 @@ export function set(object: JsonObject, name: string, value: Json): void {
 /** Prints a value as one line of JSON. */
 export function print(value: Json): string {
   const text = stringify(value);
-  if (text === undefined) throw new NotJson("the value has no JSON");
+  if (text === undefined) throw new NotJson("the value cannot be represented in JSON");
   return text;
 }
 

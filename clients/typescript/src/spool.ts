@@ -181,7 +181,7 @@ export class Spool {
   private rejectUnreadable(line: Buffer): void {
     try {
       this.reject(line);
-      warn("unreadable", `a line of the spool is not a trace with an id; it moved to ${this.rejectedPath}`);
+      warn("unreadable", `a line of the spool is not a trace with an id; it was moved to ${this.rejectedPath}`);
     } catch (error) {
       warn("unreadable", `a line of the spool is not a trace with an id, and ${this.rejectedPath} cannot be written: ${reason(error)}`);
     }

@@ -1,4 +1,4 @@
-/** Delivery to the endpoint, each case in a process of its own. */
+/** Delivery to the endpoint. Each case runs in a separate process. */
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";

@@ -81,7 +81,7 @@ def put(trace: Trace, mask: Mask | None) -> None:
         try:
             masked = mask(trace)
             if not isinstance(masked, Mapping):
-                raise TypeError("mask returned no dictionary")
+                raise TypeError("mask did not return a dictionary")
             trace = values.to_json(masked)
         except Exception as error:
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)

@@ -190,7 +190,7 @@ class TraceLog:
                     adopted = now
                     self._adopt(wanted=lambda: not self._sender.closing.is_set())
             except Exception as error:  # the thread must survive a fault of its own
-                warn("spool", "files of the spool wait for the next look: %s", error)
+                warn("spool", "files of the spool wait for the next search: %s", error)
             self._wake.wait(PAUSE_SECONDS)
 
     def _adopt(self, wanted: Callable[[], bool]) -> None:
@@ -206,7 +206,7 @@ class TraceLog:
                 warn("spool", "the spool %s cannot be read: %s", self._spool.folder, error)
 
     def _warn_of_retry(self, error: BaseException) -> None:
-        warn("late", "the endpoint does not confirm traces (%s); %d wait", error, self._pending)
+        warn("late", "the endpoint does not confirm traces (%s); %d are pending", error, self._pending)
 
 
 _lock = threading.Lock()

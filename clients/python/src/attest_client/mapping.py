@@ -59,7 +59,7 @@ def to_trace(
     if trace["model"] is None:
         raise NotMapped("there is no `model`")
     if trace["created"] is None:
-        raise NotMapped("there is no time of creation")
+        raise NotMapped("there is no time `created`")
     if fingerprint := _fingerprint(response.get("system_fingerprint")):
         trace["system_fingerprint"] = fingerprint
 

@@ -246,7 +246,7 @@ class Spool:
                 entries.append(Entry(trace_id, None, segment, offset, len(line)))
             elif line and offset < len(content) - len(last):
                 path = self.reject(line)
-                warn("unreadable", "a line of the spool is not a trace with an id; it moved to %s", path)
+                warn("unreadable", "a line of the spool is not a trace with an id; it was moved to %s", path)
             offset += len(line) + 1
         with self._lock:
             segment.size, segment.pending = len(content), len(entries)
