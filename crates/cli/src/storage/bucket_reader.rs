@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
-use super::reader::{Branch, Entry, Page};
+use super::listing::{Branch, Entry, Page};
 
 /// Reads a bucket.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use local_aws::{
 };
 use tokio::net::TcpListener;
 
-use super::reader::{Branch, Entry, MAX_BRANCHES, Page};
+use super::listing::{Branch, Entry, MAX_BRANCHES, Page};
 
 /// Reads the files of a folder.
 #[derive(Debug, Clone)]

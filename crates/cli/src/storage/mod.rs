@@ -4,11 +4,13 @@
 
 mod bucket_reader;
 mod folder_reader;
+mod listing;
 mod location;
 mod reader;
 mod selection;
 
 pub use folder_reader::serve_folder;
+pub use listing::{Branch, Entry, Page};
 pub use location::Location;
-pub use reader::{Branch, Entry, Page, TraceReader};
+pub use reader::TraceReader;
 pub use selection::{Fingerprint, Selection, TimeRange, parse_time};
