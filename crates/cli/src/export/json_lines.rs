@@ -1,4 +1,4 @@
-//! JSON Lines: one trace per line, as it is stored.
+//! JSON Lines: one stored trace per line, unchanged except for line breaks.
 
 use std::{path::PathBuf, pin::Pin};
 
@@ -13,7 +13,7 @@ use super::{
     traces::ReadOptions,
 };
 
-/// The options of the format JSON Lines.
+/// The options of the JSON Lines format.
 #[derive(Debug, Args)]
 pub struct JsonLinesOptions {
     #[command(flatten)]
@@ -37,7 +37,8 @@ impl JsonLinesOptions {
     }
 }
 
-/// Removes the line breaks between the tokens of a trace. JSON has none within a token (RFC 8259, section 7).
+/// Removes the line breaks between the tokens of a trace. JSON does not allow line breaks within a token (RFC 8259,
+/// section 7).
 fn one_line(trace: &[u8]) -> Vec<u8> {
     trace.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }

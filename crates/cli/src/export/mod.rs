@@ -48,7 +48,7 @@ pub struct Options {
     json_lines: JsonLinesOptions,
 }
 
-/// A format with options of its own.
+/// A format with its own options.
 #[derive(Debug, Subcommand)]
 enum Format {
     /// Write fine-tuning examples, one conversation per line, in the format of OpenAI's chat models

@@ -1,4 +1,4 @@
-//! Paths of outputs and of the files beside them.
+//! Paths of outputs and of the files next to them.
 
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::storage::{Entry, Location, Selection, TimeRange, TraceReader};
 
-/// Options of every format: the place of the traces, their selection, and the speed of reading.
+/// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct Traces {
 /// The result of reading one listed object.
 pub enum ReadTrace {
     Trace(Bytes),
-    /// The trace is not of the selected model.
+    /// The trace has a different model.
     LeftOut,
     NotATrace,
     /// The object was deleted after it was listed.
@@ -67,7 +67,7 @@ impl ReadOptions {
         })
     }
 
-    /// Describes the place of the traces and every option that selects some of them.
+    /// Describes the location of the traces and every option that restricts the selection.
     fn origin(&self, reader: &TraceReader) -> String {
         let Selection { fingerprint, since, until } = &self.selection;
         let options = [
@@ -85,7 +85,8 @@ impl ReadOptions {
 }
 
 impl Traces {
-    /// Describes the traces, so that a state recognizes them. Two descriptions are equal only if the same traces are selected.
+    /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if the same traces
+    /// are selected.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -95,7 +96,7 @@ impl Traces {
         self.reader.list(self.times, after)
     }
 
-    /// Reads listed objects concurrently and returns them in their order.
+    /// Reads listed objects concurrently and returns them in the listed order.
     pub fn read<'a>(
         &'a self,
         entries: impl Stream<Item = Result<Entry>> + 'a,
@@ -124,7 +125,8 @@ impl Traces {
         })
     }
 
-    /// Returns whether a listing succeeds and does not contain `key`, which sorts before every longer key with that prefix.
+    /// Returns whether a listing succeeds and does not contain `key`. The key sorts before every longer key that it
+    /// prefixes.
     async fn is_gone(&self, key: &str) -> bool {
         match self.reader.page(key, None, 1).await {
             Ok(page) => page.entries.first().is_none_or(|first| first.key != key),

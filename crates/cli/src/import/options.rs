@@ -23,14 +23,14 @@ pub struct Options {
     /// Files in JSON Lines, plain or compressed with gzip or zstd; `-` is standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// URL of the endpoint, as the stack's output shows it. Without it, traces are stored where `serve` with the same
-    /// options would store them
+    /// URL of the endpoint: the output ApiUrl of the stack. Without it, traces are stored where `serve` would store
+    /// them with the same options
     #[arg(long, requires = "api_key")]
     pub url: Option<String>,
     /// API key of the endpoint
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
     pub api_key: Option<String>,
-    /// The storage of an import without `--url`.
+    /// The location of the traces in an import without `--url`.
     #[command(flatten)]
     pub store: StoreOptions,
     /// Largest number of requests in flight

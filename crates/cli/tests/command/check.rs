@@ -34,7 +34,7 @@ struct Reply {
     body: String,
 }
 
-/// A way to break a promise: what the proxy does to each request, and to each answer.
+/// A way to break a promise: the changes that the proxy makes to each request and each answer.
 #[derive(Clone, Copy)]
 struct Break {
     promise: &'static str,
@@ -104,7 +104,7 @@ const BREAKS: &[Break] = &[
             reply.status = 201;
         }
     }),
-    reply("a trace against the schema gets 400 with every pointer", |_, reply| {
+    reply("a trace that violates the schema gets 400 with every pointer", |_, reply| {
         reply.body = reply.body.replace(r#""pointer":"/created""#, r#""pointer":"""#);
     }),
     reply("a trace without a valid key gets 400", |_, reply| {
@@ -168,7 +168,7 @@ const BREAKS: &[Break] = &[
     }),
 ];
 
-/// The proxy, and what else the check reads: stored objects and the code of the function.
+/// The proxy, and the other data that the check reads: stored objects and the function's code.
 struct Proxy {
     upstream: SocketAddr,
     client: reqwest::Client,
@@ -316,7 +316,7 @@ const STACK_BREAKS: &[(&str, &str)] = &[
     ("bytes", "the stored object is the sent trace, byte for byte"),
     ("overwrite", "a put without If-None-Match is denied"),
     ("public", "the bucket is not public"),
-    ("encryption", "traces are encrypted as the stack says"),
+    ("encryption", "traces are encrypted as the stack specifies"),
     ("architecture", "the binary is built for the architecture of the function"),
     ("alarms", "the alarms exist and are enabled"),
     ("subscription", "the e-mail subscription of the alarms is confirmed"),

@@ -1,4 +1,4 @@
-//! LiteLLM's `StandardLoggingPayload`, of calls of any API.
+//! LiteLLM's `StandardLoggingPayload`, for calls of any API.
 
 use super::{
     anthropic::take_content,

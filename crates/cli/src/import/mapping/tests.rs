@@ -1,4 +1,4 @@
-//! The cases that every implementation of the mapping shares.
+//! The cases that all implementations of the mapping share.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
