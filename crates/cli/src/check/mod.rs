@@ -32,7 +32,7 @@ mod tls;
 /// The options of `check`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-With --stack it runs the AWS CLI, which uses your AWS profile. It then also reads the stack, its bucket, function,
+With --stack, the check runs the AWS CLI with your AWS profile. It then also reads the stack, its bucket, function,
 alarms, log and metrics, creates a temporary API key with a rate of 1 request per second, and deletes its traces.
 
 Exit status:

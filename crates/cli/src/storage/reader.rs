@@ -1,4 +1,4 @@
-//! One reader of traces over both kinds of places.
+//! Reads traces from a bucket or a folder.
 
 use anyhow::{Context, Result};
 use attest::{key::Key, settings};
@@ -19,7 +19,7 @@ use super::{
 pub struct Entry {
     /// The key in S3.
     pub key: String,
-    /// The time of storing, by S3's clock.
+    /// The time at which the trace was stored, by S3's clock.
     pub stored: Timestamp,
     /// The size in bytes.
     pub size: u64,
@@ -41,11 +41,11 @@ pub struct Branch {
     pub prefix: String,
     /// The number of traces below it. `None` if they are not counted.
     pub traces: Option<u64>,
-    /// The branches below it, if it is open.
+    /// The branches below it, if it is expanded.
     pub below: Vec<Branch>,
 }
 
-/// The largest number of branches that is listed, which is also the limit of S3's response.
+/// The largest number of listed branches, which is also the limit of an S3 response.
 pub(super) const MAX_BRANCHES: usize = 1_000;
 
 /// Reads the traces of one place, or of one fingerprint in it.
@@ -64,11 +64,12 @@ enum Place {
 }
 
 impl TraceReader {
-    /// Opens a bucket or a folder. Sends nothing to a bucket.
+    /// Opens a bucket or a folder. Sends no request to a bucket.
     pub async fn open(location: &Location) -> Result<Self> {
         let place = match &location.bucket {
             Some(bucket) => {
-                let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+                let config =
+                    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
                 Place::Bucket(BucketReader::new(&config, bucket.clone()))
             }
             None => Place::Folder(FolderReader::open(&location.folder)?),
@@ -131,7 +132,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns a text that identifies the place: equal texts mean equal places.
+    /// Returns a string that identifies the place. Equal strings mean equal places.
     #[must_use]
     pub fn identity(&self) -> String {
         match &self.place {
@@ -142,7 +143,7 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in the order of their keys, beginning after the key `after`. Other objects are left out.
+    /// Lists traces in the order of their keys, beginning after the key `after`. Skips other objects.
     pub fn list(&self, times: TimeRange, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
         let entries = match &self.place {
             Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
@@ -173,7 +174,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the tree that the slashes of keys form, with the branches open that lead to `prefix`.
+    /// Returns the tree that the slashes in keys form. The branches that lead to `prefix` are expanded.
     pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>> {
         if let Some(fingerprint) = &self.fingerprint {
             let prefix = fingerprint.key_prefix().to_owned();

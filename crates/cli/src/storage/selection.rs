@@ -19,7 +19,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Returns the times of storing that are selected.
+    /// Returns the selected range of storage times.
     #[must_use]
     pub fn times(&self) -> TimeRange {
         TimeRange { since: self.since, until: self.until }
@@ -33,7 +33,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Creates the selection of a fingerprint as it stands in a trace, not as its key encodes it.
+    /// Selects a fingerprint as written in a trace, not as encoded in a key.
     pub fn new(fingerprint: &str) -> Result<Self, KeyError> {
         let key = Key::new(fingerprint, "-")?;
         let key_prefix = key.as_str().strip_suffix('-').expect("the id is `-`").to_owned();
@@ -46,14 +46,14 @@ impl Fingerprint {
         &self.key_prefix
     }
 
-    /// Returns whether a key belongs to this fingerprint. An id has no slash in a key.
+    /// Returns whether a key belongs to this fingerprint. An id in a key contains no slash.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         key.strip_prefix(&self.key_prefix).is_some_and(|id| !id.contains('/'))
     }
 }
 
-/// A range of times of storing, by S3's clock.
+/// A range of storage times, by S3's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeRange {
     /// The first time that is included.

@@ -1,4 +1,4 @@
-//! Headers that keep a browser to this page, and the refusal of other hosts.
+//! Response headers that restrict a browser to this page, and the refusal of requests for other hosts.
 
 use axum::{
     extract::Request,

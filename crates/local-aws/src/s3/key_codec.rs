@@ -1,6 +1,7 @@
 //! The mapping between an object's key and the path of its file.
 //!
-//! An ordinary key is its own path, plus `.json`, so that `a` and `a/b` can both exist. `~` marks every difference:
+//! The path of an ordinary key is the key plus `.json`, so that `a` and `a/b` can both exist. `~` marks every
+//! difference:
 //!
 //! - `~XX` is a byte that some file systems do not accept in a name.
 //! - `~~` ends a piece of a name that is too long for one directory entry.

@@ -26,7 +26,7 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
-    /// Returns an entity tag that changes whenever the file changes. It needs no read of the file.
+    /// Returns an entity tag that changes whenever the file changes. It does not require reading the file.
     ///
     /// The hyphen tells clients that it is not the MD5 of the object, as in the entity tag of a multipart upload.
     pub(super) fn e_tag(&self) -> String {
@@ -104,8 +104,8 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
     Ok(found)
 }
 
-/// Reads one directory. Reads file metadata in parallel because it dominates listing time. A file or directory that is
-/// deleted meanwhile is left out.
+/// Reads one directory. Reads file metadata in parallel because it dominates listing time. Skips files and directories
+/// that are deleted in the meantime.
 fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Entry>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

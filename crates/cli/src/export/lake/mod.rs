@@ -34,7 +34,7 @@ mod state;
 /// The options of the lake format.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A lake has a folder per day, in UTC, of the time when a trace was stored. Its files have about 128 MB each. A later run of the
+A lake has one folder for each day (UTC) on which traces were stored. Its files have about 128 MB each. A later run of the
 same command adds the traces that the lake does not have yet, and resumes an interrupted run.")]
 pub struct LakeOptions {
     #[command(flatten)]

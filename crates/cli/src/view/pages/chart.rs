@@ -30,9 +30,9 @@ pub const COLORS: [RGBColor; 7] = [
 #[derive(Debug)]
 pub struct Bar {
     pub label: String,
-    /// The value of each series, from the bottom, with the series' place in [`COLORS`].
+    /// The value of each series, from the bottom, with the series' index in [`COLORS`].
     pub parts: Vec<(usize, u64, String)>,
-    /// The URL of the traces behind each part, in the order of `parts`.
+    /// The URL of the traces that each part counts, in the order of `parts`.
     pub urls: Vec<String>,
 }
 

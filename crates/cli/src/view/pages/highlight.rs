@@ -1,4 +1,4 @@
-//! Code with its syntax marked by classes; the style sheet has their colours.
+//! Marks the syntax of code with CSS classes. The style sheet defines their colours.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ const LONGEST_LINE: usize = 1024;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// Code that may still be highlighted on a page, in bytes.
+/// The amount of code that may still be highlighted on a page, in bytes.
 #[derive(Debug)]
 pub struct Budget(std::cell::Cell<usize>);
 
