@@ -1,7 +1,7 @@
 //! Lambda's Runtime API for one `bootstrap` (AWS Lambda Developer Guide, "Using the Lambda runtime API").
 //!
-//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response` and
-//! `error`; every other path ends in 404.
+//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response`
+//! and `error`; every other path ends in 404.
 
 use std::{
     collections::HashMap,

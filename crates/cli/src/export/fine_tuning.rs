@@ -30,7 +30,7 @@ pub struct FineTuningOptions {
     /// Only conversations of at least this many messages
     #[arg(long, value_name = "N")]
     min_messages: Option<usize>,
-    /// Only conversations whose last message has this role
+    /// Only conversations that end with a message of this role
     #[arg(long, value_name = "ROLE")]
     last_role: Option<String>,
     /// Write equal examples only once; needs 16 to 40 bytes of memory per example
@@ -49,7 +49,7 @@ struct Trace<'a> {
     request: Option<&'a RawValue>,
 }
 
-/// The members of a request that define what the model could call.
+/// The members of a request that define the available tools and functions.
 #[derive(Default, Deserialize)]
 struct Definitions<'a> {
     #[serde(borrow)]

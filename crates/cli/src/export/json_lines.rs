@@ -19,7 +19,7 @@ pub struct JsonLinesOptions {
     #[command(flatten)]
     read: ReadOptions,
     /// The file to write; `-` is standard output
-    // Clap cannot flatten required options beside a subcommand that negates them, so the type is optional.
+    // Clap cannot flatten required options next to a subcommand that negates them, so the type is optional.
     #[arg(long, short, value_name = "FILE", required = true, value_parser = output_parser())]
     output: Option<PathBuf>,
 }

@@ -63,8 +63,8 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Begins the export `export_id` into `output`, or resumes it. Fails if another run holds the output, or if a file exists
-    /// that this export did not write.
+    /// Begins the export `export_id` into `output`, or resumes it. Fails if another run holds the output, or if a file
+    /// exists that this export did not write.
     pub fn open(output: PathBuf, export_id: String) -> Result<Self> {
         check_absent(&output)?;
         let part = with_suffix(&output, ".part");

@@ -20,7 +20,7 @@ pub struct ReadOptions {
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
-    /// The number of traces that are read at once
+    /// The number of concurrent reads
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Show no progress
@@ -113,8 +113,8 @@ impl Traces {
         let trace = match self.reader.get(&entry.key).await {
             Ok(None) => return Ok(ReadTrace::Deleted),
             Ok(Some(trace)) => trace,
-            // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference, GetObject,
-            // "Permissions"). A key that is no longer listed was deleted, whatever the read returned.
+            // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference,
+            // GetObject, "Permissions"). A key that is no longer listed was deleted, regardless of the error.
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
             Err(error) => return Err(error),
         };

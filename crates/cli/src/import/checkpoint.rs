@@ -28,7 +28,7 @@ const FORMAT: &str = "attest import checkpoint 2\n";
 /// The longest identity that is read, in bytes.
 const LONGEST_IDENTITY: u64 = 64 * 1024;
 
-/// The largest number of records that are compared at once; each needs about 100 bytes of memory.
+/// The largest number of records that are compared in one pass. Each record needs about 100 bytes of memory.
 const COMPARED: u64 = 256 * 1024;
 
 /// Identifies a line by its bytes.

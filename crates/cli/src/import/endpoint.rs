@@ -153,8 +153,8 @@ impl Endpoint {
         health.failing_since = None;
     }
 
-    /// Records a failure that is retried, and sends a warning. An exceeded rate is not worth a warning unless the
-    /// endpoint asks for a long pause.
+    /// Records a failure that is retried, and sends a warning. An exceeded rate causes a warning only if the endpoint
+    /// asks for a long pause.
     fn failed(&self, why: &str, pause: Option<Duration>, is_worth_a_warning: bool) {
         let mut health = self.health();
         let now = Instant::now();
@@ -223,7 +223,7 @@ impl Endpoint {
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
-        // The first cause only repeats the URL, unless it is the only one.
+        // If there are several causes, the first one only repeats the URL.
         let mut all: Vec<String> = causes(error).map(ToString::to_string).collect();
         all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
         let causes = if all.len() > 1 { &all[1..] } else { &all[..] };

@@ -112,7 +112,7 @@ impl<'a> FileImport<'a> {
                     deadline.set(Some(sleep(GRACE)));
                 }
                 () = stop.requested(2) => return Ok(End::Stopped),
-                () = async { deadline.as_mut().as_pin_mut().expect("a deadline is set").await }, if deadline.is_some() => {
+                () = async { deadline.as_mut().as_pin_mut().expect("it is set").await }, if deadline.is_some() => {
                     return Ok(End::Stopped);
                 }
             }

@@ -46,7 +46,7 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    /// Checks that the file exists and, unless it is a stream, that it is JSON Lines. Writes nothing.
+    /// Checks that the file exists. If it is not a stream, also checks that it is JSON Lines. Writes nothing.
     pub fn check(path: &Path) -> Result<Self> {
         let mut file = Self { path: path.to_owned(), size: None, read: Arc::default() };
         if file.is_stdin() {

@@ -20,7 +20,8 @@ use super::{
     input::InputFile,
 };
 
-/// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload size").
+/// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload
+/// size").
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
 /// The largest amount of text in memory, in KiB, for any number of requests in flight.

@@ -12,8 +12,8 @@ use crate::serve::{self, StoreOptions};
 #[command(after_long_help = "\
 Each line is one trace. Run the same command again after an interruption: it resumes, and stores nothing twice. A line's
 Idempotency-Key is derived from its bytes, and FILE.checkpoint records the confirmed lines. FILE.rejected.jsonl has the
-reason for each rejected line, and FILE.rejected-lines.jsonl has those lines, so you can fix and import them. Their names get a
-number if a file with that name is not from an earlier run or was changed.
+reason for each rejected line, and FILE.rejected-lines.jsonl has those lines, so you can fix and import them. Their
+names get a number if a file with that name is not from an earlier run or was changed.
 
 Exit status:
   0  every line is stored

@@ -47,7 +47,8 @@ const LATE: Duration = Duration::from_millis(10);
 
 /// The limiter of one import, shared by all its requests.
 pub struct RateLimiter {
-    /// Lets one request at a time wait for the clock. The others have not reserved a time, so a new rate applies to them.
+    /// The queue of requests. Only the first one waits for its time. The others have not reserved a time, so a new
+    /// rate applies to them.
     queue: Queue<()>,
     changed: Notify,
     state: Mutex<State>,

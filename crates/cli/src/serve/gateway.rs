@@ -58,7 +58,7 @@ const BODIES_KIB: u32 = 24 * 1024;
 /// The part of an incomplete body that is kept in memory, in bytes. The rest is in a temporary file.
 const SPOOL: usize = 64 * 1024;
 
-/// The default time limit for a body. API Gateway gives up on an integration after 29 s.
+/// The default time limit for a body. API Gateway ends an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
 /// The handler behind the gateway.
@@ -70,7 +70,8 @@ struct Integration {
 
 /// Returns a gateway for `handler`, and for the `page` that shows stored traces.
 ///
-/// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no key.
+/// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no
+/// key.
 pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
     let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
     Router::new()
@@ -126,7 +127,8 @@ async fn invoke(State(integration): State<Integration>, request: Request) -> Res
     }
 }
 
-/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in bytes.
+/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in
+/// bytes.
 async fn spool(body: Body, coding: Coding) -> Result<(SpooledTempFile, usize), StatusCode> {
     let mut body = coding.decode(body);
     let (mut spooled, mut bytes) = (tempfile::spooled_tempfile(SPOOL), 0);

@@ -26,8 +26,8 @@ pub struct Options {
     /// The port of the S3 of this process, or 0 for any free port
     #[arg(long, default_value_t = 9081)]
     pub s3_port: u16,
-    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On an
-    /// address other than loopback, each start creates a new secret key
+    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On
+    /// an address other than loopback, each start creates a new secret key
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub s3_host: IpAddr,
     /// The longest time that the body of a request may take to arrive, in seconds

@@ -155,10 +155,10 @@ impl TraceReader {
         })
     }
 
-    /// Returns a page of at most `limit` traces whose key begins with `prefix`.
+    /// Returns a page of at most `limit` traces with keys that begin with `prefix`.
     ///
-    /// A folder is listed newest first. A bucket is listed in the order of keys, because S3 offers no other order and a
-    /// bucket may be too large to be listed completely.
+    /// A folder is listed newest first. A bucket is listed in the order of keys: S3 offers no other order, and a
+    /// bucket may be too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<Page> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {

@@ -7,7 +7,8 @@
 //! value     = 1*(any but white space) / DQUOTE *( any but DQUOTE and "\" / "\" any ) DQUOTE
 //! ```
 //!
-//! If the text before a colon is not the name of a field, the whole text is a word, so you can search for a URL.
+//! If the text before a colon is not the name of a field, the whole text is a word. You can therefore search for a
+//! URL.
 
 use std::fmt;
 

@@ -24,8 +24,8 @@ const LONGEST: Duration = Duration::from_hours(7 * 24);
 #[command(after_long_help = "\
 The file contains the conversation and the stored JSON. It contains no script and loads no resources.
 
-With -o s3://BUCKET/KEY, the file becomes an object, and the command prints a URL that anybody can open until it expires. An
-existing object is never overwritten. Delete the object to end the sharing early.")]
+With -o s3://BUCKET/KEY, the file becomes an object, and the command prints a URL that anybody can open until it
+expires. An existing object is never overwritten. Delete the object to end the sharing early.")]
 pub struct Options {
     /// The key of the trace: fingerprint/id
     key: String,

@@ -14,7 +14,7 @@ use crate::storage::{Entry, TraceReader};
 /// The largest number of traces of a bucket that are listed. A folder is listed whole.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces whose content is read: the newest of a folder, or the first of a bucket.
+/// The largest number of traces that are read: the newest of a folder, or the first of a bucket.
 const READ: usize = 1_000;
 
 /// The largest number of bytes of traces that are read.
@@ -50,7 +50,7 @@ pub struct Stats {
     pub sizes: [u64; SIZES.len()],
     pub traces: usize,
     pub bytes: u64,
-    /// Traces whose content was read.
+    /// The number of traces that were read.
     pub read: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,

@@ -48,7 +48,7 @@ async function arrive() {
   const known = new Set([...rows.children].map((row) => row.dataset.key));
   const listed = [...page.querySelectorAll("#rows li")];
   const arrived = listed.filter((row) => !known.has(row.dataset.key));
-  // More than one page of new rows: replace all rows and the link, because the traces in between are on the next pages.
+  // More than one page of new rows: replace all rows and the link, because the other new traces are on later pages.
   if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) {
     rows.replaceChildren(...listed);
     document.querySelector("main .more").replaceWith(page.querySelector("main .more"));

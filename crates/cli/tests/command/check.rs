@@ -178,7 +178,7 @@ struct Proxy {
     throttles: bool,
 }
 
-/// The local endpoint behind a proxy. Returns the proxy's URL.
+/// Starts the local endpoint and a proxy in front of it. Returns the proxy's URL.
 async fn endpoint(broken: Option<Break>, throttles: bool) -> String {
     let bucket = Arc::new(Bucket::new().await);
     let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client());
@@ -206,7 +206,7 @@ async fn object(State(proxy): State<Arc<Proxy>>, Path(key): Path<String>) -> Vec
     proxy.bucket.object(&key).await
 }
 
-/// The function's code: a ZIP file whose `bootstrap` is the head of an ELF file for this machine.
+/// Returns the function's code: a ZIP file with a `bootstrap` that is the head of an ELF file for this machine.
 async fn code(Path(machine): Path<u16>) -> Vec<u8> {
     use std::io::Write;
     let mut bootstrap = [0; 64];

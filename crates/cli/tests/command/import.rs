@@ -217,7 +217,7 @@ async fn transient_errors_are_retried_with_the_same_idempotency_key() {
     }
 }
 
-/// An endpoint whose port stays the same when it is killed and restarted.
+/// An endpoint that keeps its port when it is killed and restarted.
 struct Endpoint {
     port: String,
     process: Child,

@@ -27,8 +27,8 @@ use super::{
 /// The folder of temporary files. No key has a path inside it.
 const INCOMING: &str = "~incoming";
 
-/// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires an
-/// exclusive one.
+/// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires
+/// an exclusive one.
 const LOCK: &str = "~lock";
 
 /// The longest age of a listing with the newest objects first.
@@ -37,7 +37,7 @@ const NEWEST_AGE: Duration = Duration::from_secs(1);
 /// The longest time for which a listing serves its later pages.
 const PAGES_AGE: Duration = Duration::from_mins(1);
 
-/// The largest number of attempts for a write whose folder is deleted while it runs.
+/// The largest number of attempts to write an object while its folder is deleted concurrently.
 const ATTEMPTS: usize = 100;
 
 /// A bucket in a folder. Clones share one listing cache.
@@ -192,8 +192,8 @@ impl FileStore {
         Ok(true)
     }
 
-    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the keys
-    /// after it.
+    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the
+    /// keys after it.
     pub fn list(&self, after: Option<&str>) -> Result<Vec<ObjectInfo>, FileStoreError> {
         let mut objects = walk(&self.root, INCOMING)?;
         if let Some(after) = after {
@@ -233,7 +233,7 @@ impl FileStore {
         self.root.join(path_of(key))
     }
 
-    /// Syncs a folder and those above it, up to the bucket's. A folder that no longer exists needs no sync.
+    /// Syncs a folder and its parents, up to the bucket's folder. A folder that no longer exists needs no sync.
     fn sync_up(&self, folder: &Path) -> io::Result<()> {
         folder.ancestors().take_while(|folder| folder.starts_with(&self.root)).try_for_each(|folder| {
             match sync(folder) {

@@ -41,7 +41,7 @@ pub(super) fn path_of(key: &str) -> String {
     path
 }
 
-/// Returns the key whose file is at `path`, or `None` if no key has this path.
+/// Returns the key of the file at `path`, or `None` if no key has this path.
 pub(super) fn key_of(path: &str) -> Option<String> {
     let plain = path.strip_suffix(".json")?.replace("~~/", "").replace("~00~/", "/").replace(".json~/", ".json/");
     let mut bytes = Vec::new();

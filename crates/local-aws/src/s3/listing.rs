@@ -28,7 +28,7 @@ pub struct ObjectInfo {
 impl ObjectInfo {
     /// Returns an entity tag that changes whenever the file changes. It does not require reading the file.
     ///
-    /// The hyphen tells clients that it is not the MD5 of the object, as in the entity tag of a multipart upload.
+    /// As in the entity tag of a multipart upload, the hyphen shows clients that the tag is not the MD5 of the object.
     pub(super) fn e_tag(&self) -> String {
         let since_epoch = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{:x}-{:x}", since_epoch.as_nanos(), self.size)
@@ -61,7 +61,8 @@ impl Cache {
         objects
     }
 
-    /// Returns the latest listing, or takes a new one if it is older than `max_age`. Concurrent callers share one walk.
+    /// Returns the latest listing, or creates a new one if it is older than `max_age`. Concurrent callers share one
+    /// walk.
     pub(super) fn get_or_take(
         &self,
         max_age: Duration,

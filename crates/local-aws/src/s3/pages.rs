@@ -78,8 +78,8 @@ pub(super) fn list_v1(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// Answers `ListObjectVersions` for a bucket without versioning: each object has one version. Also returns the key marker
-/// of the next page.
+/// Answers `ListObjectVersions` for a bucket without versioning: each object has one version. Also returns the key
+/// marker of the next page.
 pub(super) fn list_versions(
     objects: &[ObjectInfo],
     input: ListObjectVersionsInput,

@@ -1,6 +1,6 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
-//! The bucket has the policy of the bucket that the deployed stack creates: nobody overwrites an object, so each write
+//! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
 //! needs `If-None-Match: *`, and multipart uploads are denied. Objects have no versions, metadata or tags. Their type
 //! is always `application/json`.
 
@@ -45,7 +45,7 @@ pub const ACCESS_KEY: &str = "local";
 /// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
-/// An S3 with one bucket, whose objects are files in a folder.
+/// An S3 with one bucket. Its objects are files in a folder.
 #[derive(Debug, Clone)]
 pub struct FolderS3 {
     folder: FileStore,
@@ -142,7 +142,7 @@ impl FolderS3 {
         }
     }
 
-    /// Stores an object, unless the key is taken and the write may not replace it.
+    /// Stores an object. Fails if the key is taken and `replace` is false.
     async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
         let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
         written.ok_or_else(|| s3_error!(PreconditionFailed, "an object with this key exists"))

@@ -59,7 +59,7 @@ impl<'a> LakeRun<'a> {
         Ok(Self { traces, destination, state, run })
     }
 
-    /// Writes the keys of unrecorded traces into one file per day, unless the resumed run has already done so.
+    /// Writes the keys of unrecorded traces into one file per day. Does nothing if a resumed run has already done so.
     pub async fn list(&mut self) -> Result<Listing> {
         if self.run.is_listed {
             return Ok(Listing::Resumed);

@@ -79,7 +79,7 @@ impl Call {
         if let Some(Json::Array(items)) = self.request.take_if(shape.list, is_filled) {
             messages.extend(to_messages(items, "user"));
         }
-        let request_messages = i64::try_from(messages.len()).expect("the length of a list in memory fits into 63 bits");
+        let request_messages = i64::try_from(messages.len()).expect("the length of a list fits into 63 bits");
         let choices = self.response.take_array("choices");
         let answer = match &choices {
             Some(choices) => choices.first().and_then(chosen_message).cloned().into_iter().collect(),

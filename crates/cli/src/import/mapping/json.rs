@@ -1,4 +1,4 @@
-//! JSON whose numbers keep every digit, and in which no name occurs twice in one object.
+//! JSON in which numbers keep every digit, and no name occurs twice in one object.
 
 use std::{borrow::Cow, collections::HashSet};
 

@@ -69,7 +69,8 @@ async fn a_waiting_request_is_sent_earlier_when_the_rate_rises() {
     assert!(waited < Duration::from_secs(1), "{waited:?}");
 }
 
-/// An endpoint that answers after `latency`, and refuses a share of the requests from `down.0` to `down.1` after the start.
+/// An endpoint that answers after `latency`, and refuses a share of the requests from `down.0` to `down.1` after the
+/// start.
 #[derive(Debug, Clone)]
 struct Endpoint {
     latency: Duration,

@@ -23,7 +23,7 @@ pub enum Part<'a> {
     Refusal(String),
     Media(Media),
     Call(Call<'a>),
-    /// A result whose call is not in this trace.
+    /// A result without its call, which is not in this trace.
     Result(ToolResult<'a>),
     /// A part of an unknown type.
     Other {

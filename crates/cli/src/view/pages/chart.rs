@@ -14,8 +14,8 @@ use plotters::{
 /// The size of a chart, in units of its view box.
 const SIZE: (u32, u32) = (560, 220);
 
-/// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness. The last
-/// one is the grey of all other series.
+/// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness.
+/// The last one is the grey of all other series.
 pub const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),

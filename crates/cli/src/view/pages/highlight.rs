@@ -9,7 +9,8 @@ use syntect::{
     util::LinesWithEndings,
 };
 
-/// The longest code that is highlighted, in bytes. Highlighting takes about a millisecond per KiB without optimization.
+/// The longest code that is highlighted, in bytes. Highlighting takes about a millisecond per KiB without
+/// optimization.
 const LONGEST: usize = 16 * 1024;
 
 /// The longest line that is highlighted, in bytes, because a grammar may take quadratic time for one line.

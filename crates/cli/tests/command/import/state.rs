@@ -127,7 +127,7 @@ async fn lines_that_were_fixed_by_hand_are_never_overwritten() {
     assert!(before.iter().all(|(name, contents)| after[name] == *contents), "{:?}", after.keys());
     assert_eq!(after["t.jsonl.rejected-lines-2.jsonl"], b"{\"model\":\"m\"}\n{\"model\":\"n\"}\n".to_vec());
 
-    // A run without rejections deletes only what an import wrote.
+    // A run without rejections deletes only files that an import wrote.
     fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(0));
     assert_eq!(fs::read_to_string(&lines).expect("it stays"), trace(7, 7));
