@@ -1,4 +1,4 @@
-//! Deletes the traces that the check stored, as far as permissions allow.
+//! Deletes the traces that the check stored, if the permissions allow it.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The two ways in which an export ends without an error.
+//! The two results of an export that ends without an error.
 
 /// The advice for an export that can be resumed.
 pub const RESUME: &str = "run the same command again to resume";

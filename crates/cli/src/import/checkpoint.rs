@@ -2,7 +2,7 @@
 //!
 //! A checkpoint begins with two lines of text: its format and the [`Identity`] of the import. One record per line
 //! follows, at an offset that depends on the line's number. A record is the first 16 bytes of the SHA-256 of a
-//! confirmed line, or zeros. It is written after the answer. It identifies the confirmed bytes, so a line that was
+//! confirmed line, or zeros. It is written after the response. It identifies the confirmed bytes, so a line that was
 //! changed, inserted or moved is sent again. A line is also sent again if a crash tore its record. Only one record is
 //! in memory at a time, regardless of the size of the file.
 

@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, and retries until each has an answer.
+//! Sends lines to the endpoint, and retries until each line is stored or rejected.
 
 use std::{
     error::Error,
@@ -39,7 +39,7 @@ pub struct Endpoint {
     last_cause: LastCause,
 }
 
-/// The answers of the endpoint so far.
+/// The state of the endpoint, according to its responses so far.
 #[derive(Default)]
 struct Health {
     has_confirmed: bool,
@@ -48,7 +48,7 @@ struct Health {
     reported: Option<Instant>,
 }
 
-/// The cause of the last failure, from the log of an endpoint in this process. Answers never contain it.
+/// The cause of the last failure, from the log of an endpoint in this process. Responses never contain it.
 #[derive(Debug, Clone, Default)]
 pub struct LastCause(Arc<Mutex<Option<String>>>);
 
@@ -62,7 +62,7 @@ impl LastCause {
         }
     }
 
-    /// Appends the cause to the text of an answer.
+    /// Appends the cause to the text of a response.
     fn explain(&self, answer: String) -> String {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(cause) => format!("{answer} The cause: {cause}"),

@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The largest number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
 
-/// The end of the import of a file.
+/// The way in which a file's import ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Done,

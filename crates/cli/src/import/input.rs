@@ -103,7 +103,7 @@ impl InputFile {
         let input = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(input));
         let text: Box<dyn BufRead + Send> = match format[..] {
             [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(input))),
-            // A zstd frame, or a skippable frame, as at the beginning of the output of pzstd.
+            // A zstd frame, or a skippable frame, which precedes each frame that pzstd writes.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
                 let decoder = zstd::Decoder::with_buffer(input).context("cannot decompress it")?;
                 Box::new(BufReader::with_capacity(BUFFER, decoder))
@@ -150,7 +150,7 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(Cursor::new(head).chain(text.into_inner())))
 }
 
-/// The format of a text, judged by its beginning.
+/// The format of a text, determined by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     JsonLines,

@@ -42,7 +42,7 @@ pub struct Options {
     /// Format of the lines if they are a provider's log instead of traces
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub from: Option<Format>,
-    /// Folder for checkpoints and rejected lines instead of the folder of each file
+    /// Folder for checkpoints and rejected lines [default: the folder of each file]
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
     /// Validate only: send nothing, write no files, and show why lines would be rejected

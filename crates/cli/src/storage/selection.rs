@@ -40,7 +40,7 @@ impl Fingerprint {
         Ok(Self { key_prefix })
     }
 
-    /// Returns the prefix of the keys of this fingerprint, which ends with a slash.
+    /// Returns the prefix of this fingerprint's keys, which ends with a slash.
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         &self.key_prefix
@@ -70,7 +70,7 @@ impl TimeRange {
     }
 }
 
-/// Parses a time of the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
+/// Parses a time from the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
 pub fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
     let date = || text.parse::<Date>()?.to_zoned_datetime(TimeZone::UTC).map(|zoned| zoned.timestamp());
     text.parse().or_else(|_| date())

@@ -11,12 +11,12 @@ const LAID_OUT_BYTES: usize = 64 * 1024;
 /// The largest formatted value, in bytes. The indentation of deep nesting multiplies the size of a value.
 const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
 
-/// One JSON value as it is stored.
+/// One stored JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// Returns the text that is stored.
+    /// Returns the stored text.
     pub fn as_str(self) -> &'a str {
         self.0
     }
@@ -118,7 +118,7 @@ impl<'a> Members<'a> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// Returns the members of a member that is an object, or no members if there is no such object.
+    /// Returns the members of the object `name`, or no members if there is no such object.
     pub fn object(&self, name: &str) -> Self {
         self.get(name).and_then(Json::object).unwrap_or_default()
     }

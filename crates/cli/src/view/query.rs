@@ -130,7 +130,7 @@ fn value(text: &str) -> (String, &str) {
 }
 
 impl fmt::Display for Query {
-    /// Writes a text that parses to this query.
+    /// Formats the query as text that parses to the same query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (field, value) in &self.conditions {

@@ -1,4 +1,4 @@
-//! The rows of a page of results.
+//! The rows on a page of results.
 
 use attest::key::Key;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -109,7 +109,7 @@ pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: 
     }
 }
 
-/// Finds the keys of the rows of a page. Reads traces only if the query depends on their content.
+/// Finds the keys of the rows on a page. Reads traces only if the query depends on their content.
 pub async fn find_keys(
     traces: &TraceReader,
     workers: &Workers,

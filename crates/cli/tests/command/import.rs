@@ -203,7 +203,8 @@ async fn transient_errors_are_retried_with_the_same_idempotency_key() {
         assert_eq!(keys.len(), requests, "{status}");
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
-    // Another server that answers 200 has not stored the trace, and one that answers 400 has not refused it.
+    // If a different server answers, 200 does not mean that the trace is stored, and 400 does not mean that it is
+    // refused.
     for status in [StatusCode::OK, StatusCode::BAD_REQUEST] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
@@ -320,7 +321,7 @@ async fn a_file_of_any_size_is_imported_in_bounded_memory() {
         .spawn()
         .expect("it starts");
     let ended = tokio::task::spawn_blocking(move || {
-        // It prints only its report, which fits a pipe.
+        // The command prints only its report, which fits into the pipe's buffer.
         let mut memory = None;
         while let Some(peak) = super::peak_mib(command.id()) {
             memory = Some(peak);

@@ -105,7 +105,7 @@ impl FileStore {
         &self.root
     }
 
-    /// Returns the time at which the folder itself changed last.
+    /// Returns the time of the last change to the folder itself.
     pub(super) fn modified(&self) -> Result<SystemTime, FileStoreError> {
         fs::metadata(&self.root).and_then(|metadata| metadata.modified()).map_err(|error| self.failed(error))
     }

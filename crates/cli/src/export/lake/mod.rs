@@ -1,7 +1,7 @@
 //! A lake: Parquet files with exactly one row per trace, even if the export is killed or repeated.
 //!
-//! A run lists the traces and skips the recorded ones. It writes the keys of the others into the state folder, in one
-//! file per day. Then it reads the traces day by day. After each Parquet file, it records the keys of that file. A
+//! A run lists the traces and skips the recorded ones. It writes the keys of the new ones into the state folder, in
+//! one file per day. Then it reads the traces day by day. After each Parquet file, it records the keys of that file. A
 //! resumed run writes an unrecorded file again under the same name. File names contain the random id of their run, so
 //! two runs never use the same name. The state records keys, not times, so it does not depend on a clock.
 

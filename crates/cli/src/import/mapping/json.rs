@@ -232,7 +232,8 @@ fn value(
     })
 }
 
-/// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The text keeps its length.
+/// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The replacement does not change the
+/// length of the text.
 fn with_paired_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;

@@ -225,7 +225,7 @@ pub fn spoken<'a>(audio: &Members<'a>) -> Vec<Part<'a>> {
     sound.into_iter().chain(transcript).collect()
 }
 
-/// Adds the annotations of a message of Chat Completions to its last text.
+/// Adds the annotations of a Chat Completions message to its last text.
 pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
     let added = citations(message.filled("annotations"));
     if let Some(Part::Text { citations, .. }) = parts.iter_mut().rfind(|part| matches!(part, Part::Text { .. })) {

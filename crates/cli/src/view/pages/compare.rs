@@ -11,8 +11,8 @@ use crate::view::{
     json::{Json, Members},
 };
 
-/// The time limit, after which a comparison is only approximate. Without a deadline, the time grows with the product
-/// of the lines of two texts that have no line in common.
+/// The time limit, after which a comparison is only approximate. If two texts have no line in common, the time would
+/// otherwise grow with the product of their numbers of lines.
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Shows two traces, and marks the lines that are in only one of them.

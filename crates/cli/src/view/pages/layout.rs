@@ -77,7 +77,8 @@ fn help() -> Markup {
         dialog #help aria-labelledby="help-title" {
             h2 #help-title { "Help" }
             h3 { "Search" }
-            p { "All words and conditions must hold. Messages, tool calls and results are searched for words, ignoring case. "
+            p { "All words and conditions must hold. "
+                "Words are searched for in messages, tool calls and results, ignoring case. "
                 "Quote a value that contains spaces." }
             dl {
                 @for (_, name, meaning) in Field::ALL { dt { code { (name) ":" } } dd { (meaning) } }

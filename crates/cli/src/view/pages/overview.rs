@@ -26,7 +26,7 @@ const SERIES: usize = COLORS.len() - 1;
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// Figures of a place.
+/// The figures of a bucket or folder.
 #[derive(Debug)]
 pub struct Overview {
     pub stats: Stats,

@@ -12,19 +12,19 @@ use crate::view::{
     json::Json,
 };
 
-/// The largest number of characters of a text that is not folded.
+/// The length in characters beyond which a text is folded.
 const FOLDED: usize = 2_000;
 
-/// The largest number of lines of a text that is not folded.
+/// The number of lines beyond which a text is folded.
 const FOLDED_LINES: usize = 60;
 
 /// The largest number of parts of a turn, or of a result, that are shown.
 const MOST: usize = 1_000;
 
-/// The largest number of lines of a member that is not folded.
+/// The number of lines beyond which a member is folded.
 const MEMBER_LINES: usize = 8;
 
-/// The number of characters that are shown of a folded text.
+/// The number of characters shown of a folded text.
 const SUMMARY: usize = 200;
 
 /// Options for showing parts.
