@@ -7,7 +7,7 @@ use jiff::Timestamp;
 pub struct Entry {
     /// The key in S3.
     pub key: String,
-    /// The time of storing, by S3's clock.
+    /// The time at which the trace was stored, by S3's clock.
     pub stored: Timestamp,
     /// The size in bytes.
     pub size: u64,
@@ -29,9 +29,9 @@ pub struct Branch {
     pub prefix: String,
     /// The number of traces below it. `None` if they are not counted.
     pub traces: Option<u64>,
-    /// The branches below it, if it is open.
+    /// The branches below it, if it is expanded.
     pub below: Vec<Branch>,
 }
 
-/// The largest number of branches that is listed, which is also the limit of S3's response.
+/// The largest number of listed branches, which is also the limit of an S3 response.
 pub(super) const MAX_BRANCHES: usize = 1_000;

@@ -1,6 +1,6 @@
 //! The places that traces are read from: a bucket on AWS, or a folder of the local endpoint.
 //!
-//! Reading a bucket requires `s3:ListBucket` and `s3:GetObject` only. A folder is read directly, without its S3.
+//! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 
 mod bucket_reader;
 mod folder_reader;
