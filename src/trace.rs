@@ -14,9 +14,6 @@ use crate::{
 /// The value of `object` in a trace that has none.
 pub const DEFAULT_OBJECT: &str = "chat.trace";
 
-/// The deepest nesting of arrays and objects. RFC 8259, section 9, allows a parser to set a limit.
-pub const MAX_DEPTH: usize = 128;
-
 /// A trace as it is stored: valid under the schema, with every default filled in.
 #[derive(Debug)]
 pub struct Trace {

@@ -14,8 +14,10 @@ use serde_json::{Map, Value};
 use crate::{
     problem::{Problem, Violation, Violations},
     schema::{MAX_SHOWN, MESSAGE_MEMBERS, MessageSchema, TRACE_MEMBERS, TraceSchema, view, violation},
-    trace::MAX_DEPTH,
 };
+
+/// The deepest nesting of arrays and objects. RFC 8259, section 9, allows a parser to set a limit.
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// The longest message, in bytes, that [`Walk::refused`] remembers. For longer messages, walking costs more than validating.
 const MAX_REMEMBERED: usize = 64;

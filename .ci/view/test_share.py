@@ -52,7 +52,7 @@ def test_a_shared_object_is_read_through_a_url_that_expires(site, page):
     url = share(site, key, "--bucket", "traces", "-o", place, "--expires", "1h").stdout.strip()
     assert "X-Amz-Expires=3600" in url
     assert "Hello" in urllib.request.urlopen(url).read().decode()
-    assert "an object of this key may exist" in share(site, key, "--bucket", "traces", "-o", place, expected=1).stderr
+    assert "an object with this key may exist" in share(site, key, "--bucket", "traces", "-o", place, expected=1).stderr
     assert "there is no trace" in share(site, "a/b", "--bucket", "traces", "-o", "-", expected=1).stderr
 
 

@@ -1,7 +1,8 @@
 /** A `fetch` that copies each call of a model, and passes every byte to the application as it arrives. */
 
 import { type Api, apiOf } from "./api.js";
-import type { Call, Incomplete } from "./mapping.js";
+import type { Call } from "./mapping.js";
+import type { Incomplete } from "./streams/assembly.js";
 import { Recording } from "./recording.js";
 import { reason, warn } from "./warn.js";
 

@@ -3,6 +3,7 @@
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, LosslessNumber, parse, print, set } from "./json.js";
 import { itemsOf, textOf, toMessages } from "./messages.js";
+import type { Incomplete } from "./streams/assembly.js";
 import { assemble } from "./streams/index.js";
 import { seconds } from "./time.js";
 
@@ -12,9 +13,6 @@ const TIME_MEMBERS = ["created", "created_at", "timestamp"];
 
 /** Members of the request that are outside its list of messages but become messages, in the order of the conversation. */
 const PROMPTS: Record<Api, string[]> = { "openai-chat": [], "openai-responses": ["instructions", "input"], anthropic: ["system"] };
-
-/** The reason why a streamed response ended early: the application, the connection, or the provider. */
-export type Incomplete = "closed" | "broken" | "ended" | "error";
 
 /** The request's list of messages. */
 const LISTS: Record<Api, string> = { "openai-chat": "messages", "openai-responses": "input", anthropic: "messages" };

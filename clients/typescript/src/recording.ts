@@ -3,7 +3,8 @@
 import * as zlib from "node:zlib";
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, parse } from "./json.js";
-import type { Call, Incomplete } from "./mapping.js";
+import type { Call } from "./mapping.js";
+import type { Incomplete } from "./streams/assembly.js";
 import { assemble } from "./streams/index.js";
 
 const LIMIT = 64 * 1024 * 1024; // the number of bytes of a response that are kept

@@ -7,9 +7,9 @@ use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Keeps every chat trace that is POSTed to it, imports traces, exports them and shows them.
+/// Stores every chat trace that is POSTed to it, and imports, exports and shows traces.
 ///
-/// Without a command, it serves the endpoint on this machine, with an S3 of its own.
+/// Without a command, it serves the endpoint on this machine, with its own S3.
 #[derive(Debug, Parser)]
 #[command(name = "attest", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -31,9 +31,9 @@ enum Command {
     Check(check::Options),
     /// Show stored traces in a browser
     View(view::Options),
-    /// Write one trace as an HTML file, or store it behind a URL that expires
+    /// Write one trace as an HTML file, or upload it and print a URL that expires
     Share(view::share::Options),
-    /// Print the completions for a shell
+    /// Print the completion script for a shell
     Completions { shell: Shell },
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// The interval between printed lines where there is no terminal.
+/// The interval between printed lines if standard error is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The progress of one command.
@@ -27,8 +27,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts the progress through `size` units, if that is known. `read` counts the units that are done; `unit` names what
-    /// [`Progress::update`] counts.
+    /// Starts to show progress. `size` is the total amount to read, if known, and `read` is the amount read so far.
+    /// `unit` names the things that [`Progress::update`] counts.
     pub fn new(name: String, unit: &'static str, size: Option<u64>, read: Arc<AtomicU64>, is_quiet: bool) -> Self {
         let is_bar = !is_quiet && io::stderr().is_terminal();
         let bar = match (is_bar, size) {
@@ -43,7 +43,7 @@ impl Progress {
         Self { name, unit, bar, read, printed: Instant::now(), start: Instant::now(), is_bar, is_quiet }
     }
 
-    /// Shows that `count` are done so far.
+    /// Shows that `count` units are done so far.
     pub fn update(&mut self, count: u64) {
         if self.is_quiet || !self.is_bar && self.printed.elapsed() < INTERVAL {
             return;
@@ -60,7 +60,7 @@ impl Progress {
         }
     }
 
-    /// Prints a line that stays, above the bar. It is printed even if the progress is hidden.
+    /// Prints a permanent line above the bar, even if the progress is hidden.
     pub fn print(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }

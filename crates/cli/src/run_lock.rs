@@ -1,7 +1,7 @@
 //! Exclusive use of the files that one run of a command writes.
 //!
-//! Two runs that write one output or one checkpoint would destroy each other's work. A run therefore holds a lock file beside
-//! what it writes. The operating system releases the lock when the process ends, however it ends.
+//! Two runs that write the same output or checkpoint would destroy each other's work. A run therefore holds a lock
+//! file next to its output. The operating system releases the lock when the process ends, even after a crash.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -21,7 +21,8 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Acquires the lock file `path`, or fails with the process that holds it. `what` names the locked thing in the error.
+    /// Acquires the lock file `path`, or fails with the id of the process that holds it. `what` names the locked
+    /// resource in errors.
     pub fn acquire(path: &Path, what: &str) -> Result<Self> {
         loop {
             let failed = || format!("cannot lock {what} with {}", path.display());
@@ -39,7 +40,7 @@ impl RunLock {
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
             }
-            // The holder before this one may have removed the file between the two calls above.
+            // The previous holder may have removed the file between the two calls above.
             let held = file.metadata().with_context(failed)?;
             if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
                 let mut left = Vec::new();

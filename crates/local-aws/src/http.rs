@@ -33,14 +33,14 @@ where
             accepted = listener.accept() => match accepted {
                 Ok((connection, _)) => connection,
                 Err(error) => {
-                    // For example, no file descriptor is left. Back off before retrying.
+                    // The process may have run out of file descriptors. Back off before retrying.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             },
         };
-        // Nagle's algorithm would hold a response back until the client's delayed acknowledgement.
+        // Nagle's algorithm would delay a response until the client's delayed acknowledgement.
         let _ = connection.set_nodelay(true);
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

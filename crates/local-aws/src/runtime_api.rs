@@ -1,7 +1,7 @@
 //! Lambda's Runtime API for one `bootstrap` (AWS Lambda Developer Guide, "Using the Lambda runtime API").
 //!
-//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response` and
-//! `error`; every other path ends in 404.
+//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response`
+//! and `error`; every other path ends in 404.
 
 use std::{
     collections::HashMap,
@@ -77,7 +77,7 @@ impl RuntimeApi {
 
     /// Sends one event to the function and returns its response, or `None` if the function reported an error.
     ///
-    /// Waits without a limit: if the function may die, also wait for its process.
+    /// Waits without a time limit. If the function may crash, also wait for its process.
     pub async fn invoke(&self, event: Bytes) -> Option<Bytes> {
         let (answer, answered) = oneshot::channel();
         self.invocations.send(Invocation { event, answer }).await.ok()?;

@@ -1,7 +1,7 @@
 /** Streams of Anthropic's Messages API. */
 
 import { indexOr, isObject, type Json, type JsonObject, parse, set, textOr } from "../json.js";
-import type { Assembly } from "./index.js";
+import type { Assembly } from "./assembly.js";
 import { mergeInto } from "./merge.js";
 
 export class AnthropicAssembly implements Assembly {

@@ -1,7 +1,7 @@
 /** Streams of Chat Completions. */
 
 import { isObject, type Json, type JsonObject, set } from "../json.js";
-import type { Assembly } from "./index.js";
+import type { Assembly } from "./assembly.js";
 import { mergeInto } from "./merge.js";
 
 /** Assembles `chat.completion.chunk` objects into a `chat.completion`. */

@@ -3,21 +3,10 @@
 import { createParser } from "eventsource-parser";
 import type { Api } from "../api.js";
 import { isObject, type Json, type JsonObject, parse } from "../json.js";
-import type { Incomplete } from "../mapping.js";
 import { AnthropicAssembly } from "./anthropic.js";
+import type { Assembly, Incomplete } from "./assembly.js";
 import { ChatAssembly } from "./chat.js";
 import { ResponsesAssembly } from "./responses.js";
-
-/** Assembles the received part of one API's response. */
-export interface Assembly {
-  add(event: JsonObject): void;
-  /** Absent before the first event. */
-  response(): JsonObject | undefined;
-  /** Whether the last event of the stream arrived. */
-  readonly isComplete: boolean;
-  /** The error that the provider sent instead of the rest. */
-  readonly error: Json | undefined;
-}
 
 export interface Assembled {
   response: JsonObject | undefined;

@@ -1,7 +1,7 @@
 /** Streams of the Responses API. */
 
 import { indexOr, isObject, type Json, type JsonObject, textOr } from "../json.js";
-import type { Assembly } from "./index.js";
+import type { Assembly } from "./assembly.js";
 
 type Text = [list: string | undefined, index: string, member: string];
 

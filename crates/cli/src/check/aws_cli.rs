@@ -1,4 +1,5 @@
-//! The AWS CLI, which deploying the stack requires too. It brings the profile, SSO, the region, signing and retries.
+//! Runs the AWS CLI, which deployment requires as well. The CLI handles profiles, SSO, the region, signing and
+//! retries.
 
 use std::process::Output;
 
@@ -6,7 +7,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Runs `aws` with these arguments and returns its output, or null if there is none.
+/// Runs `aws` with these arguments and returns its output, or null if it prints nothing.
 pub async fn aws(arguments: &[&str]) -> anyhow::Result<Value> {
     let output = run(arguments).await?;
     let error = String::from_utf8_lossy(&output.stderr);
@@ -18,7 +19,7 @@ pub async fn aws(arguments: &[&str]) -> anyhow::Result<Value> {
     serde_json::from_slice(&output.stdout).with_context(|| format!("aws {command} did not print JSON"))
 }
 
-/// Runs `aws`, which must fail. Returns the error message, or `None` if it succeeded.
+/// Runs `aws`, which is expected to fail. Returns the error message, or `None` if it succeeded.
 pub async fn aws_error(arguments: &[&str]) -> anyhow::Result<Option<String>> {
     let output = run(arguments).await?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
@@ -28,10 +29,11 @@ pub async fn aws_error(arguments: &[&str]) -> anyhow::Result<Option<String>> {
 async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("aws");
     command.args(arguments).args(["--output", "json"]).env("AWS_PAGER", "");
-    command.output().await.context("cannot run the AWS CLI (`aws`); install it, see the README")
+    command.output().await.context("cannot run the AWS CLI (`aws`): install it as described in the README")
 }
 
-/// Returns whether the AWS CLI uses a local stand-in for AWS, which does not enforce everything that AWS does.
+/// Returns whether the AWS CLI uses a local stand-in for AWS. A stand-in does not enforce everything that AWS
+/// enforces.
 pub async fn is_stand_in() -> bool {
     if std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty()) {
         return true;

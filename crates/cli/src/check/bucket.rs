@@ -1,4 +1,4 @@
-//! Promises of the bucket: the stored bytes, the policy against overwriting, no public access, encryption.
+//! Bucket promises: the stored bytes, the policy against overwriting, no public access, encryption.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use super::{
 const BYTES: &str = "the stored object is the sent trace, byte for byte";
 const OVERWRITE: &str = "a put without If-None-Match is denied";
 const PUBLIC: &str = "the bucket is not public";
-const ENCRYPTION: &str = "traces are encrypted as the stack says";
+const ENCRYPTION: &str = "traces are encrypted as the stack specifies";
 
 /// The promises of this module.
 pub const PROMISES: &[&str] = &[BYTES, OVERWRITE, PUBLIC, ENCRYPTION];
@@ -45,7 +45,7 @@ pub async fn check(stack: &Stack, endpoint: &Endpoint, stored: Option<&Stored>, 
 async fn bytes(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let file = folder.path().join("trace.json");
-    let path = file.to_str().context("the temporary folder has no UTF-8 path")?;
+    let path = file.to_str().context("the path of the temporary folder is not UTF-8")?;
     aws(&["s3api", "get-object", "--bucket", stack.bucket()?, "--key", &stored.key, path]).await?;
     let found = fs::read(&file).context("cannot read the object")?;
     let actual = String::from_utf8_lossy(&found).into_owned();
@@ -58,7 +58,7 @@ async fn encryption(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
     let (algorithm, key) = (text("ServerSideEncryption"), text("SSEKMSKeyId"));
     let verdict = match (stack.parameter("KmsKeyArn")?, stack.parameter("BucketName")?) {
         ("none", "create") => ensure(algorithm == "AES256", "AES256", algorithm),
-        ("none", _) => ensure(algorithm != "none", "encryption by the default of the bucket", algorithm),
+        ("none", _) => ensure(algorithm != "none", "the bucket's default encryption", algorithm),
         (expected, _) => ensure(
             algorithm == "aws:kms" && key == expected,
             format!("aws:kms with {expected}"),
@@ -73,13 +73,13 @@ async fn overwrite(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict
     let key = format!("{FINGERPRINT}/{}", Uuid::new_v4());
     let file = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
     fs::write(file.path(), endpoint.trace("overwrite", 1)).context("cannot write the temporary file")?;
-    let path = file.path().to_str().context("the temporary file has no UTF-8 path")?;
+    let path = file.path().to_str().context("the path of the temporary file is not UTF-8")?;
     let error = aws_error(&["s3api", "put-object", "--bucket", bucket, "--key", &key, "--body", path]).await?;
     if error.is_none() {
         aws(&["s3api", "delete-object", "--bucket", bucket, "--key", &key]).await?;
     }
-    let actual = error.unwrap_or_else(|| "the object was stored, and deleted again".to_owned());
-    // Your own permissions may deny it as well. The message of AWS names the policy that does.
+    let actual = error.unwrap_or_else(|| "the object was stored, then deleted".to_owned());
+    // The caller's own permissions may also deny the write. The error message of AWS names the policy.
     Ok(ensure(actual.contains("AccessDenied"), "AccessDenied", &actual).into())
 }
 

@@ -1,16 +1,16 @@
-//! Deletes the traces of the check, as far as the permissions allow.
+//! Deletes the traces that the check stored, if the permissions allow it.
 
 use serde_json::{Value, json};
 
 use super::{aws_cli::aws, stack::Stack};
 
-/// The traces that are left, and why.
+/// The traces that were not deleted, and the reason.
 pub struct Left {
     pub keys: Vec<String>,
     pub reason: Option<String>,
 }
 
-/// The largest number of keys of one request to S3.
+/// The largest number of keys in one S3 request.
 const PER_REQUEST: usize = 1000;
 
 /// Deletes the objects under these keys.

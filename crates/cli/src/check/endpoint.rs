@@ -1,4 +1,4 @@
-//! Requests to the endpoint, and what every answer must satisfy.
+//! Requests to the endpoint, and the requirements that every answer must meet.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ pub const FINGERPRINT: &str = "attest-check";
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// The largest number of attempts of a request that is over the rate of the usage plan.
+/// The largest number of attempts for a request that exceeds the usage plan's rate.
 const THROTTLED_ATTEMPTS: u32 = 20;
 
 /// The endpoint under check.
@@ -29,12 +29,12 @@ pub struct Endpoint {
     client: Client,
     url: Url,
     api_key: String,
-    /// The content of every message. It must appear in no log line and no error.
+    /// The content of every message. No log line and no error may contain it.
     pub secret: String,
     keys: Mutex<BTreeSet<String>>,
 }
 
-/// A request, which is a POST to the endpoint's URL unless a check changes it.
+/// A request. By default, it is a POST to the endpoint's URL.
 pub struct Sent<'a> {
     pub body: Bytes,
     pub path: &'a str,
@@ -62,7 +62,7 @@ impl Endpoint {
         })
     }
 
-    /// Returns an error if nothing at the URL speaks HTTP, or if it does not accept the API key.
+    /// Returns an error if the URL does not answer over HTTP, or if it rejects the API key.
     pub async fn probe(&self) -> anyhow::Result<()> {
         let answer = match self.send(self.request(Bytes::new())).await {
             Ok(answer) => answer,
@@ -78,7 +78,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Creates a POST of these bytes with the API key.
+    /// Creates a POST request with these bytes and the API key.
     pub fn request(&self, body: impl Into<Bytes>) -> Sent<'_> {
         Sent {
             body: body.into(),
@@ -88,7 +88,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a request, again while it is over the rate of the usage plan.
+    /// Sends a request. Retries while the request exceeds the usage plan's rate.
     pub async fn send(&self, sent: Sent<'_>) -> Result<Answer, Mismatch> {
         let mut attempt = 0;
         loop {
@@ -101,7 +101,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a request once. A request without an answer is a mismatch.
+    /// Sends a request once. A missing answer is a mismatch.
     pub async fn send_once(&self, sent: &Sent<'_>) -> Result<Answer, Mismatch> {
         let mut url = self.url.clone();
         if !sent.path.is_empty() {
@@ -135,7 +135,7 @@ impl Endpoint {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Returns a trace with this id as JSON, `created` at this time, with all members that have a default.
+    /// Returns a trace as JSON with this `id` and `created`, and with all members that have a default.
     pub fn trace(&self, id: &str, created: u32) -> String {
         let secret = &self.secret;
         format!(
@@ -164,7 +164,7 @@ impl Answer {
         let has_kind = problem["type"].as_str().is_some_and(|kind| kind.starts_with("urn:attest:problem:"));
         let is_whole = has_kind && problem["title"].is_string() && problem["detail"].is_string();
         ensure(is_whole, "type, title and detail", problem.to_string())?;
-        // API Gateway's own errors may leave the status out.
+        // API Gateway's own errors may omit the status.
         let agrees = problem["status"].is_null() || problem["status"] == status;
         ensure(agrees, format!("the status {status} in the body"), problem["status"].to_string())?;
         Ok(problem)
@@ -194,7 +194,7 @@ pub fn client_for(url: &Url) -> anyhow::Result<Client> {
     client.build().context("cannot set up HTTP")
 }
 
-/// Returns whether a URL leads to this machine. Such a request must not leave it through a proxy.
+/// Returns whether a URL refers to this machine. Requests to such a URL must not go through a proxy.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

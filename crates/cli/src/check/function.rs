@@ -1,4 +1,4 @@
-//! The promise that the function's binary matches the architecture of the function.
+//! The promise that the function's binary matches the function's architecture.
 
 use std::io::{Cursor, Read};
 
@@ -26,8 +26,9 @@ pub async fn check(stack: &Stack, report: &mut Report) {
 async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     let function = aws(&["lambda", "get-function", "--function-name", stack.function()?]).await?;
     let expected = function["Configuration"]["Architectures"][0].as_str().unwrap_or("x86_64").to_owned();
-    let url = function["Code"]["Location"].as_str().context("aws lambda get-function names no code")?;
-    let url = url.parse().context("aws lambda get-function names no URL of the code")?;
+    let url =
+        function["Code"]["Location"].as_str().context("aws lambda get-function printed no location of the code")?;
+    let url = url.parse().context("aws lambda get-function printed an invalid URL of the code")?;
     let code = download(&url).await.context("cannot download the function's code")?;
     let mut archive = zip::ZipArchive::new(Cursor::new(code)).context("the function's code is not a ZIP file")?;
     let mut bootstrap = archive.by_name("bootstrap").context("the function's code has no `bootstrap`")?;
@@ -37,18 +38,18 @@ async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(actual == expected, expected.clone(), actual).into())
 }
 
-/// Downloads from a URL that Lambda signed for some minutes.
+/// Downloads from a presigned URL of Lambda, which is valid for a few minutes.
 async fn download(url: &Url) -> anyhow::Result<Bytes> {
     let response = client_for(url)?.get(url.clone()).send().await?.error_for_status()?;
     Ok(response.bytes().await?)
 }
 
-/// Returns Lambda's name of the processor that an executable is for: the field `e_machine` of ELF.
+/// Returns Lambda's name for the architecture of an executable, from the ELF field `e_machine`.
 fn machine(head: [u8; 20]) -> String {
     match (&head[..4], u16::from_le_bytes([head[18], head[19]])) {
         (b"\x7fELF", 62) => "x86_64".to_owned(),
         (b"\x7fELF", 183) => "arm64".to_owned(),
-        (b"\x7fELF", other) => format!("machine {other} of ELF"),
+        (b"\x7fELF", other) => format!("ELF machine {other}"),
         _ => "not an ELF file".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Promises of time: warm requests, and a burst that starts functions.
+//! Latency promises: warm requests, and a burst that causes cold starts.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::{
     storing::AT_ONCE,
 };
 
-/// The number of warm requests, sent one after the other.
+/// The number of warm requests, which are sent one after the other.
 const WARM: usize = 30;
 
-/// The limit of the alarm Slow (`template.yaml`).
+/// The threshold of the alarm `Slow` (`template.yaml`).
 const WARM_LIMIT: Duration = Duration::from_secs(5);
 
-/// The limit of every request: the store's deadline of 20 s, and a start.
+/// The time limit of every request: the store's deadline of 20 s, plus a cold start.
 const LIMIT: Duration = Duration::from_secs(22);
 
 /// Checks the promises.

@@ -32,7 +32,7 @@ mod tls;
 /// The options of `check`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-With --stack it runs the AWS CLI, which uses your AWS profile. It then also reads the stack, its bucket, function,
+With --stack, the check runs the AWS CLI with your AWS profile. It then also reads the stack, its bucket, function,
 alarms, log and metrics, creates a temporary API key with a rate of 1 request per second, and deletes its traces.
 
 Exit status:
@@ -46,10 +46,10 @@ pub struct Options {
     /// The endpoint's API key
     #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
     api_key: String,
-    /// The name of the stack, to check what only its owner can see
+    /// The name of the stack, to run the checks that need access to its AWS account
     #[arg(long)]
     stack: Option<String>,
-    /// The largest trace, in bytes, if --stack does not tell
+    /// The largest trace in bytes; a stack's own limit takes precedence
     #[arg(long, default_value_t = MAX_TRACE_BYTES)]
     max_trace_bytes: usize,
     /// Print the report as JSON

@@ -1,4 +1,4 @@
-//! Promises of monitoring: alarms with a confirmed subscription, a log line without content, metrics.
+//! Monitoring promises: alarms with a confirmed subscription, a log line without content, and metrics.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const ALARM_COUNT: usize = 6;
 /// CloudWatch stores log lines and metrics asynchronously, usually within a minute.
 const DELAY: Duration = Duration::from_mins(3);
 
-/// The pause between two looks at CloudWatch.
+/// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Checks the promises.
@@ -84,7 +84,7 @@ async fn no_content(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdic
     Ok(ensure(lines.is_empty(), "no line", format!("{} lines", lines.len())).into())
 }
 
-/// Returns the log lines of the last hour that contain a text.
+/// Returns the log lines of the last hour that contain `text`.
 async fn matching(stack: &Stack, text: &str) -> anyhow::Result<Vec<Value>> {
     let (group, pattern) = (stack.output("LogGroup")?, format!("\"{text}\""));
     let start = (Timestamp::now().as_millisecond() - 3_600_000).to_string();
@@ -116,7 +116,7 @@ async fn metrics(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(if has_points { Verdict::Holds { measured: None } } else { Verdict::Fails(missing()) })
 }
 
-/// Reads until `is_there`, or until CloudWatch has had its time.
+/// Reads repeatedly until `is_there` accepts the result or `DELAY` has passed.
 async fn wait<T, F>(read: impl Fn() -> F, is_there: impl Fn(&T) -> bool) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,

@@ -1,4 +1,4 @@
-//! The promise that the saved queries of Athena run.
+//! The promise that the saved Athena queries run.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ async fn all(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(failed.is_empty(), "every query succeeds", failed.join("; ")).into())
 }
 
-/// Runs a saved query. Returns the reason if it does not succeed.
+/// Runs a saved query. Returns the reason if the query fails.
 async fn one(id: &str) -> anyhow::Result<Option<String>> {
     let found = aws(&["athena", "get-named-query", "--named-query-id", id]).await?;
     let query = &found["NamedQuery"];

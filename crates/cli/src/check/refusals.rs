@@ -1,4 +1,5 @@
-//! Promises of refusing: each kind of invalid request gets its status and problem details, and every valid one is accepted.
+//! Refusal promises: each kind of invalid request gets its status and problem details, and every valid request is
+//! accepted.
 
 use std::io::Write;
 
@@ -21,7 +22,7 @@ pub async fn check(endpoint: &Endpoint, limit: usize, report: &mut Report) {
     report.add("a body that is not JSON gets 400 with line and column", not_json(endpoint).await);
     report.add("a repeated name gets 400 with its pointer", repeated_name(endpoint).await);
     report.add("an unpaired surrogate gets 400", unpaired_surrogate(endpoint).await);
-    report.add("a trace against the schema gets 400 with every pointer", against_the_schema(endpoint).await);
+    report.add("a trace that violates the schema gets 400 with every pointer", against_the_schema(endpoint).await);
     report.add("a trace without a valid key gets 400", without_key(endpoint).await);
     report.add("errors do not quote the content of messages", quotes_nothing(endpoint).await);
     report.add("a missing API key gets 403", api_key(endpoint, None).await);
@@ -42,7 +43,7 @@ async fn refused(endpoint: &Endpoint, body: impl Into<Bytes>, kind: &str) -> Res
 }
 
 async fn not_utf8(endpoint: &Endpoint) -> Result<(), Mismatch> {
-    // As text, API Gateway would replace the byte before the function sees it.
+    // If API Gateway treated the body as text, it would replace the byte before the function receives it.
     let problem = refused(endpoint, &b"{\"model\":\"\xff\"}"[..], "not-utf8").await?;
     let detail = problem["detail"].as_str().unwrap_or_default();
     ensure(detail.contains("10"), "the offset 10 in detail", detail)
@@ -83,7 +84,7 @@ async fn without_key(endpoint: &Endpoint) -> Result<(), Mismatch> {
 async fn quotes_nothing(endpoint: &Endpoint) -> Result<(), Mismatch> {
     let trace = endpoint.trace("i", 1).replace(r#""created":1"#, &format!(r#""created":"{}""#, endpoint.secret));
     let problem = refused(endpoint, trace, "invalid").await?.to_string();
-    ensure(!problem.contains(&endpoint.secret), "an error without the content", &problem)
+    ensure(!problem.contains(&endpoint.secret), "an error without message content", &problem)
 }
 
 async fn api_key(endpoint: &Endpoint, key: Option<&str>) -> Result<(), Mismatch> {
@@ -136,7 +137,7 @@ async fn unknown_encoding(endpoint: &Endpoint) -> Result<(), Mismatch> {
 async fn unknown_route(endpoint: &Endpoint) -> Result<(), Mismatch> {
     let request = Sent { path: "/attest-check/no/such/route", ..endpoint.request("{}") };
     let answer = endpoint.send(request).await?;
-    // API Gateway answers 403 to a route that does not exist, the local endpoint 404.
+    // For a route that does not exist, API Gateway returns 403 and the local endpoint returns 404.
     let expected = if answer.status == 404 { 404 } else { 403 };
     answer.problem(expected).map(drop)
 }

@@ -21,7 +21,7 @@ pub enum Verdict {
     },
     /// The endpoint breaks the promise.
     Fails(Mismatch),
-    /// The check could not find out.
+    /// The check could not determine whether the endpoint keeps the promise.
     NotChecked { reason: String },
 }
 
@@ -33,7 +33,7 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// Creates a mismatch from both sides.
+    /// Creates a mismatch from the expected and the actual behaviour.
     pub fn new(expected: impl Into<String>, actual: impl Into<String>) -> Self {
         Self { expected: expected.into(), actual: actual.into() }
     }
@@ -53,7 +53,7 @@ impl From<Result<(), Mismatch>> for Verdict {
     }
 }
 
-/// An error of the AWS CLI: the promise may hold, but the check cannot tell.
+/// Converts an error of the AWS CLI. The promise may hold, so the verdict is "not checked".
 impl From<anyhow::Error> for Verdict {
     fn from(error: anyhow::Error) -> Self {
         Self::NotChecked { reason: format!("{error:#}") }
@@ -109,12 +109,12 @@ impl Report {
         self.add(promise, Verdict::NotChecked { reason: reason.into() });
     }
 
-    /// Returns whether a promise fails.
+    /// Returns whether any promise fails.
     pub fn has_failures(&self) -> bool {
         self.lines.iter().any(|line| matches!(line.verdict, Verdict::Fails(_)))
     }
 
-    /// Prints the end of the report: the objects that are left, and the counts.
+    /// Prints the end of the report: the remaining objects, and the counts.
     pub fn finish(&self, left: Left) {
         if self.is_json {
             let report = serde_json::json!({"promises": self.lines, "left": left.keys, "left_because": left.reason});
@@ -134,7 +134,7 @@ impl Report {
     }
 }
 
-/// Prints a line. The check continues if the reader has gone, as in `attest check | head`.
+/// Prints a line. Ignores a closed pipe, as in `attest check | head`, so that the check continues.
 fn print(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}");
 }

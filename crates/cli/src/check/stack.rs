@@ -15,7 +15,7 @@ pub struct Stack {
     parameters: BTreeMap<String, String>,
     outputs: BTreeMap<String, String>,
     resources: Vec<Resource>,
-    /// Whether a local stand-in for AWS holds the stack.
+    /// Whether the stack is deployed to a local stand-in for AWS.
     pub is_stand_in: bool,
 }
 
@@ -26,7 +26,7 @@ struct Resource {
 }
 
 impl Stack {
-    /// Reads the stack of this name.
+    /// Reads the stack with this name.
     pub async fn describe(name: &str) -> anyhow::Result<Self> {
         let stacks = aws(&["cloudformation", "describe-stacks", "--stack-name", name]).await?;
         let stack = &stacks["Stacks"][0];
@@ -63,7 +63,7 @@ impl Stack {
         self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
     }
 
-    /// Returns the bucket of the traces.
+    /// Returns the name of the bucket that stores the traces.
     pub fn bucket(&self) -> anyhow::Result<&str> {
         self.output("Bucket")
     }

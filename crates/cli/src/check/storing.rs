@@ -1,4 +1,4 @@
-//! Promises of storing: once, never over another trace, and repeatable.
+//! Storage promises: a trace is stored once, never overwrites another trace, and can be sent again.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -9,7 +9,7 @@ use super::{
     report::{Mismatch, Report, ensure},
 };
 
-/// The number of requests that are sent at once.
+/// The number of concurrent requests.
 pub const AT_ONCE: usize = 64;
 
 /// A trace that the endpoint confirmed.
@@ -21,7 +21,7 @@ pub struct Stored {
 /// Checks the promises, and returns the first stored trace.
 pub async fn check(endpoint: &Endpoint, report: &mut Report) -> Option<Stored> {
     let id = Uuid::new_v4().to_string();
-    // The digits, the escape and the white space must survive.
+    // The digits, the escape and the white space must be preserved.
     let trace = endpoint.trace(&id, 1).replacen('{', r#"{ "number": 1.10e400, "text": "\u00e9 é", "#, 1);
     let first = new_trace(endpoint, &trace).await;
     let stored = first.as_ref().ok().map(|key| Stored { key: key.clone(), bytes: trace.clone().into() });
@@ -73,7 +73,7 @@ async fn different_at_once(endpoint: &Endpoint) -> Result<(), Mismatch> {
     at_once(endpoint, (1..).take(AT_ONCE).map(|created| endpoint.trace(&id, created)).collect(), 409).await
 }
 
-/// Sends traces at once. One must get 201, and every other one `others`.
+/// Sends traces concurrently. Exactly one must get 201; all others must get the status `others`.
 async fn at_once(endpoint: &Endpoint, traces: Vec<String>, others: u16) -> Result<(), Mismatch> {
     let answers = join_all(traces.iter().map(|trace| post(endpoint, trace))).await;
     let mut statuses = std::collections::BTreeMap::<u16, usize>::new();

@@ -22,7 +22,7 @@ pub const PROMISES: &[&str] = &[THROTTLED];
 /// API Gateway may take this long to accept a new key.
 const NEW_KEY: Duration = Duration::from_mins(2);
 
-/// The size of a burst, and how often it is sent: usage plans are applied on a best-effort basis.
+/// The size of a burst. Several bursts are sent, because usage plans are applied on a best-effort basis.
 const BURST: usize = 30;
 const BURSTS: usize = 5;
 
@@ -43,7 +43,7 @@ async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint) -> anyhow::Resul
         Ok(key) => throttled(endpoint, plan, key).await,
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
-    // Delete both even after an error. A plan can only be deleted once it has no stage.
+    // Delete both even after an error. A plan that still has a stage cannot be deleted.
     if let Ok(key) = key {
         aws(&["apigateway", "delete-api-key", "--api-key", id(&key)?]).await?;
     }
@@ -84,5 +84,5 @@ async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Resu
         }
     }
     let sent = BURST * BURSTS;
-    Ok(Verdict::Fails(Mismatch::new("429", format!("none among {sent} requests at a rate of 1 per second"))))
+    Ok(Verdict::Fails(Mismatch::new("429", format!("none in {sent} requests with a limit of 1 request per second"))))
 }

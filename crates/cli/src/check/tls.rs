@@ -1,4 +1,4 @@
-//! The promise that TLS below 1.2 is refused. rustls does not speak it, so curl asks.
+//! The promise that TLS below 1.2 is refused. The check uses curl because rustls does not support these versions.
 
 use anyhow::Context;
 use reqwest::Url;
@@ -21,7 +21,7 @@ pub async fn check(url: &Url, report: &mut Report) {
 
 async fn old_tls(url: &Url) -> anyhow::Result<Verdict> {
     let mut curl = Command::new("curl");
-    // OpenSSL offers TLS 1.1 at security level 0 only.
+    // OpenSSL offers TLS 1.1 only at security level 0.
     curl.args(["--silent", "--show-error", "--insecure", "--output", "/dev/null", "--max-time", "20"]);
     curl.args(["--tlsv1.0", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"]);
     if is_loopback(url) {
@@ -30,8 +30,8 @@ async fn old_tls(url: &Url) -> anyhow::Result<Verdict> {
     let output = curl.arg(url.as_str()).output().await.context("cannot run curl")?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok(match output.status.code() {
-        Some(0) => Verdict::Fails(Mismatch::new("an alert of the server", "a connection with TLS 1.1 or 1.0")),
-        // 35 is CURLE_SSL_CONNECT_ERROR. The alert shows that the server refused, not curl.
+        Some(0) => Verdict::Fails(Mismatch::new("a TLS alert from the server", "a connection with TLS 1.1 or 1.0")),
+        // 35 is CURLE_SSL_CONNECT_ERROR. The alert shows that the server, not curl, refused the connection.
         Some(35) if error.contains("alert protocol version") || error.contains("alert handshake failure") => {
             Verdict::Holds { measured: None }
         }
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    /// A TLS server that speaks this version only, and the URL of it. It ends with the returned process.
+    /// Starts a TLS server that supports only this version. Returns its process, which ends when dropped, and its URL.
     async fn server(version: &str) -> (tokio::process::Child, Url) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
@@ -62,7 +62,7 @@ mod tests {
         let mut server = openssl.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("openssl runs");
         let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
         loop {
-            let line = lines.next_line().await.expect("UTF-8").expect("openssl s_server names its port");
+            let line = lines.next_line().await.expect("UTF-8").expect("openssl s_server prints its port");
             if let Some(address) = line.strip_prefix("ACCEPT ") {
                 tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                 return (server, format!("https://{address}/").parse().expect("a URL"));

@@ -1,6 +1,6 @@
-//! The two ways in which an export ends without an error.
+//! The two results of an export that ends without an error.
 
-/// The advice to a user whose export can be resumed.
+/// The advice for an export that can be resumed.
 pub const RESUME: &str = "run the same command again to resume";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Completion {
 }
 
 impl Completion {
-    /// Returns the completion of an interrupted export that the same command resumes.
+    /// Returns an interruption with the advice to run the same command again.
     pub fn resumable() -> Self {
         Self::Interrupted { advice: RESUME.to_owned() }
     }

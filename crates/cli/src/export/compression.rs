@@ -1,5 +1,5 @@
-//! Compression by file name. A compressed file may consist of several frames, because the concatenation of frames is valid
-//! (RFC 1952, section 2.2; RFC 8878, section 3.1).
+//! Compression, chosen by file name. A compressed file may consist of several frames, because concatenated frames are
+//! valid (RFC 1952, section 2.2; RFC 8878, section 3.1).
 
 use std::{
     fs::File,
@@ -28,7 +28,7 @@ pub enum FrameWriter {
 }
 
 impl Compression {
-    /// Returns the compression that the extension of `path` names.
+    /// Returns the compression for the file extension of `path`.
     pub fn of(path: &Path) -> Self {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("gz") => Self::Gzip,

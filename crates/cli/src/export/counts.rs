@@ -5,13 +5,14 @@ use std::fmt;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-/// Processed objects, by result. They are part of the state, so a resumed export reports the sum of its runs.
+/// The numbers of processed objects, by result. They are saved in the state, so a resumed export reports the sum of
+/// its runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportCounts {
     /// Traces that were written.
     pub exported: u64,
-    /// Traces that an option leaves out.
+    /// Traces that an option excludes.
     pub left_out: u64,
     /// Objects that are not traces.
     pub not_traces: u64,

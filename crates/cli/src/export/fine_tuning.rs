@@ -19,7 +19,7 @@ use super::{
     traces::ReadOptions,
 };
 
-/// The options of the format for fine-tuning.
+/// The options of the fine-tuning format.
 #[derive(Debug, Args)]
 pub struct FineTuningOptions {
     #[command(flatten)]
@@ -30,10 +30,10 @@ pub struct FineTuningOptions {
     /// Only conversations of at least this many messages
     #[arg(long, value_name = "N")]
     min_messages: Option<usize>,
-    /// Only conversations whose last message has this role
+    /// Only conversations that end with a message of this role
     #[arg(long, value_name = "ROLE")]
     last_role: Option<String>,
-    /// Write equal examples once; takes 16 to 40 bytes of memory per example
+    /// Write equal examples only once; needs 16 to 40 bytes of memory per example
     #[arg(long)]
     dedupe: bool,
 }
@@ -49,7 +49,7 @@ struct Trace<'a> {
     request: Option<&'a RawValue>,
 }
 
-/// The members of a request that define what the model could call.
+/// The members of a request that define the available tools and functions.
 #[derive(Default, Deserialize)]
 struct Definitions<'a> {
     #[serde(borrow)]
@@ -92,10 +92,10 @@ impl FineTuningOptions {
         export(read, output, &format, counts, stop).await
     }
 
-    /// Returns the example of a trace, or `None` if an option leaves it out.
+    /// Returns the example for a trace, or `None` if an option excludes it.
     ///
-    /// The provider's roles and contents are restored from the member `original` of each message (docs/api.md). Tools are those
-    /// of the provider's request, or of the trace if that has none.
+    /// Restores the provider's roles and contents from the member `original` of each message (docs/api.md). Takes the
+    /// tools from the provider's request, or from the trace if the request has none.
     fn example(&self, trace: &[u8]) -> Option<Vec<u8>> {
         let Trace { mut messages, request } = serde_json::from_slice(trace).ok()?;
         messages.iter_mut().for_each(restore);
@@ -110,7 +110,7 @@ impl FineTuningOptions {
         let own: Definitions<'_> = serde_json::from_slice(trace).unwrap_or_default();
         let tools = requested.tools.filter(|tools| are_tools(tools)).or(own.tools.filter(|tools| are_tools(tools)));
         let functions = requested.functions.or(own.functions).filter(|functions| are_functions(functions));
-        // OpenAI's API accepts the member only beside `tools`.
+        // OpenAI's API accepts the member only together with `tools`.
         let parallel = requested.parallel_tool_calls.or(own.parallel_tool_calls).filter(|_| tools.is_some());
         let parallel_tool_calls = parallel.filter(|parallel| matches!(parallel.get(), "true" | "false"));
         let example = Example { messages, tools, parallel_tool_calls, functions };
@@ -124,8 +124,8 @@ struct Tool<'a> {
     _function: Members<'a>,
 }
 
-/// Returns whether these are tools of Chat Completions. Other APIs use the member for definitions of another form, which
-/// fine-tuning does not accept.
+/// Returns whether these are Chat Completions tools. Other APIs define tools in a different format, which fine-tuning
+/// does not accept.
 fn are_tools(tools: &RawValue) -> bool {
     serde_json::from_str::<Vec<Tool<'_>>>(tools.get()).is_ok_and(|tools| !tools.is_empty())
 }

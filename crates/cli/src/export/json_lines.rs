@@ -1,4 +1,4 @@
-//! JSON Lines: one trace per line, as it is stored.
+//! JSON Lines: one stored trace per line, unchanged except for line breaks.
 
 use std::{path::PathBuf, pin::Pin};
 
@@ -13,13 +13,13 @@ use super::{
     traces::ReadOptions,
 };
 
-/// The options of the format JSON Lines.
+/// The options of the JSON Lines format.
 #[derive(Debug, Args)]
 pub struct JsonLinesOptions {
     #[command(flatten)]
     read: ReadOptions,
     /// The file to write; `-` is standard output
-    // Clap cannot flatten required options beside a subcommand that negates them, so the type is optional.
+    // Clap cannot flatten required options next to a subcommand that negates them, so the type is optional.
     #[arg(long, short, value_name = "FILE", required = true, value_parser = output_parser())]
     output: Option<PathBuf>,
 }
@@ -37,7 +37,8 @@ impl JsonLinesOptions {
     }
 }
 
-/// Removes the line breaks between the tokens of a trace. JSON has none within a token (RFC 8259, section 7).
+/// Removes the line breaks between the tokens of a trace. JSON does not allow line breaks within a token (RFC 8259,
+/// section 7).
 fn one_line(trace: &[u8]) -> Vec<u8> {
     trace.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }

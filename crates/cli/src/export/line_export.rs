@@ -16,9 +16,9 @@ use crate::{progress::Progress, shutdown::stop_signal};
 
 /// A format that writes traces as lines.
 pub struct LineFormat<F> {
-    /// Names the format and each of its options, so that a checkpoint recognizes them.
+    /// Names the format and each of its options, so that a checkpoint can recognize them.
     pub name: String,
-    /// Leave out lines that are equal to an earlier one.
+    /// Whether to leave out lines that are equal to an earlier line.
     pub dedupe: bool,
     /// Returns the line of a trace, or `None` to leave it out.
     pub line: F,
@@ -61,7 +61,7 @@ pub async fn export(
         let (entry, read) = match next {
             Some(Ok(next)) => next,
             Some(Err(error)) => {
-                // The failed read is the one to report. Without this checkpoint, an older one remains.
+                // Report the failed read, not a failure to save: without this checkpoint, an older one remains.
                 let _ = output.save(counts);
                 return Err(error.context(format!("the export is not complete; {RESUME}")));
             }
@@ -90,7 +90,7 @@ pub async fn export(
     Ok(Completion::Complete)
 }
 
-/// Exits at a signal even while a write blocks because nothing reads the stream. There is no state to save.
+/// Exits on a signal, even while a write blocks because nothing reads the stream. There is no state to save.
 fn exit_on_stop() {
     tokio::spawn(async {
         stop_signal().await;

@@ -1,4 +1,4 @@
-//! The output of an export of lines: a file that can be resumed, or a stream that cannot.
+//! The output of a line export: a file, which can be resumed, or a stream, which cannot.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::{counts::ExportCounts, part_file::PartFile, paths};
 
-/// The place that lines are written to.
+/// The destination of the lines.
 pub enum LineOutput {
     File(Box<PartFile>),
     /// Standard output, or a pipe or device such as `/dev/stdout`.
@@ -21,7 +21,7 @@ pub enum LineOutput {
     },
 }
 
-/// Parses the option `--output` of an export of lines.
+/// Parses the option `--output` of a line export.
 pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         ensure!(
@@ -67,7 +67,7 @@ impl LineOutput {
         }
     }
 
-    /// Calls `each` with every line that is written already.
+    /// Calls `each` with every line that was written before.
     pub fn for_each_line(&self, each: impl FnMut(&[u8])) -> Result<()> {
         match self {
             Self::File(file) => file.for_each_line(each),

@@ -30,11 +30,11 @@ mod traces;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_long_help = "\
-Without a subcommand, the export writes JSON Lines: one trace per line, in the order of the keys. Each line has the bytes of
-the stored trace without the line breaks between its tokens. FILE is compressed if its name ends with .gz or .zst; `-` is
-standard output.
+Without a subcommand, the export writes JSON Lines: one trace per line, in the order of the keys. Each line has the
+bytes of the stored trace without the line breaks between its tokens. FILE is compressed if its name ends with .gz or
+.zst; `-` is standard output.
 
-An export that was interrupted leaves FILE.part and FILE.part.checkpoint. Run the same command again to resume it.
+An interrupted export leaves FILE.part and FILE.part.checkpoint. Run the same command again to resume it.
 
 Exit status:
   0  every selected trace is exported
@@ -48,7 +48,7 @@ pub struct Options {
     json_lines: JsonLinesOptions,
 }
 
-/// A format with options of its own.
+/// A format with its own options.
 #[derive(Debug, Subcommand)]
 enum Format {
     /// Write fine-tuning examples, one conversation per line, in the format of OpenAI's chat models

@@ -1,8 +1,9 @@
-//! A file of lines that survives an interruption without a gap or a duplicate.
+//! A file of lines that survives interruptions without gaps or duplicates.
 //!
-//! Until the export is complete, the lines are in `FILE.part`. `FILE.part.checkpoint` records the last key and the length up to
-//! which they are synced. A resumed export cuts the file to that length and continues after that key. The checkpoint is written
-//! before `FILE.part` is created, so a `FILE.part` without one belongs to somebody else and is not touched.
+//! Until the export is complete, the lines are in `FILE.part`. `FILE.part.checkpoint` records the last key and the
+//! synced length. A resumed export truncates the file to that length and continues after that key. The checkpoint is
+//! written before `FILE.part` is created, so a `FILE.part` without a checkpoint belongs to another program and is not
+//! changed.
 
 use std::{
     fs::{self, File},
@@ -55,14 +56,15 @@ pub struct PartFile {
     checkpoint: Checkpoint,
     /// The open frame, if lines were written since the last checkpoint.
     frame: Option<FrameWriter>,
-    /// The time of this run's last checkpoint. The first follows the first key, so that a failure to write it shows at once.
+    /// The time of this run's last checkpoint. The first checkpoint follows the first key, so that a write failure is
+    /// reported immediately.
     saved: Option<Instant>,
     _lock: RunLock,
 }
 
 impl PartFile {
-    /// Begins the export `export_id` into `output`, or resumes it. Fails if another run holds the output, or if a file exists
-    /// that this export did not write.
+    /// Begins the export `export_id` into `output`, or resumes it. Fails if another run holds the output, or if a file
+    /// exists that this export did not write.
     pub fn open(output: PathBuf, export_id: String) -> Result<Self> {
         check_absent(&output)?;
         let part = with_suffix(&output, ".part");
@@ -93,7 +95,7 @@ impl PartFile {
                         cut(&part, &metadata, found.bytes)?;
                         found
                     }
-                    Err(_) => begin(export_id)?, // without its lines, the export starts again
+                    Err(_) => begin(export_id)?, // without its lines, the export starts over
                 }
             }
         };
@@ -111,7 +113,7 @@ impl PartFile {
         &self.checkpoint.counts
     }
 
-    /// Calls `each` with every line that is written already.
+    /// Calls `each` with every line that was written before.
     pub fn for_each_line(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let failed = || format!("cannot read {}", self.part.display());
         let file = File::open(&self.part).with_context(failed)?;
@@ -145,7 +147,7 @@ impl PartFile {
         state_file::save(&self.checkpoint_path, &self.checkpoint)
     }
 
-    /// Gives the file its name, which fails if a file of that name appeared meanwhile.
+    /// Renames `FILE.part` to `FILE`. Fails if `FILE` exists by now.
     pub fn finish(mut self, counts: &ExportCounts) -> Result<()> {
         self.save(counts)?;
         if self.checkpoint.bytes == 0 && self.compression != Compression::None {
@@ -155,9 +157,9 @@ impl PartFile {
         }
         let part = TempPath::try_from_path(&self.part)?;
         if let Err(error) = part.persist_noclobber(&self.output) {
-            let _ = error.path.keep(); // else it is deleted when it is dropped
+            let _ = error.path.keep(); // otherwise, dropping it deletes the file
             return Err(error.error).with_context(|| {
-                format!("cannot rename {} to {}: rename it", self.part.display(), self.output.display())
+                format!("cannot rename {} to {}: rename it yourself", self.part.display(), self.output.display())
             });
         }
         fs::remove_file(&self.checkpoint_path)
@@ -172,7 +174,7 @@ fn check_absent(output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Cuts `FILE.part` to the length at its checkpoint.
+/// Truncates `FILE.part` to the length that its checkpoint records.
 fn cut(part: &Path, metadata: &fs::Metadata, bytes: u64) -> Result<()> {
     if !metadata.is_file() || metadata.len() < bytes {
         bail!("{} does not have the lines of its checkpoint: delete both to start again", part.display());

@@ -1,4 +1,4 @@
-//! Paths of outputs and of the files beside them.
+//! Paths of outputs and of the files next to them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,8 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Returns the canonical path of an output, which need not exist. Its parent folder must exist, so a typo creates nothing.
+/// Returns the canonical path of an output, which need not exist. Its parent folder must exist, so a typo creates
+/// nothing.
 pub fn canonical(output: &Path) -> Result<PathBuf> {
     if let Ok(path) = output.canonicalize() {
         return Ok(path);

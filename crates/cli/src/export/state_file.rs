@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Reads a state file. Returns `None` if there is none; fails if the file is not of the type `T`.
+/// Reads a state file. Returns `None` if the file does not exist. Fails if its content is not a `T`.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let json = match fs::read(path) {
         Ok(json) => json,
@@ -18,7 +18,7 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     };
     let state = serde_json::from_slice(&json).with_context(|| {
         format!(
-            "{} was not written by this version of the export, so it is left as found: move it, or choose another path",
+            "{} was not written by this version of the export, so it is not changed: move it, or choose another path",
             path.display()
         )
     })?;
@@ -36,7 +36,7 @@ pub fn save(path: &Path, state: &impl Serialize) -> Result<()> {
     Ok(())
 }
 
-/// Fails if a state belongs to another export than the one that was started.
+/// Fails if a state belongs to a different export.
 pub fn check_owner(path: &Path, of_state: &str, of_this_run: &str, advice: &str) -> Result<()> {
     if of_state != of_this_run {
         bail!("{} belongs to another export: {of_state}. This run is: {of_this_run}. {advice}", path.display());

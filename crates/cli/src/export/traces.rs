@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::storage::{Entry, Location, Selection, TimeRange, TraceReader};
 
-/// Options of every format: the place of the traces, their selection, and the speed of reading.
+/// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub struct ReadOptions {
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
-    /// The number of traces that are read at once
+    /// The number of concurrent reads
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Show no progress
@@ -40,7 +40,7 @@ pub struct Traces {
 /// The result of reading one listed object.
 pub enum ReadTrace {
     Trace(Bytes),
-    /// The trace is not of the selected model.
+    /// The trace has a different model.
     LeftOut,
     NotATrace,
     /// The object was deleted after it was listed.
@@ -67,7 +67,7 @@ impl ReadOptions {
         })
     }
 
-    /// Describes the place of the traces and every option that selects some of them.
+    /// Describes the location of the traces and every option that restricts the selection.
     fn origin(&self, reader: &TraceReader) -> String {
         let Selection { fingerprint, since, until } = &self.selection;
         let options = [
@@ -85,7 +85,8 @@ impl ReadOptions {
 }
 
 impl Traces {
-    /// Describes the traces, so that a state recognizes them. Two descriptions are equal only if the same traces are selected.
+    /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if the same traces
+    /// are selected.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -95,7 +96,7 @@ impl Traces {
         self.reader.list(self.times, after)
     }
 
-    /// Reads listed objects concurrently and returns them in their order.
+    /// Reads listed objects concurrently and returns them in the listed order.
     pub fn read<'a>(
         &'a self,
         entries: impl Stream<Item = Result<Entry>> + 'a,
@@ -112,8 +113,8 @@ impl Traces {
         let trace = match self.reader.get(&entry.key).await {
             Ok(None) => return Ok(ReadTrace::Deleted),
             Ok(Some(trace)) => trace,
-            // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference, GetObject,
-            // "Permissions"). A key that is no longer listed was deleted, whatever the read returned.
+            // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference,
+            // GetObject, "Permissions"). A key that is no longer listed was deleted, regardless of the error.
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
             Err(error) => return Err(error),
         };
@@ -124,7 +125,8 @@ impl Traces {
         })
     }
 
-    /// Returns whether a listing succeeds and does not contain `key`, which sorts before every longer key with that prefix.
+    /// Returns whether a listing succeeds and does not contain `key`. The key sorts before every longer key that it
+    /// prefixes.
     async fn is_gone(&self, key: &str) -> bool {
         match self.reader.page(key, None, 1).await {
             Ok(page) => page.entries.first().is_none_or(|first| first.key != key),

@@ -1,9 +1,10 @@
 //! Records the confirmed lines of a file, so that the next run does not send them again.
 //!
-//! A checkpoint begins with two lines of text: its format and the [`Identity`] of the import. A record per line follows, at an
-//! offset given by the line's number: the first 16 bytes of the SHA-256 of a confirmed line, or zeros. A record is written
-//! after the answer. It identifies the confirmed bytes, so a line that was changed, inserted or moved is sent again. So is a
-//! line whose record was torn by a crash. Only one record is in memory, whatever the size of the file.
+//! A checkpoint begins with two lines of text: its format and the [`Identity`] of the import. One record per line
+//! follows, at an offset that depends on the line's number. A record is the first 16 bytes of the SHA-256 of a
+//! confirmed line, or zeros. It is written after the response. It identifies the confirmed bytes, so a line that was
+//! changed, inserted or moved is sent again. A line is also sent again if a crash tore its record. Only one record is
+//! in memory at a time, regardless of the size of the file.
 
 use std::{
     collections::HashSet,
@@ -27,7 +28,7 @@ const FORMAT: &str = "attest import checkpoint 2\n";
 /// The longest identity that is read, in bytes.
 const LONGEST_IDENTITY: u64 = 64 * 1024;
 
-/// The largest number of records that are compared at once; each needs about 100 bytes of memory.
+/// The largest number of records that are compared in one pass. Each record needs about 100 bytes of memory.
 const COMPARED: u64 = 256 * 1024;
 
 /// Identifies a line by its bytes.
@@ -36,7 +37,7 @@ pub struct Mark([u8; RECORD]);
 
 impl Mark {
     pub fn of(digest: [u8; 32]) -> Self {
-        Self(*digest.first_chunk().expect("16 are less than 32"))
+        Self(*digest.first_chunk().expect("a SHA-256 has 32 bytes"))
     }
 }
 
@@ -49,7 +50,7 @@ impl fmt::Display for Mark {
 /// The checkpoint of one import.
 pub struct Checkpoint {
     file: File,
-    /// `None` for a checkpoint that ends with the run.
+    /// `None` for a temporary checkpoint.
     path: Option<PathBuf>,
     /// Offset of the first record, in bytes.
     records: u64,
@@ -65,13 +66,14 @@ pub enum Opened {
 }
 
 impl Checkpoint {
-    /// Opens or creates the checkpoint at `path`. A file that is not a checkpoint of this import is refused and not changed.
+    /// Opens or creates the checkpoint at `path`. Fails if the file is not a checkpoint of this import, and does not
+    /// change it.
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened)> {
         let shown = path.display();
-        let failed = || format!("cannot write the checkpoint {shown} (--state names another folder for it)");
+        let failed = || format!("cannot write the checkpoint {shown} (choose another folder for it with --state)");
         let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = open.with_context(failed)?;
-        let json = serde_json::to_string(identity).expect("texts are JSON");
+        let json = serde_json::to_string(identity).expect("strings serialize to JSON");
         let header = format!("{FORMAT}{json}\n");
         let mut opened = Opened::New;
 
@@ -81,7 +83,7 @@ impl Checkpoint {
         let is_torn = found.len() >= FORMAT.len() && header.as_bytes().starts_with(&found);
         if !found.is_empty() && !is_torn {
             let Some(earlier) = parse_header(&found) else {
-                bail!("{shown} is not a checkpoint of an import: move it away, or name another folder with --state");
+                bail!("{shown} is not a checkpoint of an import: move it away, or choose another folder with --state");
             };
             // Without a record, nothing was confirmed, for example because the URL was mistyped.
             let header = found.splitn(3, |byte| *byte == b'\n');
@@ -89,7 +91,7 @@ impl Checkpoint {
             if has_records && !earlier.is_same_import(identity) {
                 bail!(
                     "{shown} belongs to an import {earlier}, and this one is {identity}: \
-                     delete it, or name another folder with --state. No trace is stored twice either way"
+                     delete it, or choose another folder with --state. In both cases, no trace is stored twice"
                 );
             }
             if earlier == *identity {
@@ -105,7 +107,7 @@ impl Checkpoint {
         Ok((Self { file, path: Some(path.to_owned()), records: header.len() as u64 }, opened))
     }
 
-    /// Creates a checkpoint that ends with this run.
+    /// Creates a temporary checkpoint, which is deleted at the end of the run.
     pub fn temporary() -> Result<Self> {
         Ok(Self { file: tempfile::tempfile().context("cannot write a temporary file")?, path: None, records: 0 })
     }
@@ -115,12 +117,12 @@ impl Checkpoint {
         Ok(Reader { file: Some(BufReader::new(Positioned { file: self.file.try_clone()?, at: self.records })) })
     }
 
-    /// Records that the line of this number, from 1, is confirmed.
+    /// Records that line `number`, counted from 1, is confirmed.
     pub fn confirm(&self, number: u64, mark: Mark) -> io::Result<()> {
         self.file.write_all_at(&mark.0, self.records + (number - 1) * RECORD as u64)
     }
 
-    /// Counts the confirmed lines, of the first `lines`, that are equal to an earlier one.
+    /// Counts the confirmed lines among the first `lines` that are equal to an earlier line.
     pub fn repeated(&self, lines: u64) -> io::Result<u64> {
         let parts = lines / COMPARED + 1;
         let mut repeated = 0;
@@ -129,7 +131,7 @@ impl Checkpoint {
             let mut records = self.reader()?;
             for _ in 0..lines {
                 let Some(mark) = records.next()? else { break };
-                let place = u64::from_le_bytes(*mark.0.first_chunk().expect("8 are less than 16"));
+                let place = u64::from_le_bytes(*mark.0.first_chunk().expect("a mark has 16 bytes"));
                 if mark.0 != [0; RECORD] && place % parts == part && !seen.insert(mark) {
                     repeated += 1;
                 }
@@ -138,7 +140,7 @@ impl Checkpoint {
         Ok(repeated)
     }
 
-    /// Writes the records to disk, so that they survive a crash of the machine. Without records, the file is deleted.
+    /// Syncs the records, so that they survive a crash of the machine. Deletes the file if it has no records.
     pub fn finish(&self) -> io::Result<()> {
         match &self.path {
             Some(path) if self.file.metadata()?.len() <= self.records => fs::remove_file(path),
@@ -159,12 +161,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader of no records.
+    /// Creates a reader without records.
     pub fn none() -> Self {
         Self { file: None }
     }
 
-    /// Returns the record of the next line; `None` after the last one.
+    /// Returns the record of the next line, or `None` after the last one.
     pub fn next(&mut self) -> io::Result<Option<Mark>> {
         let Some(file) = &mut self.file else { return Ok(None) };
         let mut record = [0; RECORD];
@@ -179,7 +181,7 @@ impl Reader {
     }
 }
 
-/// A file that is read from its own position, because clones of a file share theirs.
+/// A file with its own read position. Clones of a `File` share one position.
 struct Positioned {
     file: File,
     at: u64,

@@ -18,8 +18,8 @@ pub struct Counts {
     /// Another trace has the line's id.
     pub conflicts: u64,
     pub refused: u64,
-    /// Lines that are equal to an earlier one of the file. They are counted above too. `None` if the file was not read to its
-    /// end.
+    /// Lines that are equal to an earlier line of the file. They are also counted above. `None` if the file was not
+    /// read to its end.
     pub repeated: Option<u64>,
 }
 

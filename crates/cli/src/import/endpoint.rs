@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, and retries until each has an answer.
+//! Sends lines to the endpoint, and retries until each line is stored or rejected.
 
 use std::{
     error::Error,
@@ -17,13 +17,13 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter};
 
-/// The longest time for a request; API Gateway answers within 29 s.
+/// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
 /// The interval between reports of a failure while the import retries.
 const REPORTED: Duration = Duration::from_secs(30);
 
-/// The problem of an answer that API Gateway gives because Lambda did not, for example because it was throttled.
+/// The problem type that API Gateway returns if Lambda does not answer, for example because it is throttled.
 const GATEWAY: &str = "urn:attest:problem:gateway";
 
 /// The endpoint that lines are sent to.
@@ -31,7 +31,7 @@ pub struct Endpoint {
     client: Client,
     url: Url,
     api_key: header::HeaderValue,
-    /// The longest time for retries while nothing is confirmed.
+    /// The time limit of retries while nothing is confirmed.
     retry_for: Duration,
     limiter: RateLimiter,
     health: Mutex<Health>,
@@ -39,7 +39,7 @@ pub struct Endpoint {
     last_cause: LastCause,
 }
 
-/// The answers of the endpoint so far.
+/// The state of the endpoint, according to its responses so far.
 #[derive(Default)]
 struct Health {
     has_confirmed: bool,
@@ -48,7 +48,7 @@ struct Health {
     reported: Option<Instant>,
 }
 
-/// The cause of the last failure, from the log of an endpoint in this process. Answers never contain it.
+/// The cause of the last failure, from the log of an endpoint in this process. Responses never contain it.
 #[derive(Debug, Clone, Default)]
 pub struct LastCause(Arc<Mutex<Option<String>>>);
 
@@ -62,7 +62,7 @@ impl LastCause {
         }
     }
 
-    /// Appends the cause to the text of an answer.
+    /// Appends the cause to the text of a response.
     fn explain(&self, answer: String) -> String {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(cause) => format!("{answer} The cause: {cause}"),
@@ -71,10 +71,10 @@ impl LastCause {
     }
 }
 
-/// Why an attempt failed.
+/// The reason for a failed attempt.
 #[derive(Debug)]
 enum Failure {
-    /// The endpoint asks to be sent less. The rate limiter decides when to retry.
+    /// The endpoint asks for fewer requests. The rate limiter decides when to retry.
     Refused(String),
     /// The request may succeed later.
     Transient { why: String, pause: Option<Duration> },
@@ -83,7 +83,7 @@ enum Failure {
 }
 
 impl Endpoint {
-    /// Prepares requests to `url` with the options of the command. Failures that are retried go to `warnings`.
+    /// Creates a client for the endpoint at `url`. Reports failures that are retried to `warnings`.
     pub fn new(
         url: &str,
         api_key: &str,
@@ -92,8 +92,8 @@ impl Endpoint {
         last_cause: LastCause,
     ) -> Result<Self> {
         let url = parse_url(url)?;
-        let mut api_key =
-            header::HeaderValue::from_str(api_key).context("the API key has characters that no header may have")?;
+        let mut api_key = header::HeaderValue::from_str(api_key)
+            .context("the API key has characters that are not allowed in a header")?;
         api_key.set_sensitive(true);
         // An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -140,7 +140,7 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the time that is left for retries.
+    /// Returns the remaining time for retries.
     fn time_left(&self) -> Duration {
         let failing_since = self.health().failing_since;
         failing_since.map_or(self.retry_for, |since| self.retry_for.saturating_sub(since.elapsed()))
@@ -153,7 +153,7 @@ impl Endpoint {
         health.failing_since = None;
     }
 
-    /// Notes a failure that is retried, and warns of it. A rate that is too high is not worth a warning unless the endpoint
+    /// Records a failure that is retried, and sends a warning. An exceeded rate causes a warning only if the endpoint
     /// asks for a long pause.
     fn failed(&self, why: &str, pause: Option<Duration>, is_worth_a_warning: bool) {
         let mut health = self.health();
@@ -188,7 +188,7 @@ impl Endpoint {
             Some(detail) => format!("the endpoint answered {status}: {detail}"),
             None => format!("the endpoint answered {status}"),
         };
-        // The import ends before a longer pause would.
+        // The import would end before a longer pause.
         let pause = asked.map(|asked| asked.min(self.time_left()));
         match status.as_u16() {
             200 | 201 if member("key").is_some() => {
@@ -206,7 +206,9 @@ impl Endpoint {
             401 | 403 => Err(Failure::Fatal(format!(
                 "the endpoint answered {status}: check the API key (--api-key or API_KEY) and --url"
             ))),
-            413 if body.is_none() => Ok(Outcome::rejected(413, "too-large", "A server on the way refused the size.")),
+            413 if body.is_none() => {
+                Ok(Outcome::rejected(413, "too-large", "A server in front of the endpoint refused the size."))
+            }
             500 => Err(Failure::Fatal(self.last_cause.explain(answer()))),
             code => match body {
                 Some(problem) if code == 400 || (406..500).contains(&code) => Ok(Outcome::Rejected(problem)),
@@ -221,12 +223,12 @@ impl Endpoint {
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> Failure {
-        // The first one only repeats the URL, unless it is the only one.
+        // If there are several causes, the first one only repeats the URL.
         let mut all: Vec<String> = causes(error).map(ToString::to_string).collect();
         all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
         let causes = if all.len() > 1 { &all[1..] } else { &all[..] };
         let why = format!("cannot reach {}: {}", self.url, causes.join(": "));
-        // A name that was resolved before is worth a retry: the network may be down.
+        // Retry a host name that was resolved before, because the network may be down.
         let is_unknown_host = why.contains("dns error") && !self.health().has_confirmed;
         if error.is_builder() || is_unknown_host || shows_wrong_protocol(error) {
             return Failure::Fatal(format!("{why}; check --url"));
@@ -244,7 +246,7 @@ fn parse_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Whether the URL leads to this machine. Through a proxy, traces would leave it.
+/// Returns whether the URL refers to this machine. Through a proxy, traces would leave the machine.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
@@ -263,7 +265,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok()
 }
 
-/// Returns an error and its causes, also those within an [`std::io::Error`], which its `source` skips.
+/// Returns an error and its causes, including an error inside an [`std::io::Error`], which `source` skips.
 fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -272,7 +274,7 @@ fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error 
     iter::successors(Some(error as &(dyn Error + 'static)), |&error| cause(error))
 }
 
-/// Whether the server speaks HTTP where HTTPS is expected or vice versa, or has no certificate for its name.
+/// Returns whether the server speaks HTTP where HTTPS is expected or vice versa, or has no certificate for its name.
 fn shows_wrong_protocol(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
         let is_wrong_tls = matches!(

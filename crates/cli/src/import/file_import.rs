@@ -18,13 +18,13 @@ use super::{
 };
 use crate::progress::Progress;
 
-/// The time that requests in flight have after the first signal.
+/// The time limit of requests in flight after the first signal.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The number of reasons that a dry run shows.
+/// The largest number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
 
-/// The end of the import of a file.
+/// The way in which a file's import ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Done,
@@ -59,13 +59,14 @@ impl<'a> FileImport<'a> {
         Self { options, file, target, checkpoint, rejected, progress, counts, in_flight: JoinSet::new(), last_line: 0 }
     }
 
-    /// Imports the file to its end, an error or a signal. The counts are right however it ends.
+    /// Imports the file until its end, an error or a signal. The counts are correct in each case.
     pub async fn run(&mut self, stop: &Stop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<End> {
         let end = self.import(stop, warned).await;
         self.in_flight.abort_all();
         if let Some(paths) = self.rejected.as_ref().and_then(Rejected::written) {
             let (reasons, lines) = (paths.reasons.display(), paths.lines.display());
-            self.progress.print(&format!("{reasons}: why lines were refused; {lines}: those lines, to fix and import"));
+            self.progress
+                .print(&format!("{reasons}: reasons for refused lines; {lines}: those lines, to fix and import"));
         }
         if let Some(checkpoint) = &self.checkpoint {
             if matches!(end, Ok(End::Done)) {
@@ -80,7 +81,7 @@ impl<'a> FileImport<'a> {
         end
     }
 
-    /// Ends the progress, and returns the counts.
+    /// Removes the progress bar and returns the counts.
     pub fn finish(self) -> Counts {
         self.progress.finish();
         self.counts
@@ -111,7 +112,7 @@ impl<'a> FileImport<'a> {
                     deadline.set(Some(sleep(GRACE)));
                 }
                 () = stop.requested(2) => return Ok(End::Stopped),
-                () = async { deadline.as_mut().as_pin_mut().expect("it is checked").await }, if deadline.is_some() => {
+                () = async { deadline.as_mut().as_pin_mut().expect("it is set").await }, if deadline.is_some() => {
                     return Ok(End::Stopped);
                 }
             }
@@ -120,7 +121,7 @@ impl<'a> FileImport<'a> {
         Ok(if stop.is_requested() { End::Stopped } else { End::Done })
     }
 
-    /// Gives a line to the target, unless an earlier run confirmed it.
+    /// Sends a line to the target unless an earlier run confirmed it.
     fn start(&mut self, line: Line) {
         self.last_line = line.number;
         self.counts.lines += 1;

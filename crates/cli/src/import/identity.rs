@@ -1,4 +1,4 @@
-//! Identifies an import, so that a checkpoint never serves another one.
+//! Identifies an import, so that a checkpoint is never used for a different import.
 
 use std::{
     fs,
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-/// The file that identifies a folder of traces. No key has this path, because keys have no `~` in theirs.
+/// The file that identifies a folder of traces. No key has this path, because the path of every object ends with
+/// `.json`.
 const FOLDER_ID: &str = "~id";
 
 /// The place where traces are stored.
@@ -22,19 +23,19 @@ pub enum Destination {
     Bucket {
         name: String,
         region: Option<String>,
-        /// URL of the S3 if it is not AWS's own.
+        /// The URL of the S3 endpoint if it is not AWS.
         endpoint: Option<String>,
     },
     Folder {
         /// The canonical path.
         path: String,
-        /// Tells the folder from a later one with the same path.
+        /// Distinguishes the folder from a later one with the same path.
         id: String,
     },
 }
 
 impl Destination {
-    /// Identifies the folder of traces at `path`, which is created if it does not exist.
+    /// Identifies the folder of traces at `path`. Creates the folder if it does not exist.
     pub fn folder(path: &Path) -> Result<Self> {
         let failed = || format!("cannot store into {}", path.display());
         fs::create_dir_all(path).with_context(failed)?;
@@ -43,7 +44,7 @@ impl Destination {
         Ok(Self::Folder { path: text(&path), id })
     }
 
-    /// Whether this is the same place, although its contents may be gone.
+    /// Returns whether this is the same place. Its contents may be gone.
     fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Folder { path, .. }, Self::Folder { path: other, .. }) => path == other,
@@ -86,10 +87,10 @@ fn folder_id(folder: &Path) -> io::Result<String> {
     }
 }
 
-/// Everything that decides what a confirmed line means. How fast lines are sent, and the API key, do not.
+/// Everything that determines the meaning of a confirmed line. The sending rate and the API key are not part of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The canonical path, if the checkpoint is not beside the file.
+    /// The canonical path, if the checkpoint is not next to the file.
     pub file: Option<String>,
     pub destination: Destination,
     /// Format of the lines, if they are not traces.
@@ -97,7 +98,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether both identify the same import, although the destination's contents may be gone.
+    /// Returns whether both identify the same import. The destination's contents may be gone.
     pub fn is_same_import(&self, other: &Self) -> bool {
         self.file == other.file && self.from == other.from && self.destination.is_same_place(&other.destination)
     }

@@ -1,4 +1,4 @@
-//! Opens the files to import: decompresses them, and refuses other formats than JSON Lines.
+//! Opens the files to import, decompresses them, and refuses formats other than JSON Lines.
 
 use std::{
     ffi::OsStr,
@@ -18,13 +18,13 @@ use serde::de::IgnoredAny;
 /// Size of the buffers between the file, the decompression and the lines.
 const BUFFER: usize = 128 * 1024;
 
-/// The largest part of a file's text, in bytes, that decides whether it is JSON Lines.
+/// The largest part of a file's text that is inspected to detect JSON Lines, in bytes.
 const HEAD: u64 = 64 * 1024;
 
-/// The largest number of lines that decide whether a file is JSON Lines.
+/// The largest number of lines that are inspected to detect JSON Lines.
 const HEAD_LINES: usize = 10;
 
-/// The first bytes of formats that are not supported, each with the name of its format.
+/// The first bytes of unsupported formats, with the name of each format.
 const OTHER_FORMATS: [(&[u8], &str); 7] = [
     (b"PK\x03\x04", "a ZIP archive"),
     (b"BZh", "compressed with bzip2"),
@@ -35,18 +35,18 @@ const OTHER_FORMATS: [(&[u8], &str); 7] = [
     (b"\xfe\xff", "UTF-16 text"),
 ];
 
-/// A file of the command line; `-` is standard input.
+/// A file from the command line; `-` is standard input.
 #[derive(Debug, Clone)]
 pub struct InputFile {
     pub path: PathBuf,
     /// Size of the file on disk; `None` for a stream, such as a pipe.
     pub size: Option<u64>,
-    /// Bytes of the file that were read so far, before decompression.
+    /// The number of bytes read from the file so far, before decompression.
     pub read: Arc<AtomicU64>,
 }
 
 impl InputFile {
-    /// Checks that the file exists and, unless it is a stream, that it is JSON Lines. Writes nothing.
+    /// Checks that the file exists. If it is not a stream, also checks that it is JSON Lines. Writes nothing.
     pub fn check(path: &Path) -> Result<Self> {
         let mut file = Self { path: path.to_owned(), size: None, read: Arc::default() };
         if file.is_stdin() {
@@ -68,17 +68,17 @@ impl InputFile {
         self.path == Path::new("-")
     }
 
-    /// Whether the path names an open file, beside which no file can be.
+    /// Returns whether the path names a device or an open file, next to which no file can be created.
     fn is_device(&self) -> bool {
         self.path.starts_with("/dev") || self.path.starts_with("/proc")
     }
 
-    /// Whether the lines are gone once they are read.
+    /// Returns whether the lines can be read only once.
     pub fn is_stream(&self) -> bool {
         self.size.is_none()
     }
 
-    /// The name for files about this one. Streams may have paths such as `/dev/fd/63`.
+    /// Returns the base name for checkpoints and rejected lines. Streams may have paths such as `/dev/fd/63`.
     pub fn name(&self) -> &OsStr {
         if self.is_stdin() || self.path == Path::new("/dev/stdin") {
             return OsStr::new("stdin");
@@ -89,7 +89,7 @@ impl InputFile {
         self.path.file_name().unwrap_or(self.path.as_os_str())
     }
 
-    /// Opens the text. Its first bytes tell whether it is gzip (RFC 1952), zstd (RFC 8878) or plain.
+    /// Opens the text. Its first bytes determine whether it is gzip (RFC 1952), zstd (RFC 8878) or plain.
     pub fn open(&self) -> Result<Box<dyn BufRead + Send>> {
         let input: Box<dyn Read + Send> = if self.is_stdin() {
             Box::new(io::stdin())
@@ -103,7 +103,7 @@ impl InputFile {
         let input = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(input));
         let text: Box<dyn BufRead + Send> = match format[..] {
             [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(input))),
-            // A zstd frame, or a skippable frame, with which the output of pzstd begins.
+            // A zstd frame, or a skippable frame, which precedes each frame that pzstd writes.
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
                 let decoder = zstd::Decoder::with_buffer(input).context("cannot decompress it")?;
                 Box::new(BufReader::with_capacity(BUFFER, decoder))
@@ -129,7 +129,7 @@ impl<R: Read> Read for Counted<R> {
 
 /// Skips a byte order mark, and fails if the first lines show that the text is not JSON Lines.
 ///
-/// It reads no more lines than it needs, because the next line of a stream may be late.
+/// Reads no more lines than necessary, because the next line of a stream may arrive late.
 fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     let mut text = text.take(HEAD);
     let mut head = Vec::new();
@@ -150,12 +150,12 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(Cursor::new(head).chain(text.into_inner())))
 }
 
-/// The format of a text, judged by its beginning.
+/// The format of a text, determined by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     JsonLines,
     Refused(String),
-    /// More lines are needed. If there are none, each line is judged alone.
+    /// More lines are needed. If there are none, each line is checked on its own.
     Undecided,
 }
 

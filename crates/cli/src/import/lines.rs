@@ -1,4 +1,4 @@
-//! Reads the lines of a file: counted, marked, and never more of them in memory than there is room for.
+//! Reads, counts and marks the lines of a file, with a bound on the memory that they use.
 
 use std::{
     io::{BufRead, Read, Write},
@@ -20,7 +20,8 @@ use super::{
     input::InputFile,
 };
 
-/// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload size").
+/// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload
+/// size").
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
 /// The largest amount of text in memory, in KiB, for any number of requests in flight.
@@ -29,7 +30,7 @@ const ROOM_KIB: usize = 24 * 1024;
 /// The largest number of lines that are read ahead.
 const AHEAD: usize = 256;
 
-/// A line of a file that is not blank.
+/// A non-blank line of a file.
 pub struct Line {
     /// Its number, from 1. Blank lines are counted too.
     pub number: u64,
@@ -44,15 +45,16 @@ pub enum Text {
     Whole(Bytes),
     /// A line over [`MAX_LINE`], in a temporary file.
     Long(SpooledTempFile),
-    /// A line over [`MAX_LINE`] that is not needed, because nothing is written.
+    /// A line over [`MAX_LINE`] that is not kept, because nothing is written.
     Dropped,
-    /// A line that the checkpoint has as confirmed.
+    /// A line that the checkpoint records as confirmed.
     Confirmed,
 }
 
-/// Starts to read a file's lines on a thread. An error ends them.
+/// Starts a thread that reads the lines of a file until the first error.
 ///
-/// The thread is not the runtime's, because the runtime waits for its threads, and a read of standard input may never end.
+/// The thread does not belong to the runtime, because the runtime waits for its threads, and a read from standard
+/// input may never return.
 pub fn read(file: InputFile, confirmed: checkpoint::Reader, keep_long: bool) -> mpsc::Receiver<Result<Line>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
@@ -99,7 +101,9 @@ impl Reader {
                     Line { number, mark, text: Text::Confirmed, _room: None }
                 } else {
                     let kib = u32::try_from(text.len() / 1024 + 1).expect("a line has at most 10 MiB");
-                    let room = runtime.block_on(Arc::clone(&room).acquire_many_owned(kib)).expect("it is never closed");
+                    let room = runtime
+                        .block_on(Arc::clone(&room).acquire_many_owned(kib))
+                        .expect("the semaphore is never closed");
                     Line { number, mark, text: Text::Whole(Bytes::copy_from_slice(text)), _room: Some(room) }
                 }
             } else {
@@ -113,7 +117,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the rest of a long line, and copies it to a temporary file if somebody needs it.
+    /// Reads the rest of a long line, and copies it to a temporary file if the line is kept.
     fn long_line(&mut self, start: &[u8]) -> Result<(Mark, Text)> {
         let mut file = self.keep_long.then(|| tempfile::spooled_tempfile(0));
         let mut digest = Sha256::new();

@@ -1,7 +1,7 @@
-//! `import`: sends the lines of files to the endpoint, each stored once, whatever interrupts the import.
+//! `import`: sends the lines of files to the endpoint. Each line is stored once, even if the import is interrupted.
 //!
-//! A thread reads the lines (`lines`); requests are in flight for as many as `--concurrency` allows (`file_import`), as
-//! fast as the endpoint accepts them (`rate_limiter`). Each line's `Idempotency-Key` is derived from its bytes, so a repeated
+//! A thread reads the lines (`lines`). Up to `--concurrency` requests are in flight (`file_import`), at the rate that
+//! the endpoint accepts (`rate_limiter`). Each line's `Idempotency-Key` is derived from its bytes, so a repeated
 //! request stores nothing twice. A `checkpoint` records the confirmed lines, so the next run skips them.
 
 mod checkpoint;

@@ -12,8 +12,8 @@ use crate::serve::{self, StoreOptions};
 #[command(after_long_help = "\
 Each line is one trace. Run the same command again after an interruption: it resumes, and stores nothing twice. A line's
 Idempotency-Key is derived from its bytes, and FILE.checkpoint records the confirmed lines. FILE.rejected.jsonl has the
-reason for each rejected line, and FILE.rejected-lines.jsonl has those lines, so you can fix and import them. Both get a
-number if a file of that name is not from an earlier run or was changed.
+reason for each rejected line, and FILE.rejected-lines.jsonl has those lines, so you can fix and import them. Their
+names get a number if a file with that name is not from an earlier run or was changed.
 
 Exit status:
   0  every line is stored
@@ -23,14 +23,14 @@ pub struct Options {
     /// Files in JSON Lines, plain or compressed with gzip or zstd; `-` is standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// URL of the endpoint, as the stack's output shows it. Without it, traces are stored where `serve` with the same
-    /// options would store them
+    /// URL of the endpoint: the output ApiUrl of the stack. Without it, traces are stored where `serve` would store
+    /// them with the same options
     #[arg(long, requires = "api_key")]
     pub url: Option<String>,
     /// API key of the endpoint
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
     pub api_key: Option<String>,
-    /// The storage of an import without `--url`.
+    /// The location of the traces in an import without `--url`.
     #[command(flatten)]
     pub store: StoreOptions,
     /// Largest number of requests in flight
@@ -42,7 +42,7 @@ pub struct Options {
     /// Format of the lines if they are a provider's log instead of traces
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub from: Option<Format>,
-    /// Folder for checkpoints and rejected lines instead of the folder of each file
+    /// Folder for checkpoints and rejected lines [default: the folder of each file]
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
     /// Validate only: send nothing, write no files, and show why lines would be rejected

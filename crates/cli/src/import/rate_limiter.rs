@@ -1,10 +1,11 @@
-//! Limits the rate of requests: they are sent as fast as they are answered, until the endpoint refuses some.
+//! Limits the rate of requests. They are sent as fast as they are answered until the endpoint refuses some.
 //!
-//! A usage plan allows a rate that the import does not know. It is found as TCP finds the capacity of a link (RFC 5681):
-//! a refusal (429 or 503) cuts the rate to below what was just confirmed, and each confirmation raises it a little.
+//! A usage plan allows a rate that the import does not know. The limiter finds it as TCP finds the capacity of a link
+//! (RFC 5681). A refusal (429 or 503) cuts the rate below the rate of recent confirmations. Each confirmation raises
+//! it a little.
 //!
-//! An outage is not a limit: while nothing is confirmed, the limiter learns nothing about the rate. It then sends a request
-//! now and then. The first confirmation ends the outage, and the earlier rate is back within seconds.
+//! An outage is not a limit: while nothing is confirmed, the limiter learns nothing about the rate. It then sends only
+//! occasional requests. The first confirmation ends the outage, and the rate recovers within seconds.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -17,49 +18,50 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Increase per confirmation at the limit, in requests per second: 8 % a second.
+/// Increase per confirmation at the limit, in requests per second: 8 % per second.
 const RAISE: f64 = 0.08;
 
 /// Increase per confirmation below the limit: the rate doubles in a quarter of a second.
 const RECOVER: f64 = std::f64::consts::LN_2 / 0.25;
 
-/// The share of the rate that a refusal leaves, at least and at most.
+/// The smallest and the largest share of the rate that remain after a refusal.
 const CUT: (f64, f64) = (0.3, 0.9);
 
 /// The rate after the first refusal of an outage, in requests per second.
 const PROBE: f64 = 4.0;
 
-/// The lowest rate, in requests per second. A request every two seconds notices soon that an outage is over.
+/// The lowest rate, in requests per second. One request every two seconds soon detects the end of an outage.
 const LOWEST: f64 = 0.5;
 
-/// Above this rate, in requests per second, nothing is limited.
+/// The rate above which nothing is limited, in requests per second.
 const UNLIMITED: f64 = 50_000.0;
 
 /// The shortest time between two cuts of the rate.
 const MEASURED: Duration = Duration::from_millis(250);
 
-/// Without a refusal for this long, the limit is assumed to be gone.
+/// The time without a refusal after which the limit is assumed to be gone.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// The largest delay of a request that does not delay the next one. The resolution of timers is a millisecond.
+/// The largest delay of a request that does not delay the next one. Timers have a resolution of one millisecond.
 const LATE: Duration = Duration::from_millis(10);
 
 /// The limiter of one import, shared by all its requests.
 pub struct RateLimiter {
-    /// Lets one request at a time wait for the clock. The others have not reserved a time, so a new rate applies to them.
+    /// The queue of requests. Only the first one waits for its time. The others have not reserved a time, so a new
+    /// rate applies to them.
     queue: Queue<()>,
     changed: Notify,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Requests per second; infinite while the endpoint accepts whatever comes.
+    /// Requests per second; infinite while the endpoint accepts every request.
     rate: f64,
     /// The rate at which recovery ends and the careful search begins.
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
-    /// The time of the last cut. Requests that were sent before are not a sample of the current rate.
+    /// The time of the last cut. Requests that were sent earlier are not a sample of the current rate.
     cut: Instant,
     confirmed_since_cut: u32,
     is_outage: bool,
@@ -86,7 +88,7 @@ impl RateLimiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request may be sent. Returns that time, which identifies the request to the other methods.
+    /// Waits until a request may be sent. Returns that time, which identifies the request in the other methods.
     pub async fn acquire(&self) -> Instant {
         let _first = self.queue.lock().await;
         loop {
@@ -108,7 +110,7 @@ impl RateLimiter {
         }
     }
 
-    /// Counts a request that was sent at `turn` and answered with success.
+    /// Counts a request that was sent at `turn` and succeeded.
     pub fn confirm(&self, turn: Instant) {
         let mut state = self.state();
         if turn < state.cut {
@@ -164,7 +166,7 @@ impl State {
         }
         let lasted = now - self.cut;
         if self.confirmed_since_cut == 0 {
-            // This includes the first request after a cut, so a far lower limit is found at once.
+            // The first request after a cut counts too, so a far lower limit is found immediately.
             self.rate = if self.is_outage { (self.rate / 2.0).max(LOWEST) } else { self.rate.min(PROBE) };
             self.is_outage = true;
         } else if lasted >= MEASURED || self.rate.is_infinite() {

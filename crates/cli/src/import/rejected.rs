@@ -17,13 +17,14 @@ use super::{
     lines::{Line, Text},
 };
 
-/// The files for a file's rejected lines: `BASE.rejected.jsonl` for the reasons, `BASE.rejected-lines.jsonl` for the lines.
+/// The output files for rejected lines: `BASE.rejected.jsonl` for the reasons, `BASE.rejected-lines.jsonl` for the
+/// lines.
 ///
-/// They are created with the first rejection. Files of an earlier run are replaced if they are unchanged. Otherwise somebody may
-/// be fixing the lines in them, so the new files get a number: `BASE.rejected-2.jsonl`.
+/// They are created at the first rejection. Files of an earlier run are replaced if they are unchanged. Otherwise,
+/// somebody may be fixing the lines in them, so the new files get a number: `BASE.rejected-2.jsonl`.
 pub struct Rejected {
     base: PathBuf,
-    /// The lines of a stream are nowhere else, so nothing is replaced.
+    /// The lines of a stream exist nowhere else, so no files are replaced.
     is_stream: bool,
     files: Option<Files>,
 }
@@ -41,7 +42,7 @@ pub struct Paths {
     pub lines: PathBuf,
 }
 
-/// The members of a reason by which an earlier run's file is recognised.
+/// The members of a reason that identify a file of an earlier run.
 #[derive(Deserialize)]
 struct Reason {
     #[serde(rename = "line")]
@@ -67,13 +68,16 @@ impl Rejected {
     pub fn write(&mut self, line: &mut Line, mut problem: Value) -> Result<()> {
         if self.files.is_none() {
             self.files = Some(self.create().with_context(|| {
-                format!("cannot write rejected lines beside {} (--state names another folder)", self.base.display())
+                format!(
+                    "cannot write rejected lines beside {} (choose another folder with --state)",
+                    self.base.display()
+                )
             })?);
         }
         let files = self.files.as_mut().expect("it was set above");
         problem["line"] = line.number.into();
         problem["idempotency_key"] = line.mark.to_string().into();
-        // The reason first: it proves that the line is from this run.
+        // Write the reason first, because it proves that an import wrote the line.
         let failed = || format!("cannot write to {}", files.paths.reasons.display());
         files.reasons.write_all(format!("{problem}\n").as_bytes()).with_context(failed)?;
         let mut write = || {
@@ -114,12 +118,12 @@ impl Rejected {
         }
     }
 
-    /// Returns the files if there was anything to write.
+    /// Returns the paths if any line was rejected.
     pub fn written(&self) -> Option<&Paths> {
         self.files.as_ref().map(|files| &files.paths)
     }
 
-    /// Deletes the unchanged files of an earlier run, because this one read every line and rejected none.
+    /// Deletes the unchanged files of an earlier run, after a run that read every line and rejected none.
     pub fn remove_earlier(&self) -> io::Result<()> {
         let paths = self.paths(1);
         if self.files.is_some() || self.is_stream || !is_unchanged(&paths)? {
@@ -135,8 +139,8 @@ impl Rejected {
     }
 }
 
-/// Whether a pair of files is unchanged since an import wrote it: each line has its reason. A run that was killed may have
-/// written a reason without its line.
+/// Returns whether a pair of files is unchanged since an import wrote it: each line has its reason. A killed run may
+/// have written a reason without its line.
 fn is_unchanged(paths: &Paths) -> io::Result<bool> {
     let (Some(mut reasons), lines) = (open(&paths.reasons)?, open(&paths.lines)?) else { return Ok(false) };
     let Some(mut lines) = lines else { return Ok(next_key(&mut reasons)?.is_some()) };
@@ -145,7 +149,7 @@ fn is_unchanged(paths: &Paths) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    // Nothing but reasons may follow.
+    // Only reasons may follow.
     loop {
         if reasons.fill_buf()?.is_empty() {
             return Ok(true);
@@ -165,14 +169,14 @@ fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
     }
 }
 
-/// Reads a reason, and returns the key of its line; `None` if it is not a reason.
+/// Reads a reason. Returns the key of its line, or `None` if it is not a reason.
 fn next_key(reasons: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     reasons.read_until(b'\n', &mut line)?;
     Ok(serde_json::from_slice(&line).ok().map(|Reason { idempotency_key, .. }| idempotency_key))
 }
 
-/// Reads a line of any length, and returns its mark; `None` at the end.
+/// Reads a line of any length. Returns its mark, or `None` at the end.
 fn next_mark(lines: &mut impl BufRead) -> io::Result<Option<Mark>> {
     let mut digest = Sha256::new();
     let mut is_empty = true;

@@ -30,7 +30,7 @@ pub async fn run(options: Options) -> ExitCode {
 
 async fn import(options: &Options) -> Result<ExitCode> {
     let stop = Stop::listen()?;
-    // Every file before anything is written or sent.
+    // Check every file before anything is written or sent.
     let check = |path| InputFile::check(path).with_context(|| path.display().to_string());
     let files: Vec<_> = options.files.iter().map(|path| check(path.as_path())).collect::<Result<_>>()?;
 
@@ -82,7 +82,8 @@ async fn import_files(
     Ok(if has_rejected { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Opens the checkpoint of a file; in a dry run, one that only counts repeated lines, if temporary files can be written.
+/// Opens the checkpoint of a file. A dry run uses a temporary one to count repeated lines, if temporary files can be
+/// written.
 fn checkpoint(
     options: &Options,
     run_files: Option<&RunFiles>,
@@ -95,7 +96,7 @@ fn checkpoint(
     let from = options.from.map(Format::name);
     let (checkpoint, opened) = run_files.checkpoint(destination, from)?;
     if opened == Opened::DestinationGone {
-        eprintln!("{path}: {destination} was created anew since the earlier run, so every line is sent again");
+        eprintln!("{path}: {destination} was recreated since the earlier run, so every line is sent again");
     }
     Ok(Some(checkpoint))
 }

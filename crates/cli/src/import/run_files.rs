@@ -17,13 +17,13 @@ use super::{
 };
 use crate::run_lock::RunLock;
 
-/// Names the files that the import of one file writes: beside it, or in the folder of `--state`.
+/// Names the files that the import of one file writes: next to it, or in the folder of `--state`.
 pub struct RunFiles {
     /// The beginning of all names.
     base: PathBuf,
     /// A stream has a checkpoint only in the folder of `--state`.
     has_checkpoint: bool,
-    /// The input's canonical path, unless the files are beside it.
+    /// The input's canonical path, unless the files are next to it.
     file: Option<String>,
     is_stream: bool,
 }
@@ -36,11 +36,11 @@ impl RunFiles {
             return Ok(Self { base, has_checkpoint: !is_stream, file: None, is_stream });
         };
         if !state.is_dir() {
-            // Not the folders above it: a typo should not create a tree.
+            // Do not create the folders above it, because a typo should not create a tree.
             fs::create_dir(state)
                 .with_context(|| format!("cannot create the folder {} for --state", state.display()))?;
         }
-        // Files with one name in several folders have a checkpoint each.
+        // Files with the same name in different folders have separate checkpoints.
         let path = if is_stream { PathBuf::from(file.name()) } else { file.path.canonicalize()? };
         let digest = Mark::of(Sha256::digest(path.as_os_str().as_encoded_bytes()).into()).to_string();
         let mut name = file.name().to_owned();
@@ -54,7 +54,7 @@ impl RunFiles {
         path.into()
     }
 
-    /// Locks the files for one run; `None` if two runs would share nothing.
+    /// Locks the files for one run. Returns `None` if two runs would share no files.
     pub fn lock(&self, file: &InputFile) -> Result<Option<RunLock>> {
         if !self.has_checkpoint {
             return Ok(None);
@@ -62,7 +62,7 @@ impl RunFiles {
         let lock = RunLock::acquire(&self.path(".import.lock"), &format!("the import of {}", file.path.display()));
         match lock {
             Err(error) if error.is::<io::Error>() => {
-                Err(error.context("name another folder for the files of this run with --state"))
+                Err(error.context("choose another folder for the files of this run with --state"))
             }
             lock => lock.map(Some),
         }
@@ -77,7 +77,7 @@ impl RunFiles {
         Checkpoint::open(&self.path(".checkpoint"), &identity)
     }
 
-    /// Returns the files for rejected lines. None is written before the first rejection.
+    /// Returns the files for rejected lines. They are created at the first rejection.
     pub fn rejected(&self) -> Rejected {
         Rejected::new(self.base.clone(), self.is_stream)
     }

@@ -30,13 +30,13 @@ impl Stop {
         Ok(Self { signals })
     }
 
-    /// Waits until so many signals came.
+    /// Waits until `count` signals have arrived.
     pub async fn requested(&self, count: u32) {
         // The sender lives as long as the runtime.
         let _ = self.signals.clone().wait_for(|signals| *signals >= count).await;
     }
 
-    /// Whether a signal came.
+    /// Returns whether a signal has arrived.
     pub fn is_requested(&self) -> bool {
         *self.signals.borrow() > 0
     }

@@ -25,17 +25,17 @@ pub enum Target {
     },
 }
 
-/// A target that is ready.
+/// A target that is ready to receive lines.
 pub struct Started {
     pub target: Target,
     /// `None` if nothing is stored.
     pub destination: Option<Destination>,
-    /// The endpoint that runs in this process, if `--url` names no other.
+    /// The endpoint in this process, if `--url` is not given.
     pub local: Option<LocalEndpoint>,
 }
 
 impl Target {
-    /// Starts the target of the options. Failures that are retried go to `warnings`.
+    /// Starts the target that the options select. Reports failures that are retried to `warnings`.
     pub async fn start(options: &Options, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
         if options.dry_run {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };
@@ -48,7 +48,8 @@ impl Target {
         }
         let destination = match &options.store.location.bucket {
             Some(bucket) => {
-                let config = settings::aws_config().await.context("cannot use the bucket: set AWS_PROFILE or this")?;
+                let config =
+                    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
                 let region = config.region().map(ToString::to_string);
                 Destination::Bucket { name: bucket.clone(), region, endpoint: settings::s3_endpoint(&config) }
             }
@@ -65,10 +66,10 @@ impl Target {
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
     }
 
-    /// Gives a line to the endpoint or to its validation. An error ends the import.
+    /// Sends a line to the endpoint, or only validates it. An error ends the import.
     pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Outcome> {
         let Text::Whole(text) = &line.text else {
-            return Ok(Outcome::rejected(413, "too-large", &format!("The line has more than {MAX_LINE} bytes.")));
+            return Ok(Outcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes.")));
         };
         let trace = match from {
             None => text.clone(),
@@ -84,7 +85,7 @@ impl Target {
     }
 }
 
-/// Answers as the endpoint would, without storing.
+/// Returns the outcome that the endpoint would report, without storing the trace.
 fn validate(trace: &[u8], limit: usize) -> Outcome {
     let result = if trace.len() > limit {
         Err(Problem::TooLarge { limit, size: trace.len() })

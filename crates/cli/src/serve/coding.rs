@@ -24,7 +24,7 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Returns the coding of a request, or the status for one that is not supported. Names are case-insensitive.
+    /// Returns the coding of a request, or the status for an unsupported coding. Names are case-insensitive.
     pub fn of(headers: &HeaderMap) -> Result<Self, StatusCode> {
         let Some(name) = headers.get(CONTENT_ENCODING) else { return Ok(Self::Identity) };
         match &*name.as_bytes().trim_ascii().to_ascii_lowercase() {
@@ -35,7 +35,7 @@ impl Coding {
         }
     }
 
-    /// Decodes a body while it is read. Bytes after its end are an error.
+    /// Decodes a body while it is read. Bytes after the end of the compressed data are an error.
     pub fn decode(self, body: Body) -> Pin<Box<dyn AsyncRead + Send>> {
         let body = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
         match self {
@@ -51,7 +51,7 @@ impl Coding {
     }
 }
 
-/// A decoder of one compressed stream, after which the input must end.
+/// Decodes one compressed stream. The input must end after it.
 struct Whole<R>(ZlibDecoder<R>);
 
 impl<R: AsyncBufRead + Unpin> AsyncRead for Whole<R> {

@@ -34,13 +34,13 @@ pub struct LocalEndpoint {
     pub api_key: String,
     /// The URL of the S3 of this process, if traces are stored in a folder.
     pub s3_url: Option<String>,
-    /// The place of the traces, in a sentence, with the command that lists them.
+    /// A sentence about the location of the traces, with the command that lists them.
     pub(super) stored: String,
     gateway: Server,
     s3: Option<Server>,
 }
 
-/// A place for traces that is ready.
+/// An opened location for traces.
 struct Opened {
     store: Store,
     reader: TraceReader,
@@ -68,7 +68,8 @@ impl LocalEndpoint {
         Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, s3_url, stored, gateway, s3 })
     }
 
-    /// Stops after the requests in flight are answered. The S3 stops after the gateway, because those requests still store.
+    /// Stops after the requests in flight are answered. The S3 stops after the gateway, because those requests still
+    /// store traces.
     pub async fn stop(self) -> Result<()> {
         for server in [Some(self.gateway), self.s3].into_iter().flatten() {
             server.stop().await?;
@@ -132,14 +133,14 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
     }
 }
 
-/// A server in a task of its own.
+/// A server in its own task.
 struct Server {
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Spawns a server that gets a future that is ready when it has to stop.
+    /// Spawns a server. Passes it a future that completes when the server must stop.
     fn spawn<S>(server: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> S) -> Self
     where
         S: Future<Output = ()> + Send + 'static,

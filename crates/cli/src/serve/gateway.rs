@@ -41,7 +41,8 @@ use super::coding::Coding;
 /// The path of the stage, as on AWS.
 pub const PATH: &str = "/prod";
 
-/// The description of the API, and the schema at the path to which the description refers. A deployed stack serves neither.
+/// The description of the API, and the schema at the path that the description references. A deployed stack serves
+/// neither.
 const DESCRIPTION: [(&str, &str, &str); 2] = [
     ("/openapi.yaml", "application/yaml", include_str!("../../../../docs/openapi.yaml")), // RFC 9512
     ("/src/trace.schema.json", "application/json", include_str!("../../../../src/trace.schema.json")),
@@ -50,14 +51,14 @@ const DESCRIPTION: [(&str, &str, &str); 2] = [
 /// The largest request that API Gateway accepts, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
 const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 
-/// The bodies that are in memory at once, in KiB. The handler needs about twice the size of a body, so 24 MiB of bodies take
-/// about 50 MiB, however many clients send at once.
+/// The largest total size of bodies in memory, in KiB. The handler needs about twice the size of a body, so 24 MiB of
+/// bodies use about 50 MiB, regardless of the number of clients.
 const BODIES_KIB: u32 = 24 * 1024;
 
-/// The part of an incomplete body that is in memory, in bytes. The rest is in a temporary file.
+/// The part of an incomplete body that is kept in memory, in bytes. The rest is in a temporary file.
 const SPOOL: usize = 64 * 1024;
 
-/// The default time limit for a body. API Gateway gives up on an integration after 29 s.
+/// The default time limit for a body. API Gateway ends an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
 /// The handler behind the gateway.
@@ -67,9 +68,10 @@ struct Integration {
     bodies: Arc<Semaphore>,
 }
 
-/// Returns a gateway in front of `handler` and of the `page` that shows stored traces.
+/// Returns a gateway for `handler`, and for the `page` that shows stored traces.
 ///
-/// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no key.
+/// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no
+/// key.
 pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
     let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
     Router::new()
@@ -94,7 +96,7 @@ fn description() -> Router {
     })
 }
 
-/// Passes a request with the right API key on. The comparison takes the same time for every wrong key.
+/// Forwards a request with the right API key. The comparison takes the same time for every wrong key.
 async fn authorize(State(key): State<[u8; 32]>, request: Request, next: Next) -> Result<Response, StatusCode> {
     let given = request.headers().get("x-api-key").map_or(&b""[..], HeaderValue::as_bytes);
     if bool::from(digest(given).ct_eq(&key)) { Ok(next.run(request).await) } else { Err(StatusCode::FORBIDDEN) }
@@ -125,7 +127,8 @@ async fn invoke(State(integration): State<Integration>, request: Request) -> Res
     }
 }
 
-/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in bytes.
+/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in
+/// bytes.
 async fn spool(body: Body, coding: Coding) -> Result<(SpooledTempFile, usize), StatusCode> {
     let mut body = coding.decode(body);
     let (mut spooled, mut bytes) = (tempfile::spooled_tempfile(SPOOL), 0);
@@ -135,7 +138,7 @@ async fn spool(body: Body, coding: Coding) -> Result<(SpooledTempFile, usize), S
         if bytes > MAX_REQUEST_BYTES {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        // The write ends in the page cache. Moving it to another thread would cost more.
+        // The write only reaches the page cache, so moving it to another thread would cost more.
         spooled.write_all(&chunk).map_err(|error| no_room(&error))?;
         chunk.clear();
     }
@@ -168,7 +171,8 @@ fn status_of(error: &io::Error) -> StatusCode {
 
 /// Converts an error of the gateway into problem details and a log line.
 ///
-/// Also reads the rest of the body, because a client that is still sending would lose the response with the connection.
+/// Also reads the rest of the body. Otherwise, closing the connection would lose the response for a client that is
+/// still sending.
 async fn explain(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let (head, body) = request.into_parts();

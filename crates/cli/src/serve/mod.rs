@@ -1,6 +1,6 @@
-//! `serve`: the endpoint on this machine. It needs no AWS and no Docker, and its handler is the deployed one.
+//! `serve`: the endpoint on this machine. It needs neither AWS nor Docker, and it runs the deployed handler.
 //!
-//! [`gateway`] stands in for API Gateway, and an S3 in a folder for AWS's, unless `--bucket` names a real one.
+//! [`gateway`] replaces API Gateway. An S3 in a folder replaces the S3 of AWS, unless `--bucket` names a real bucket.
 
 use std::{fs, path::Path};
 

@@ -20,17 +20,17 @@ pub struct Options {
     /// The key that requests must send as `x-api-key`. By default, each start creates a new one
     #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = parse_api_key)]
     pub api_key: Option<String>,
-    /// The place and the limit of stored traces.
+    /// The location and the size limit of stored traces.
     #[command(flatten)]
     pub store: StoreOptions,
     /// The port of the S3 of this process, or 0 for any free port
     #[arg(long, default_value_t = 9081)]
     pub s3_port: u16,
-    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On an
-    /// address other than loopback, each start creates a new secret key
+    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On
+    /// an address other than loopback, each start creates a new secret key
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub s3_host: IpAddr,
-    /// The longest time that the body of a request may take, in seconds
+    /// The longest time that the body of a request may take to arrive, in seconds
     #[arg(long, default_value_t = gateway::BODY.as_secs())]
     pub body_seconds: u64,
     /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key` and `s3_url`
@@ -38,19 +38,19 @@ pub struct Options {
     pub ready_file: Option<PathBuf>,
 }
 
-/// The place and the limit of stored traces.
+/// The location and the size limit of stored traces.
 #[derive(Debug, Clone, Args)]
 pub struct StoreOptions {
     /// The largest trace in bytes
     #[arg(long, env = "MAX_TRACE_BYTES", default_value_t = MAX_TRACE_BYTES)]
     pub max_trace_bytes: usize,
-    /// The place to store into.
+    /// The location of the traces.
     #[command(flatten)]
     pub location: Location,
 }
 
 impl Options {
-    /// Returns the options of an endpoint that can run beside others on this machine.
+    /// Returns the options of an endpoint that can run next to others on this machine.
     #[must_use]
     pub fn on_free_ports(store: StoreOptions) -> Self {
         Self {

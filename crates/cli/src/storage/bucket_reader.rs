@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
-use super::reader::{Branch, Entry, Page};
+use super::listing::{Branch, Entry, Page};
 
 /// Reads a bucket.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl BucketReader {
         self.endpoint.as_deref()
     }
 
-    /// Lists objects in the order of their keys. With a prefix, S3 lists the objects directly below it only.
+    /// Lists objects in the order of their keys. With a prefix, S3 lists only the objects directly below it.
     pub fn list(&self, prefix: Option<&str>, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
         let delimiter = prefix.map(|_| "/".to_owned());
         let pages = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
@@ -56,7 +56,7 @@ impl BucketReader {
         Ok(Page { entries, next: page.next_continuation_token })
     }
 
-    /// Returns the branches directly below a prefix: the first thousand. Their traces are not counted.
+    /// Returns the first thousand branches directly below a prefix, without counting their traces.
     pub async fn branches(&self, prefix: &str) -> Result<Vec<Branch>> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/").send().await;
         let prefixes = list.with_context(|| self.cannot_list())?.common_prefixes.unwrap_or_default();
@@ -66,7 +66,7 @@ impl BucketReader {
 
     /// Reads an object. Returns `None` if it does not exist.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        // The SDK retries requests, but not a body that breaks off.
+        // The SDK retries requests, but not a body that is cut off.
         (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter()).await
     }
 

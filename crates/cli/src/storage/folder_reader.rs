@@ -17,7 +17,7 @@ use local_aws::{
 };
 use tokio::net::TcpListener;
 
-use super::reader::{Branch, Entry, MAX_BRANCHES, Page};
+use super::listing::{Branch, Entry, MAX_BRANCHES, Page};
 
 /// Reads the files of a folder.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl FolderReader {
         stream::once(listed).try_flatten().boxed()
     }
 
-    /// Returns a page of the objects whose key `is_selected`, newest first.
+    /// Returns a page of the objects with a key that `is_selected` accepts, newest first.
     pub async fn page(
         &self,
         from: Option<&str>,
@@ -106,7 +106,7 @@ fn entry(object: &ObjectInfo) -> Entry {
     Entry { key: object.key.clone(), stored, size: object.size }
 }
 
-/// Runs work that waits for the disk on a thread of its own, so that other requests proceed.
+/// Runs blocking disk work on a separate thread, so that other requests proceed.
 async fn blocking<T: Send + 'static>(
     store: FileStore,
     work: impl FnOnce(&FileStore) -> Result<T, FileStoreError> + Send + 'static,

@@ -1,10 +1,10 @@
-//! The options that choose a place.
+//! The options that choose the location of traces.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// A bucket, or the folder that stands in for one.
+/// A bucket, or a folder that replaces one.
 #[derive(Debug, Clone, Args)]
 pub struct Location {
     /// A bucket on AWS, with the credentials and region of your AWS profile

@@ -1,14 +1,16 @@
 //! The places that traces are read from: a bucket on AWS, or a folder of the local endpoint.
 //!
-//! Reading a bucket requires `s3:ListBucket` and `s3:GetObject` only. A folder is read directly, without its S3.
+//! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 
 mod bucket_reader;
 mod folder_reader;
+mod listing;
 mod location;
 mod reader;
 mod selection;
 
 pub use folder_reader::serve_folder;
+pub use listing::{Branch, Entry, Page};
 pub use location::Location;
-pub use reader::{Branch, Entry, Page, TraceReader};
+pub use reader::TraceReader;
 pub use selection::{Fingerprint, Selection, TimeRange, parse_time};

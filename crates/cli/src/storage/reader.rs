@@ -1,52 +1,18 @@
-//! One reader of traces over both kinds of places.
+//! Reads traces from a bucket or a folder.
 
 use anyhow::{Context, Result};
 use attest::{key::Key, settings};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use jiff::Timestamp;
 use local_aws::s3::FileStore;
 
 use super::{
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
+    listing::{Branch, Entry, Page},
     location::Location,
     selection::{Fingerprint, TimeRange},
 };
-
-/// A stored trace, as a listing contains it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The key in S3.
-    pub key: String,
-    /// The time of storing, by S3's clock.
-    pub stored: Timestamp,
-    /// The size in bytes.
-    pub size: u64,
-}
-
-/// A part of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The traces, in the order of the listing.
-    pub entries: Vec<Entry>,
-    /// The start of the next page. `None` on the last page.
-    pub next: Option<String>,
-}
-
-/// A common prefix of keys that ends with a slash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Branch {
-    /// The prefix, including its slash.
-    pub prefix: String,
-    /// The number of traces below it. `None` if they are not counted.
-    pub traces: Option<u64>,
-    /// The branches below it, if it is open.
-    pub below: Vec<Branch>,
-}
-
-/// The largest number of branches that is listed, which is also the limit of S3's response.
-pub(super) const MAX_BRANCHES: usize = 1_000;
 
 /// Reads the traces of one place, or of one fingerprint in it.
 #[derive(Debug, Clone)]
@@ -64,11 +30,12 @@ enum Place {
 }
 
 impl TraceReader {
-    /// Opens a bucket or a folder. Sends nothing to a bucket.
+    /// Opens a bucket or a folder. Sends no request to a bucket.
     pub async fn open(location: &Location) -> Result<Self> {
         let place = match &location.bucket {
             Some(bucket) => {
-                let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+                let config =
+                    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
                 Place::Bucket(BucketReader::new(&config, bucket.clone()))
             }
             None => Place::Folder(FolderReader::open(&location.folder)?),
@@ -131,7 +98,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns a text that identifies the place: equal texts mean equal places.
+    /// Returns a string that identifies the place. Equal strings mean equal places.
     #[must_use]
     pub fn identity(&self) -> String {
         match &self.place {
@@ -142,7 +109,7 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in the order of their keys, beginning after the key `after`. Other objects are left out.
+    /// Lists traces in the order of their keys, beginning after the key `after`. Skips other objects.
     pub fn list(&self, times: TimeRange, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
         let entries = match &self.place {
             Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
@@ -154,10 +121,10 @@ impl TraceReader {
         })
     }
 
-    /// Returns a page of at most `limit` traces whose key begins with `prefix`.
+    /// Returns a page of at most `limit` traces with keys that begin with `prefix`.
     ///
-    /// A folder is listed newest first. A bucket is listed in the order of keys, because S3 offers no other order and a
-    /// bucket may be too large to be listed completely.
+    /// A folder is listed newest first. A bucket is listed in the order of keys: S3 offers no other order, and a
+    /// bucket may be too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<Page> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
@@ -173,7 +140,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the tree that the slashes of keys form, with the branches open that lead to `prefix`.
+    /// Returns the tree that the slashes in keys form. The branches that lead to `prefix` are expanded.
     pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>> {
         if let Some(fingerprint) = &self.fingerprint {
             let prefix = fingerprint.key_prefix().to_owned();

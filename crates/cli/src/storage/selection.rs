@@ -19,7 +19,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Returns the times of storing that are selected.
+    /// Returns the selected range of storage times.
     #[must_use]
     pub fn times(&self) -> TimeRange {
         TimeRange { since: self.since, until: self.until }
@@ -33,27 +33,27 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Creates the selection of a fingerprint as it stands in a trace, not as its key encodes it.
+    /// Selects a fingerprint as written in a trace, not as encoded in a key.
     pub fn new(fingerprint: &str) -> Result<Self, KeyError> {
         let key = Key::new(fingerprint, "-")?;
         let key_prefix = key.as_str().strip_suffix('-').expect("the id is `-`").to_owned();
         Ok(Self { key_prefix })
     }
 
-    /// Returns the prefix of the keys of this fingerprint, which ends with a slash.
+    /// Returns the prefix of this fingerprint's keys, which ends with a slash.
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         &self.key_prefix
     }
 
-    /// Returns whether a key belongs to this fingerprint. An id has no slash in a key.
+    /// Returns whether a key belongs to this fingerprint. An id in a key contains no slash.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         key.strip_prefix(&self.key_prefix).is_some_and(|id| !id.contains('/'))
     }
 }
 
-/// A range of times of storing, by S3's clock.
+/// A range of storage times, by S3's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TimeRange {
     /// The first time that is included.
@@ -70,7 +70,7 @@ impl TimeRange {
     }
 }
 
-/// Parses a time of the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
+/// Parses a time from the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
 pub fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
     let date = || text.parse::<Date>()?.to_zoned_datetime(TimeZone::UTC).map(|zoned| zoned.timestamp());
     text.parse().or_else(|_| date())

@@ -22,7 +22,7 @@ pub struct Options {
     /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
     #[arg(long, value_parser = Fingerprint::new)]
     fingerprint: Option<Fingerprint>,
-    /// The port of the page, on 127.0.0.1; 0 for any that is free
+    /// The port of the page on 127.0.0.1, or 0 for any free port
     #[arg(long, default_value_t = 9082)]
     port: u16,
 }
@@ -36,7 +36,7 @@ pub async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
-    println!("Look at http://{}/\nCtrl-C stops it.", listener.local_addr()?);
+    println!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
     serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Headers that keep a browser to this page, and the refusal of other hosts.
+//! Adds response headers that restrict a browser to this page, and refuses requests for other hosts.
 
 use axum::{
     extract::Request,

@@ -1,22 +1,22 @@
-//! JSON values as they are stored, read one level at a time, so that no digit is lost and no large value is parsed twice.
+//! Stored JSON values, read one level at a time. No digit is lost, and no large value is parsed twice.
 
 use std::fmt;
 
 use indexmap::IndexMap;
 use serde_json::{Value, value::RawValue};
 
-/// The largest value that is laid out over several lines, in bytes of JSON.
+/// The largest value that is formatted over several lines, in bytes of JSON.
 const LAID_OUT_BYTES: usize = 64 * 1024;
 
-/// The largest result of laying out a value, in bytes. Deep nesting multiplies a value's size by its indentation.
+/// The largest formatted value, in bytes. The indentation of deep nesting multiplies the size of a value.
 const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
 
-/// One JSON value as it is stored.
+/// One stored JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// Returns the text that is stored.
+    /// Returns the stored text.
     pub fn as_str(self) -> &'a str {
         self.0
     }
@@ -53,12 +53,13 @@ impl<'a> Json<'a> {
         serde_json::from_str(self.0).ok()
     }
 
-    /// Whether this is `null`, an empty string, an empty array or an empty object.
+    /// Returns whether this is `null`, an empty string, an empty array or an empty object.
     pub fn is_empty(self) -> bool {
         matches!(self.0, "null" | "\"\"" | "[]" | "{}")
     }
 
-    /// Returns a string's text, and lays out an array or an object of moderate size over several lines.
+    /// Returns a string's text, or the JSON of any other value. Formats arrays and objects of moderate size over
+    /// several lines.
     pub fn readable(self) -> String {
         if let Some(text) = self.string() {
             return text;
@@ -67,7 +68,8 @@ impl<'a> Json<'a> {
         is_nested.then(|| self.laid_out()).flatten().unwrap_or_else(|| self.0.to_owned())
     }
 
-    /// Returns `None` if the value is nested deeper than `serde_json` reads, or if the result would be too large.
+    /// Formats a value over several lines. Returns `None` if it is nested deeper than `serde_json` reads, or if the
+    /// result would be too large.
     fn laid_out(self) -> Option<String> {
         let value: Value = serde_json::from_str(self.0).ok()?;
         let mut out = Bounded(String::new());
@@ -82,7 +84,7 @@ impl<'a> From<&'a RawValue> for Json<'a> {
     }
 }
 
-/// A text that refuses to grow beyond [`LAID_OUT_MAX`].
+/// A string that refuses to grow beyond [`LAID_OUT_MAX`].
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
@@ -100,7 +102,7 @@ impl fmt::Write for Bounded {
 pub struct Members<'a>(IndexMap<String, &'a RawValue>);
 
 impl<'a> Members<'a> {
-    /// Reads an object; empty if the bytes are not one.
+    /// Reads an object. Returns no members if the bytes are not an object.
     pub fn read(json: &'a [u8]) -> Self {
         let json = std::str::from_utf8(json).unwrap_or_default();
         Self(serde_json::from_str(json).unwrap_or_default())
@@ -116,7 +118,7 @@ impl<'a> Members<'a> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
-    /// Returns a member that is an object; empty if there is none.
+    /// Returns the members of the object `name`, or no members if there is no such object.
     pub fn object(&self, name: &str) -> Self {
         self.get(name).and_then(Json::object).unwrap_or_default()
     }

@@ -1,8 +1,9 @@
-//! The page that shows stored traces: the local endpoint serves it at `GET /`, and `view` serves it without the endpoint.
+//! The page that shows stored traces: the local endpoint serves it at `GET /`, and `view` serves it without the
+//! endpoint.
 //!
-//! A trace is untrusted. Its content is shown as text: templates escape it, the content security policy allows no inline
-//! script and no request to another host, and requests for a host other than loopback are refused. Every page has a bound on
-//! its work, and computes off the async threads.
+//! A trace is untrusted. Its content is shown as text, which the templates escape. The content security policy allows
+//! no inline script and no request to another host. Requests for a host other than loopback are refused. Every page
+//! limits its work, and is computed outside the async threads.
 
 mod command;
 mod conversation;

@@ -7,13 +7,14 @@
 //! value     = 1*(any but white space) / DQUOTE *( any but DQUOTE and "\" / "\" any ) DQUOTE
 //! ```
 //!
-//! A word with a colon that does not begin with the name of a field stays a word, so a URL can be searched for.
+//! If the text before a colon is not the name of a field, the whole text is a word. You can therefore search for a
+//! URL.
 
 use std::fmt;
 
 use crate::storage::{TimeRange, parse_time};
 
-/// A part of a trace that a condition is about.
+/// A part of a trace that a condition tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Fingerprint,
@@ -59,7 +60,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Parses the text of the search box. Every text is a query; a quote that is not closed ends with the text.
+    /// Parses the text of the search box. Every text is a valid query. An unclosed quote extends to the end of the
+    /// text.
     pub fn parse(text: &str) -> Self {
         let mut query = Self::default();
         let mut rest = text.trim_start();
@@ -81,7 +83,7 @@ impl Query {
         self.conditions.iter().filter(move |(other, _)| *other == field).map(|(_, value)| value.as_str())
     }
 
-    /// Returns this query with one condition on a field instead of any others on it.
+    /// Returns this query with all conditions on a field replaced by one.
     #[must_use]
     pub fn with(mut self, field: Field, value: &str) -> Self {
         self.conditions.retain(|(other, _)| *other != field);
@@ -102,14 +104,14 @@ impl Query {
         Ok(TimeRange { since: bound(Field::Since)?.into_iter().max(), until: bound(Field::Until)?.into_iter().min() })
     }
 
-    /// Whether a trace must be read to know if it fits.
+    /// Returns whether a trace must be read to decide whether it matches.
     pub fn needs_content(&self) -> bool {
         let is_of_the_listing = |field| matches!(field, Field::Fingerprint | Field::Id | Field::Since | Field::Until);
         !self.words.is_empty() || self.conditions.iter().any(|(field, _)| !is_of_the_listing(*field))
     }
 }
 
-/// Reads one value, and returns the rest of the text.
+/// Reads one value. Also returns the rest of the text.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, behind) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));
@@ -128,7 +130,7 @@ fn value(text: &str) -> (String, &str) {
 }
 
 impl fmt::Display for Query {
-    /// Writes a text that parses to this query.
+    /// Formats the query as text that parses to the same query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
         for (field, value) in &self.conditions {

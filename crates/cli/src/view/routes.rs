@@ -68,11 +68,11 @@ async fn list(
     Ok(workers.run(move || page.render()).await?)
 }
 
-/// A trace, and the way in which it is shown.
+/// A trace, and the options for showing it.
 #[derive(Debug, serde::Deserialize)]
 struct Shown {
     key: String,
-    /// Another trace, beside it.
+    /// Another trace, which is shown next to it.
     with: Option<String>,
     #[serde(default)]
     plain: bool,
@@ -109,7 +109,8 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
 }
 
 impl Viewer {
-    /// Returns the keys before and after `key` on the page of results that it was opened from. A search that fails has none.
+    /// Returns the keys before and after `key` on the page of results that it was opened from. Returns no keys if the
+    /// search fails.
     async fn neighbours(&self, key: &str, search: &Search) -> [Option<String>; 2] {
         let query = Query::parse(&search.q);
         let Ok(keys) = search::find_keys(&self.traces, &self.workers, &query, &search.from).await else {

@@ -1,4 +1,4 @@
-//! The rows of a page of results.
+//! The rows on a page of results.
 
 use attest::key::Key;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::storage::{Entry, Fingerprint, TimeRange, TraceReader};
 
-/// Rows on a page.
+/// The number of rows on a page.
 pub const ROWS: usize = 50;
 
 /// The largest number of traces that a page looks through. The next page continues.
 const LOOKED_AT: usize = 2_000;
 
-/// The largest number of bytes of traces that a page reads, so that a folder of large traces is bounded too.
+/// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
 const READ_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Traces that are read at once.
+/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
 /// The longest beginning of a conversation in a row, in characters.
@@ -34,7 +34,7 @@ pub struct Search {
     /// The text of the search box.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
-    /// The key of a trace to compare with one of these.
+    /// The key of a trace to compare with one of the results.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
     /// The cursor of the page.
@@ -109,7 +109,7 @@ pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: 
     }
 }
 
-/// Finds the keys of the rows of a page. Reads traces only if the query is about their content.
+/// Finds the keys of the rows on a page. Reads traces only if the query depends on their content.
 pub async fn find_keys(
     traces: &TraceReader,
     workers: &Workers,
@@ -136,7 +136,7 @@ pub async fn find_keys(
     }
 }
 
-/// Whether the key and the time of an entry fit. Ids are compared as they were sent, and also as the key has them.
+/// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
 fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };
     let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
@@ -154,7 +154,7 @@ async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entr
         .await
 }
 
-/// Reads what the list shows of a trace.
+/// Reads the parts of a trace that the list shows.
 pub fn read_row(entry: Entry, json: &[u8]) -> Row {
     let trace = super::json::Members::read(json);
     let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
@@ -170,7 +170,7 @@ pub fn read_row(entry: Entry, json: &[u8]) -> Row {
     Row { entry, header: Header::read(&trace), words: words.chars().take(WORDS).collect() }
 }
 
-/// Whether the content of a trace fits.
+/// Returns whether the content of a trace matches.
 fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
     if !query.needs_content() {
         return true;
@@ -204,7 +204,7 @@ fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
         && has_words(query, &conversation)
 }
 
-/// Whether each word occurs in some text, ignoring case.
+/// Returns whether each word occurs in some text, ignoring case.
 fn has_words(query: &Query, conversation: &Conversation<'_>) -> bool {
     let mut missing: Vec<String> = query.words.iter().map(|word| word.to_lowercase()).collect();
     conversation.texts(|text| {

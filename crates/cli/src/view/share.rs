@@ -1,4 +1,4 @@
-//! `share`: one trace as one HTML file that needs no server, or as an S3 object behind a URL that expires.
+//! `share`: writes one trace as an HTML file that needs no server, or as an S3 object with a URL that expires.
 
 use std::{
     fs::OpenOptions,
@@ -22,10 +22,10 @@ const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// Options of `share`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The file contains the conversation and the JSON as it is stored. It contains no script, and it loads nothing.
+The file contains the conversation and the stored JSON. It contains no script and loads no resources.
 
-With -o s3://BUCKET/KEY the file becomes an object, and a URL is printed that anybody can open until it expires. An object
-that exists is never overwritten. Delete the object to end the sharing early.")]
+With -o s3://BUCKET/KEY, the file becomes an object, and the command prints a URL that anybody can open until it
+expires. An existing object is never overwritten. Delete the object to end the sharing early.")]
 pub struct Options {
     /// The key of the trace: fingerprint/id
     key: String,
@@ -78,9 +78,9 @@ fn write(output: &Path, html: &str) -> Result<()> {
         .with_context(|| format!("cannot write {}: choose another file with -o", output.display()))
 }
 
-/// Stores the file as a new object, and returns a URL that reads it.
+/// Stores the file as a new object. Returns a presigned URL that reads it.
 async fn upload(bucket: &str, key: &str, html: String, expires: Duration) -> Result<String> {
-    let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+    let config = settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
     let is_path_style = settings::s3_endpoint(&config).is_some();
     let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(is_path_style).build();
     let client = Client::from_conf(s3);
@@ -88,7 +88,7 @@ async fn upload(bucket: &str, key: &str, html: String, expires: Duration) -> Res
     put.body(ByteStream::from(html.into_bytes()))
         .send()
         .await
-        .with_context(|| format!("cannot store s3://{bucket}/{key}: an object of this key may exist"))?;
+        .with_context(|| format!("cannot store s3://{bucket}/{key}: an object with this key may exist"))?;
     let presigning = PresigningConfig::expires_in(expires).context("the validity of the URL")?;
     let url = client.get_object().bucket(bucket).key(key).presigned(presigning).await;
     Ok(url.context("cannot sign the URL")?.uri().to_owned())

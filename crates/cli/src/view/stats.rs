@@ -14,22 +14,22 @@ use crate::storage::{Entry, TraceReader};
 /// The largest number of traces of a bucket that are listed. A folder is listed whole.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces whose content is read: of a folder the newest, of a bucket the first.
+/// The largest number of traces that are read: the newest of a folder, or the first of a bucket.
 const READ: usize = 1_000;
 
 /// The largest number of bytes of traces that are read.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Traces that are read at once.
+/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
-/// The rows of the newest traces.
+/// The number of rows of the newest traces.
 const NEWEST: usize = 10;
 
-/// Upper bounds of the classes of sizes, in bytes.
+/// Upper bounds of the size classes, in bytes.
 pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64::MAX];
 
-/// The model of traces that were listed, but not read.
+/// The model name for traces that were listed but not read.
 pub const UNREAD: &str = "not read";
 
 /// Figures of one model on one day.
@@ -44,13 +44,13 @@ pub struct Figures {
 /// Figures of all traces that were listed.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// By day of storing, in UTC, and by model.
+    /// By storage day, in UTC, and by model.
     pub days: BTreeMap<Date, BTreeMap<String, Figures>>,
     /// Traces in each class of [`SIZES`].
     pub sizes: [u64; SIZES.len()],
     pub traces: usize,
     pub bytes: u64,
-    /// Traces whose content was read.
+    /// The number of traces that were read.
     pub read: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
@@ -58,7 +58,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Lists traces, and reads as many of them as the bound allows.
+    /// Lists traces, and reads as many of them as the limits allow.
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
@@ -76,7 +76,7 @@ impl Stats {
         workers.run(move || Self::of(&entries, count, rows, has_more)).await
     }
 
-    /// Counts the entries after the first `chosen` as not read, and the rows that were read.
+    /// Computes the figures from the rows that were read. Entries after the first `chosen` count as not read.
     fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
         let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
         for entry in entries {
@@ -108,7 +108,7 @@ impl Stats {
         day.get_mut(model).expect("it was inserted")
     }
 
-    /// Sums the figures by model, the model with the most traces first, and those not read last.
+    /// Sums the figures by model. The model with the most traces comes first, and unread traces come last.
     pub fn models(&self) -> Vec<(&str, Figures)> {
         let mut models: BTreeMap<&str, Figures> = BTreeMap::new();
         for (model, figures) in self.days.values().flatten() {

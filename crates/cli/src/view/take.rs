@@ -1,4 +1,4 @@
-//! Commands that take a trace elsewhere: to a terminal, to another endpoint, and back to the provider.
+//! Commands that print a trace in a terminal, POST it to another endpoint, or send its request to the provider again.
 
 use std::fmt::Write;
 
@@ -54,7 +54,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Writes a program that sends the provider's request again; `None` if the trace has no messages, or is too large.
+/// Writes a program that sends the provider's request again. Returns `None` if the trace has no messages or is too
+/// large.
 fn python(json: &[u8]) -> Option<String> {
     if json.len() > INLINE {
         return None;
@@ -107,7 +108,7 @@ fn request(trace: &Map<String, Value>, api: &str) -> Option<Map<String, Value>> 
     Some(request)
 }
 
-/// Writes a value as a literal of Python. A string of JSON is one too.
+/// Writes a value as a Python literal. A JSON string is also a Python literal.
 fn literal(value: &Value, depth: usize, out: &mut String) {
     let indent = |depth: usize| "    ".repeat(depth.min(16));
     match value {

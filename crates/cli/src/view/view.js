@@ -1,4 +1,4 @@
-// Keys, copying, and traces that arrive while the list is open. Nothing of a trace is ever made into HTML here.
+// Keyboard shortcuts, copying, and live updates of the list. No part of a trace is ever turned into HTML here.
 "use strict";
 
 const help = document.getElementById("help");
@@ -37,8 +37,8 @@ for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) 
   });
 }
 
-// The first page of the list is requested again every two seconds, or less often where that takes long. Its new rows are put
-// in front. The page itself stays, because somebody may be typing a search.
+// The first page of the list is requested again every two seconds, or less often if a request takes long. New rows are
+// inserted at the top. The page is not reloaded, because somebody may be typing a search.
 const rows = document.getElementById("rows");
 
 async function arrive() {
@@ -48,7 +48,7 @@ async function arrive() {
   const known = new Set([...rows.children].map((row) => row.dataset.key));
   const listed = [...page.querySelectorAll("#rows li")];
   const arrived = listed.filter((row) => !known.has(row.dataset.key));
-  // More than a page of them: the traces between are on the next pages, and so is the link to these.
+  // More than one page of new rows: replace all rows and the link, because the other new traces are on later pages.
   if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) {
     rows.replaceChildren(...listed);
     document.querySelector("main .more").replaceWith(page.querySelector("main .more"));

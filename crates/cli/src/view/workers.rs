@@ -1,11 +1,11 @@
-//! Computing off the async threads, so that an expensive page never delays the endpoint's answers.
+//! Computes pages outside the async threads, so that an expensive page never delays the endpoint's answers.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::Semaphore;
 
-/// Pages that are computed at once. The others wait in their order.
+/// The number of pages that are computed concurrently. The others wait in order.
 const PAGES: usize = 2;
 
 /// A bounded share of the machine for pages.
@@ -23,7 +23,7 @@ impl Workers {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
         let permit = Arc::clone(&self.0).acquire_owned().await.context("the endpoint is stopping")?;
         let work = move || {
-            let _permit = permit; // a client that leaves does not free it early
+            let _permit = permit; // held until the work ends, even if the client disconnects
             work()
         };
         tokio::task::spawn_blocking(work).await.context("cannot compute the page")

@@ -34,7 +34,7 @@ struct Reply {
     body: String,
 }
 
-/// A way to break a promise: what the proxy does to each request, and to each answer.
+/// A way to break a promise: the changes that the proxy makes to each request and each answer.
 #[derive(Clone, Copy)]
 struct Break {
     promise: &'static str,
@@ -104,7 +104,7 @@ const BREAKS: &[Break] = &[
             reply.status = 201;
         }
     }),
-    reply("a trace against the schema gets 400 with every pointer", |_, reply| {
+    reply("a trace that violates the schema gets 400 with every pointer", |_, reply| {
         reply.body = reply.body.replace(r#""pointer":"/created""#, r#""pointer":"""#);
     }),
     reply("a trace without a valid key gets 400", |_, reply| {
@@ -168,7 +168,7 @@ const BREAKS: &[Break] = &[
     }),
 ];
 
-/// The proxy, and what else the check reads: stored objects and the code of the function.
+/// The proxy, and the other data that the check reads: stored objects and the function's code.
 struct Proxy {
     upstream: SocketAddr,
     client: reqwest::Client,
@@ -178,7 +178,7 @@ struct Proxy {
     throttles: bool,
 }
 
-/// The local endpoint behind a proxy. Returns the proxy's URL.
+/// Starts the local endpoint and a proxy in front of it. Returns the proxy's URL.
 async fn endpoint(broken: Option<Break>, throttles: bool) -> String {
     let bucket = Arc::new(Bucket::new().await);
     let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client());
@@ -206,7 +206,7 @@ async fn object(State(proxy): State<Arc<Proxy>>, Path(key): Path<String>) -> Vec
     proxy.bucket.object(&key).await
 }
 
-/// The function's code: a ZIP file whose `bootstrap` is the head of an ELF file for this machine.
+/// Returns the function's code: a ZIP file with a `bootstrap` that is the head of an ELF file for this machine.
 async fn code(Path(machine): Path<u16>) -> Vec<u8> {
     use std::io::Write;
     let mut bootstrap = [0; 64];
@@ -316,7 +316,7 @@ const STACK_BREAKS: &[(&str, &str)] = &[
     ("bytes", "the stored object is the sent trace, byte for byte"),
     ("overwrite", "a put without If-None-Match is denied"),
     ("public", "the bucket is not public"),
-    ("encryption", "traces are encrypted as the stack says"),
+    ("encryption", "traces are encrypted as the stack specifies"),
     ("architecture", "the binary is built for the architecture of the function"),
     ("alarms", "the alarms exist and are enabled"),
     ("subscription", "the e-mail subscription of the alarms is confirmed"),

@@ -1,4 +1,4 @@
-//! `import` as a user runs it: the program itself, into an endpoint that may be killed meanwhile.
+//! Runs `attest import` as a user does, with endpoints that may be killed during the import.
 
 mod faults;
 mod formats;
@@ -43,7 +43,7 @@ async fn import(folder: &Path, arguments: &[&str]) -> Output {
     program(folder).arg("import").args(arguments).output().await.expect("it runs")
 }
 
-/// The counts of a report, by their words.
+/// The counts of a report, by their labels.
 pub fn counts(output: &[u8]) -> HashMap<String, u64> {
     let text = String::from_utf8_lossy(output);
     let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
@@ -132,10 +132,10 @@ async fn gzip_zstd_and_standard_input_give_the_same_lines() {
     let halves = lines.split_at(lines.len() / 2);
     let gzip = |text: &str| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(text.as_bytes()).expect("memory takes it");
-        encoder.finish().expect("memory takes it")
+        encoder.write_all(text.as_bytes()).expect("writing to memory succeeds");
+        encoder.finish().expect("writing to memory succeeds")
     };
-    // Two members, as a log that was appended to has.
+    // Two members, as in a log that was appended to.
     fs::write(folder.path().join("t.gz"), [gzip(halves.0), gzip(halves.1)].concat()).expect("a file");
     fs::write(folder.path().join("t.zst"), zstd::encode_all(lines.as_bytes(), 1).expect("zstd")).expect("a file");
     let output = import(folder.path(), &["t.gz"]).await;
@@ -152,10 +152,10 @@ async fn gzip_zstd_and_standard_input_give_the_same_lines() {
 
     fs::write(folder.path().join("cut.gz"), &gzip(&lines)[..200]).expect("a file");
     let output = import(folder.path(), &["cut.gz"]).await;
-    assert_eq!(output.status.code(), Some(2), "a file that ends too early is no whole import");
+    assert_eq!(output.status.code(), Some(2), "a truncated file is not a complete import");
 }
 
-/// An endpoint that has a list of answers to give before it stores; every request's `Idempotency-Key` is kept.
+/// The answers that an endpoint returns before it stores traces, and the `Idempotency-Key` of every request.
 type Asked = Arc<Mutex<(Vec<(StatusCode, HeaderMap)>, Vec<String>)>>;
 
 async fn answer(State(asked): State<Asked>, headers: HeaderMap, _body: Bytes) -> impl IntoResponse {
@@ -203,7 +203,8 @@ async fn transient_errors_are_retried_with_the_same_idempotency_key() {
         assert_eq!(keys.len(), requests, "{status}");
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
-    // Another server that answers 200 has not stored the trace, and one that answers 400 has not refused it.
+    // If a different server answers, 200 does not mean that the trace is stored, and 400 does not mean that it is
+    // refused.
     for status in [StatusCode::OK, StatusCode::BAD_REQUEST] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
@@ -217,7 +218,7 @@ async fn transient_errors_are_retried_with_the_same_idempotency_key() {
     }
 }
 
-/// An endpoint on a port that stays the same when it is killed and started again.
+/// An endpoint that keeps its port when it is killed and restarted.
 struct Endpoint {
     port: String,
     process: Child,
@@ -243,7 +244,7 @@ impl Endpoint {
         panic!("it did not start");
     }
 
-    /// Ends once it has answered so many requests.
+    /// Waits until the endpoint has answered `count` requests.
     async fn answers(&mut self, count: usize) {
         for _ in 0..count {
             self.log.next_line().await.expect("UTF-8").expect("it runs");
@@ -256,7 +257,7 @@ impl Endpoint {
     }
 }
 
-/// `IMPORT_LINES=100000` makes it the run of `docs/performance.md`.
+/// `IMPORT_LINES=100000` runs it as described in `docs/performance.md`.
 #[tokio::test]
 async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
     let lines = std::env::var("IMPORT_LINES").map_or(2_000, |lines| lines.parse().expect("a number of lines"));
@@ -293,7 +294,7 @@ async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
         .into_values()
         .map(|object| {
             let object = String::from_utf8(object).expect("UTF-8");
-            let absent = object.find(",\"id\":\"").expect("its absent members are behind it");
+            let absent = object.find(",\"id\":\"").expect("the added members follow the sent ones");
             format!("{}}}", &object[..absent])
         })
         .collect();
@@ -306,7 +307,7 @@ async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
 #[tokio::test]
 async fn a_file_of_any_size_is_imported_in_bounded_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // 640 MiB of lines with 4 MiB each, in a few KiB of zstd: none is valid, so that none is written.
+    // 640 MiB of lines of 4 MiB each, in a few KiB of zstd. No line is valid, so nothing is written.
     let line = format!("{{\"x\":\"{}\"}}\n", "x".repeat(4 * 1024 * 1024 - 10));
     let mut file = zstd::Encoder::new(fs::File::create(folder.path().join("t.zst")).expect("a file"), 1).expect("zstd");
     for _ in 0..160 {
@@ -320,7 +321,7 @@ async fn a_file_of_any_size_is_imported_in_bounded_memory() {
         .spawn()
         .expect("it starts");
     let ended = tokio::task::spawn_blocking(move || {
-        // It prints only its report, which fits a pipe.
+        // The command prints only its report, which fits into the pipe's buffer.
         let mut memory = None;
         while let Some(peak) = super::peak_mib(command.id()) {
             memory = Some(peak);

@@ -494,3 +494,13 @@ async fn the_ready_file_has_the_addresses_and_the_key() {
         assert!(url.starts_with("http://127.0.0.1:") && url.ends_with(end), "{url}");
     }
 }
+
+#[tokio::test]
+async fn a_folder_deleted_while_it_is_served_is_created_again() {
+    let endpoint = Endpoint::start().await;
+    assert_eq!(endpoint.post(VALID).await.0, StatusCode::CREATED);
+    std::fs::remove_dir_all(endpoint.folder.path().join("traces")).expect("the folder exists");
+    let (status, answer) = endpoint.post(VALID).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(VALID.trim_end_matches('}')));
+}

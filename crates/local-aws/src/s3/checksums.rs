@@ -14,7 +14,7 @@ pub(super) fn sha256(object: &[u8]) -> String {
     aws_smithy_types::base64::encode(Sha256::checksum(object))
 }
 
-/// Compares the checksums that came with an object, in the headers or after the body, with the object's own. Returns them.
+/// Compares the checksums that were sent with an object, as headers or trailers, with the computed ones. Returns them.
 pub(super) fn verify(request: &S3Request<PutObjectInput>, object: &[u8]) -> S3Result<Checksum> {
     let input = &request.input;
     let trailers = request.trailing_headers.as_ref().and_then(|trailers| trailers.read(HeaderMap::clone));

@@ -81,7 +81,7 @@ impl From<HeadObjectInput> for Conditions {
 }
 
 impl From<CopyObjectInput> for Conditions {
-    /// Takes the conditions on the source of a copy.
+    /// Reads the conditions on the source of a copy.
     fn from(input: CopyObjectInput) -> Self {
         Self {
             if_match: input.copy_source_if_match,

@@ -1,4 +1,4 @@
-//! The ways in which the folder of a bucket fails.
+//! Errors of a bucket's folder.
 
 use std::{io, path::PathBuf};
 
@@ -48,8 +48,8 @@ impl From<io::Error> for FileStoreError {
 }
 
 impl From<FileStoreError> for S3Error {
-    /// Returns the answer to a client of the S3. Only an unnamed error of the file system may be transient, so only that one
-    /// has a status that clients retry.
+    /// Converts an error into the response to an S3 client. Only [`Io`](FileStoreError::Io) may be transient, so only
+    /// that error has a status that clients retry.
     fn from(error: FileStoreError) -> Self {
         let custom = |code: &'static str| S3ErrorCode::Custom(code.into());
         let code = match &error {

@@ -1,9 +1,9 @@
 //! The objects of a bucket as files in a folder.
 //!
 //! An object survives a crash of the process and of the machine once its write is confirmed. The store writes it to a
-//! temporary file in `~incoming` and syncs that file. Then it links the file under its name, atomically, and syncs the
-//! folder. The link fails if the name is taken. No error leaves a temporary file behind, and the next start deletes what
-//! a killed process left in `~incoming`. Files are readable by their owner only, because traces are private.
+//! temporary file in `~incoming` and syncs that file. Then it links the file atomically under its name and syncs the
+//! folder. The link fails if the name is taken. No error leaves a temporary file behind, and the next start deletes
+//! what a killed process left in `~incoming`. Files are readable by their owner only, because traces are private.
 
 use std::{
     fs,
@@ -24,20 +24,20 @@ use super::{
     listing::{Cache, ObjectInfo, walk},
 };
 
-/// The folder of temporary files. No key has a path in it.
+/// The folder of temporary files. No key has a path inside it.
 const INCOMING: &str = "~incoming";
 
-/// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires an
-/// exclusive one.
+/// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires
+/// an exclusive one.
 const LOCK: &str = "~lock";
 
 /// The longest age of a listing with the newest objects first.
 const NEWEST_AGE: Duration = Duration::from_secs(1);
 
-/// The longest time for which a listing serves its further pages.
+/// The longest time for which a listing serves its later pages.
 const PAGES_AGE: Duration = Duration::from_mins(1);
 
-/// The largest number of attempts of a write whose folder is deleted while it runs.
+/// The largest number of attempts to write an object while its folder is deleted concurrently.
 const ATTEMPTS: usize = 100;
 
 /// A bucket in a folder. Clones share one listing cache.
@@ -53,7 +53,7 @@ pub struct FileStore {
     lock: Option<Arc<Mutex<fs::File>>>,
 }
 
-/// An object whose file is open, so a deletion does not disturb its reader.
+/// An object with its file open, so that it can be read even after a deletion.
 #[derive(Debug)]
 pub(super) struct OpenObject {
     pub(super) info: ObjectInfo,
@@ -72,8 +72,8 @@ impl OpenObject {
 }
 
 impl FileStore {
-    /// Opens the bucket in the folder `root`, which is created if it does not exist. The folder's name is the bucket's
-    /// name.
+    /// Opens the bucket in the folder `root`. Creates the folder if it does not exist. The folder's name is the
+    /// bucket's name.
     pub fn open(root: &Path) -> Result<Self, FileStoreError> {
         fs::create_dir_all(root)?;
         let store = Self::read_only(root)?;
@@ -105,14 +105,14 @@ impl FileStore {
         &self.root
     }
 
-    /// Returns the time at which the folder itself changed last.
+    /// Returns the time of the last change to the folder itself.
     pub(super) fn modified(&self) -> Result<SystemTime, FileStoreError> {
         fs::metadata(&self.root).and_then(|metadata| metadata.modified()).map_err(|error| self.failed(error))
     }
 
-    /// Stores an object whole, or not at all. Returns `None` if the key is taken and `replace` is false.
+    /// Stores an object atomically. Returns `None` if the key is taken and `replace` is false.
     ///
-    /// A folder that was deleted meanwhile is created again.
+    /// Creates the bucket's folder again if it was deleted in the meantime.
     pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
         let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
         for _ in 1..ATTEMPTS {
@@ -132,7 +132,7 @@ impl FileStore {
         file.as_file().sync_all()?;
         let metadata = file.as_file().metadata()?;
         let written = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
-        // Last, because a concurrent deletion removes empty folders.
+        // Created last, because a concurrent deletion removes empty folders.
         fs::create_dir_all(folder)?;
         let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
         let written = match named {
@@ -140,7 +140,7 @@ impl FileStore {
             Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => None,
             Err(error) => return Err(error.error),
         };
-        // Folders that a concurrent write created count too: it may not have synced them yet.
+        // This includes folders that a concurrent write created, because it may not have synced them yet.
         self.sync_up(folder)?;
         Ok(written)
     }
@@ -192,8 +192,8 @@ impl FileStore {
         Ok(true)
     }
 
-    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the keys
-    /// after it.
+    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the
+    /// keys after it.
     pub fn list(&self, after: Option<&str>) -> Result<Vec<ObjectInfo>, FileStoreError> {
         let mut objects = walk(&self.root, INCOMING)?;
         if let Some(after) = after {
@@ -203,8 +203,8 @@ impl FileStore {
         Ok(objects)
     }
 
-    /// Returns every object, the newest first; objects of the same time are in the order of the keys. The listing is at
-    /// most a second old.
+    /// Returns every object, the newest first. Objects with the same time are in the order of the keys. The listing is
+    /// at most a second old.
     pub fn newest_first(&self) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
         self.newest.get_or_take(NEWEST_AGE, || {
             let mut objects = walk(&self.root, INCOMING)?;
@@ -213,7 +213,7 @@ impl FileStore {
         })
     }
 
-    /// Returns the listing that a page is cut from: a new one for the first page, and the same one for the pages after it.
+    /// Returns the listing that a page is cut from: a new one for the first page, and the same one for later pages.
     pub(super) fn pages(&self, is_first: bool) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
         match self.pages.get(PAGES_AGE).filter(|_| !is_first) {
             Some(objects) => Ok(objects),
@@ -233,7 +233,7 @@ impl FileStore {
         self.root.join(path_of(key))
     }
 
-    /// Syncs a folder and those above it, up to the bucket's. A folder that was deleted meanwhile needs no sync.
+    /// Syncs a folder and its parents, up to the bucket's folder. A folder that no longer exists needs no sync.
     fn sync_up(&self, folder: &Path) -> io::Result<()> {
         folder.ancestors().take_while(|folder| folder.starts_with(&self.root)).try_for_each(|folder| {
             match sync(folder) {
@@ -244,7 +244,7 @@ impl FileStore {
     }
 }
 
-/// Takes the shared lock and creates `~incoming`, empty if no other process stores into the folder.
+/// Acquires the shared lock and creates `~incoming`. Empties it first if no other process stores into the folder.
 fn lock(root: &Path) -> Result<fs::File, FileStoreError> {
     let incoming = root.join(INCOMING);
     let lock = fs::File::create(root.join(LOCK))?;
@@ -256,8 +256,7 @@ fn lock(root: &Path) -> Result<fs::File, FileStoreError> {
     Ok(lock)
 }
 
-/// Checks that a file can get a name atomically, and fails if the name is taken: by a hard link, or by the system's own
-/// way.
+/// Checks that a file can be renamed atomically without replacing another file, by a hard link or by a system call.
 fn check_links(incoming: &Path) -> Result<(), FileStoreError> {
     let name = incoming.join(format!("check-{}", Uuid::new_v4()));
     let named = NamedTempFile::new_in(incoming)?.persist_noclobber(&name);
@@ -281,7 +280,7 @@ fn sync(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Does nothing: on other systems a folder cannot be opened, and the file system keeps its names.
+/// Does nothing: on other systems, a folder cannot be opened, and the file system persists its names.
 #[cfg(not(unix))]
 fn sync(_: &Path) -> io::Result<()> {
     Ok(())

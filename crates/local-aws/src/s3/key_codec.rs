@@ -1,6 +1,7 @@
 //! The mapping between an object's key and the path of its file.
 //!
-//! An ordinary key is its own path, plus `.json`, so that `a` and `a/b` can both exist. `~` marks every difference:
+//! The path of an ordinary key is the key plus `.json`, so that `a` and `a/b` can both exist. `~` marks every
+//! difference:
 //!
 //! - `~XX` is a byte that some file systems do not accept in a name.
 //! - `~~` ends a piece of a name that is too long for one directory entry.
@@ -40,7 +41,7 @@ pub(super) fn path_of(key: &str) -> String {
     path
 }
 
-/// Returns the key whose file is at `path`, or `None` if no key has this path.
+/// Returns the key of the file at `path`, or `None` if no key has this path.
 pub(super) fn key_of(path: &str) -> Option<String> {
     let plain = path.strip_suffix(".json")?.replace("~~/", "").replace("~00~/", "/").replace(".json~/", ".json/");
     let mut bytes = Vec::new();

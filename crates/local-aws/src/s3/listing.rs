@@ -26,9 +26,9 @@ pub struct ObjectInfo {
 }
 
 impl ObjectInfo {
-    /// Returns an entity tag that changes whenever the file changes. It needs no read of the file.
+    /// Returns an entity tag that changes whenever the file changes. It does not require reading the file.
     ///
-    /// The hyphen tells clients that it is not the MD5 of the object, as in the entity tag of a multipart upload.
+    /// As in the entity tag of a multipart upload, the hyphen shows clients that the tag is not the MD5 of the object.
     pub(super) fn e_tag(&self) -> String {
         let since_epoch = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{:x}-{:x}", since_epoch.as_nanos(), self.size)
@@ -61,7 +61,8 @@ impl Cache {
         objects
     }
 
-    /// Returns the latest listing, or takes a new one if it is older than `max_age`. Concurrent callers share one walk.
+    /// Returns the latest listing, or creates a new one if it is older than `max_age`. Concurrent callers share one
+    /// walk.
     pub(super) fn get_or_take(
         &self,
         max_age: Duration,
@@ -104,8 +105,8 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
     Ok(found)
 }
 
-/// Reads one directory. Reads file metadata in parallel because it dominates listing time. A file or directory that is
-/// deleted meanwhile is left out.
+/// Reads one directory. Reads file metadata in parallel because it dominates listing time. Skips files and directories
+/// that are deleted in the meantime.
 fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Entry>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,10 +1,10 @@
-//! One bucket of S3, whose objects are files in a folder.
+//! An S3 with one bucket. Its objects are files in a folder.
 //!
-//! [`FolderS3`] is the S3 service; `s3s` implements the protocol, with signatures and XML. [`FileStore`] is the folder, for
-//! callers that need no HTTP.
+//! [`FolderS3`] is the S3 service; `s3s` implements the protocol, with signatures and XML. [`FileStore`] is the
+//! folder, for callers that need no HTTP.
 //!
-//! `s3s-fs` does not fit: it checks `If-None-Match` before it writes, so not atomically. It also cannot hold every key: not
-//! one with a long name, and not one that begins with another key and a slash.
+//! `s3s-fs` is not suitable: it checks `If-None-Match` before it writes, which is not atomic. It also cannot store a
+//! key with a long name, or a key that begins with another key and a slash.
 
 mod checksums;
 mod conditions;

@@ -16,10 +16,10 @@ use super::{checksums::sha256, conditions::Conditions, file_store::FileStore, li
 /// The content type of every object.
 const CONTENT_TYPE: &str = "application/json";
 
-/// The largest number of keys of one `DeleteObjects` (Amazon S3 API Reference).
+/// The largest number of keys in one `DeleteObjects` request (Amazon S3 API Reference).
 const MOST_DELETED: usize = 1000;
 
-/// Answers a HEAD of an object. Only a checksum needs its contents.
+/// Answers a HEAD of an object. Reads the contents only if the client requests a checksum.
 pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
     check_version(input.version_id.as_deref())?;
     let mut object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -62,7 +62,7 @@ pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObje
     })
 }
 
-/// Reads the object that a copy copies.
+/// Reads the source object of a copy.
 pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Vec<u8>> {
     let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Err(s3_error!(NotImplemented, "the source of a copy must be BUCKET/KEY"));
@@ -118,7 +118,7 @@ pub(super) fn delete_many(folder: &FileStore, Delete { objects, quiet }: Delete)
     Ok(DeleteObjectsOutput { deleted, errors: Some(errors), ..DeleteObjectsOutput::default() })
 }
 
-/// Accepts the version that every object of a bucket without versioning has.
+/// Accepts only the version id that every object has in a bucket without versioning.
 fn check_version(version_id: Option<&str>) -> S3Result<()> {
     if version_id.is_none_or(|version| version == NULL_VERSION) {
         Ok(())

@@ -78,8 +78,8 @@ pub(super) fn list_v1(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// Answers `ListObjectVersions` for a bucket without versioning: each object has one version. Also returns the key marker
-/// of the next page.
+/// Answers `ListObjectVersions` for a bucket without versioning: each object has one version. Also returns the key
+/// marker of the next page.
 pub(super) fn list_versions(
     objects: &[ObjectInfo],
     input: ListObjectVersionsInput,
@@ -120,14 +120,14 @@ pub(super) fn list_versions(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// The part of a listing that a request asks for.
+/// The requested part of a listing.
 #[derive(Debug, Clone, Copy)]
 struct Query<'a> {
     /// The beginning of every name.
     prefix: &'a str,
-    /// The end of a common prefix; empty for none.
+    /// The end of a common prefix, or empty if there is no delimiter.
     delimiter: &'a str,
-    /// The page begins after this name; empty for the first page.
+    /// The name after which the page begins, or empty for the first page.
     after: &'a str,
     /// The largest number of names on the page.
     max_keys: usize,
@@ -207,7 +207,7 @@ fn max_keys(given: Option<i32>) -> S3Result<usize> {
 /// The encoding of names in a response.
 #[derive(Debug, Clone, Copy)]
 enum Encoding {
-    /// Names are written as they are.
+    /// Names are not encoded.
     Plain,
     /// Names are percent-encoded, because XML 1.0 cannot hold every character.
     Url,
@@ -240,5 +240,5 @@ fn token_after(last: &str) -> String {
 /// Decodes a continuation token into a name.
 fn name_of(token: &str) -> S3Result<String> {
     let name = percent_decode_str(token).decode_utf8().ok().filter(|name| !name.is_empty());
-    name.map(Into::into).ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not one of this S3"))
+    name.map(Into::into).ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is invalid"))
 }

@@ -1,8 +1,8 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
-//! The bucket has the policy of the bucket that the deployed stack creates: nobody overwrites an object, so each write needs
-//! `If-None-Match: *`, and uploads in parts are denied. Objects have no versions, metadata or tags. Their type is always
-//! `application/json`.
+//! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
+//! needs `If-None-Match: *`, and multipart uploads are denied. Objects have no versions, metadata or tags. Their type
+//! is always `application/json`.
 
 use std::{
     net::SocketAddr,
@@ -35,9 +35,9 @@ use super::{checksums, error::FileStoreError, file_store::FileStore, listing::Ob
 /// The message of a denied write.
 const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
 
-/// The message of a denied upload in parts. A trace is far below the 5 GB of one PutObject.
+/// The message of a denied multipart upload. A trace is far below the 5 GB limit of one PutObject.
 const PARTS_DENIED: &str =
-    "this bucket denies uploads in parts: send the object in one PutObject with If-None-Match: *";
+    "this bucket denies multipart uploads: send the object in one PutObject with If-None-Match: *";
 
 /// The access key of this S3. It is also the default secret key, which suffices on loopback.
 pub const ACCESS_KEY: &str = "local";
@@ -45,13 +45,14 @@ pub const ACCESS_KEY: &str = "local";
 /// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
-/// An S3 with one bucket, whose objects are files in a folder.
+/// An S3 with one bucket. Its objects are files in a folder.
 #[derive(Debug, Clone)]
 pub struct FolderS3 {
     folder: FileStore,
     secret_key: String,
     overwrites: bool,
-    /// The last name of the latest page without a continuation token: a marker that continues a known listing.
+    /// The last name of the latest page without a continuation token. A request with this marker continues a known
+    /// listing.
     last_marker: Arc<Mutex<Option<String>>>,
 }
 
@@ -72,7 +73,7 @@ impl FolderS3 {
         FileStore::read_only(root).map(Self::new)
     }
 
-    /// Sets another secret key than [`ACCESS_KEY`].
+    /// Sets a secret key other than [`ACCESS_KEY`].
     #[must_use]
     pub fn with_secret_key(self, secret_key: String) -> Self {
         Self { secret_key, ..self }
@@ -135,20 +136,20 @@ impl FolderS3 {
     fn may_replace(&self, if_none_match: Option<&ETagCondition>) -> S3Result<bool> {
         match if_none_match {
             Some(ETagCondition::Any) => Ok(false),
-            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented, "If-None-Match takes only *")),
+            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented, "If-None-Match accepts only *")),
             None if self.overwrites => Ok(true),
             None => Err(s3_error!(AccessDenied, "{DENIED}")),
         }
     }
 
-    /// Stores an object, unless the key is taken and the write may not replace it.
+    /// Stores an object. Fails if the key is taken and `replace` is false.
     async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
         let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
-        written.ok_or_else(|| s3_error!(PreconditionFailed, "an object of this key exists"))
+        written.ok_or_else(|| s3_error!(PreconditionFailed, "an object with this key exists"))
     }
 
-    /// Returns the listing for a page after `marker`. A listing that was cut at `marker` before serves again, because
-    /// a client that pages through a large folder would otherwise list all of it for each page.
+    /// Returns the listing for a page after `marker`. Reuses the listing of the page that ended at `marker`.
+    /// Otherwise, each page of a large folder would list the whole folder.
     async fn listing_after(&self, marker: Option<&str>) -> S3Result<Arc<Vec<ObjectInfo>>> {
         let is_first = marker.is_none_or(|marker| self.last_marker().as_deref() != Some(marker));
         self.on_disk(move |store| Ok(store.pages(is_first)?)).await
@@ -187,7 +188,7 @@ impl S3 for FolderS3 {
 
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.check_bucket(&request.input.bucket)?;
-        // `s3s` does not read this header of a copy yet.
+        // `s3s` does not yet read this header of a copy request.
         let if_none_match = request.headers.get(IF_NONE_MATCH).map(HeaderValue::as_bytes);
         let if_none_match = if_none_match.map(ETagCondition::parse_http_header).transpose();
         let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;
@@ -209,7 +210,7 @@ impl S3 for FolderS3 {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         self.check_bucket(&request.input.bucket)?;
         if self.overwrites {
-            return Err(s3_error!(NotImplemented, "uploads in parts are not supported"));
+            return Err(s3_error!(NotImplemented, "multipart uploads are not supported"));
         }
         Err(s3_error!(AccessDenied, "{PARTS_DENIED}"))
     }

@@ -17,7 +17,7 @@ use crate::{
 /// The name of each test's bucket.
 pub const BUCKET: &str = "traces";
 
-/// A real S3 on loopback, and a client to look into it.
+/// A real S3 on loopback, and a client for it.
 #[derive(Debug)]
 pub struct Bucket {
     /// The address of the S3.
@@ -37,14 +37,14 @@ impl Bucket {
         Self::serve(root, &folder, open(&folder)).await
     }
 
-    /// Serves an empty bucket without a policy, as a lake's is: a write replaces an object.
+    /// Serves an empty bucket without a policy, like the bucket of a lake: a write replaces an object.
     #[must_use]
     pub async fn overwritable() -> Self {
         let (root, folder) = temporary();
         Self::serve(root, &folder, open(&folder).allow_overwrites()).await
     }
 
-    /// Serves a bucket in a folder whose own path leaves no room for the path of a long key.
+    /// Serves a bucket in a folder with a long path, so that the path of a long key exceeds the system's limit.
     #[must_use]
     pub async fn in_a_deep_folder() -> Self {
         let limit = if cfg!(target_os = "linux") { 4096 } else { 1024 };
@@ -57,7 +57,7 @@ impl Bucket {
         Self::serve(root, &folder, open(&folder)).await
     }
 
-    /// Serves the same folder once more, but read-only.
+    /// Serves the same folder again, read-only.
     #[must_use]
     pub async fn read_only(&self) -> Self {
         let root = tempfile::tempdir().expect("a temporary folder can be created");

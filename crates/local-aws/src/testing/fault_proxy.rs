@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The fault that one request meets.
+/// The fault of one request.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// The proxy answers with this status and S3 error code, and forwards nothing.
@@ -25,7 +25,7 @@ pub enum Fault {
     StallWithin,
     /// The proxy closes the connection before it reads anything.
     CutBeforeRead,
-    /// The S3 stores the object; the proxy closes the connection instead of a response.
+    /// The S3 stores the object; the proxy closes the connection instead of responding.
     CutAfterStored,
     /// The S3 stores the object; the proxy closes the connection in the middle of the response.
     CutWithin,
@@ -39,7 +39,8 @@ pub enum Fault {
     GarbageBody(u16),
 }
 
-/// A proxy in front of a real S3. Each request meets the next planned fault; without one, the proxy forwards it.
+/// A proxy in front of a real S3. Each request triggers the next planned fault. Without a planned fault, the proxy
+/// forwards the request.
 pub struct FaultProxy {
     /// The address of the proxy.
     pub address: SocketAddr,
@@ -88,7 +89,7 @@ impl FaultProxy {
         self.plan.last_head.lock().expect("no thread panics with the lock held").clone()
     }
 
-    /// Plans the faults of the next requests, one each.
+    /// Plans the faults of the next requests, one per request.
     pub fn next(&self, faults: &[Fault]) {
         *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }

@@ -1,4 +1,4 @@
-//! The columns of a Parquet file, which traces are converted to.
+//! Converts traces to the columns of a Parquet file.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::storage::Entry;
 
-/// Returns the columns: the key, the time of storing, the members of `src/trace.schema.json`, and the whole trace.
+/// Returns the columns: the key, the storage time, the members of `src/trace.schema.json`, and the whole trace.
 pub fn schema() -> Schema {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let message = DataType::Struct(message_fields());
@@ -23,7 +23,7 @@ pub fn schema() -> Schema {
         Field::new("object", DataType::Utf8, true),
         Field::new("system_fingerprint", DataType::Utf8, true),
         Field::new("model", DataType::Utf8, false),
-        // Null if 64 bits do not hold it.
+        // Null if the value does not fit into 64 bits.
         Field::new("created", DataType::Int64, true),
         Field::new("messages", DataType::List(Arc::new(Field::new("item", message, true))), false),
         Field::new("choices", DataType::Utf8, true),
@@ -138,7 +138,7 @@ impl Columns {
     }
 }
 
-/// Returns the integer that JSON may write as `1`, `1.0` or `1e3`, if 64 bits hold it.
+/// Parses an integer, which JSON may write as `1`, `1.0` or `1e3`. Returns `None` if it does not fit into 64 bits.
 fn integer(number: &RawValue) -> Option<i64> {
     let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
     #[expect(clippy::cast_possible_truncation, reason = "it is an integer below 2^53")]

@@ -22,7 +22,7 @@ pub enum LakeLocation {
 /// A lake that Parquet files can be added to.
 pub enum Destination {
     Folder(PathBuf),
-    /// Written with the user's AWS configuration, also if the traces are in a folder.
+    /// Written with the user's AWS configuration, even if the traces are in a folder.
     Bucket {
         client: Client,
         endpoint: Option<String>,
@@ -51,14 +51,15 @@ impl Destination {
             LakeLocation::Folder(folder) => {
                 let folder = paths::canonical(folder)?;
                 create_folder(&folder)?;
-                // Fails before anything is read, and leaves no file.
+                // Fail before any trace is read. A temporary file leaves nothing behind.
                 let probe = tempfile::tempfile_in(&folder);
                 probe.with_context(|| format!("cannot write into the folder {}", folder.display()))?;
                 Ok(Self::Folder(folder))
             }
             LakeLocation::Bucket { bucket, prefix } => {
                 let config = settings::aws_config().await;
-                let config = config.with_context(|| format!("cannot write to s3://{bucket}: set it or AWS_PROFILE"))?;
+                let config =
+                    config.with_context(|| format!("cannot write to s3://{bucket}: set AWS_REGION or AWS_PROFILE"))?;
                 let endpoint = settings::s3_endpoint(&config);
                 let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(endpoint.is_some()).build();
                 let client = Client::from_conf(s3);
@@ -67,7 +68,7 @@ impl Destination {
         }
     }
 
-    /// Describes the lake, so that a state recognizes it.
+    /// Describes the lake, so that a state can recognize it.
     pub fn name(&self) -> String {
         #[expect(clippy::unnecessary_debug_formatting, reason = "paths that are not UTF-8 stay different")]
         match self {
@@ -79,7 +80,7 @@ impl Destination {
         }
     }
 
-    /// Returns whether the lake has the file `name`. A bucket whose objects may not be read counts as having it.
+    /// Returns whether the lake has the file `name`. Assumes that it does if the bucket's objects cannot be read.
     pub async fn has(&self, name: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.join(name).exists(),
@@ -90,7 +91,7 @@ impl Destination {
         }
     }
 
-    /// Adds the file `name` atomically, or replaces it.
+    /// Adds or replaces the file `name` atomically.
     pub async fn add(&self, file: &Path, name: &str) -> Result<()> {
         match self {
             Self::Folder(folder) => {
@@ -110,7 +111,7 @@ impl Destination {
     }
 }
 
-/// Creates a folder whose parent exists, unless it is there.
+/// Creates a folder if it does not exist. Its parent must exist.
 pub fn create_folder(folder: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -124,7 +125,7 @@ pub fn create_folder(folder: &Path) -> Result<()> {
 fn add_to_folder(lake: &Path, file: &Path, path: &Path) -> io::Result<()> {
     let (day, name) = (path.parent().unwrap_or(lake), path.file_name().unwrap_or_default());
     fs::create_dir_all(day)?;
-    // The state folder may be on another file system, so the file is copied before it gets its name.
+    // The state folder may be on another file system, so the file is copied before it is renamed.
     let part = day.join(format!(".{}.part", name.display()));
     fs::copy(file, &part)?;
     File::open(&part)?.sync_all()?;

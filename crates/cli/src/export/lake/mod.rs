@@ -1,9 +1,9 @@
-//! A lake: Parquet files with one row per trace, however often the export is killed or repeated.
+//! A lake: Parquet files with exactly one row per trace, even if the export is killed or repeated.
 //!
-//! A run lists the traces, leaves out those that the state has recorded, and sorts the rest by day into files of keys in the
-//! state folder. Then it reads day by day. After each Parquet file it records the keys of that file. A resumed run writes an
-//! unrecorded file again under the same name. File names contain the random id of their run, so two runs never share one. The
-//! state records keys, not times, so it does not depend on a clock.
+//! A run lists the traces and skips the recorded ones. It writes the keys of the new ones into the state folder, in
+//! one file per day. Then it reads the traces day by day. After each Parquet file, it records the keys of that file. A
+//! resumed run writes an unrecorded file again under the same name. File names contain the random id of their run, so
+//! two runs never use the same name. The state records keys, not times, so it does not depend on a clock.
 
 use std::{path::PathBuf, pin::Pin, sync::Arc};
 
@@ -30,11 +30,11 @@ mod parquet_file;
 mod run;
 mod state;
 
-/// The options of the format Parquet.
+/// The options of the lake format.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A lake has a folder per day, in UTC, of the time when a trace was stored. Its files have about 128 MB each. A later run of the
-same command adds the traces that the lake does not have yet, and resumes an interrupted run.")]
+A lake has one folder for each day (UTC) on which traces were stored. Its files have about 128 MB each. A later run of
+the same command adds the traces that the lake does not have yet, and resumes an interrupted run.")]
 pub struct LakeOptions {
     #[command(flatten)]
     read: ReadOptions,

@@ -20,7 +20,7 @@ pub struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Creates the file, or replaces that of a killed run.
+    /// Creates the file, or replaces the file of a killed run.
     pub fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let properties = WriterProperties::builder()
@@ -32,7 +32,7 @@ impl ParquetFile {
         Ok(Self { writer, path })
     }
 
-    /// Writes the rows of `columns`, which are empty afterwards.
+    /// Writes the rows of `columns` and removes them from there.
     pub fn write(&mut self, columns: &mut Columns) -> Result<()> {
         let mut write = || {
             self.writer.write(&columns.take())?;

@@ -47,7 +47,7 @@ pub struct LakeRun<'a> {
 impl<'a> LakeRun<'a> {
     /// Resumes the unfinished run of the state, or begins one.
     ///
-    /// `counts` are those of this process. They become those of the resumed run.
+    /// Replaces `counts` with the counts of the resumed run.
     pub fn begin(
         traces: &'a Traces,
         destination: &'a Destination,
@@ -59,7 +59,7 @@ impl<'a> LakeRun<'a> {
         Ok(Self { traces, destination, state, run })
     }
 
-    /// Lists the traces that are not recorded yet into a file of keys per day, unless the resumed run has done that.
+    /// Writes the keys of unrecorded traces into one file per day. Does nothing if a resumed run has already done so.
     pub async fn list(&mut self) -> Result<Listing> {
         if self.run.is_listed {
             return Ok(Listing::Resumed);
@@ -74,7 +74,7 @@ impl<'a> LakeRun<'a> {
                 let Entry { key, stored, .. } = entry?;
                 if !recorded.contains(&hash(&key)) {
                     let day = stored.to_zoned_datetime(TimeZone::UTC).date().to_string();
-                    let line = serde_json::to_vec(&(key, stored)).expect("texts are JSON");
+                    let line = serde_json::to_vec(&(key, stored)).expect("strings serialize to JSON");
                     days.entry(day).or_default().extend([&line[..], b"\n"].concat());
                 }
             }
@@ -100,7 +100,7 @@ impl<'a> LakeRun<'a> {
         Ok(names)
     }
 
-    /// Writes the traces of a day that are not recorded yet.
+    /// Writes the unrecorded traces of a day.
     pub async fn write(&mut self, day: &str, counts: &mut ExportCounts, progress: &mut Progress) -> Result<()> {
         let mut done = self.run.days.get(day).copied().unwrap_or_default();
         let mut reads = std::pin::pin!(self.traces.read(stream::iter(self.entries(day, done.keys)?)));
@@ -154,7 +154,7 @@ impl<'a> LakeRun<'a> {
         self.state.end()
     }
 
-    /// Reads the listed entries of a day from the entry `from` on.
+    /// Reads the listed entries of a day, beginning with the entry `from`.
     fn entries(&self, day: &str, from: usize) -> Result<impl Iterator<Item = Result<Entry>> + use<>> {
         let path = self.state.keys().join(day);
         let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! The state of a lake: which traces are in it, and how far an unfinished run is.
+//! The state of a lake: the traces in it, and the progress of an unfinished run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -32,7 +32,7 @@ struct Saved {
     export_id: String,
     /// The number of hashes in `recorded.keys` that are valid.
     recorded: u64,
-    /// The file that was added last. If the lake does not have it, the state is not that of this lake.
+    /// The file that was added last. If the lake does not have it, the state belongs to another lake.
     last_file: Option<String>,
     run: Option<Run>,
 }
@@ -50,7 +50,7 @@ pub struct Run {
     /// A random UUID, the first part of file names.
     pub id: String,
     pub is_listed: bool,
-    /// The days that have begun.
+    /// The progress of each day that has begun.
     pub days: BTreeMap<String, Day>,
     pub counts: ExportCounts,
 }
@@ -61,7 +61,7 @@ pub struct Run {
 pub struct Day {
     /// The number of processed keys of the day.
     pub keys: usize,
-    /// The number of files they are in.
+    /// The number of files that contain them.
     pub files: u32,
 }
 
@@ -78,7 +78,8 @@ pub struct State {
 impl State {
     /// Opens the state in `folder` for an export of the traces that `origin` describes.
     ///
-    /// The default state of a folder is in the lake itself, below `.attest`, so it moves with the lake. A bucket has none.
+    /// By default, the state of a folder is in the lake itself, below `.attest`, so it moves with the lake. A bucket
+    /// has no default state.
     pub async fn open(folder: Option<PathBuf>, origin: &str, destination: &Destination) -> Result<Self> {
         let mut temporary = None;
         let mut export_id = format!("lake from {origin}");
@@ -102,7 +103,7 @@ impl State {
         let path = folder.join("lake.json");
         let saved = match state_file::load::<Saved>(&path)? {
             Some(saved) => {
-                let advice = format!("Choose another --state than {}", folder.display());
+                let advice = format!("Choose a --state other than {}", folder.display());
                 state_file::check_owner(&path, &saved.export_id, &export_id, &advice)?;
                 saved
             }
@@ -128,12 +129,12 @@ impl State {
         Ok(state)
     }
 
-    /// Returns whether no later run can continue from this state.
+    /// Returns whether the state is temporary, so that no later run can resume.
     pub fn is_temporary(&self) -> bool {
         self.is_temporary
     }
 
-    /// Returns the id of the unfinished run, which the names of its files begin with.
+    /// Returns the id of the unfinished run. The names of its files begin with the id.
     pub fn run_id(&self) -> Option<&str> {
         self.saved.run.as_ref().map(|run| run.id.as_str())
     }
@@ -155,7 +156,7 @@ impl State {
         state_file::save(&self.folder.join("lake.json"), &self.saved)
     }
 
-    /// Records that keys were processed, and that `file` was added if they have rows.
+    /// Records that keys were processed, and that `file` was added, if any of them have rows.
     pub fn record(&mut self, keys: &[KeyHash], file: Option<String>, run: &Run) -> Result<()> {
         let path = self.folder.join("recorded.keys");
         let append = || {
@@ -169,7 +170,7 @@ impl State {
         self.save(Some(run.clone()))
     }
 
-    /// Returns the hashes of all recorded keys: 16 to 40 bytes of memory each.
+    /// Returns the hashes of all recorded keys, which need 16 to 40 bytes of memory each.
     pub fn recorded(&self) -> Result<HashSet<KeyHash>> {
         let path = self.folder.join("recorded.keys");
         if self.saved.recorded == 0 {
@@ -187,7 +188,7 @@ impl State {
         read().with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Cuts off the hashes that were written, but not recorded, because the run was killed in between.
+    /// Removes hashes that were written but not recorded, because the run was killed in between.
     fn cut_recorded(&self) -> Result<()> {
         let path = self.folder.join("recorded.keys");
         let failed = || format!("cannot write {}", path.display());
@@ -201,7 +202,7 @@ impl State {
         file.set_len(bytes).with_context(failed)
     }
 
-    /// Deletes and creates the folder of the lists of keys, one per day.
+    /// Creates an empty folder for the key lists, one per day.
     pub fn clear_keys(&self) -> Result<PathBuf> {
         let keys = self.keys();
         if keys.exists() {
@@ -211,7 +212,7 @@ impl State {
         Ok(keys)
     }
 
-    /// Returns the folder of the lists of keys.
+    /// Returns the folder of the key lists.
     pub fn keys(&self) -> PathBuf {
         self.folder.join("keys")
     }
@@ -224,13 +225,13 @@ impl State {
     /// Ends the run.
     pub fn end(&mut self) -> Result<()> {
         self.save(None)?;
-        let _ = fs::remove_file(self.parquet()); // does not exist if nothing was new
+        let _ = fs::remove_file(self.parquet()); // does not exist if there were no new traces
         let keys = self.keys();
         fs::remove_dir_all(&keys).with_context(|| format!("cannot delete {}", keys.display()))
     }
 }
 
-/// Fails if a folder that is to become a state has files of somebody else.
+/// Fails if the folder for a new state contains files of another program.
 fn check_empty(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {

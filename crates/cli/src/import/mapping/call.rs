@@ -1,4 +1,4 @@
-//! Builds the trace of a call. A [`Shape`] has the differences between APIs.
+//! Builds the trace of a call. A [`Shape`] describes the differences between APIs.
 
 use super::{
     error::Unmapped,
@@ -9,7 +9,7 @@ use super::{
 
 /// The places of prompts, messages and answers in an API.
 pub struct Shape {
-    /// Name of the API in the trace.
+    /// The name of the API in the trace.
     pub api: &'static str,
     /// Prompts outside the list of messages, in the order of the conversation.
     pub prompts: &'static [Prompt],
@@ -23,7 +23,7 @@ pub struct Shape {
 pub struct Prompt {
     pub member: &'static str,
     pub role: &'static str,
-    /// Whether a list is a prompt too. Otherwise it is the list of items.
+    /// Whether a list is also a prompt. Otherwise, a list is the list of items.
     pub may_be_list: bool,
 }
 
@@ -36,13 +36,14 @@ pub struct Call {
     pub created: Option<i64>,
     pub incomplete: Option<Json>,
     pub error: Option<Json>,
-    /// Everything that belongs to neither request nor response.
+    /// All members that belong to neither the request nor the response.
     pub rest: Members,
 }
 
 impl Call {
-    /// Reads `{"request": …, "response": …}`, where the response may be missing if the call failed; or a stored answer, a
-    /// response with the member `list` of its request. A stored answer has the member `answer`.
+    /// Reads `{"request": …, "response": …}`, where the response may be missing if the call failed. Also reads a
+    /// stored answer, which is a response with the request's member `list`. A stored answer is recognized by its
+    /// member `answer`.
     pub fn read(mut line: Members, list: &str, answer: Option<&str>) -> Result<Self, Unmapped> {
         if let Some(request) = line.take_object("request") {
             let response = line.take_object("response").unwrap_or_default();
@@ -78,7 +79,7 @@ impl Call {
         if let Some(Json::Array(items)) = self.request.take_if(shape.list, is_filled) {
             messages.extend(to_messages(items, "user"));
         }
-        let request_messages = i64::try_from(messages.len()).expect("a line has fewer bytes");
+        let request_messages = i64::try_from(messages.len()).expect("the length of a list fits into 63 bits");
         let choices = self.response.take_array("choices");
         let answer = match &choices {
             Some(choices) => choices.first().and_then(chosen_message).cloned().into_iter().collect(),

@@ -1,8 +1,8 @@
-//! The reasons for which a line cannot be mapped. They never quote the line.
+//! The reasons why a line cannot be mapped. They never quote the line.
 
 use serde_json::{Value, json};
 
-/// The reason for which a line cannot be mapped onto a trace.
+/// The reason why a line cannot be mapped onto a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unmapped {
     /// The line is not JSON, is not a call in this format, or lacks a member.

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// Whose log format a line has.
+/// The log format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// OpenAI's Chat Completions: `{"request": …, "response": …}`, or a stored chat completion with its `messages`

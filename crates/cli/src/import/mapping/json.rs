@@ -1,4 +1,4 @@
-//! JSON whose numbers keep every digit, and in which no name occurs twice in one object.
+//! JSON in which numbers keep every digit, and no name occurs twice in one object.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -11,7 +11,7 @@ use super::error::Unmapped;
 /// The deepest nesting of arrays and objects; the endpoint has the same limit.
 const MAX_DEPTH: usize = 128;
 
-/// For fewer members, comparing names is faster than hashing them.
+/// Below this number of members, comparing names is faster than hashing them.
 const FEW: usize = 16;
 
 /// A JSON value.
@@ -48,7 +48,7 @@ impl Members {
         self.get(name).is_some()
     }
 
-    /// Returns the text of a member, if it is a text.
+    /// Returns the text of a member, if it is a string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
@@ -166,7 +166,7 @@ fn raw(number: String) -> Box<RawValue> {
     RawValue::from_string(number).expect("the text of a number is JSON")
 }
 
-/// Parses JSON. NaN and infinities, which some languages write, become texts; unpaired surrogates become U+FFFD.
+/// Parses JSON. NaN and infinities, which some languages write, become strings; unpaired surrogates become U+FFFD.
 pub fn parse(text: &[u8]) -> Result<Json, Unmapped> {
     let text = with_paired_surrogates(text);
     let mut jiter = Jiter::new(&text).with_allow_inf_nan();
@@ -184,7 +184,8 @@ fn value(
     not_json: &impl Fn(JiterError) -> Unmapped,
     depth: usize,
 ) -> Result<Json, Unmapped> {
-    let below = || depth.checked_sub(1).ok_or_else(|| Unmapped::Format(format!("It nests deeper than {MAX_DEPTH}.")));
+    let below =
+        || depth.checked_sub(1).ok_or_else(|| Unmapped::Format(format!("It is nested deeper than {MAX_DEPTH}.")));
     Ok(match peek {
         Peek::Null => {
             jiter.known_null().map_err(not_json)?;
@@ -231,7 +232,8 @@ fn value(
     })
 }
 
-/// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The text keeps its length.
+/// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The replacement does not change the
+/// length of the text.
 fn with_paired_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;

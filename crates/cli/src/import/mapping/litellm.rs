@@ -1,4 +1,4 @@
-//! LiteLLM's `StandardLoggingPayload`, of calls of any API.
+//! LiteLLM's `StandardLoggingPayload`, for calls of any API.
 
 use super::{
     anthropic::take_content,
@@ -11,7 +11,7 @@ use super::{
 
 const SHAPE: Shape = Shape { api: "litellm", prompts: &[], list: "messages", take_answer };
 
-/// The shape of a call of the Responses API.
+/// The shape of a Responses API call.
 const RESPONSES: Shape = Shape { prompts: PROMPTS, ..SHAPE };
 
 pub fn to_trace(mut payload: Members) -> Result<Members, Unmapped> {

@@ -9,10 +9,10 @@ const ROLES: [&str; 3] = ["system", "user", "assistant"];
 /// The types of Responses items, besides calls, that belong to a turn of the assistant.
 const ASSISTANT_ITEMS: [&str; 5] = ["reasoning", "mcp_list_tools", "mcp_approval_request", "compaction", "program"];
 
-/// The types of Anthropic's content blocks for which a message has to change.
+/// The types of Anthropic's content blocks that require a message to change.
 const TOOL_BLOCKS: [&str; 4] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
-/// Returns the messages of a conversation's items. `default_role` is the role of an item that names none.
+/// Returns the messages of a conversation's items. `default_role` is the role of an item without a role.
 pub fn to_messages(items: Vec<Json>, default_role: &str) -> Vec<Json> {
     let mut messages = Vec::new();
     let mut turn = Vec::new();
@@ -28,7 +28,7 @@ pub fn to_messages(items: Vec<Json>, default_role: &str) -> Vec<Json> {
     messages
 }
 
-/// Merges the items of a turn. Messages alone stay apart.
+/// Merges the items of a turn. A turn that consists of messages only is not merged.
 fn end_turn(turn: &mut Vec<Json>, default_role: &str, messages: &mut Vec<Json>) {
     let turn = std::mem::take(turn);
     if turn.iter().any(is_assistant_item) {
@@ -49,7 +49,7 @@ fn one_item(item: Json, default_role: &str, messages: &mut Vec<Json>) {
     }
 }
 
-/// The type of a Responses item that is not a message.
+/// Returns the type of a Responses item that is not a message.
 fn item_type(item: &Members) -> Option<&str> {
     item.text("type").filter(|kind| *kind != "message")
 }
@@ -94,7 +94,7 @@ fn merge(items: Vec<Json>) -> Json {
     message.finish("assistant")
 }
 
-/// Makes a message of a Responses item that is not part of a turn, such as the output of a tool.
+/// Converts a Responses item that is not part of a turn, such as the output of a tool, into a message.
 fn typed(item: Members, default_role: &str) -> Json {
     let mut message = Draft { call_id: item.text("call_id").map(ToOwned::to_owned), ..Draft::default() };
     message.add_text(text(item.get("output").or_else(|| item.get("content")), "user"));
@@ -141,7 +141,7 @@ fn segment(blocks: &[Json], role: &str) -> Draft {
     message
 }
 
-/// Fits a message to the schema. Changed members are kept in `original`.
+/// Adapts a message to the schema. Changed members are kept in `original`.
 fn fit(mut item: Members, default_role: &str) -> Json {
     let is_fit = item.text("role").is_some_and(|role| ROLES.contains(&role))
         && item.text("content").is_some()
@@ -181,7 +181,7 @@ fn role(role: Option<&Json>, default_role: &str) -> &'static str {
     }
 }
 
-/// Returns the text of a content: itself, or that of its parts.
+/// Returns the text of a message's content, which is a string or a list of parts.
 pub fn text(content: Option<&Json>, role: &str) -> String {
     match content {
         Some(Json::String(text)) => text.clone(),
@@ -190,8 +190,8 @@ pub fn text(content: Option<&Json>, role: &str) -> String {
     }
 }
 
-/// Joins parts, one a line. Adjacent parts of the assistant are joined without a line break, because citations cut its text into
-/// pieces.
+/// Joins parts, one per line. Adjacent parts of the assistant are joined without a line break, because citations split
+/// its text.
 fn join<'a>(parts: impl IntoIterator<Item = &'a Json>, role: &str) -> String {
     let mut joined = String::new();
     let (mut is_first, mut is_adjacent) = (true, false);
@@ -210,7 +210,7 @@ fn join<'a>(parts: impl IntoIterator<Item = &'a Json>, role: &str) -> String {
     joined
 }
 
-/// A message that is made of other items.
+/// A message that is built from other items.
 #[derive(Default)]
 struct Draft {
     texts: Vec<String>,

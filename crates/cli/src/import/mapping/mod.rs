@@ -1,7 +1,7 @@
-//! Maps a line of a provider's log onto a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping` hold this
-//! and the clients to the same traces.
+//! Maps a line of a provider's log onto a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping`
+//! test that this module and the clients produce the same traces.
 //!
-//! Each API has a file with the places of its prompts, messages and answers. The other files serve all of them.
+//! Each API has a file with the places of its prompts, messages and answers. The other files are shared by all APIs.
 
 mod anthropic;
 mod call;
@@ -30,7 +30,7 @@ pub fn to_trace(format: Format, line: &[u8]) -> Result<Vec<u8>, Unmapped> {
         Format::Anthropic => anthropic::to_trace(line),
         Format::Litellm => litellm::to_trace(line),
     }?;
-    Ok(serde_json::to_vec(&trace).expect("names are texts, and numbers are JSON"))
+    Ok(serde_json::to_vec(&trace).expect("names are strings, and numbers are valid JSON"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Output files of OpenAI's Batch API, which hold chat completions and responses.
+//! Output files of OpenAI's Batch API, which contain chat completions and responses.
 
 use super::{call::Call, error::Unmapped, json::Members, openai_chat, openai_responses};
 

@@ -1,4 +1,4 @@
-//! OpenAI's Chat Completions, and every server that speaks it.
+//! OpenAI's Chat Completions, and the API of every compatible server.
 
 use super::{
     call::{Call, Shape},

@@ -6,7 +6,7 @@ use super::{
     json::{Json, Members},
 };
 
-/// A text as `input` is a prompt; a list is the list of items.
+/// A string in `input` is a prompt; a list is the list of items.
 pub const PROMPTS: &[Prompt] = &[
     Prompt { member: "instructions", role: "system", may_be_list: true },
     Prompt { member: "input", role: "user", may_be_list: false },

@@ -1,4 +1,4 @@
-//! The cases that every implementation of the mapping shares.
+//! The cases that all implementations of the mapping share.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -16,7 +16,7 @@ struct Case {
     line: Box<RawValue>,
     #[serde(default)]
     trace: Option<Box<RawValue>>,
-    /// JSON Pointer to the repeated name for which the line is refused.
+    /// JSON Pointer to the repeated name that causes the refusal of the line.
     #[serde(default)]
     refused: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Reads times, of which a trace has the whole seconds.
+//! Reads times as whole seconds, because a trace does not store fractions.
 
 use jiff::Timestamp;
 
@@ -7,12 +7,13 @@ use super::json::{Json, Members};
 /// The members that providers use for the time of an answer.
 const MEMBERS: [&str; 3] = ["created", "created_at", "timestamp"];
 
-/// Returns the first time among the members of that kind.
+/// Returns the first time among `MEMBERS`.
 pub fn created(members: &Members) -> Option<i64> {
     MEMBERS.iter().find_map(|name| members.get(name).and_then(seconds))
 }
 
-/// Returns the whole seconds since 1970 of a number, of its text, or of a time of RFC 3339. A time without an offset is in UTC.
+/// Returns the whole seconds since 1970 for a number, a number in a string, or a time as in RFC 3339. A time without
+/// an offset is in UTC.
 pub fn seconds(value: &Json) -> Option<i64> {
     match value {
         Json::Number(number) => of_number(number.get()),

@@ -11,7 +11,7 @@ use tokio::{task::LocalSet, time::sleep};
 
 use super::*;
 
-/// An endpoint that takes ten a second, with a burst of twenty, as a usage plan's token bucket does.
+/// An endpoint that accepts ten requests per second with a burst of twenty, like the token bucket of a usage plan.
 #[tokio::test(start_paused = true)]
 async fn the_rate_that_the_endpoint_accepts_is_found() {
     let limiter = RateLimiter::new();
@@ -69,7 +69,8 @@ async fn a_waiting_request_is_sent_earlier_when_the_rate_rises() {
     assert!(waited < Duration::from_secs(1), "{waited:?}");
 }
 
-/// An endpoint that answers after `latency`, and refuses a share of the requests from `down.0` to `down.1` after the start.
+/// An endpoint that answers after `latency`, and refuses a share of the requests from `down.0` to `down.1` after the
+/// start.
 #[derive(Debug, Clone)]
 struct Endpoint {
     latency: Duration,
@@ -100,7 +101,7 @@ impl Endpoint {
                     sent.set(sent.get().wrapping_add(1));
                     let at = start.elapsed();
                     let is_down = (endpoint.down.0..endpoint.down.1).contains(&at);
-                    // Multiplying by a number that 100 has no factor in common with spreads the refusals.
+                    // Multiplying by a number that is coprime to 100 spreads the refusals.
                     let mut is_refused = is_down && sent.get().wrapping_mul(37) % 100 < endpoint.refused_percent;
                     if let Some(limit) = endpoint.limit {
                         let (left, filled) = tokens.get();
@@ -132,7 +133,7 @@ impl Endpoint {
     }
 }
 
-/// Returns how long after `end` a second began in which nine of ten possible requests were confirmed.
+/// Returns the time from `end` to the first second in which nine of ten possible requests were confirmed.
 fn recovered_after(confirmations: &[Duration], end: Duration, full_rate: f64) -> Option<Duration> {
     let is_full = |from: Duration| {
         let count = confirmations.iter().filter(|at| (from..from + Duration::from_secs(1)).contains(*at)).count();

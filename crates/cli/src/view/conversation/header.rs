@@ -1,4 +1,4 @@
-//! The facts of a trace that its members contain: model, time, duration, tokens and the way it ended.
+//! Facts from the members of a trace: model, time, duration, tokens and outcome.
 
 use jiff::Timestamp;
 
@@ -95,7 +95,7 @@ fn last_message<'a>(trace: &Members<'a>) -> Option<Members<'a>> {
     trace.get("messages").and_then(Json::list)?.last()?.object()
 }
 
-/// Whether the model or the provider refused. It is read from the end of the trace only, so that it costs little.
+/// Returns whether the model or the provider refused. Reads only the last message, because that is cheap.
 fn is_refused(trace: &Members<'_>, finish_reason: Option<&str>) -> bool {
     if matches!(finish_reason, Some("content_filter" | "refusal")) {
         return true;

@@ -1,4 +1,4 @@
-//! A stored message → the provider's messages and items → turns.
+//! Converts a stored message into the provider's messages and items, and those into turns.
 
 use super::{
     super::json::{Json, Members},

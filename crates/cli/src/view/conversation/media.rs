@@ -20,7 +20,7 @@ const AUDIO: [&str; 11] = [
     "audio/webm",
 ];
 
-/// The way in which a medium is shown.
+/// The kind of a medium, which determines how it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaKind {
     Image,
@@ -28,14 +28,14 @@ pub enum MediaKind {
     File,
 }
 
-/// The place of a medium's content.
+/// The source of a medium's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaSource {
-    /// The content as base64, checked to contain nothing else.
+    /// The content as validated base64.
     Data { media_type: String, base64: String },
-    /// A place elsewhere, which the page never loads.
+    /// An external location, which the page never loads.
     Elsewhere(String),
-    /// Text, such as a document's.
+    /// Text, such as the text of a document.
     Text(String),
 }
 
@@ -66,7 +66,7 @@ impl Media {
         Self { kind, name, source: MediaSource::Data { media_type, base64 } }
     }
 
-    /// A URL: the content of a `data:` URL with base64, else a place elsewhere.
+    /// Reads a URL: the content of a base64 `data:` URL, or otherwise an external location.
     fn url(kind: MediaKind, url: &str, name: Option<String>) -> Self {
         let data =
             url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| url[5..].split_once(','));
@@ -78,7 +78,7 @@ impl Media {
         Self { kind, name, source: MediaSource::Elsewhere(url.to_owned()) }
     }
 
-    /// Reads a part of a message by its type; `None` if it is not a medium.
+    /// Reads a part of a message by its type. Returns `None` if it is not a medium.
     pub fn of_block(kind: &str, part: &Members<'_>) -> Option<Self> {
         let text = |names: &[&str]| part.first_string(names);
         match kind {
@@ -123,7 +123,7 @@ impl Media {
         }
     }
 
-    /// Reads a `source` of Anthropic.
+    /// Reads an Anthropic `source`.
     fn of_source(kind: MediaKind, source: &Members<'_>, name: Option<String>) -> Option<Self> {
         let media_type = source.string("media_type").unwrap_or_default();
         match source.string("type")?.as_str() {

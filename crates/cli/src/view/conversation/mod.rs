@@ -1,7 +1,8 @@
-//! A stored trace as a conversation, as it happened: the provider's roles and parts, and each tool call with its result.
+//! Reads a stored trace as the original conversation: the provider's roles and parts, and each tool call with its
+//! result.
 //!
-//! `docs/mapping.md` defines how a provider's call is kept in a trace. This module goes the other way, for reading: it takes a
-//! message's `original` where there is one, and understands the parts of every API at once by their `type`.
+//! `docs/mapping.md` defines how a trace stores a provider's call. This module reverses the mapping for display. It
+//! uses a message's `original` if there is one, and recognizes the parts of every API by their `type`.
 
 use super::json::{Json, Members};
 
@@ -70,14 +71,14 @@ impl<'a> Conversation<'a> {
         Self { trace, turns, choices }
     }
 
-    /// Calls `visit` with every text that a search looks through.
+    /// Calls `visit` with every searchable text.
     pub fn texts(&self, mut visit: impl FnMut(&str)) {
         for turn in self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)) {
             turn.parts.iter().for_each(|part| part.texts(&mut visit));
         }
     }
 
-    /// Whether a role takes part. Results that are shown within their call are of the role `tool`.
+    /// Returns whether a role takes part. Results that are shown within their call have the role `tool`.
     pub fn has_role(&self, role: &str) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
         turns.any(|turn| {
@@ -90,7 +91,7 @@ impl<'a> Conversation<'a> {
         })
     }
 
-    /// Whether a tool of this name is called.
+    /// Returns whether a tool with this name is called.
     pub fn calls(&self, tool: &str) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
         turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))

@@ -8,7 +8,7 @@ use super::{
     media::Media,
 };
 
-/// Levels of results within results that are read; deeper ones stay JSON.
+/// The number of levels of nested results that are parsed. Deeper results stay JSON.
 const DEEPEST: usize = 4;
 
 /// One part of a turn.
@@ -23,20 +23,20 @@ pub enum Part<'a> {
     Refusal(String),
     Media(Media),
     Call(Call<'a>),
-    /// A result whose call is not in this trace.
+    /// A result without its call, which is not in this trace.
     Result(ToolResult<'a>),
-    /// A part of a type that is not known.
+    /// A part of an unknown type.
     Other {
         kind: String,
         json: Json<'a>,
     },
 }
 
-/// A source that a text names.
+/// A source that a text cites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Citation {
     pub title: String,
-    /// The quoted text, if the provider gives it.
+    /// The quoted text, if the provider includes it.
     pub quote: Option<String>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> Call<'a> {
         Self { id, name, arguments: arguments.map(formatted).unwrap_or_default(), result }
     }
 
-    /// Reads a content block of Anthropic, or a part of OpenTelemetry.
+    /// Reads an Anthropic content block, or an OpenTelemetry part.
     fn of_block(block: &Members<'a>) -> Self {
         let arguments = block.first(&["input", "arguments"]).map(formatted).unwrap_or_default();
         let text = |name: &str| block.string(name).unwrap_or_default();
@@ -126,7 +126,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Lays out arguments that are JSON, also those that are JSON within a text, as Chat Completions has them.
+/// Formats arguments that are JSON, including JSON in a string, as in Chat Completions.
 fn formatted(arguments: Json<'_>) -> String {
     let text = arguments.readable();
     let within = serde_json::from_str::<&serde_json::value::RawValue>(&text).map(|value| Json::from(value).readable());
@@ -149,7 +149,7 @@ fn content_at(content: Json<'_>, depth: usize) -> Vec<Part<'_>> {
         Some(parts) if depth < DEEPEST => {
             let mut read: Vec<Part<'_>> = Vec::new();
             for part in parts {
-                // Providers cut a text into pieces where citations begin and end.
+                // Providers split a text where citations begin and end.
                 match (block(part, depth), read.last_mut()) {
                     (Part::Text { text, citations }, Some(Part::Text { text: last, citations: all }))
                         if !(citations.is_empty() && all.is_empty()) =>
@@ -199,7 +199,7 @@ fn block(json: Json<'_>, depth: usize) -> Part<'_> {
     known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { &kind }, json))
 }
 
-/// Joins the texts of a list, as Mistral sends thinking.
+/// Joins the texts of a list. Mistral sends thinking as such a list.
 fn joined(value: Json<'_>) -> String {
     match value.list() {
         None => value.readable(),
@@ -218,14 +218,14 @@ pub fn reasoning<'a>(item: &Members<'a>) -> Vec<Part<'a>> {
     vec![Part::Thinking(Some(texts.join("\n\n")).filter(|text| !text.is_empty()))]
 }
 
-/// Reads the spoken answer of Chat Completions: its sound, and its transcript.
+/// Reads the spoken answer of Chat Completions: its audio and its transcript.
 pub fn spoken<'a>(audio: &Members<'a>) -> Vec<Part<'a>> {
     let sound = audio.string("data").map(|data| Part::Media(Media::base64("audio/wav", &data, None)));
     let transcript = audio.string("transcript").filter(|text| !text.is_empty()).map(Part::text);
     sound.into_iter().chain(transcript).collect()
 }
 
-/// Adds the annotations of a message of Chat Completions to its last text.
+/// Adds the annotations of a Chat Completions message to its last text.
 pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
     let added = citations(message.filled("annotations"));
     if let Some(Part::Text { citations, .. }) = parts.iter_mut().rfind(|part| matches!(part, Part::Text { .. })) {
@@ -233,7 +233,7 @@ pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
     }
 }
 
-/// Reads the sources that a text names, in the shapes of OpenAI and Anthropic.
+/// Reads the sources that a text cites, in the formats of OpenAI and Anthropic.
 fn citations(list: Option<Json<'_>>) -> Vec<Citation> {
     let citations = list.and_then(Json::list).unwrap_or_default().into_iter().filter_map(|citation| {
         let citation = citation.object()?;
@@ -255,7 +255,7 @@ fn citations(list: Option<Json<'_>>) -> Vec<Citation> {
     citations.collect()
 }
 
-/// Moves each result into its call. A turn that had nothing else is removed.
+/// Moves each result into its call, and removes turns that become empty.
 pub fn pair(turns: &mut Vec<Turn<'_>>) {
     let mut calls: HashMap<String, (usize, usize)> = HashMap::new();
     let mut moved = vec![false; turns.len()];

@@ -1,4 +1,4 @@
-//! Messages of each API, as `docs/mapping.md` keeps them in a trace.
+//! Messages of each API, mapped to a trace as `docs/mapping.md` defines.
 
 use serde_json::{Value, json};
 
@@ -226,7 +226,7 @@ fn the_header_finds_tokens_durations_and_ends() {
     assert_eq!((huge.tokens.total, huge.seconds), (None, None));
 }
 
-/// The cases that every implementation of the mapping is held to.
+/// The cases that every implementation of the mapping must pass.
 const CASES: [&str; 5] = [
     include_str!("../../../../../examples/mapping/anthropic.json"),
     include_str!("../../../../../examples/mapping/litellm.json"),

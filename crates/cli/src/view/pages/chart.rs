@@ -14,8 +14,8 @@ use plotters::{
 /// The size of a chart, in units of its view box.
 const SIZE: (u32, u32) = (560, 220);
 
-/// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness. The last
-/// one is the grey of all other series.
+/// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness.
+/// The last one is the grey of all other series.
 pub const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -30,9 +30,9 @@ pub const COLORS: [RGBColor; 7] = [
 #[derive(Debug)]
 pub struct Bar {
     pub label: String,
-    /// The value of each series, from the bottom, with the series' place in [`COLORS`].
+    /// The value of each series, from the bottom, with the series' index in [`COLORS`].
     pub parts: Vec<(usize, u64, String)>,
-    /// The URL of the traces behind each part, in the order of `parts`.
+    /// The URL of the traces that each part counts, in the order of `parts`.
     pub urls: Vec<String>,
 }
 

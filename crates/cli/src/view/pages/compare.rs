@@ -11,11 +11,11 @@ use crate::view::{
     json::{Json, Members},
 };
 
-/// The time after which a comparison only approximates. Without a deadline, the time grows with the product of the lines
-/// of two texts that have no line in common.
+/// The time limit, after which a comparison is only approximate. If two texts have no line in common, the time would
+/// otherwise grow with the product of their numbers of lines.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Shows two traces; the lines that are in one of them only are marked.
+/// Shows two traces, and marks the lines that are in only one of them.
 pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
     let [left, right] = [one.1, other.1].map(lines_of);
     let start = Instant::now();
@@ -39,7 +39,8 @@ pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
             h1 { "Side by side" }
             @if is_cut_short {
                 p.notice role="status" {
-                    "The comparison was cut short after " (DEADLINE.as_secs()) " s: lines may be marked that are in both traces."
+                    "The comparison was cut short after " (DEADLINE.as_secs()) " s: "
+                    "lines that are in both traces may be marked."
                 }
             }
             div.sides { (side(ChangeTag::Delete, one.0)) (side(ChangeTag::Insert, other.0)) }
@@ -59,7 +60,7 @@ fn lines_of(json: &[u8]) -> String {
     messages.into_iter().filter_map(Json::object).map(said).collect::<String>() + &members(&trace, &["messages"])
 }
 
-/// Returns the other members, each from a line of its own.
+/// Returns the other members, each beginning on its own line.
 fn members(object: &Members<'_>, shown: &[&str]) -> String {
     let more = object.iter().filter(|(name, _)| !shown.contains(name));
     more.fold(String::new(), |lines, (name, value)| lines + name + ": " + &value.readable() + "\n")

@@ -1,4 +1,4 @@
-//! Pages that say why there is nothing to show.
+//! Error pages, which explain why there is nothing to show.
 
 use axum::{
     http::StatusCode,

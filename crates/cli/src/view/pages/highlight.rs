@@ -1,4 +1,4 @@
-//! Code with its syntax marked by classes; the style sheet has their colours.
+//! Marks the syntax of code with CSS classes. The style sheet defines their colours.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,8 @@ use syntect::{
     util::LinesWithEndings,
 };
 
-/// The longest code that is highlighted, in bytes. Highlighting takes about a millisecond per KiB without optimization.
+/// The longest code that is highlighted, in bytes. Highlighting takes about a millisecond per KiB without
+/// optimization.
 const LONGEST: usize = 16 * 1024;
 
 /// The longest line that is highlighted, in bytes, because a grammar may take quadratic time for one line.
@@ -17,7 +18,7 @@ const LONGEST_LINE: usize = 1024;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// Code that may still be highlighted on a page, in bytes.
+/// The amount of code that may still be highlighted on a page, in bytes.
 #[derive(Debug)]
 pub struct Budget(std::cell::Cell<usize>);
 

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::view::query::Field;
 
-/// Keys of the keyboard, and their effect.
+/// Keyboard shortcuts and their effects.
 const KEYS: [(&str, &str); 8] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
@@ -16,13 +16,13 @@ const KEYS: [(&str, &str); 8] = [
     ("?", "show this help"),
 ];
 
-/// The top of a page.
+/// The frame of a page.
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
     pub title: &'a str,
     /// The text of the search box.
     pub q: &'a str,
-    /// The key of a trace to which the search adds another.
+    /// The key of a trace to compare with a trace from the search.
     pub with: &'a str,
     /// The path of the view in the navigation.
     pub view: &'a str,
@@ -77,7 +77,8 @@ fn help() -> Markup {
         dialog #help aria-labelledby="help-title" {
             h2 #help-title { "Help" }
             h3 { "Search" }
-            p { "All words and conditions must hold. A word is looked for in messages, tool calls and results, ignoring case. "
+            p { "All words and conditions must hold. "
+                "Words are searched for in messages, tool calls and results, ignoring case. "
                 "Quote a value that contains spaces." }
             dl {
                 @for (_, name, meaning) in Field::ALL { dt { code { (name) ":" } } dd { (meaning) } }

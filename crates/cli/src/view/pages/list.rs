@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A page of results beside the fingerprints.
+/// A page of results, next to the tree of fingerprints.
 #[derive(Debug)]
 pub struct List {
     pub search: Search,
@@ -53,7 +53,7 @@ impl List {
     }
 }
 
-/// The branches below a prefix. The one that is shown is marked, and those above it are open.
+/// Renders the branches below a prefix. The shown branch is marked, and the branches above it are expanded.
 fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> Markup {
     html! {
         ul {
@@ -71,7 +71,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
     }
 }
 
-/// One trace as a row that opens it.
+/// Renders one trace as a row that links to it.
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() {

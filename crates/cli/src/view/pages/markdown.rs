@@ -1,15 +1,16 @@
-//! Markdown as HTML that cannot lead or ask elsewhere.
+//! Renders Markdown as HTML without links and without requests to other hosts.
 
 use maud::{Markup, PreEscaped};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd};
 
 use super::highlight::{self, Budget};
 
-/// The longest text that is rendered, in bytes. Longer ones are shown as plain text: markers can multiply a text's size.
+/// The longest text that is rendered, in bytes. Longer texts are shown as plain text, because markers can multiply a
+/// text's size.
 pub const LONGEST: usize = 256 * 1024;
 
-/// Renders Markdown. Its HTML is shown as text, its links and images as text with their address. Its headings are
-/// paragraphs, because the headings of a page are those of the page.
+/// Renders Markdown. HTML is shown as text, and links and images as text with their address. Headings become
+/// paragraphs, because heading elements are reserved for the page's own headings.
 pub fn rendered(markdown: &str, budget: &Budget) -> Markup {
     let mut code: Option<(String, String)> = None; // the language and the text of the code block
     let mut places: Vec<CowStr<'_>> = Vec::new();

@@ -1,4 +1,4 @@
-//! The HTML of each page. `maud` escapes every text that is put in.
+//! The HTML of each page. `maud` escapes every inserted text.
 
 mod chart;
 mod compare;

@@ -17,16 +17,16 @@ use crate::view::{
     stats::{Figures, SIZES, Stats, UNREAD},
 };
 
-/// The largest number of days of a chart. The newest ones are shown.
+/// The largest number of days in a chart. The newest days are shown.
 const DAYS: usize = 30;
 
-/// Series that have a colour of their own; the others are drawn together.
+/// The number of series with their own colour. The others are drawn together.
 const SERIES: usize = COLORS.len() - 1;
 
-/// Models in the table.
+/// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// Figures of a place.
+/// The figures of a bucket or folder.
 #[derive(Debug)]
 pub struct Overview {
     pub stats: Stats,
@@ -96,7 +96,7 @@ fn total(name: &str, value: &str, url: &str) -> Markup {
     html! { div { dt { (name) } dd { a href=(url) { (value) } } } }
 }
 
-/// Returns the URL of the traces of a day, of one model if it is known.
+/// Returns the URL of a day's traces, limited to one model if it is known.
 fn day_url(day: Date, model: Option<&str>) -> String {
     let next = day.checked_add(1.day()).unwrap_or(day);
     let query = Query::default().with(Field::Model, model.unwrap_or_default());

@@ -12,27 +12,27 @@ use crate::view::{
     json::Json,
 };
 
-/// A text of more characters is folded.
+/// The length in characters beyond which a text is folded.
 const FOLDED: usize = 2_000;
 
-/// A text of more lines is folded too.
+/// The number of lines beyond which a text is folded.
 const FOLDED_LINES: usize = 60;
 
 /// The largest number of parts of a turn, or of a result, that are shown.
 const MOST: usize = 1_000;
 
-/// A member of more lines is folded.
+/// The number of lines beyond which a member is folded.
 const MEMBER_LINES: usize = 8;
 
-/// The characters of a folded text that are shown.
+/// The number of characters shown of a folded text.
 const SUMMARY: usize = 200;
 
-/// The way in which parts are shown.
+/// Options for showing parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
     /// Whether texts are Markdown.
     pub markdown: bool,
-    /// Code that may still be highlighted.
+    /// The amount of code that may still be highlighted.
     pub code: &'a Budget,
 }
 
@@ -128,7 +128,7 @@ fn call_of(call: &Call<'_>, style: Style<'_>) -> Markup {
     }
 }
 
-/// Whether a text looks like an object or an array.
+/// Returns whether a text looks like an object or an array.
 fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
@@ -200,7 +200,7 @@ fn medium(media: &Media) -> Markup {
     }
 }
 
-/// Returns a name without folders and control characters, to save a file under.
+/// Returns a name for a saved file, without folders and control characters.
 fn file_name(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|character| !character.is_control()).take(100).collect();

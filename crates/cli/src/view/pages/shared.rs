@@ -1,4 +1,4 @@
-//! One trace as a file of its own, without a script, and without anything that is loaded.
+//! One trace as a self-contained file, without scripts or external resources.
 
 use aws_smithy_types::base64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};

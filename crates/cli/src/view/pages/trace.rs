@@ -29,7 +29,7 @@ const HTML_BYTES: usize = 32 * 1024 * 1024;
 /// The largest number of members that are listed.
 const MEMBERS: usize = 500;
 
-/// One trace, and the way in which it is shown.
+/// One trace, and the options for showing it.
 #[derive(Debug)]
 pub struct TracePage<'a> {
     pub key: &'a str,
@@ -91,7 +91,7 @@ impl TracePage<'_> {
         trace_url(key, &[("plain", plain), ("q", &self.search.q), ("from", &self.search.from)])
     }
 
-    /// Renders turns until the page is full, and returns the place of the next one.
+    /// Renders turns until the page is full. Also returns the index of the next turn.
     fn turns(&self, conversation: &Conversation<'_>, style: Style<'_>) -> (Markup, Option<usize>) {
         let mut html = String::new();
         for (place, turn) in conversation.turns.iter().enumerate().skip(self.turn) {
@@ -131,7 +131,7 @@ impl TracePage<'_> {
     }
 }
 
-/// Shows the facts of a trace, with links only if `is_linked`, because a file has no other pages.
+/// Shows the facts of a trace, with links only if `is_linked`, because a shared file has no other pages.
 pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {

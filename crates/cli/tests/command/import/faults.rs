@@ -15,7 +15,7 @@ fn folder_with_lines(count: usize) -> TempDir {
     folder
 }
 
-/// Imports into an endpoint, and returns the exit code, what it said, and how long it took.
+/// Imports into an endpoint. Returns the exit code, the standard error and the duration.
 async fn import_into(url: &str, lines: usize, options: &[&str]) -> (Option<i32>, String, Duration) {
     let folder = folder_with_lines(lines);
     let start = Instant::now();
@@ -198,7 +198,7 @@ async fn a_second_signal_does_not_wait_for_the_requests_in_flight() {
 #[tokio::test]
 async fn a_local_import_that_cannot_store_says_why() {
     let folder = folder_with_lines(1);
-    // The path of the traces is short enough, those of the objects are too long for any system.
+    // The path of the folder is short enough, but the paths of the objects are too long for any system.
     let mut deep = folder.path().to_owned();
     while deep.as_os_str().len() < 3_850 {
         deep.push("d".repeat(200.min(3_900 - deep.as_os_str().len())));

@@ -4,8 +4,8 @@ use super::*;
 
 fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    encoder.write_all(text.as_bytes()).expect("writing to memory succeeds");
+    encoder.finish().expect("writing to memory succeeds")
 }
 
 #[tokio::test]

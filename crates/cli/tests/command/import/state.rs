@@ -1,4 +1,4 @@
-//! Files that a run of `import` owns, and files that it leaves alone.
+//! Files that a run of `import` owns, and files that it must not change.
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
@@ -25,7 +25,7 @@ fn folder_with(lines: &str) -> TempDir {
     folder
 }
 
-/// An endpoint that never answers, and says when it was asked.
+/// Starts an endpoint that never answers, and reports each connection.
 async fn silent() -> (String, tokio::sync::mpsc::Receiver<tokio::net::TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
@@ -78,7 +78,7 @@ async fn a_checkpoint_serves_only_the_import_it_belongs_to() {
         assert_eq!(files(folder.path()), before, "{other:?}");
     }
     assert!(asked.lock().expect("nobody panicked").1.is_empty());
-    // Another state is another import; the pace and the key do not matter.
+    // Another `--state` makes it another import. The concurrency and the key do not matter.
     let state = ["t.jsonl", "--url", &url, "--api-key", "k", "--state", "state"];
     assert_eq!(counts(&import(folder.path(), &state).await.stdout)["stored"], 1);
     let again = ["t.jsonl", "--url", &url, "--api-key", "other", "--state", "state", "--concurrency", "1"];
@@ -93,8 +93,8 @@ async fn lines_are_sent_again_after_the_folder_of_traces_was_deleted() {
     fs::remove_dir_all(&traces).expect("it exists");
     let output = import(folder.path(), &["t.jsonl"]).await;
     assert_eq!(counts(&output.stdout)["stored"], 5);
-    assert!(stderr(&output).contains("created anew"), "{}", stderr(&output));
-    // Its contents, but not the folder.
+    assert!(stderr(&output).contains("was recreated"), "{}", stderr(&output));
+    // Delete the contents, but not the folder.
     for entry in fs::read_dir(&traces).expect("it exists").map(|entry| entry.expect("an entry").path()) {
         if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.expect("it exists");
     }
@@ -109,7 +109,7 @@ async fn lines_are_sent_again_after_the_folder_of_traces_was_deleted() {
 async fn lines_that_were_fixed_by_hand_are_never_overwritten() {
     let folder = folder_with("{\"model\":\"m\"}\n{\"model\":\"n\"}\n");
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));
-    // As the import wrote them, they are replaced.
+    // Unchanged files are replaced.
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));
     assert_eq!(files(folder.path()).len(), 3);
     let lines = folder.path().join("t.jsonl.rejected-lines.jsonl");
@@ -127,7 +127,7 @@ async fn lines_that_were_fixed_by_hand_are_never_overwritten() {
     assert!(before.iter().all(|(name, contents)| after[name] == *contents), "{:?}", after.keys());
     assert_eq!(after["t.jsonl.rejected-lines-2.jsonl"], b"{\"model\":\"m\"}\n{\"model\":\"n\"}\n".to_vec());
 
-    // A run without rejections deletes only what an import wrote.
+    // A run without rejections deletes only files that an import wrote.
     fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(0));
     assert_eq!(fs::read_to_string(&lines).expect("it stays"), trace(7, 7));
@@ -181,14 +181,14 @@ async fn a_mistyped_path_creates_nothing() {
     assert_eq!(output.status.code(), Some(2));
     assert!(!folder.path().join("none").exists());
 
-    // A mistyped URL leaves no checkpoint behind that belongs to it.
+    // A mistyped URL leaves no checkpoint behind.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
     drop(listener);
     let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k", "--retry-for", "0"]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert_eq!(files(folder.path()).len(), 1);
-    // Nor does one whose run was killed before the first confirmation.
+    // Neither does a run that is killed before the first confirmation.
     let (url, mut asked) = silent().await;
     let mut command = program(folder.path());
     let mut process = command.args(["import", "t.jsonl", "--url", &url, "--api-key", "k"]).spawn().expect("it starts");
@@ -212,7 +212,7 @@ async fn a_pipe_is_imported_and_has_no_checkpoint_beside_it() {
     let names: Vec<_> = files(folder.path()).into_keys().collect();
     assert_eq!(names, ["lines", "pipe.rejected-lines.jsonl", "pipe.rejected.jsonl"]);
 
-    // In the state's folder it has one, which a second pipe with the same lines resumes.
+    // With `--state` a pipe has a checkpoint, which a second pipe with the same lines resumes.
     for (stored, skipped) in [(0, 0), (0, 2)] {
         let fifo = folder.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
@@ -258,7 +258,7 @@ async fn a_read_only_folder_needs_a_folder_for_the_state() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
-/// A generator of numbers that need only differ (xorshift).
+/// A generator of random numbers (xorshift). The numbers only need to differ.
 struct Random(u64);
 
 impl Random {
@@ -277,7 +277,7 @@ async fn overlapping_and_killed_runs_never_lose_or_repeat_a_line() {
     println!("IMPORT_SEED={seed}");
     let mut random = Random(seed + 1);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // Two files share lines, and each has some that are refused.
+    // Two files share lines, and each has some lines that are refused.
     let lines = |range: std::ops::Range<usize>| range.map(|n| trace(n, n % 900)).chain(["{}".to_owned()]);
     fs::write(folder.path().join("a.jsonl"), lines(0..600).collect::<Vec<_>>().join("\n")).expect("a file");
     fs::write(folder.path().join("b.jsonl"), lines(300..900).collect::<Vec<_>>().join("\n")).expect("a file");
@@ -312,7 +312,7 @@ async fn overlapping_and_killed_runs_never_lose_or_repeat_a_line() {
     }
     let is_deleted = random.below(2) == 0;
     if is_deleted {
-        let _ = fs::remove_dir_all(folder.path().join("traces")); // no run may have come so far
+        let _ = fs::remove_dir_all(folder.path().join("traces")); // the folder may not exist yet
     }
     println!("{refused} runs were refused; the traces were deleted: {is_deleted}");
     for name in ["a.jsonl", "b.jsonl"] {

@@ -1,0 +1,37 @@
+//! The parts of a listing, which both kinds of places share.
+
+use jiff::Timestamp;
+
+/// A stored trace, as a listing contains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key in S3.
+    pub key: String,
+    /// The time at which the trace was stored, by S3's clock.
+    pub stored: Timestamp,
+    /// The size in bytes.
+    pub size: u64,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The traces, in the order of the listing.
+    pub entries: Vec<Entry>,
+    /// The start of the next page. `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// A common prefix of keys that ends with a slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The prefix, including its slash.
+    pub prefix: String,
+    /// The number of traces below it. `None` if they are not counted.
+    pub traces: Option<u64>,
+    /// The branches below it, if it is expanded.
+    pub below: Vec<Branch>,
+}
+
+/// The largest number of listed branches, which is also the limit of an S3 response.
+pub(super) const MAX_BRANCHES: usize = 1_000;
