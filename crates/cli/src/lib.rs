@@ -1,8 +1,10 @@
 //! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
 
 pub mod export;
+pub mod forget;
 pub mod human_log;
 pub mod import;
+pub mod lake;
 mod progress;
 pub mod run_lock;
 pub mod serve;

@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode};
 
 use attest::log;
-use attest_cli::{export, human_log::HumanLog, import, serve, view};
+use attest_cli::{export, forget, human_log::HumanLog, import, lake, serve, view};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -27,6 +27,11 @@ enum Command {
     Import(import::Options),
     /// Export stored traces to a file or a lake
     Export(export::Options),
+    /// Keep stored traces as one table for queries
+    #[command(subcommand)]
+    Lake(lake::Command),
+    /// Delete traces for good, from their bucket and from its lake
+    Forget(forget::Options),
     /// Show stored traces in a browser
     View(view::Options),
     /// Print the completions for a shell
@@ -36,12 +41,14 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let crates = ["attest", "attest_cli", "local_aws"];
+    let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
+        Command::Lake(command) => return lake::run(command).await,
+        Command::Forget(options) => return forget::run(options).await,
         Command::View(options) => view::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
