@@ -1,22 +1,23 @@
-"""Starts the local endpoint for a check. ATTEST names the program."""
+"""Starts the local endpoint for a check. ATTEST names the command."""
 
 import atexit
+import json
 import os
-import re
 import subprocess
 
 
-def start(folder, api_key):
-    """Serves a folder on free ports until the check ends. Gives the process, the endpoint's URL and that of its S3."""
-    program = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
+def start(folder, api_key, *options):
+    """Serves a folder on free ports until the check ends. Returns the process, the endpoint's URL and the URL of its S3."""
+    reader, writer = os.pipe()
+    command = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
+    command += ["--ready-file", f"/dev/fd/{writer}", *options]
     environment = {**os.environ, "API_KEY": api_key}
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, pass_fds=[writer], env=environment, **output)
     atexit.register(process.kill)
-    for line in process.stdout:
-        if found := re.search(r"^Listening on (\S+)\. Try:", line):
-            url = found[1]
-        if found := re.search(r"--endpoint-url (\S+)", line):
-            s3 = found[1]
-        if line.startswith("Ctrl-C"):
-            return process, url, s3
-    raise RuntimeError("the endpoint did not start")
+    os.close(writer)
+    with open(reader, encoding="utf-8") as ready:  # ends at the first document, or when the process ends
+        ready = json.loads(ready.readline() or "null")
+    if ready is None:
+        raise RuntimeError("the endpoint did not start")
+    return process, ready["url"], ready["s3_url"]

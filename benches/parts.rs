@@ -1,4 +1,4 @@
-//! What each part of a request costs: the event, the trace, its key, and the whole handler on an S3 in this process.
+//! The cost of each part of a request: the event, the trace, its key, and the complete handler on an S3 in this process.
 
 use std::{hint::black_box, time::Duration};
 
@@ -60,7 +60,7 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Bodies made to be dear to read, beside a valid trace of the same size: the event's base64, the parser and the answer.
+/// Measures bodies designed to be expensive to parse beside a valid trace of equal size: base64, parsing and the response.
 fn hostile(criterion: &mut Criterion) {
     for mib in [1, 2, 4] {
         let mut group = criterion.benchmark_group(format!("hostile {mib} MiB"));

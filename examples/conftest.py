@@ -1,4 +1,4 @@
-"""The local endpoint for the recipes' tests, and what it has stored. TRACES names its program."""
+"""The local endpoint for the tests of the examples, and its stored traces. ATTEST names the program."""
 
 import http.server
 import json
@@ -12,7 +12,7 @@ import pytest
 
 
 class Endpoint:
-    """The program `traces serve` with a folder of its own, on a port that the first start chooses."""
+    """The program `attest serve` with a folder of its own, on a port that the first start chooses."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -20,7 +20,7 @@ class Endpoint:
         self.start()
 
     def start(self):
-        arguments = [os.environ["TRACES"], "serve", "--port", self._port, "--s3-port", "0", "--folder", self.folder]
+        arguments = [os.environ["ATTEST"], "serve", "--port", self._port, "--s3-port", "0", "--folder", self.folder]
         environment = {**os.environ, "API_KEY": "recipe", "RUST_LOG": "error"}
         self._process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
         for line in self._process.stdout:
@@ -37,23 +37,23 @@ class Endpoint:
         self._process.stdout.close()
 
     def imports(self, file):
-        subprocess.run([os.environ["TRACES"], "import", file, "--url", self.url, "--api-key", "recipe", "--quiet"], check=True)
+        subprocess.run([os.environ["ATTEST"], "import", file, "--url", self.url, "--api-key", "recipe", "--quiet"], check=True)
 
     def traces(self):
-        """Every trace that is stored, in the order of their creation."""
+        """Every stored trace, in the order of their creation."""
         folders = [folder for folder in Path(self.folder).glob("*") if not folder.name.startswith("~")]
         files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
         return sorted((json.loads(file.read_bytes()) for file in files), key=lambda trace: trace["created"])
 
 
 class Server:
-    """An HTTP server that answers with what `respond` makes of the request's headers and body."""
+    """An HTTP server that answers with what `respond` makes of the request's headers and body, or of its path and body."""
 
-    def __init__(self, respond):
+    def __init__(self, respond, *, by_path=False):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
-                status, headers, body = respond(self.headers, json.loads(body))
+                status, headers, body = respond(self.path if by_path else self.headers, json.loads(body))
                 self.send_response(status)
                 for header in {"content-type": "application/json", "content-length": str(len(body)), **headers}.items():
                     self.send_header(*header)
@@ -83,7 +83,7 @@ def endpoint(tmp_path):
 
 @pytest.fixture
 def environment(endpoint, tmp_path, monkeypatch):
-    """What a recipe reads from its environment; it is imported after."""
+    """The variables that curl.sh reads."""
     values = {"API_URL": endpoint.url, "API_KEY": "recipe", "UNDELIVERED": str(tmp_path / "undelivered.jsonl")}
     for name, value in values.items():
         monkeypatch.setenv(name, value)

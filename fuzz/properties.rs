@@ -1,4 +1,4 @@
-//! What holds for every trace that is accepted and for every problem that is told.
+//! The properties of every accepted trace and of every error response.
 
 use std::sync::LazyLock;
 
@@ -9,25 +9,27 @@ use attest::{
 };
 use serde_json::{Map, Value};
 
-/// The schema as `jsonschema` runs it on a whole document: not the validator, nor the view, that the endpoint uses.
+/// The schema for complete documents. The endpoint uses another validator and a view.
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     let schema = serde_json::from_str(include_str!("../src/trace.schema.json")).expect("the schema is JSON");
-    jsonschema::validator_for(&schema).expect("the schema is one")
+    jsonschema::validator_for(&schema).expect("the schema is valid")
 });
 
-/// An accepted trace is what was sent and the absent members behind it, valid, and accepted again as it is; its key is
-/// within bounds and reads back.
+/// Checks an accepted trace.
+///
+/// It must be the sent text plus the missing members, and valid. Parsing it again must not change it. Its key must be within
+/// bounds and decode into fingerprint and id.
 pub fn accepted(sent: &[u8], trace: &Trace) {
-    let stored = std::str::from_utf8(&trace.json).expect("what is stored is UTF-8");
-    let sent = std::str::from_utf8(sent).expect("what is accepted was UTF-8");
-    let (kept, _) = sent.rsplit_once('}').expect("what is accepted is an object");
-    assert!(stored == sent || stored.starts_with(kept), "nothing that was sent is lost");
+    let stored = std::str::from_utf8(&trace.json).expect("a stored trace is UTF-8");
+    let sent = std::str::from_utf8(sent).expect("an accepted body is UTF-8");
+    let (kept, _) = sent.rsplit_once('}').expect("an accepted body is an object");
+    assert!(stored == sent || stored.starts_with(kept), "nothing of the sent text is lost");
 
-    // `Value` takes an object whose first name is one of serde_json's own for a number; the endpoint does not.
+    // `Value` reads an object as a number if its first name is a private name of serde_json. The endpoint does not.
     if !stored.contains("serde_json") && !stored.contains("\\u") {
-        let whole: Value = serde_json::from_str(stored).expect("what is stored is JSON");
-        assert!(SCHEMA.is_valid(&whole), "what is stored is valid");
-        let before: Map<String, Value> = serde_json::from_str(sent).expect("what is accepted is JSON");
+        let whole: Value = serde_json::from_str(stored).expect("a stored trace is JSON");
+        assert!(SCHEMA.is_valid(&whole), "a stored trace is valid");
+        let before: Map<String, Value> = serde_json::from_str(sent).expect("an accepted body is JSON");
         for (name, default) in
             [("id", &trace.id), ("system_fingerprint", &trace.fingerprint), ("object", &trace.object)]
         {
@@ -40,13 +42,13 @@ pub fn accepted(sent: &[u8], trace: &Trace) {
         assert_eq!(whole.as_object().map(Map::len), Some(before.len() + added));
     }
 
-    let again = Trace::parse(trace.json.clone(), || unreachable!("it has an id")).expect("what is stored is accepted");
+    let again = Trace::parse(trace.json.clone(), || unreachable!("it has an id")).expect("a stored trace is accepted again");
     assert_eq!((&again.json, &again.key), (&trace.json, &trace.key));
     assert!(trace.key.as_str().len() <= MAX_BYTES);
     assert_eq!(Key::read(trace.key.as_str()), Some((trace.fingerprint.clone(), trace.id.clone())));
 }
 
-/// A refusal is a client's fault here, and its body is JSON that says so.
+/// Checks an error response: the status is a 4xx, and the body contains it.
 pub fn refused(problem: &Problem) {
     assert!((400..500).contains(&problem.status()), "{problem:?}");
     let body: Value = serde_json::from_str(&problem.body()).expect("problem details are JSON");

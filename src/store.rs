@@ -92,7 +92,7 @@ impl Error for ConnectError {}
 pub enum Outcome {
     /// The trace is stored now.
     Stored,
-    /// The same trace was already stored under the key. Nothing was written.
+    /// This trace was already stored under the key. Nothing was written.
     Same,
     /// A different trace was already stored under the key. Nothing was written.
     Conflict,

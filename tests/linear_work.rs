@@ -1,6 +1,7 @@
-//! Reading a body takes work linear in its size, whatever is in it. The work is counted, in bytes allocated, so that a slow
-//! machine cannot fail it: whatever copies, prints or lists too much allocates too much. `cargo bench --bench parts`
-//! shows the same shapes in time.
+//! Parsing a body takes work linear in its size, whatever it contains.
+//!
+//! The test counts allocated bytes, because code that copies, prints or lists too much also allocates too much. A slow
+//! machine cannot fail it. `cargo bench --bench parts` measures the time of these shapes.
 
 use std::alloc::System;
 
@@ -16,10 +17,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MIB: usize = 1 << 20;
 
-/// What the response to a body may add, whatever its size: the list of violations, its JSON, and growing both.
+/// The largest allocation for a response, which does not depend on the body: the list of violations, its JSON and their growth.
 const RESPONSE: usize = 8 * MIB;
 
-/// The bytes that are allocated to read a body and to say what is wrong with it.
+/// Returns the number of bytes allocated to parse a body and to build the response.
 fn work(body: &str) -> usize {
     let body = body.as_bytes().to_vec();
     let region = Region::new(ALLOCATOR);
@@ -27,7 +28,7 @@ fn work(body: &str) -> usize {
     region.change().bytes_allocated
 }
 
-// One test, for the allocator counts what every thread of the process does.
+// A single test, because the allocator counts all threads of the process.
 #[test]
 fn parsing_takes_work_linear_in_the_size_of_the_body() {
     for (name, shape) in SHAPES {

@@ -1,9 +1,9 @@
-//! What the benchmarks send: traces like prose, and proxy events that bring them.
+//! The requests of the benchmarks: traces that resemble prose, in proxy events.
 
 use aws_smithy_types::base64;
 use serde_json::{Value, json};
 
-/// A trace of about so many bytes, with as much of what JSON escapes as prose has.
+/// Returns a trace of about this many bytes, with as many JSON escapes as prose has.
 pub fn trace(bytes: usize) -> String {
     let line = "Hello, how are you? I am well, thanks! What can I help you with? \"Übung macht den Meister\"\n";
     let content = line.repeat((bytes / 2 / line.len()).max(1));
@@ -12,7 +12,7 @@ pub fn trace(bytes: usize) -> String {
     json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// The proxy event that brings a trace, as base64, for the API declares every media type binary.
+/// Returns the proxy event of a trace. The body is base64 because the API declares every media type binary.
 pub fn event(trace: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
     event["body"] = base64::encode(trace).into();

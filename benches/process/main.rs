@@ -1,8 +1,8 @@
-//! What the built function costs as a process, and how many times as much as a minimal program costs.
+//! The cost of the built function as a process, and its ratio to a minimal program.
 //!
-//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` names another build
-//! than `target/release/attest-lambda`. Linux only, whose `/proc` tells what a process has used. `--memory` and `--s3-ms` show
-//! what a client waits for: Lambda's share of a CPU, and an S3 that takes its time.
+//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` selects another build than
+//! `target/release/attest-lambda`. Linux only, because `/proc` has the figures of a process. `--memory` and `--s3-ms` show the
+//! time that a client waits: they set Lambda's share of a CPU and the latency of S3.
 
 use std::{
     env, fs,
@@ -31,23 +31,23 @@ mod event;
 #[path = "../../tests/common/tls.rs"]
 mod tls;
 
-/// How many processes of each kind there are for each size; each figure is their median.
+/// The number of processes of each kind per size. Each figure is their median.
 const ROUNDS: usize = 5;
 
 const FIGURES: [&str; 6] = ["cold CPU", "cold wall", "warm CPU", "warm wall", "memory", "size"];
 
-/// Milliseconds and MiB, in the order of [`FIGURES`].
+/// Values in milliseconds and MiB, in the order of [`FIGURES`].
 type Figures = [f64; 6];
 
 #[derive(Parser)]
 struct Options {
-    /// The memory in MB whose share of a CPU holds after init (cgroups v1, root); 0 for a whole CPU
+    /// The memory in MB that determines the share of a CPU after init (cgroups v1, root), or 0 for a full CPU
     #[arg(long, default_value_t = 0)]
     memory: u32,
-    /// How long S3 takes for a request, in milliseconds
+    /// The latency of S3 in milliseconds
     #[arg(long, default_value_t = 0)]
     s3_ms: u64,
-    /// What cargo adds
+    /// A flag that cargo adds
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -86,7 +86,7 @@ fn median(rounds: &[Figures], figure: usize) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs one process to its end: a cold start, then `traces` more.
+/// Runs one process: a cold start, then `traces` warm requests.
 async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
     let root = tempfile::tempdir().expect("a temporary folder");
     let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
@@ -138,8 +138,9 @@ async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuS
     [cold_cpu, milliseconds(cold_wall), warm_cpu, median(&walls, 0), peak_memory(id), size]
 }
 
-/// A memory's share of a CPU, as Lambda gives it after init: its part of 1,769 MB (AWS Lambda Developer Guide, "Configure
-/// Lambda function memory"), in periods of 20 ms.
+/// The share of a CPU that Lambda assigns after init, in periods of 20 ms.
+///
+/// It is the memory's part of 1,769 MB (AWS Lambda Developer Guide, "Configure Lambda function memory").
 struct CpuShare(PathBuf);
 
 impl CpuShare {
@@ -172,7 +173,7 @@ async fn store(api: &RuntimeApi, event: &Bytes) {
     assert_eq!(answer["statusCode"], 201, "{answer}");
 }
 
-/// The milliseconds of CPU that a process has used (proc(5), `schedstat`).
+/// Returns the CPU time of a process in milliseconds (proc(5), `schedstat`).
 fn cpu(id: u32) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).expect("the process runs");
     let nanoseconds: f64 = tasks
@@ -182,9 +183,9 @@ fn cpu(id: u32) -> f64 {
     nanoseconds / 1e6
 }
 
-/// The most memory that a process has held, in MiB (proc(5), `VmHWM`).
+/// Returns the peak memory of a process in MiB (proc(5), `VmHWM`).
 fn peak_memory(id: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux reports it");
     line.trim_end_matches("kB").trim().parse::<f64>().expect("a number") / 1024.0
 }

@@ -1,5 +1,6 @@
-//! The least that one trace can cost: the event, a signed PUT, the answer, on blocking sockets. No validation, no
-//! retries, no log; an error ends it.
+//! The minimal program: it reads the event, sends a signed PUT on a blocking socket, and answers.
+//!
+//! It has no validation, no retries and no log. An error ends it.
 
 use std::{
     env,
@@ -96,7 +97,7 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request and reads the answer: its head and its body.
+/// Sends a request and returns the head and the body of the response.
 fn exchange<S: Read + Write>(
     stream: &mut BufReader<S>,
     head: &str,

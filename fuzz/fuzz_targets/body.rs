@@ -1,4 +1,4 @@
-//! Any bytes as a request's body, read in work linear in their number.
+//! Parses any bytes as a body, and checks that the work is linear in their number.
 #![no_main]
 
 use std::alloc::System;
@@ -11,7 +11,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The most bytes that may be allocated for each byte of a body, and for the list of violations, which is bounded.
+/// The largest allocation per byte of a body, and the one for the list of violations, which is bounded.
 const PER_BYTE: usize = 2_000;
 const PER_BODY: usize = 4 << 20;
 

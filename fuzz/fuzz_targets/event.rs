@@ -1,4 +1,4 @@
-//! Any event that API Gateway can send, through the whole service, on an S3 that takes everything.
+//! Passes any event that API Gateway can send through the complete service, on an S3 that accepts everything.
 #![no_main]
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 /// The largest trace, in bytes.
 const MAX_TRACE_BYTES: usize = 1 << 20;
 
-/// The handler, the body of the last object that it wrote, and the last line that it logged.
+/// The handler, the last object that it wrote and the last line that it logged.
 struct Endpoint {
     runtime: Runtime,
     handler: Handler,
@@ -52,8 +52,10 @@ static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
     }
 });
 
-/// The event as API Gateway can send it: a client chooses the body, the query and the headers, but neither the host, the
-/// path nor the stage, and what is flagged base64 is. On others `lambda_http` may panic.
+/// Returns the event as API Gateway can send it, because `lambda_http` may panic on others.
+///
+/// A client chooses the body, the query and the headers, but not the host, the path or the stage. A body that is flagged as
+/// base64 is base64.
 fn possible(event: &[u8]) -> Option<Vec<u8>> {
     let mut event: Value = serde_json::from_slice(event).ok()?;
     let sent: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
@@ -82,7 +84,7 @@ fuzz_target!(|event: &[u8]| {
     let stored = endpoint.stored.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (response.status().as_u16(), stored) {
         (201, Some(stored)) => {
-            let trace = Trace::parse(stored, || unreachable!("it has an id")).expect("what is stored is valid");
+            let trace = Trace::parse(stored, || unreachable!("it has an id")).expect("a stored trace is valid");
             assert_eq!(body["key"], trace.key.as_str());
             accepted(&sent, &trace);
         }

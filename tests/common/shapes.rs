@@ -1,8 +1,8 @@
-//! Bodies made to be dear to read: what an attacker would send to keep the function busy.
+//! Bodies designed to be expensive to parse, as an attacker would send them.
 
 type Shape = fn(usize) -> String;
 
-/// Each shape's name, and how a body of about so many bytes of it is made.
+/// The name of each shape, and the function that returns a body of about the given number of bytes.
 pub const SHAPES: [(&str, Shape); 11] = [
     ("a long name above many repeats", |bytes| {
         let name = "n".repeat(bytes / 2);
@@ -37,7 +37,7 @@ pub const SHAPES: [(&str, Shape); 11] = [
     ("empty arrays", |bytes| trace(&format!(r#""x":[{}]"#, list("[]", bytes)))),
 ];
 
-/// A valid trace of about so many bytes: a chat of short messages.
+/// Returns a valid trace of about this many bytes: a chat of short messages.
 pub fn chat(bytes: usize) -> String {
     let message = r#"{"role":"user","content":"How are you?"}"#;
     format!(r#"{{"model":"m","created":1,"messages":[{}]}}"#, list(message, bytes))
@@ -47,7 +47,7 @@ fn trace(member: &str) -> String {
     format!(r#"{{"model":"m","created":1,"messages":[],{member}}}"#)
 }
 
-/// So many bytes of one item, with commas between.
+/// Returns about this many bytes of one item, repeated and separated by commas.
 fn list(item: &str, bytes: usize) -> String {
     vec![item; bytes / (item.len() + 1)].join(",")
 }

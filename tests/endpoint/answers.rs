@@ -1,4 +1,4 @@
-//! Each answer of the contract's table that the function itself gives.
+//! The responses of the contract that come from the function.
 
 use serde_json::{Value, json};
 
@@ -167,7 +167,6 @@ async fn an_unreachable_s3_is_a_503_with_retry_after() {
     assert_eq!(answer.retry_after.as_deref(), Some("1"));
 }
 
-/// One line per request, with what an operator needs and nothing of what was said.
 #[tokio::test]
 async fn a_request_is_logged_in_one_line_without_content() {
     let bucket = Bucket::new().await;
@@ -218,7 +217,7 @@ async fn invalid_keys_are_rejected() {
     assert_eq!(invoke(&handler, &event_with(&longest.to_string())).await.status, 201);
 }
 
-/// CloudWatch takes metrics from a line in the Embedded Metric Format; each that it names must be there as a number.
+/// CloudWatch extracts metrics from a line in Embedded Metric Format. Each named metric must be a number in that line.
 #[tokio::test]
 async fn the_log_line_of_a_request_contains_its_metrics() {
     let bucket = Bucket::new().await;

@@ -1,4 +1,4 @@
-//! The deployed program itself, under Lambda's Runtime API.
+//! The deployed program under Lambda's Runtime API.
 
 use std::process::{Output, Stdio};
 
@@ -36,7 +36,7 @@ async fn the_function_logs_its_settings_and_answers_an_event() {
     let api = RuntimeApi::start().await.expect("a free port");
     let process = function(&api.address.to_string())
         .env("BUCKET_NAME", BUCKET)
-        // As the template sets it where there is none.
+        // The template sets an empty value if there is no other endpoint.
         .envs([("AWS_ENDPOINT_URL", ""), ("AWS_ENDPOINT_URL_S3", &*format!("http://{}", bucket.address))])
         .spawn()
         .expect("it starts");
@@ -54,7 +54,7 @@ async fn the_function_logs_its_settings_and_answers_an_event() {
     assert_eq!((&lines[1]["status"], &lines[1]["key"], lines.len()), (&201.into(), &receipt["key"], 2));
 }
 
-/// API Gateway sends none of these: each ends as an error of the invocation.
+/// API Gateway never sends these events. Each ends as an error of the invocation.
 #[tokio::test]
 async fn an_invalid_event_is_an_error_and_the_next_event_is_answered() {
     let bucket = Bucket::new().await;
@@ -130,7 +130,7 @@ async fn a_missing_or_invalid_setting_is_reported_in_one_line() {
     }
 }
 
-/// The line of a request is its metrics, and the alarms stand on them: no level silences it.
+/// The alarms depend on the metrics, so no log level may suppress the line of a request.
 #[tokio::test]
 async fn metrics_do_not_depend_on_the_log_level() {
     let bucket = Bucket::new().await;
@@ -150,7 +150,7 @@ async fn metrics_do_not_depend_on_the_log_level() {
     }
 }
 
-/// As the template has it with another S3EndpointUrl than `aws`.
+/// The template sets these variables if S3EndpointUrl is not `aws`.
 #[tokio::test]
 async fn the_function_does_not_start_on_an_s3_that_would_overwrite() {
     let bucket = Bucket::new().await;

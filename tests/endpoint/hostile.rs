@@ -1,4 +1,4 @@
-//! Hostile requests, each with its exact answer: sizes, nesting, encodings, keys that look like paths.
+//! Hostile requests and their exact responses: sizes, nesting, encodings, keys that look like paths.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::{Bucket, Log, event_with, handler_on, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
-/// Body, status, end of the problem's type, and what its detail or first error says.
+/// Returns bodies with the expected status, end of the problem's type, and detail of the problem or of its first error.
 fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
     let text = |text: &str| text.to_owned();
     let nested = |depth: usize| {
@@ -192,7 +192,7 @@ async fn unusual_events_are_answered_like_unusual_bodies() {
     }
 }
 
-/// Lambda answers with at most 6 MB: four MB of nothing but violations must not become more than that.
+/// A response of Lambda has at most 6 MB, so 4 MB of violations must not become a longer list.
 #[tokio::test]
 async fn many_violations_are_counted_and_the_response_is_bounded() {
     let bucket = Bucket::new().await;
@@ -220,7 +220,7 @@ async fn many_violations_are_counted_and_the_response_is_bounded() {
     );
 }
 
-/// A path over the system's limit (4,096 bytes on Linux, 1,024 on macOS) is no fault that passes.
+/// The system limits a path to 4,096 bytes on Linux and 1,024 on macOS. Retrying does not help.
 #[tokio::test]
 async fn a_path_over_the_system_limit_is_a_fault_with_the_reason() {
     let bucket = Bucket::in_a_deep_folder().await;

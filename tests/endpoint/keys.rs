@@ -1,4 +1,4 @@
-//! Keys: every pair of fingerprint and id has one of its own, and it reads back.
+//! Keys: every pair of fingerprint and id has a key of its own, which decodes into the pair.
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ fn strings_that_no_pair_encodes_are_not_keys() {
     }
 }
 
-/// Names that are likely to collide if anything can: slashes, dots, percent signs and what they encode to.
+/// Generates names that are likely to collide: slashes, dots, percent signs and their encodings.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         proptest::collection::vec(

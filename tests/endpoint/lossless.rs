@@ -1,11 +1,11 @@
-//! Nothing is lost on the way in: what is stored is what was sent and the absent members behind it.
+//! Nothing is lost: the stored object is the sent text, with the missing members after the last one.
 
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 
 use crate::support::{Bucket, handler_on, post};
 
-/// JSON text of any value: numbers of any length, strings with any escapes, names that occur once.
+/// Generates the JSON text of any value: numbers of any length, strings with any escapes, unique names.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         prop_oneof![Just("null"), Just("true"), Just("false")].prop_map(ToOwned::to_owned),
@@ -20,7 +20,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Names get their place in front, so that none occurs twice.
+/// Prefixes each name with its position, so that no name is repeated.
 fn object(members: &[(String, String)]) -> String {
     let members: Vec<String> = members
         .iter()
@@ -79,12 +79,12 @@ fn message() -> impl Strategy<Value = String> {
     })
 }
 
-/// The members of an object's text, if it has any.
+/// Returns the text of the members of an object, if it has any.
 fn inner(object: &str) -> Option<String> {
     Some(object[1..object.len() - 1].trim().to_owned()).filter(|members| !members.is_empty())
 }
 
-/// Valid traces, their members in any order, any of the optional ones absent.
+/// Generates valid traces with members in any order, some of the optional ones missing.
 fn trace() -> impl Strategy<Value = String> {
     let optional = |name: &'static str, value: BoxedStrategy<String>| {
         proptest::option::of(value.prop_map(move |value| format!("\"{name}\":{value}")))
@@ -126,7 +126,7 @@ fn the_stored_object_is_the_sent_text_plus_the_missing_members() {
     TestRunner::new(config)
         .run(&trace(), |sent| {
             let answer = runtime.block_on(post(&handler, &sent));
-            // Ids may meet by chance, on another trace.
+            // Two generated traces may have the same id by chance.
             if answer.status == 409 {
                 return Ok(());
             }

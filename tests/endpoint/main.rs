@@ -1,4 +1,4 @@
-//! The contract, held to through the public door: proxy events in, the handler, the real SDK, a real S3 behind it.
+//! Tests of the contract: proxy events, the handler, the real SDK and a real S3.
 
 mod support;
 #[path = "../common/tls.rs"]

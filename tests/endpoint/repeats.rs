@@ -1,4 +1,4 @@
-//! Repeats, conflicts and races: an id is stored once, and a repetition is safe.
+//! Repeats, conflicts and races: an id is stored once, and a retry is safe.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ async fn a_different_trace_under_a_taken_id_is_409_with_the_id() {
     assert!(detail.contains("allenai/OLMoE-1B-7B") && detail.contains("chatcmpl-7d4f2a90"), "{detail}");
     let stored = bucket.object("allenai/OLMoE-1B-7B/chatcmpl-7d4f2a90").await;
     assert_eq!(stored, event["body"].as_str().expect("a body").as_bytes());
-    // The same id is free within another fingerprint.
+    // Another fingerprint may use this id.
     let other = r#"{"model":"m","created":1,"messages":[],"id":"chatcmpl-7d4f2a90"}"#;
     assert_eq!(post(&handler, other).await.status, 201);
 }
@@ -54,12 +54,12 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     let mut other = event_with(r#"{"model":"gpt-4o-2024-08-06","created":2,"messages":[]}"#);
     other["headers"]["idempotency-key"] = event["headers"]["Idempotency-Key"].clone();
     assert_eq!(invoke(&handler, &other).await.status, 409);
-    // An id that the trace has is kept.
+    // The id of the trace takes precedence.
     other["body"] = r#"{"model":"m","created":2,"messages":[],"id":"mine"}"#.into();
     assert_eq!(invoke(&handler, &other).await.body["id"], "mine");
 }
 
-/// An object that something else put there may have no checksum of ours: then its bytes decide.
+/// Another program may have stored the object without a checksum. Then the contents are compared.
 #[tokio::test]
 async fn without_a_checksum_the_stored_bytes_are_compared() {
     let bucket = crate::faults::FaultyBucket::new().await;

@@ -1,4 +1,4 @@
-//! A handler on an S3 that is served in the test, and the proxy events of `events/`.
+//! A handler on an S3 in this process, and the proxy events of `events/`.
 
 use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 pub use local_aws::testing::{BUCKET, Bucket};
 
-/// A handler that stores into the S3 on `address`.
+/// Returns a handler that stores into the S3 on `address`.
 pub fn handler_on(address: SocketAddr) -> Handler {
     handler_with(
         Store::new(&FolderS3::sdk_config(address, ACCESS_KEY, attest::settings::http_client()), BUCKET.to_owned()),
@@ -17,32 +17,32 @@ pub fn handler_on(address: SocketAddr) -> Handler {
     )
 }
 
-/// A handler that logs as [`Log`] reads it.
+/// Returns a handler whose log [`Log`] captures.
 pub fn handler_with(store: Store, max_trace_bytes: usize) -> Handler {
     Handler::new(store, max_trace_bytes, RequestLog::new("f", log_line))
 }
 
-/// The proxy event in this file.
+/// Reads a proxy event from a file.
 pub fn event_file(path: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     serde_json::from_str(&fs::read_to_string(&path).expect("an event's file")).expect("an event is JSON")
 }
 
-/// The proxy event of `events/minimal.json` with another body.
+/// Returns the proxy event of `events/minimal.json` with another body.
 pub fn event_with(body: &str) -> Value {
     let mut event = event_file("events/minimal.json");
     event["body"] = body.into();
     event
 }
 
-/// A response's status and its body as JSON.
+/// The status and the JSON body of a response.
 pub struct Answered {
     pub status: u16,
     pub body: Value,
     pub retry_after: Option<String>,
 }
 
-/// Gives a proxy event to the handler as `lambda_http` does, and checks what holds for every response.
+/// Passes a proxy event to the handler as `lambda_http` does, and checks the properties of every response.
 pub async fn invoke(handler: &Handler, event: &Value) -> Answered {
     let request = lambda_http::request::from_str(&event.to_string()).expect("a proxy event");
     let mut context = Context::default();
@@ -65,13 +65,13 @@ pub async fn invoke(handler: &Handler, event: &Value) -> Answered {
     Answered { status, body, retry_after }
 }
 
-/// Posts a trace, and checks what holds for every response.
+/// Posts a trace, and checks the properties of every response.
 pub async fn post(handler: &Handler, trace: &str) -> Answered {
     invoke(handler, &event_with(trace)).await
 }
 
 thread_local! {
-    /// What this thread has logged since [`Log::start`]. A test runs on one thread, and so do the tasks it spawns.
+    /// The lines that this thread has logged since [`Log::start`]. A test and its tasks run on one thread.
     static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -79,7 +79,7 @@ fn log_line(line: &[u8]) {
     LINES.with_borrow_mut(|lines| lines.extend_from_slice(line));
 }
 
-/// What is logged by this thread from now on.
+/// The log of this thread, captured.
 pub struct Log;
 
 impl io::Write for Log {
@@ -104,7 +104,7 @@ impl Log {
         Self
     }
 
-    #[expect(clippy::unused_self, reason = "there is a log only once one was started")]
+    #[expect(clippy::unused_self, reason = "only a started log has lines")]
     pub fn text(&self) -> String {
         String::from_utf8(LINES.with_borrow(Clone::clone)).expect("a log is UTF-8")
     }

@@ -1,7 +1,7 @@
-//! The soak: mixed requests through the built function, faults on and off, and everything read back at the end.
+//! The soak test: mixed requests through the built function while faults come and go. At the end it reads everything back.
 //!
-//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` names another build than this one, and
-//! `SOAK_SECONDS` another time.
+//! It ends after 100,000 requests or five minutes, whichever is first. `BOOTSTRAP` selects another build, and `SOAK_SECONDS`
+//! another duration.
 
 use std::{
     collections::HashMap,
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
-/// The first traces are large, so that the allocator holds what a large one needs before memory is first measured.
+/// The number of large traces at the start. After them, the allocator holds the memory that a large trace needs.
 const LARGE_FIRST: u64 = 20;
 
-/// What a request's answer must be while S3 is well.
+/// The expected response while S3 is healthy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     New,
@@ -62,7 +62,7 @@ async fn main() {
     let mut statuses: std::collections::BTreeMap<u64, u64> = std::collections::BTreeMap::new();
     let (start, mut said, mut memory_at_tenth, mut done) = (Instant::now(), Instant::now(), 0, 0);
     while done < REQUESTS && start.elapsed() < time {
-        // A hundred requests while S3 is well, then a hundred while it is not: the first measure of memory has seen both.
+        // S3 is healthy for a hundred requests, then faulty for a hundred. Both happen before memory is first measured.
         let fault = if done % 200 < 100 { None } else { fault(&mut random) };
         let kind = match random.below(20) {
             0 => Kind::Repeat,
@@ -112,25 +112,29 @@ async fn main() {
         }
     }
     let (took, memory) = (start.elapsed(), resident_kib(pid));
-    assert!(function.try_wait().expect("it can be asked").is_none(), "the function runs to the end");
+    assert!(function.try_wait().expect("its status is available").is_none(), "the function runs to the end");
 
     let (mut read, mut late) = (0, 0);
     let keys = bucket.keys().await;
     for key in &keys {
         let object = bucket.object(key).await;
-        let id = key.strip_prefix("soak/").expect("every key is of the soak");
-        assert!(!refused.iter().any(|refused| refused == id), "{key} was refused and is stored");
+        let id = key.strip_prefix("soak/").expect("every key has the fingerprint `soak`");
+        assert!(!refused.iter().any(|refused| refused == id), "{key} was rejected but is stored");
         match stored.remove(id) {
-            Some(sent) => assert_eq!(object, sent.into_bytes(), "{key} is not what was sent"),
-            // 503 promises nothing: it may be stored, but then as it was sent.
+            Some(sent) => assert_eq!(object, sent.into_bytes(), "{key} differs from the sent trace"),
+            // After a 503 the trace may or may not be stored. If it is, it equals the sent one.
             None => {
-                assert_eq!(Some(object), unknown.remove(id).map(String::into_bytes), "{key} was never sent so");
+                assert_eq!(
+                    Some(object),
+                    unknown.remove(id).map(String::into_bytes),
+                    "{key} was never sent in this form"
+                );
                 late += 1;
             }
         }
         read += 1;
     }
-    assert!(stored.is_empty(), "{} traces were answered 2xx and are not stored", stored.len());
+    assert!(stored.is_empty(), "{} confirmed traces are not stored", stored.len());
     assert!(memory <= memory_at_tenth + memory_at_tenth / 10, "memory grew from {memory_at_tenth} to {memory} KiB");
     println!(
         "{}",
@@ -142,7 +146,7 @@ async fn main() {
     );
 }
 
-/// One in three requests of a bad time meets a fault; those that stall cost seconds and are rare.
+/// Returns a fault for one in three requests of a faulty period. Stalls are rare because each takes seconds.
 fn fault(random: &mut Random) -> Option<Fault> {
     match random.below(3_000) {
         0 => Some(Fault::StallWithin),
@@ -158,7 +162,7 @@ fn fault(random: &mut Random) -> Option<Fault> {
     }
 }
 
-/// A valid trace of 100 bytes to some 20 KiB, one in five hundred of a megabyte, complete so that it is stored as sent.
+/// Returns a complete trace of 100 bytes to about 20 KiB, or, once in five hundred, of a megabyte.
 fn trace(id: &str, large: bool, random: &mut Random) -> String {
     let length = if large || random.below(500) == 0 { 1_000_000 } else { random.below(200) * random.below(100) };
     let text: String = "Grüße, \"World\"\\n😀 ".chars().cycle().take(length as usize).collect();
@@ -175,7 +179,7 @@ fn resident_kib(pid: u32) -> u64 {
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("the function runs")
 }
 
-/// The same requests in every run (splitmix64).
+/// A random number generator with a fixed seed (splitmix64), so that every run sends equal requests.
 struct Random(u64);
 
 impl Random {

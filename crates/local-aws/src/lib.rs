@@ -1,6 +1,7 @@
 //! Stand-ins for AWS on one machine: S3 in a folder, and Lambda's Runtime API.
 //!
-//! The local endpoint stores into [`s3::FolderS3`]. The tests also run the built function under [`runtime_api::RuntimeApi`].
+//! The local endpoint stores its traces in [`s3::FolderS3`]. The soak and the benchmark also run the built function under
+//! [`runtime_api::RuntimeApi`].
 
 pub mod http;
 pub mod runtime_api;

@@ -1,6 +1,7 @@
-//! Lambda's part: the Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API") for one `bootstrap`.
+//! Lambda's Runtime API for one `bootstrap` (AWS Lambda Developer Guide, "Using the Lambda runtime API").
 //!
-//! The soak and the benchmark run the built function under it, as Lambda does.
+//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response` and
+//! `error`; every other path ends in 404.
 
 use std::{
     collections::HashMap,
@@ -25,10 +26,13 @@ use uuid::Uuid;
 
 use crate::http::serve;
 
-/// The time that a function has for an invocation, as `template.yaml` sets it.
+/// The time limit of an invocation, as in `template.yaml`.
 const TIMEOUT: Duration = Duration::from_secs(25);
 
-/// A Runtime API on loopback.
+/// A Runtime API on loopback, for one function at a time.
+///
+/// Set `AWS_LAMBDA_RUNTIME_API` to [`address`](Self::address) in the function's environment and start it. Wait with
+/// [`asked`](Self::asked) until it has started, then send events with [`invoke`](Self::invoke).
 #[derive(Debug)]
 pub struct RuntimeApi {
     /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
@@ -50,7 +54,7 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Starts one on a free port.
+    /// Starts a Runtime API on a free port. It runs until the tokio runtime ends.
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -66,12 +70,14 @@ impl RuntimeApi {
         Ok(Self { address, invocations, asked })
     }
 
-    /// Waits until the function asks for an event: it has started, or is done with the one before.
+    /// Waits until the function asks for its next event, after its start or after an invocation.
     pub async fn asked(&self) {
         self.asked.notified().await;
     }
 
-    /// Has the function answer one event; `None` if it reported an error or went away.
+    /// Sends one event to the function and returns its response, or `None` if the function reported an error.
+    ///
+    /// Waits without a limit: if the function may die, also wait for its process.
     pub async fn invoke(&self, event: Bytes) -> Option<Bytes> {
         let (answer, answered) = oneshot::channel();
         self.invocations.send(Invocation { event, answer }).await.ok()?;
@@ -87,13 +93,13 @@ impl Shared {
             (&Method::POST, [.., "invocation", id, "response"]) => {
                 let answer = self.running.lock().ok().and_then(|mut running| running.remove(*id));
                 if let (Some(answer), Ok(body)) = (answer, request.into_body().collect().await) {
-                    // Who invoked it may have given up waiting.
+                    // The caller may have stopped waiting.
                     let _ = answer.send(body.to_bytes());
                 }
                 status(StatusCode::ACCEPTED)
             }
             (&Method::POST, [.., "invocation", id, "error"]) => {
-                // Dropping the sender tells who waits.
+                // Dropping the sender ends the caller's wait.
                 let _ = self.running.lock().map(|mut running| running.remove(*id));
                 status(StatusCode::ACCEPTED)
             }

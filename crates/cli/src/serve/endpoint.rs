@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     time::Duration,
@@ -123,10 +124,12 @@ async fn open_folder(options: &Options) -> Result<Opened> {
 }
 
 async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| match address.port() {
-        0 => format!("cannot listen on {}", address.ip()),
-        port => format!("cannot listen on port {port} of {}: choose another one with {option}", address.ip()),
-    })
+    match TcpListener::bind(address).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            bail!("port {} of {} is in use: choose another one with {option}", address.port(), address.ip())
+        }
+        listener => listener.with_context(|| format!("cannot listen on {address}")),
+    }
 }
 
 /// A server in a task of its own.

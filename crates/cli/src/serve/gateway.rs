@@ -1,8 +1,8 @@
-//! API Gateway's part: the route, the API key and, by `tower-http`'s layers, what the gateway does to a body.
+//! The stand-in for API Gateway: the route, the API key and, with layers of `tower-http`, the treatment of bodies.
 
 use std::{
     error::Error,
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use axum::{
         HeaderValue, StatusCode,
         header::{CONTENT_ENCODING, CONTENT_TYPE},
     },
-    middleware::{Next, from_fn, from_fn_with_state, map_request},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -27,9 +27,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tempfile::SpooledTempFile;
-use tokio::sync::Semaphore;
+use tokio::{io::AsyncReadExt, sync::Semaphore};
 use tower_http::{
-    decompression::RequestDecompressionLayer,
     limit::RequestBodyLimitLayer,
     timeout::{RequestBodyDeadlineLayer, TimeoutError},
 };
@@ -37,48 +36,47 @@ use uuid::Uuid;
 
 use attest::{handler::Handler, problem::MEDIA_TYPE};
 
-/// The path that the stage has, here as on AWS.
+use super::coding::Coding;
+
+/// The path of the stage, as on AWS.
 pub const PATH: &str = "/prod";
 
-/// The endpoint's description, and the trace's schema where its reference leads from `/openapi.yaml`. A deployed stack serves
-/// neither.
+/// The description of the API, and the schema at the path to which the description refers. A deployed stack serves neither.
 const DESCRIPTION: [(&str, &str, &str); 2] = [
     ("/openapi.yaml", "application/yaml", include_str!("../../../../docs/openapi.yaml")), // RFC 9512
     ("/src/trace.schema.json", "application/json", include_str!("../../../../src/trace.schema.json")),
 ];
 
-/// The largest request that API Gateway takes, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
+/// The largest request that API Gateway accepts, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
 const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 
-/// How much of the bodies is in memory at once, in KiB. The handler needs about twice a body's size, so 24 MiB are some
-/// 50 MiB in all, however many clients send at once.
+/// The bodies that are in memory at once, in KiB. The handler needs about twice the size of a body, so 24 MiB of bodies take
+/// about 50 MiB, however many clients send at once.
 const BODIES_KIB: u32 = 24 * 1024;
 
-/// How much of a body that is still on its way is in memory; the rest is in a temporary file, in bytes.
+/// The part of an incomplete body that is in memory, in bytes. The rest is in a temporary file.
 const SPOOL: usize = 64 * 1024;
 
-/// How long a body may take where nothing else is said. API Gateway gives up on an integration after 29 s.
+/// The default time limit for a body. API Gateway gives up on an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
-/// What is behind the gateway.
+/// The handler behind the gateway.
 #[derive(Clone)]
 struct Integration {
     handler: Handler,
     bodies: Arc<Semaphore>,
 }
 
-/// A gateway that lets requests with this API key, whose bodies come within `body_time`, through to `handler`, and everyone to
-/// the `page` that shows what is stored.
+/// Returns a gateway in front of `handler` and of the `page` that shows stored traces.
+///
+/// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no key.
 pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
     let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
     Router::new()
         .route(PATH, post(invoke))
         .route(&format!("{PATH}/"), post(invoke))
         .with_state(integration)
-        // A request meets these from the last to the first.
-        .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
-        .route_layer(RequestDecompressionLayer::new())
-        .route_layer(map_request(normalize_encoding))
+        // A request passes through these layers from the last to the first.
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
@@ -89,40 +87,30 @@ pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router
         .layer(from_fn(explain))
 }
 
-/// Serves what describes the endpoint, without a key.
+/// Serves the description of the API, without a key.
 fn description() -> Router {
     DESCRIPTION.into_iter().fold(Router::new(), |router, (path, media_type, text)| {
         router.route(path, get(move || async move { ([(CONTENT_TYPE, media_type)], text) }))
     })
 }
 
-/// Lets a request with the right API key pass. The comparison takes the same time for every wrong key.
+/// Passes a request with the right API key on. The comparison takes the same time for every wrong key.
 async fn authorize(State(key): State<[u8; 32]>, request: Request, next: Next) -> Result<Response, StatusCode> {
     let given = request.headers().get("x-api-key").map_or(&b""[..], HeaderValue::as_bytes);
     if bool::from(digest(given).ct_eq(&key)) { Ok(next.run(request).await) } else { Err(StatusCode::FORBIDDEN) }
 }
 
-/// Digests have one length, so comparing them says nothing of the key's.
+/// Hashes a key. Digests have equal lengths, so comparing them does not reveal the length of the key.
 fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Content codings are case-insensitive (RFC 9110, section 8.4.1); the layer for decompression knows lower case only.
-async fn normalize_encoding(mut request: Request) -> Request {
-    let headers = request.headers_mut();
-    if let Some(encoding) = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()) {
-        match HeaderValue::from_bytes(&encoding) {
-            Ok(encoding) if !encoding.is_empty() => headers.insert(CONTENT_ENCODING, encoding),
-            _ => headers.remove(CONTENT_ENCODING),
-        };
-    }
-    request
-}
-
-/// Invokes the handler once the whole body is here and there is room for it in memory.
+/// Invokes the handler after the complete body has arrived and there is memory for it.
 async fn invoke(State(integration): State<Integration>, request: Request) -> Result<Response, StatusCode> {
-    let (head, body) = request.into_parts();
-    let (mut spooled, bytes) = spool(body).await?;
+    let (mut head, body) = request.into_parts();
+    let coding = Coding::of(&head.headers)?;
+    head.headers.remove(CONTENT_ENCODING);
+    let (mut spooled, bytes) = spool(body, coding).await?;
     let kib = u32::try_from(bytes / 1024 + 1).expect("a body has at most 10 MiB");
     let _room = integration.bodies.acquire_many(kib).await.expect("the semaphore is never closed");
     let mut body = Vec::with_capacity(bytes);
@@ -137,15 +125,19 @@ async fn invoke(State(integration): State<Integration>, request: Request) -> Res
     }
 }
 
-/// Reads a body to its end, so that one that trickles takes no memory from the others.
-async fn spool(mut body: Body) -> Result<(SpooledTempFile, usize), StatusCode> {
+/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in bytes.
+async fn spool(body: Body, coding: Coding) -> Result<(SpooledTempFile, usize), StatusCode> {
+    let mut body = coding.decode(body);
     let (mut spooled, mut bytes) = (tempfile::spooled_tempfile(SPOOL), 0);
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|error| refusal(&error))?.into_data() {
-            bytes += data.len();
-            // The page cache takes it: a thread of its own would cost more than the write.
-            spooled.write_all(&data).map_err(|error| no_room(&error))?;
+    let mut chunk = Vec::with_capacity(SPOOL);
+    while body.read_buf(&mut chunk).await.map_err(|error| status_of(&error))? > 0 {
+        bytes += chunk.len();
+        if bytes > MAX_REQUEST_BYTES {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
+        // The write ends in the page cache. Moving it to another thread would cost more.
+        spooled.write_all(&chunk).map_err(|error| no_room(&error))?;
+        chunk.clear();
     }
     Ok((spooled, bytes))
 }
@@ -155,9 +147,9 @@ fn no_room(error: &std::io::Error) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// The status for a body that could not be read.
-fn refusal(error: &axum::Error) -> StatusCode {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+/// Returns the status for a body that could not be read.
+fn status_of(error: &io::Error) -> StatusCode {
+    let mut cause: Option<&(dyn Error + 'static)> = error.get_ref().map(|error| error as _);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
             return StatusCode::PAYLOAD_TOO_LARGE;
@@ -170,13 +162,13 @@ fn refusal(error: &axum::Error) -> StatusCode {
         }
         cause = error.source();
     }
-    // All that is left is what the decompressor found.
+    // All other errors come from decompression.
     StatusCode::UNSUPPORTED_MEDIA_TYPE
 }
 
-/// Turns a refusal of the gateway's own into problem details and a log line.
+/// Converts an error of the gateway into problem details and a log line.
 ///
-/// It also reads what is left of the body: a client that is still sending would lose the response with the connection.
+/// Also reads the rest of the body, because a client that is still sending would lose the response with the connection.
 async fn explain(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let (head, body) = request.into_parts();
@@ -187,7 +179,7 @@ async fn explain(request: Request, next: Next) -> Response {
     let response = next.run(Request::from_parts(head, Body::new(StreamBody::new(frames)))).await;
     let status = response.status();
     let is_explained = response.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
-        media_type == MEDIA_TYPE || media_type.as_bytes().starts_with(b"text/html") // the handler's, the page's
+        media_type == MEDIA_TYPE || media_type.as_bytes().starts_with(b"text/html") // from the handler or the page
     });
     if status.is_success() || is_explained {
         return response;
@@ -206,7 +198,7 @@ async fn explain(request: Request, next: Next) -> Response {
         }
         StatusCode::UNSUPPORTED_MEDIA_TYPE => (
             "unsupported-encoding",
-            "The body is not what Content-Encoding says: gzip, deflate or identity.".to_owned(),
+            "The body is not in the encoding that Content-Encoding names: gzip, deflate or identity.".to_owned(),
         ),
         StatusCode::SERVICE_UNAVAILABLE => ("unavailable", "There is no room for the body.".to_owned()),
         _ => ("unreadable", "The body could not be read.".to_owned()),
@@ -219,7 +211,7 @@ async fn explain(request: Request, next: Next) -> Response {
     (status, [(CONTENT_TYPE, MEDIA_TYPE)], body.to_string()).into_response()
 }
 
-/// Reads what is left of a body of tolerable size, and forgets it.
+/// Reads and discards the rest of a body, up to the largest size of a request.
 async fn drain(mut body: Body) {
     let mut left = MAX_REQUEST_BYTES;
     if body.size_hint().lower() > left as u64 {

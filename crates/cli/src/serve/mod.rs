@@ -10,6 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::{human_log, shutdown::stop_signal};
 
+mod coding;
 mod endpoint;
 pub mod gateway;
 mod options;
@@ -46,11 +47,17 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 /// Writes the addresses and the API key as JSON. A reader sees the complete file or none.
+///
+/// A pipe is written to directly, so that its reader can wait for the endpoint.
 fn write_ready_file(path: &Path, endpoint: &LocalEndpoint) -> Result<()> {
     let LocalEndpoint { url, api_key, s3_url, .. } = endpoint;
+    let ready = format!("{}\n", json!({"url": url, "api_key": api_key, "s3_url": s3_url}));
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(fs::write(path, ready)?);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = NamedTempFile::new_in(folder)?;
-    fs::write(file.path(), json!({"url": url, "api_key": api_key, "s3_url": s3_url}).to_string())?;
+    fs::write(file.path(), ready)?;
     file.persist(path)?;
     Ok(())
 }

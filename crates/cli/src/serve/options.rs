@@ -33,7 +33,7 @@ pub struct Options {
     /// The longest time that the body of a request may take, in seconds
     #[arg(long, default_value_t = gateway::BODY.as_secs())]
     pub body_seconds: u64,
-    /// A file to write when the endpoint listens: JSON with `url`, `api_key` and `s3_url`
+    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key` and `s3_url`
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }

@@ -17,7 +17,7 @@ use local_aws::{
     testing::{BUCKET, Bucket},
 };
 
-/// A gateway in this process, in front of this bucket.
+/// Serves a gateway in this process, in front of this bucket.
 async fn gateway(bucket: Bucket) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
@@ -34,8 +34,8 @@ async fn gateway(bucket: Bucket) -> SocketAddr {
     address
 }
 
-/// Sends `head`, then a byte a second, until the connection is closed; gives what was answered and how long it took.
-async fn trickle(head: &str, byte: &[u8]) -> (String, Duration) {
+/// Sends `head`, then a byte per second, until the connection is closed. Returns the response and the time it took.
+async fn send_slowly(head: &str, byte: &[u8]) -> (String, Duration) {
     let address = gateway(Bucket::new().await).await;
     let (mut reader, mut writer) = TcpStream::connect(address).await.expect("it listens").into_split();
     let start = Instant::now();
@@ -47,31 +47,31 @@ async fn trickle(head: &str, byte: &[u8]) -> (String, Duration) {
         }
     });
     let mut said = Vec::new();
-    let answer =
+    let response =
         async { while reader.read_buf(&mut said).await.is_ok_and(|read| read > 0) && !said.ends_with(b"}") {} };
-    tokio::time::timeout(Duration::from_mins(2), answer).await.expect("it is not waited for for ever");
+    tokio::time::timeout(Duration::from_mins(2), response).await.expect("the gateway sets a time limit");
     let took = start.elapsed();
     sender.abort();
     (String::from_utf8_lossy(&said).into_owned(), took)
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_that_trickle_end_the_connection() {
-    let (_, took) = trickle("POST /prod HTTP/1.1\r\nhost: x\r\nx-a: ", b"a").await;
+async fn headers_that_arrive_slowly_end_the_connection() {
+    let (_, took) = send_slowly("POST /prod HTTP/1.1\r\nhost: x\r\nx-a: ", b"a").await;
     assert!(took <= Duration::from_secs(12), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_trickles_is_answered_in_time() {
+async fn a_body_that_arrives_slowly_is_answered_in_time() {
     let head = "POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: key\r\ncontent-length: 4000000\r\n\r\n";
-    let (said, took) = trickle(head, b" ").await;
+    let (said, took) = send_slowly(head, b" ").await;
     assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("urn:attest:problem:timed-out"), "{said}");
     assert!(took <= Duration::from_secs(31), "{took:?}");
 }
 
-/// Clients that have sent most of a large body and stop there take no room from the others.
+/// Clients that stop in the middle of a large body must not hold memory that others need.
 #[tokio::test(start_paused = true)]
-async fn slow_uploads_take_no_room_from_the_others() {
+async fn slow_uploads_do_not_block_other_clients() {
     let bucket = Bucket::new().await;
     let address = gateway(bucket).await;
     let head = |length| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: key\r\ncontent-length: {length}\r\n\r\n");

@@ -1,12 +1,14 @@
-//! The tools as a person runs them: the built program, over real HTTP, on an S3 of its own.
+//! The command `attest` as a user runs it: the built program, over real HTTP, with an S3 of its own.
 
 mod export;
 mod gateway;
 mod import;
 mod serve;
 
-/// The most memory that a running process has held, in MiB. On Linux, what wait4(2) says of a child begins with the peak of the
-/// process that spawned it, so that a test beside would count; `/proc` does not.
+/// Returns the peak memory of a running process in MiB.
+///
+/// On Linux, the figure of wait4(2) begins with the peak of the process that spawned the child, so tests beside this one
+/// would count. `/proc` has the peak of the child alone.
 fn peak_mib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

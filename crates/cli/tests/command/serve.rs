@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes};
@@ -31,10 +34,10 @@ use wait4::Wait4;
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
-struct Laptop {
-    /// `None` once it was waited for.
+struct Endpoint {
+    /// `None` after the process has ended.
     process: Option<Child>,
-    said: Vec<String>,
+    printed: Vec<String>,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: Lines<BufReader<ChildStderr>>,
     url: String,
@@ -52,33 +55,33 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-impl Laptop {
+impl Endpoint {
     async fn start() -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().expect("a temporary folder"))).await
     }
 
     async fn start_in(folder: Arc<TempDir>) -> Self {
         let mut command = program(folder.path()).into_std();
-        // No body is late, however loaded the machine is: time-outs are tested in virtual time.
+        // Bodies never time out on a loaded machine. Other tests check the time limits in virtual time.
         command.args(["--port", "0", "--s3-port", "0", "--body-seconds", "600"]);
         let mut process = command.spawn().expect("it starts");
         let stdout = ChildStdout::from_std(process.stdout.take().expect("piped")).expect("a pipe");
         let stderr = ChildStderr::from_std(process.stderr.take().expect("piped")).expect("a pipe");
         let (mut stdout, stderr) = (BufReader::new(stdout).lines(), BufReader::new(stderr).lines());
-        let mut said = Vec::new();
+        let mut printed = Vec::new();
         while let Some(line) = stdout.next_line().await.expect("UTF-8") {
             let is_last = line.contains("Ctrl-C");
-            said.push(line);
+            printed.push(line);
             if is_last {
                 break;
             }
         }
-        let curl = said.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
+        let curl = printed.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
         let url = curl.split(' ').find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         let key = curl.split("x-api-key: ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a key").to_owned();
-        // Each request on a connection of its own, as from `curl`.
+        // Every request opens a connection, as `curl` does.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { process: Some(process), said, stdout, stderr, url, key, folder, client }
+        Self { process: Some(process), printed, stdout, stderr, url, key, folder, client }
     }
 
     fn request(&self, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -87,9 +90,9 @@ impl Laptop {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
-        let (head, body) = self.client.request(request).await.expect("an answer").into_parts();
+        let (head, body) = self.client.request(request).await.expect("a response").into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
-        (head.status, serde_json::from_slice(&body).expect("every answer is JSON"))
+        (head.status, serde_json::from_slice(&body).expect("every response is JSON"))
     }
 
     async fn post(&self, body: impl Into<Bytes>) -> (StatusCode, Value) {
@@ -101,7 +104,7 @@ impl Laptop {
         std::fs::read_to_string(path).expect("the object is a file")
     }
 
-    /// Ends it as Ctrl-C does; gives its status, its log and the most memory that it held, in MiB.
+    /// Stops the process as Ctrl-C does. Returns its status, its log and its peak memory in MiB.
     async fn stop(mut self) -> (ExitStatus, String, u64) {
         let memory = super::peak_mib(self.process.as_ref().expect("it runs").id());
         self.kill("-INT").await;
@@ -121,7 +124,7 @@ impl Laptop {
     }
 }
 
-impl Drop for Laptop {
+impl Drop for Endpoint {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -132,50 +135,50 @@ impl Drop for Laptop {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).expect("memory takes it");
-    encoder.finish().expect("memory takes it")
+    encoder.write_all(bytes).expect("a write to memory succeeds");
+    encoder.finish().expect("a write to memory succeeds")
 }
 
 #[tokio::test]
-async fn the_curl_line_that_it_prints_works_as_it_stands() {
-    let laptop = Laptop::start().await;
-    let curl = laptop.said.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
+async fn the_printed_curl_line_works_unchanged() {
+    let endpoint = Endpoint::start().await;
+    let curl = endpoint.printed.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
     let output = Command::new("sh").args(["-c", curl]).output().await.expect("sh runs");
-    let answer: Value = serde_json::from_slice(&output.stdout).expect("the answer is JSON");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("the response is JSON");
     let key = answer["key"].as_str().expect("a key");
     let sent = attest_cli::serve::EXAMPLE.trim_end_matches('}');
-    assert!(laptop.stored(key).starts_with(sent), "{}", laptop.stored(key));
-    let listing = laptop.said.iter().find(|line| line.contains("aws s3 ls")).expect("how to list");
+    assert!(endpoint.stored(key).starts_with(sent), "{}", endpoint.stored(key));
+    let listing = endpoint.printed.iter().find(|line| line.contains("aws s3 ls")).expect("how to list");
     assert!(listing.contains("--endpoint-url http://127.0.0.1:"), "{listing}");
 
-    let (status, log, _) = laptop.stop().await;
+    let (status, log, _) = endpoint.stop().await;
     assert!(status.success());
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.starts_with("201  gpt-4o/"), "{log}");
 }
 
 #[tokio::test]
-async fn without_the_right_key_or_route_the_answer_is_the_gateways_403() {
-    let laptop = Laptop::start().await;
-    let root = laptop.url.replace("/prod", "");
+async fn a_wrong_key_or_route_is_answered_with_the_403_of_the_gateway() {
+    let endpoint = Endpoint::start().await;
+    let root = endpoint.url.replace("/prod", "");
     let mut answers = Vec::new();
     for (method, url, key) in [
-        ("POST", &laptop.url, None),
-        ("POST", &laptop.url, Some("")),
-        ("POST", &laptop.url, Some("wrong")),
-        ("POST", &laptop.url, Some(&laptop.key[1..])),
-        ("GET", &laptop.url, Some(&*laptop.key)),
-        ("PUT", &laptop.url, Some(&laptop.key)),
-        ("OPTIONS", &laptop.url, Some(&laptop.key)),
-        ("POST", &root, Some(&laptop.key)),
-        ("POST", &(laptop.url.clone() + "/../prod/x"), Some(&laptop.key)),
-        ("POST", &(root.clone() + "/%70rod"), Some(&laptop.key)),
+        ("POST", &endpoint.url, None),
+        ("POST", &endpoint.url, Some("")),
+        ("POST", &endpoint.url, Some("wrong")),
+        ("POST", &endpoint.url, Some(&endpoint.key[1..])),
+        ("GET", &endpoint.url, Some(&*endpoint.key)),
+        ("PUT", &endpoint.url, Some(&endpoint.key)),
+        ("OPTIONS", &endpoint.url, Some(&endpoint.key)),
+        ("POST", &root, Some(&endpoint.key)),
+        ("POST", &(endpoint.url.clone() + "/../prod/x"), Some(&endpoint.key)),
+        ("POST", &(root.clone() + "/%70rod"), Some(&endpoint.key)),
     ] {
         let mut request = Request::builder().method(method).uri(url);
         if let Some(key) = key {
             request = request.header("x-api-key", key);
         }
-        answers.push(laptop.send(request.body(Full::from(VALID)).expect("a request")).await);
+        answers.push(endpoint.send(request.body(Full::from(VALID)).expect("a request")).await);
     }
     for (status, body) in answers {
         assert_eq!(
@@ -183,19 +186,19 @@ async fn without_the_right_key_or_route_the_answer_is_the_gateways_403() {
             (StatusCode::FORBIDDEN, &json!(403), &json!("urn:attest:problem:forbidden"))
         );
     }
-    assert_eq!(laptop.post(VALID).await.0, StatusCode::CREATED);
+    assert_eq!(endpoint.post(VALID).await.0, StatusCode::CREATED);
 }
 
 #[tokio::test]
-async fn it_serves_its_description_and_the_schema_that_this_refers_to() {
-    let laptop = Laptop::start().await;
-    let root = laptop.url.replace("/prod", "");
+async fn the_description_of_the_api_and_its_schema_are_served() {
+    let endpoint = Endpoint::start().await;
+    let root = endpoint.url.replace("/prod", "");
     for (path, media_type, text) in [
         ("/openapi.yaml", "application/yaml", include_str!("../../../../docs/openapi.yaml")),
         ("/src/trace.schema.json", "application/json", include_str!("../../../../src/trace.schema.json")),
     ] {
         let request = Request::get(root.clone() + path).body(Full::default()).expect("a request");
-        let (head, body) = laptop.client.request(request).await.expect("an answer").into_parts();
+        let (head, body) = endpoint.client.request(request).await.expect("a response").into_parts();
         assert_eq!(
             (head.status, &head.headers["content-type"]),
             (StatusCode::OK, &media_type.parse().expect("a value"))
@@ -203,99 +206,123 @@ async fn it_serves_its_description_and_the_schema_that_this_refers_to() {
         assert_eq!(body.collect().await.expect("a whole body").to_bytes(), text);
     }
     let request = Request::post(root + "/openapi.yaml").body(Full::default()).expect("a request");
-    assert_eq!(laptop.send(request).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(endpoint.send(request).await.0, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
-async fn bodies_reach_the_handler_as_they_are() {
-    let laptop = Laptop::start().await;
-    let (status, body) = laptop.post(&b"{\"model\": \"\xff\"}"[..]).await;
+async fn bodies_reach_the_handler_unchanged() {
+    let endpoint = Endpoint::start().await;
+    let (status, body) = endpoint.post(&b"{\"model\": \"\xff\"}"[..]).await;
     assert_eq!((status, &body["type"]), (StatusCode::BAD_REQUEST, &json!("urn:attest:problem:not-utf8")));
-    let (status, body) = laptop.post("").await;
+    let (status, body) = endpoint.post("").await;
     assert_eq!((status, &body["type"]), (StatusCode::BAD_REQUEST, &json!("urn:attest:problem:not-json")));
-    let mut request = laptop.request(VALID);
+    let mut request = endpoint.request(VALID);
     request.headers_mut().insert("idempotency-key", "k".parse().expect("a value"));
-    let first = laptop.send(request.clone()).await;
-    let second = laptop.send(request).await;
+    let first = endpoint.send(request.clone()).await;
+    let second = endpoint.send(request).await;
     assert_eq!((first.0, second.0, first.1), (StatusCode::CREATED, StatusCode::OK, second.1));
 }
 
 #[tokio::test]
-async fn a_gzipped_body_is_decompressed_and_no_further_than_the_limit() {
-    let laptop = Laptop::start().await;
+async fn a_compressed_body_is_decompressed_up_to_the_limit_only() {
+    let endpoint = Endpoint::start().await;
     let encoded = |body: Vec<u8>, encoding: &str| {
-        let mut request = laptop.request(body);
+        let mut request = endpoint.request(body);
         request.headers_mut().insert("content-encoding", encoding.parse().expect("a value"));
         request
     };
     let trace = VALID.replace("[]", r#"[{"role":"user","content":"é"}]"#);
-    let (status, answer) = laptop.send(encoded(gzip(trace.as_bytes()), "GZip")).await;
+    let (status, answer) = endpoint.send(encoded(gzip(trace.as_bytes()), "GZip")).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
-    assert!(laptop.stored(answer["key"].as_str().expect("a key")).starts_with(trace.trim_end_matches('}')));
+    assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(trace.trim_end_matches('}')));
 
     let over = VALID.replace("1,", &format!("1,{}", " ".repeat(4 * 1024 * 1024)));
-    let (status, answer) = laptop.send(encoded(gzip(over.as_bytes()), "gzip")).await;
+    let (status, answer) = endpoint.send(encoded(gzip(over.as_bytes()), "gzip")).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(answer["detail"], format!("The trace has {} bytes; the limit is 4194304.", over.len()));
 
-    // 256 MiB in 256 KiB, sixteen at once.
+    // A gzip file may have several members (RFC 1952, section 2.2).
+    let (first, second) = trace.split_at(20);
+    let members = [gzip(first.as_bytes()), gzip(second.as_bytes())].concat();
+    let (status, answer) = endpoint.send(encoded(members, "gzip")).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
+    assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(trace.trim_end_matches('}')));
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
+    zlib.write_all(trace.as_bytes()).expect("a write to memory succeeds");
+    let zlib = zlib.finish().expect("a write to memory succeeds");
+    assert_eq!(endpoint.send(encoded(zlib.clone(), "deflate")).await.0, StatusCode::CREATED);
+    for (body, encoding) in
+        [([gzip(trace.as_bytes()), b"rest".to_vec()].concat(), "gzip"), ([zlib, b"rest".to_vec()].concat(), "deflate")]
+    {
+        assert_eq!(endpoint.send(encoded(body, encoding)).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{encoding}");
+    }
+
+    // Sixteen bodies at once, each with 256 MiB compressed to 256 KiB.
     let bomb = gzip(&vec![b' '; 1 << 28]);
-    for (status, _) in join_all((0..16).map(|_| laptop.send(encoded(bomb.clone(), "gzip")))).await {
+    for (status, _) in join_all((0..16).map(|_| endpoint.send(encoded(bomb.clone(), "gzip")))).await {
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     for (body, encoding) in
         [(VALID.into(), "gzip"), (gzip(trace.as_bytes())[..20].to_vec(), "gzip"), (VALID.into(), "br")]
     {
-        let (status, answer) = laptop.send(encoded(body, encoding)).await;
+        let (status, answer) = endpoint.send(encoded(body, encoding)).await;
         assert_eq!((status, &answer["status"]), (StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!(415)));
     }
-    let (_, _, memory) = laptop.stop().await;
+    let (_, _, memory) = endpoint.stop().await;
     assert!((1..200).contains(&memory), "{memory} MiB");
 }
 
-/// 800 MiB are on their way at once; what is in memory is what the gateway lets in.
+/// 800 MiB are in flight at once, but the gateway admits a few bodies at a time.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_clients_at_once_with_4_mib_each() {
-    let laptop = Laptop::start().await;
+async fn two_hundred_clients_with_4_mib_each_are_served_in_bounded_memory() {
+    let endpoint = Endpoint::start().await;
     let text = "x".repeat(4 * 1024 * 1024 - 100);
     let body = Bytes::from(VALID.replace("[]", &format!(r#"[{{"role":"user","content":"{text}"}}]"#)));
-    for (status, answer) in join_all((0..200).map(|_| laptop.post(body.clone()))).await {
+    for (status, answer) in join_all((0..200).map(|_| endpoint.post(body.clone()))).await {
         assert_eq!(status, StatusCode::CREATED, "{answer}");
     }
-    let (status, log, memory) = laptop.stop().await;
+    let (status, log, memory) = endpoint.stop().await;
     assert!(status.success());
     assert!((1..400).contains(&memory), "{memory} MiB");
     assert_eq!(log.lines().count(), 200);
 }
 
-/// Sends one trace after another, and tells of each that was confirmed, until the endpoint is gone.
-async fn post_until_it_dies(laptop: Arc<Laptop>, name: String, confirmed: mpsc::UnboundedSender<(String, String)>) {
+/// Sends traces one after the other and reports each confirmed one, until the endpoint is gone.
+async fn post_until_the_endpoint_is_gone(
+    endpoint: Arc<Endpoint>,
+    name: String,
+    confirmed: mpsc::UnboundedSender<(String, String)>,
+) {
     for n in 0.. {
         let id = format!("{name}-{n}");
         let text = "x".repeat(n * 997 % 20_000);
         let trace = format!(
             r#"{{"model":"m","created":1,"messages":[{{"role":"user","content":"{text}"}}],"id":"{id}","system_fingerprint":"m","object":"o"}}"#
         );
-        let Ok(response) = laptop.client.request(laptop.request(trace.clone())).await else { return };
+        let Ok(response) = endpoint.client.request(endpoint.request(trace.clone())).await else { return };
         let status = response.status();
         if response.into_body().collect().await.is_err() {
             return;
         }
         assert_eq!(status, StatusCode::CREATED);
-        confirmed.send((format!("m/{id}"), trace)).expect("somebody listens");
+        confirmed.send((format!("m/{id}"), trace)).expect("the test receives it");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_ten_times_under_load_it_keeps_every_confirmed_trace() {
+async fn every_confirmed_trace_survives_ten_kills_under_load() {
     let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
     let mut kept = Vec::new();
     for round in 0..10 {
-        let laptop = Arc::new(Laptop::start_in(Arc::clone(&folder)).await);
+        let endpoint = Arc::new(Endpoint::start_in(Arc::clone(&folder)).await);
         let (confirmed, mut confirmations) = mpsc::unbounded_channel();
         for client in 0..16 {
-            tokio::spawn(post_until_it_dies(Arc::clone(&laptop), format!("{round}-{client}"), confirmed.clone()));
+            tokio::spawn(post_until_the_endpoint_is_gone(
+                Arc::clone(&endpoint),
+                format!("{round}-{client}"),
+                confirmed.clone(),
+            ));
         }
         drop(confirmed);
         let mut count = 0;
@@ -303,25 +330,25 @@ async fn killed_ten_times_under_load_it_keeps_every_confirmed_trace() {
             kept.push(confirmation);
             count += 1;
             if count == 64 + round {
-                laptop.kill("-KILL").await;
+                endpoint.kill("-KILL").await;
             }
         }
-        assert!(count >= 64 + round, "it ended by itself");
+        assert!(count >= 64 + round, "the endpoint ended by itself");
     }
-    let laptop = Laptop::start_in(folder).await;
+    let endpoint = Endpoint::start_in(folder).await;
     for (key, trace) in &kept {
-        assert_eq!(&laptop.stored(key), trace, "{key}");
+        assert_eq!(&endpoint.stored(key), trace, "{key}");
     }
-    let incoming = laptop.folder.path().join("traces/~incoming");
-    assert_eq!(std::fs::read_dir(incoming).expect("it is there").count(), 0, "what was half written is gone");
-    assert_eq!(laptop.post(kept[0].1.clone()).await.0, StatusCode::OK);
+    let incoming = endpoint.folder.path().join("traces/~incoming");
+    assert_eq!(std::fs::read_dir(incoming).expect("it is there").count(), 0, "no partial file is left");
+    assert_eq!(endpoint.post(kept[0].1.clone()).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn hostile_http_ends_in_an_answer_or_a_closed_connection() {
-    let laptop = Laptop::start().await;
-    let authority = laptop.url.trim_start_matches("http://").trim_end_matches("/prod").to_owned();
-    let head = |rest: &str| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n{rest}", laptop.key);
+async fn hostile_http_ends_in_a_response_or_a_closed_connection() {
+    let endpoint = Endpoint::start().await;
+    let authority = endpoint.url.trim_start_matches("http://").trim_end_matches("/prod").to_owned();
+    let head = |rest: &str| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n{rest}", endpoint.key);
     for (request, answer) in [
         ("\x16\x03\x01\0\0".to_owned(), "HTTP/1.1 400 "),
         ("GET / HTTP/9.9\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
@@ -339,18 +366,18 @@ async fn hostile_http_ends_in_an_answer_or_a_closed_connection() {
         ),
     ] {
         let mut connection = TcpStream::connect(&authority).await.expect("it listens");
-        // It may have answered and closed before all of it was sent.
+        // The endpoint may respond and close the connection before it has read everything.
         let _ = connection.write_all(request.as_bytes()).await;
         let mut said = Vec::new();
         while !said.contains(&b'\n') && connection.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}
         let said = String::from_utf8_lossy(&said);
         assert!(said.starts_with(answer), "{}: {said}", &request[..request.len().min(120)]);
     }
-    assert_eq!(laptop.post(VALID).await.0, StatusCode::CREATED);
+    assert_eq!(endpoint.post(VALID).await.0, StatusCode::CREATED);
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_said_clearly() {
+async fn a_port_in_use_is_reported_with_the_option_to_change_it() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -360,12 +387,12 @@ async fn a_port_that_is_taken_is_said_clearly() {
         let output = program(folder.path()).args(arguments).output().await.expect("it runs");
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(said, format!("error: port {port} of 127.0.0.1 is taken; choose another with {option}\n"));
+        assert_eq!(said, format!("error: port {port} of 127.0.0.1 is in use: choose another one with {option}\n"));
     }
 }
 
 #[tokio::test]
-async fn an_empty_api_key_is_refused_and_a_bucket_in_the_environment_is_not_written_to() {
+async fn an_empty_api_key_is_rejected_and_bucket_name_in_the_environment_is_ignored() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for key in ["", " \t"] {
         for command in [program(folder.path()).env("API_KEY", key), program(folder.path()).args(["--api-key", key])] {
@@ -387,9 +414,9 @@ async fn an_empty_api_key_is_refused_and_a_bucket_in_the_environment_is_not_writ
     panic!("it did not start");
 }
 
-/// Elsewhere than on loopback, the S3 does not take the key that everybody knows.
+/// On an address other than loopback, the well-known secret key is rejected.
 #[tokio::test]
-async fn the_s3_on_another_address_has_a_secret_key_of_its_own() {
+async fn the_s3_on_another_address_has_a_random_secret_key() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut keys = Vec::new();
     for _ in 0..2 {
@@ -398,15 +425,15 @@ async fn the_s3_on_another_address_has_a_secret_key_of_its_own() {
         let mut process = command.spawn().expect("it starts");
         let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();
         let line = loop {
-            let line = said.next_line().await.expect("UTF-8").expect("it says how to list");
+            let line = said.next_line().await.expect("UTF-8").expect("the command that lists traces");
             if line.contains("AWS_SECRET_ACCESS_KEY=") {
                 break line;
             }
         };
         let key = line.split("AWS_SECRET_ACCESS_KEY=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a key");
         assert_ne!(key, ACCESS_KEY);
-        let endpoint = line.split("--endpoint-url http://").nth(1).and_then(|rest| rest.split(' ').next());
-        let address = endpoint.expect("an endpoint").parse().expect("an address");
+        let address = line.split("--endpoint-url http://").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = address.expect("an endpoint").parse().expect("an address");
         for (secret, is_right) in [(key, true), (ACCESS_KEY, false)] {
             let config = aws_sdk_s3::config::Builder::from(&FolderS3::sdk_config(
                 address,
@@ -422,9 +449,8 @@ async fn the_s3_on_another_address_has_a_secret_key_of_its_own() {
     assert_ne!(keys[0], keys[1]);
 }
 
-/// With `--bucket`, an S3 that ignores `If-None-Match` ends the start in one line.
 #[tokio::test]
-async fn a_bucket_on_an_s3_that_would_overwrite_is_refused_at_start() {
+async fn a_bucket_on_an_s3_that_would_overwrite_is_rejected_at_start() {
     let bucket = Bucket::new().await;
     let s3 = FaultProxy::before(bucket.address).await;
     s3.ignore_conditions(true);
@@ -439,4 +465,32 @@ async fn a_bucket_on_an_s3_that_would_overwrite_is_refused_at_start() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with("error: this S3 ignores If-None-Match") && said.lines().count() == 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_folder_beside_a_bucket_is_rejected() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for command in [&["serve"][..], &["import", "t.jsonl"], &["export", "-o", "t.jsonl"], &["view"]] {
+        let mut program = program(folder.path());
+        let output = program.args(command).args(["--bucket", "b", "--folder", "f"]).output().await.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cannot be used with"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_ready_file_has_the_addresses_and_the_key() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = program(folder.path());
+    command.args(["--port", "0", "--s3-port", "0", "--api-key", "k", "--ready-file", "/dev/stderr"]);
+    let mut process = command.spawn().expect("it starts");
+    let mut ready = [0; 256];
+    let read = process.stderr.as_mut().expect("piped").read(&mut ready).await.expect("it is written");
+    let ready: Value = serde_json::from_slice(&ready[..read]).expect("the ready file is JSON");
+    assert_eq!(ready["api_key"], "k");
+    for (name, end) in [("url", "/prod"), ("s3_url", "")] {
+        let url = ready[name].as_str().expect("a URL");
+        assert!(url.starts_with("http://127.0.0.1:") && url.ends_with(end), "{url}");
+    }
 }

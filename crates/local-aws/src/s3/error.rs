@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-/// A failed operation on the folder of a bucket. Each message says what to do about it.
+use hyper::StatusCode;
+use s3s::{S3Error, S3ErrorCode};
+
+/// A failed operation on the folder of a bucket. Each message contains the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileStoreError {
@@ -11,9 +14,9 @@ pub enum FileStoreError {
     #[error("its name is not a valid bucket name: 3 to 63 of the characters a-z, 0-9, `.` and `-`")]
     InvalidBucketName,
     /// The folder does not exist.
-    #[error("the folder {} does not exist", .0.display())]
+    #[error("the folder {} does not exist: create it, or choose another --folder", .0.display())]
     NoFolder(PathBuf),
-    /// The store was opened with [`FileStore::read_only`](super::FileStore::read_only).
+    /// The store was opened with [`FileStore::read_only`](crate::s3::FileStore::read_only).
     #[error("the folder is opened for reading only")]
     ReadOnly,
     /// The file system cannot create a name atomically, so an object could be overwritten.
@@ -40,6 +43,48 @@ impl From<io::Error> for FileStoreError {
             io::ErrorKind::InvalidFilename => Self::PathTooLong(error),
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::AccessDenied(error),
             _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<FileStoreError> for S3Error {
+    /// Returns the answer to a client of the S3. Only an unnamed error of the file system may be transient, so only that one
+    /// has a status that clients retry.
+    fn from(error: FileStoreError) -> Self {
+        let custom = |code: &'static str| S3ErrorCode::Custom(code.into());
+        let code = match &error {
+            FileStoreError::DiskFull(_) => custom("DiskFull"),
+            FileStoreError::PathTooLong(_) => custom("PathTooLong"),
+            FileStoreError::AccessDenied(_) => custom("FolderNotAccessible"),
+            FileStoreError::NoHardLinks(_) => custom("NoHardLinks"),
+            FileStoreError::NoFolder(_) => S3ErrorCode::NoSuchBucket,
+            FileStoreError::ReadOnly => S3ErrorCode::AccessDenied,
+            FileStoreError::InvalidBucketName => S3ErrorCode::InvalidBucketName,
+            FileStoreError::Io(_) => return Self::internal_error(error),
+        };
+        let is_custom = matches!(code, S3ErrorCode::Custom(_));
+        let mut answer = Self::with_message(code, error.to_string());
+        if is_custom {
+            answer.set_status_code(StatusCode::BAD_REQUEST);
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permanent_errors_of_the_file_system_are_not_retryable_and_say_what_to_do() {
+        for (kind, code) in [
+            (io::ErrorKind::StorageFull, "DiskFull"),
+            (io::ErrorKind::QuotaExceeded, "DiskFull"),
+            (io::ErrorKind::InvalidFilename, "PathTooLong"),
+            (io::ErrorKind::ReadOnlyFilesystem, "FolderNotAccessible"),
+        ] {
+            let error = S3Error::from(FileStoreError::from(io::Error::from(kind)));
+            assert_eq!((error.code().as_str(), error.status_code()), (code, Some(StatusCode::BAD_REQUEST)));
         }
     }
 }

@@ -7,7 +7,8 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -52,6 +53,24 @@ pub struct FileStore {
     lock: Option<Arc<Mutex<fs::File>>>,
 }
 
+/// An object whose file is open, so a deletion does not disturb its reader.
+#[derive(Debug)]
+pub(super) struct OpenObject {
+    pub(super) info: ObjectInfo,
+    file: fs::File,
+}
+
+impl OpenObject {
+    /// Reads a range of bytes.
+    pub(super) fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, FileStoreError> {
+        let length = range.end - range.start;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        self.file.seek(SeekFrom::Start(range.start))?;
+        (&self.file).take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
 impl FileStore {
     /// Opens the bucket in the folder `root`, which is created if it does not exist. The folder's name is the bucket's
     /// name.
@@ -86,44 +105,51 @@ impl FileStore {
         &self.root
     }
 
-    /// Stores an object whole, or not at all. Returns `false` if the key is taken and `replace` is false.
-    ///
-    /// A folder that was deleted meanwhile is created again.
-    pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<bool, FileStoreError> {
-        let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
-        let path = self.path(key);
-        for _ in 1..ATTEMPTS {
-            match self.try_write(&path, object, replace) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.restore(lock)?,
-                written => return Ok(written?),
-            }
-        }
-        Ok(self.try_write(&path, object, replace)?)
+    /// Returns the time at which the folder itself changed last.
+    pub(super) fn modified(&self) -> Result<SystemTime, FileStoreError> {
+        fs::metadata(&self.root).and_then(|metadata| metadata.modified()).map_err(|error| self.failed(error))
     }
 
-    fn try_write(&self, path: &Path, object: &[u8], replace: bool) -> io::Result<bool> {
+    /// Stores an object whole, or not at all. Returns `None` if the key is taken and `replace` is false.
+    ///
+    /// A folder that was deleted meanwhile is created again.
+    pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
+        let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
+        for _ in 1..ATTEMPTS {
+            match self.try_write(key, object, replace) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.restore(lock)?,
+                written => return written.map_err(|error| self.failed(error)),
+            }
+        }
+        self.try_write(key, object, replace).map_err(|error| self.failed(error))
+    }
+
+    fn try_write(&self, key: &str, object: &[u8], replace: bool) -> io::Result<Option<ObjectInfo>> {
+        let path = &self.path(key);
         let folder = path.parent().expect("the path of an object begins with the root");
         let mut file = NamedTempFile::new_in(self.root.join(INCOMING))?;
         file.write_all(object)?;
         file.as_file().sync_all()?;
+        let metadata = file.as_file().metadata()?;
+        let written = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
         // Last, because a concurrent deletion removes empty folders.
         fs::create_dir_all(folder)?;
         let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-        let is_written = match named {
-            Ok(_) => true,
-            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => false,
+        let written = match named {
+            Ok(_) => Some(written),
+            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => None,
             Err(error) => return Err(error.error),
         };
         // Folders that a concurrent write created count too: it may not have synced them yet.
         self.sync_up(folder)?;
-        Ok(is_written)
+        Ok(written)
     }
 
     /// Creates the folder of the bucket again after somebody deleted it.
     fn restore(&self, held: &Mutex<fs::File>) -> Result<(), FileStoreError> {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.root.join(INCOMING).is_dir() {
-            fs::create_dir_all(&self.root)?;
+            fs::create_dir_all(&self.root).map_err(|error| self.failed(error))?;
             // The lock that is held belongs to the deleted file.
             *held = lock(&self.root)?;
         }
@@ -132,17 +158,19 @@ impl FileStore {
 
     /// Returns the bytes of an object and the time at which it was stored, or `None` if there is no object.
     pub fn read(&self, key: &str) -> Result<Option<(Vec<u8>, SystemTime)>, FileStoreError> {
-        let read = || {
-            let mut file = fs::File::open(self.path(key))?;
-            let mut object = Vec::new();
-            file.read_to_end(&mut object)?;
-            Ok((object, file.metadata()?.modified()?))
+        let Some(mut object) = self.open_object(key)? else { return Ok(None) };
+        Ok(Some((object.read(0..object.info.size)?, object.info.modified)))
+    }
+
+    /// Opens an object without reading it, or returns `None` if there is no object.
+    pub(super) fn open_object(&self, key: &str) -> Result<Option<OpenObject>, FileStoreError> {
+        let file = match fs::File::open(self.path(key)) {
+            Err(error) if is_missing(&error) => return Ok(None),
+            file => file?,
         };
-        match read() {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let metadata = file.metadata()?;
+        let info = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
+        Ok(Some(OpenObject { info, file }))
     }
 
     /// Deletes an object and the folders that it leaves empty. Returns `false` if there was no object.
@@ -193,6 +221,14 @@ impl FileStore {
         }
     }
 
+    /// Converts an error of the file system, and reports a missing folder as such.
+    fn failed(&self, error: io::Error) -> FileStoreError {
+        match FileStoreError::from(error) {
+            FileStoreError::Io(_) if !self.root.is_dir() => FileStoreError::NoFolder(self.root.clone()),
+            error => error,
+        }
+    }
+
     fn path(&self, key: &str) -> PathBuf {
         self.root.join(path_of(key))
     }
@@ -235,7 +271,7 @@ fn check_links(incoming: &Path) -> Result<(), FileStoreError> {
     Ok(fs::remove_file(name)?)
 }
 
-/// Whether an error says that there is no file of this name. A folder is not a file.
+/// Returns whether an error means that no file has this path.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -286,8 +322,8 @@ mod tests {
         let store = FileStore::open(&root.path().join("traces")).expect("a bucket");
         fs::create_dir(store.path("taken-by-a-folder")).expect("it can be created");
         assert!(store.write("taken-by-a-folder", b"{}", true).is_err());
-        assert!(store.write("a/b", b"{}", false).expect("it is written"));
-        assert!(!store.write("a/b", b"[]", false).expect("it exists"));
+        assert!(store.write("a/b", b"{}", false).expect("it is written").is_some());
+        assert!(store.write("a/b", b"[]", false).expect("it exists").is_none());
         assert_eq!(fs::read(store.path("a/b")).expect("it exists"), b"{}");
         assert_eq!(incoming(&store), 0);
     }

@@ -4,12 +4,15 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::{error::FileStoreError, key_codec::key_of};
+
+/// The version of every object, as in a bucket without versioning.
+pub(super) const NULL_VERSION: &str = "null";
 
 /// The entry of an object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +23,16 @@ pub struct ObjectInfo {
     pub size: u64,
     /// The time at which the object was stored.
     pub modified: SystemTime,
+}
+
+impl ObjectInfo {
+    /// Returns an entity tag that changes whenever the file changes. It needs no read of the file.
+    ///
+    /// The hyphen tells clients that it is not the MD5 of the object, as in the entity tag of a multipart upload.
+    pub(super) fn e_tag(&self) -> String {
+        let since_epoch = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{:x}-{:x}", since_epoch.as_nanos(), self.size)
+    }
 }
 
 /// A listing and its age.

@@ -6,10 +6,14 @@
 //! `s3s-fs` does not fit: it checks `If-None-Match` before it writes, so not atomically. It also cannot hold every key: not
 //! one with a long name, and not one that begins with another key and a slash.
 
+mod checksums;
+mod conditions;
 mod error;
 mod file_store;
 mod key_codec;
 mod listing;
+mod objects;
+mod pages;
 mod service;
 
 pub use error::FileStoreError;

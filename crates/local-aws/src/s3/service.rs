@@ -1,27 +1,43 @@
-//! The S3 service of a folder, on `s3s`.
+//! The S3 protocol of a folder, on `s3s`.
+//!
+//! The bucket has the policy of the bucket that the deployed stack creates: nobody overwrites an object, so each write needs
+//! `If-None-Match: *`, and uploads in parts are denied. Objects have no versions, metadata or tags. Their type is always
+//! `application/json`.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use hyper::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use hyper::header::IF_NONE_MATCH;
 use s3s::{
-    Body, S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
+    S3, S3Error, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
-        Bucket, CommonPrefix, ETag, ETagCondition, EncodingType, GetObjectInput, GetObjectOutput, HeadBucketInput,
-        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsV2Input,
-        ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+        Bucket, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CreateMultipartUploadInput,
+        CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput,
+        ETag, ETagCondition, GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput,
+        GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
+        HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
+        ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput,
+        Timestamp,
     },
     s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
-use sha2::{Digest, Sha256};
 
-use super::{error::FileStoreError, file_store::FileStore, listing::ObjectInfo};
+use super::{checksums, error::FileStoreError, file_store::FileStore, listing::ObjectInfo, objects, pages};
+
+/// The message of a denied write.
+const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
+
+/// The message of a denied upload in parts. A trace is far below the 5 GB of one PutObject.
+const PARTS_DENIED: &str =
+    "this bucket denies uploads in parts: send the object in one PutObject with If-None-Match: *";
 
 /// The access key of this S3. It is also the default secret key, which suffices on loopback.
 pub const ACCESS_KEY: &str = "local";
@@ -29,21 +45,21 @@ pub const ACCESS_KEY: &str = "local";
 /// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
-/// The characters that a listing with `encoding-type=url` percent-encodes (Amazon S3 API Reference, `ListObjectsV2`).
-const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
-
 /// An S3 with one bucket, whose objects are files in a folder.
 #[derive(Debug, Clone)]
 pub struct FolderS3 {
-    store: FileStore,
+    folder: FileStore,
     secret_key: String,
+    overwrites: bool,
+    /// The last name of the latest page without a continuation token: a marker that continues a known listing.
+    last_marker: Arc<Mutex<Option<String>>>,
 }
 
 impl FolderS3 {
-    /// Serves the objects of `store`.
+    /// Serves the objects of a folder.
     #[must_use]
-    pub fn new(store: FileStore) -> Self {
-        Self { store, secret_key: ACCESS_KEY.to_owned() }
+    pub fn new(folder: FileStore) -> Self {
+        Self { folder, secret_key: ACCESS_KEY.to_owned(), overwrites: false, last_marker: Arc::default() }
     }
 
     /// Opens the bucket in the folder `root`, as [`FileStore::open`] does.
@@ -62,16 +78,22 @@ impl FolderS3 {
         Self { secret_key, ..self }
     }
 
+    /// Lifts the bucket policy: a write without `If-None-Match: *` replaces an object instead of being denied.
+    #[must_use]
+    pub fn allow_overwrites(self) -> Self {
+        Self { overwrites: true, ..self }
+    }
+
     /// Returns the folder of the bucket.
     #[must_use]
     pub fn store(&self) -> &FileStore {
-        &self.store
+        &self.folder
     }
 
     /// Returns the bucket's name.
     #[must_use]
     pub fn bucket(&self) -> &str {
-        self.store.bucket()
+        self.folder.bucket()
     }
 
     /// Returns the bucket as an HTTP service.
@@ -99,123 +121,150 @@ impl FolderS3 {
     fn check_bucket(&self, bucket: &str) -> S3Result<()> {
         if bucket == self.bucket() { Ok(()) } else { Err(s3_error!(NoSuchBucket)) }
     }
-}
 
-/// Converts an error of the folder. None of the named ones is retryable, so none has a status that clients retry.
-fn refused(error: FileStoreError) -> S3Error {
-    let code = match &error {
-        FileStoreError::DiskFull(_) => "DiskFull",
-        FileStoreError::PathTooLong(_) => "PathTooLong",
-        FileStoreError::AccessDenied(_) => "FolderNotWritable",
-        FileStoreError::NoFolder(_) => return S3Error::with_message(S3ErrorCode::NoSuchBucket, error.to_string()),
-        FileStoreError::ReadOnly => return S3Error::with_message(S3ErrorCode::AccessDenied, error.to_string()),
-        _ => return S3Error::internal_error(error),
-    };
-    let mut refused = S3Error::with_message(S3ErrorCode::Custom(code.into()), error.to_string());
-    refused.set_status_code(StatusCode::BAD_REQUEST);
-    refused
-}
+    /// Runs blocking work on the store outside the async threads.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FileStore) -> S3Result<T> + Send + 'static,
+    ) -> S3Result<T> {
+        let store = self.folder.clone();
+        tokio::task::spawn_blocking(move || work(&store)).await.map_err(S3Error::internal_error)?
+    }
 
-/// Runs what waits for the disk where it keeps no other request waiting.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> S3Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)
-}
+    /// Applies the bucket policy to a write. Returns whether the write may replace an object.
+    fn may_replace(&self, if_none_match: Option<&ETagCondition>) -> S3Result<bool> {
+        match if_none_match {
+            Some(ETagCondition::Any) => Ok(false),
+            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented, "If-None-Match takes only *")),
+            None if self.overwrites => Ok(true),
+            None => Err(s3_error!(AccessDenied, "{DENIED}")),
+        }
+    }
 
-fn sha256(object: &[u8]) -> String {
-    aws_smithy_types::base64::encode(Sha256::digest(object))
-}
+    /// Stores an object, or says why not.
+    async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
+        let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
+        written.ok_or_else(|| s3_error!(PreconditionFailed, "an object of this key exists"))
+    }
 
-fn length(bytes: usize) -> Option<i64> {
-    i64::try_from(bytes).ok()
+    /// Returns the listing for a page after `marker`. A listing that was cut at `marker` before serves again, because
+    /// a client that pages through a large folder would otherwise list all of it for each page.
+    async fn listing_after(&self, marker: Option<&str>) -> S3Result<Arc<Vec<ObjectInfo>>> {
+        let is_first = marker.is_none_or(|marker| self.last_marker().as_deref() != Some(marker));
+        self.on_disk(move |store| Ok(store.pages(is_first)?)).await
+    }
+
+    fn last_marker(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_marker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait::async_trait]
 impl S3 for FolderS3 {
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        let PutObjectInput { bucket, key, body, checksum_sha256, if_none_match, .. } = request.input;
-        self.check_bucket(&bucket)?;
-        let replace = match if_none_match {
-            None => true,
-            Some(ETagCondition::Any) => false,
-            Some(ETagCondition::ETag(_)) => return Err(s3_error!(NotImplemented, "If-None-Match takes * only")),
-        };
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let replace = self.may_replace(request.input.if_none_match.as_ref())?;
+        if request.input.if_match.is_some() {
+            return Err(s3_error!(NotImplemented, "If-Match is not supported in a write"));
+        }
         let mut object = Vec::new();
-        let mut body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
+        let mut body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
         while let Some(bytes) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
             object.extend_from_slice(&bytes);
         }
-        let checksum = sha256(&object);
-        if checksum_sha256.is_some_and(|expected| expected != checksum) {
-            return Err(s3_error!(BadDigest));
-        }
-        let store = self.store.clone();
-        let written = on_disk(move || store.write(&key, &object, replace)).await?.map_err(refused)?;
-        if !written {
-            return Err(s3_error!(PreconditionFailed));
-        }
+        let checksum = checksums::verify(&request, &object)?;
+        let stored = self.write(request.input.key, object, replace).await?;
         Ok(S3Response::new(PutObjectOutput {
-            e_tag: Some(ETag::Strong(checksum.clone())),
-            checksum_sha256: Some(checksum),
+            e_tag: Some(ETag::Strong(stored.e_tag())),
+            checksum_crc32: checksum.checksum_crc32,
+            checksum_crc32c: checksum.checksum_crc32c,
+            checksum_crc64nvme: checksum.checksum_crc64nvme,
+            checksum_sha1: checksum.checksum_sha1,
+            checksum_sha256: checksum.checksum_sha256,
             ..PutObjectOutput::default()
         }))
     }
 
+    async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        // `s3s` does not read this header of a copy yet.
+        let if_none_match = request.headers.get(IF_NONE_MATCH).map(|value| value.as_bytes());
+        let if_none_match = if_none_match.map(ETagCondition::parse_http_header).transpose();
+        let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;
+        let replace = self.may_replace(if_none_match.as_ref())?;
+        let key = request.input.key.clone();
+        let object = self.on_disk(move |folder| objects::source(folder, request.input)).await?;
+        let stored = self.write(key, object, replace).await?;
+        let result = CopyObjectResult {
+            e_tag: Some(ETag::Strong(stored.e_tag())),
+            last_modified: Some(Timestamp::from(stored.modified)),
+            ..CopyObjectResult::default()
+        };
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        if self.overwrites {
+            return Err(s3_error!(NotImplemented, "uploads in parts are not supported"));
+        }
+        Err(s3_error!(AccessDenied, "{PARTS_DENIED}"))
+    }
+
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let HeadObjectInput { bucket, key, checksum_mode, .. } = request.input;
-        self.check_bucket(&bucket)?;
-        let store = self.store.clone();
-        let object = on_disk(move || store.read(&key)).await?.map_err(refused)?;
-        let (object, modified) = object.ok_or_else(|| s3_error!(NoSuchKey))?;
-        let checksum = sha256(&object);
-        Ok(S3Response::new(HeadObjectOutput {
-            content_length: length(object.len()),
-            content_type: Some("application/json".to_owned()),
-            e_tag: Some(ETag::Strong(checksum.clone())),
-            checksum_sha256: checksum_mode.map(|_| checksum),
-            last_modified: Some(Timestamp::from(modified)),
-            ..HeadObjectOutput::default()
-        }))
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::head(folder, request.input)).await.map(S3Response::new)
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let GetObjectInput { bucket, key, range, .. } = request.input;
-        self.check_bucket(&bucket)?;
-        let store = self.store.clone();
-        let object = on_disk(move || store.read(&key)).await?.map_err(refused)?;
-        let (object, modified) = object.ok_or_else(|| s3_error!(NoSuchKey))?;
-        let (e_tag, object) = (ETag::Strong(sha256(&object)), Bytes::from(object));
-        let (part, content_range) = match range {
-            None => (object, None),
-            Some(range) => {
-                let whole = object.len() as u64;
-                let range = range.check(whole)?;
-                let content_range = format!("bytes {}-{}/{whole}", range.start, range.end - 1);
-                let place = |at: u64| usize::try_from(at).expect("it is within the object");
-                (object.slice(place(range.start)..place(range.end)), Some(content_range))
-            }
-        };
-        Ok(S3Response::new(GetObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: length(part.len()),
-            content_range,
-            content_type: Some("application/json".to_owned()),
-            e_tag: Some(e_tag),
-            last_modified: Some(Timestamp::from(modified)),
-            body: Some(StreamingBlob::from(Body::from(part))),
-            ..GetObjectOutput::default()
-        }))
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::get(folder, request.input)).await.map(S3Response::new)
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::delete(folder, &request.input)).await.map(S3Response::new)
+    }
+
+    async fn delete_objects(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        self.on_disk(move |folder| objects::delete_many(folder, request.input.delete)).await.map(S3Response::new)
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
         self.check_bucket(&request.input.bucket)?;
+        self.on_disk(|folder| Ok(folder.modified()?)).await?;
         Ok(S3Response::new(HeadBucketOutput::default()))
     }
 
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        // A bucket in us-east-1 has an empty location (Amazon S3 API Reference, `GetBucketLocation`).
+        Ok(S3Response::new(GetBucketLocationOutput::default()))
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        request: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+    }
+
     async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
-        let made = fs::metadata(self.store.root()).and_then(|root| root.modified()).map_err(S3Error::internal_error)?;
+        let created = self.on_disk(|folder| Ok(folder.modified()?)).await?;
         let bucket = Bucket {
             name: Some(self.bucket().to_owned()),
-            creation_date: Some(Timestamp::from(made)),
+            creation_date: Some(Timestamp::from(created)),
             ..Bucket::default()
         };
         Ok(S3Response::new(ListBucketsOutput { buckets: Some(vec![bucket]), ..ListBucketsOutput::default() }))
@@ -225,85 +274,28 @@ impl S3 for FolderS3 {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let input = request.input;
-        self.check_bucket(&input.bucket)?;
-        let store = self.store.clone();
-        let is_first = input.continuation_token.is_none();
-        let found = on_disk(move || store.pages(is_first)).await?.map_err(refused)?;
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
-        let most = input.max_keys.and_then(|most| usize::try_from(most).ok()).unwrap_or(1000).min(1000);
-        let (mut contents, mut prefixes): (Vec<Object>, Vec<CommonPrefix>) = (Vec::new(), Vec::new());
-        let mut last: Option<String> = None;
-        let mut is_truncated = false;
-        let begin = found.partition_point(|object| object.key <= after || object.key < prefix);
-        for ObjectInfo { key, size, modified } in &found[begin..] {
-            let Some(rest) = key.strip_prefix(&prefix) else { break };
-            // What stands behind the next delimiter counts as one name, the common prefix.
-            let common = input.delimiter.as_deref().and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
-            let name = common.map_or(key.as_str(), |common| &key[..prefix.len() + common]);
-            if name <= &*after || last.as_deref() == Some(name) {
-                continue;
-            }
-            if contents.len() + prefixes.len() == most {
-                is_truncated = true;
-                break;
-            }
-            last = Some(name.to_owned());
-            if common.is_some() {
-                prefixes.push(CommonPrefix { prefix: last.clone() });
-            } else {
-                contents.push(Object {
-                    key: last.clone(),
-                    size: i64::try_from(*size).ok(),
-                    last_modified: Some(Timestamp::from(*modified)),
-                    ..Object::default()
-                });
-            }
-        }
-        let next_continuation_token = if is_truncated { last } else { None };
-        let (mut prefix, mut delimiter, mut start_after) = (input.prefix, input.delimiter, input.start_after);
-        if input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
-            let names = contents.iter_mut().filter_map(|object| object.key.as_mut());
-            let names = names.chain(prefixes.iter_mut().filter_map(|common| common.prefix.as_mut()));
-            for name in names.chain([&mut prefix, &mut delimiter, &mut start_after].into_iter().flatten()) {
-                *name = utf8_percent_encode(name, URL).to_string();
-            }
-        }
-        Ok(S3Response::new(ListObjectsV2Output {
-            name: Some(input.bucket),
-            encoding_type: input.encoding_type,
-            prefix,
-            delimiter,
-            key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
-            max_keys: i32::try_from(most).ok(),
-            is_truncated: Some(is_truncated),
-            next_continuation_token,
-            continuation_token: input.continuation_token,
-            start_after,
-            contents: Some(contents),
-            common_prefixes: Some(prefixes),
-            ..ListObjectsV2Output::default()
-        }))
+        self.check_bucket(&request.input.bucket)?;
+        let is_first = request.input.continuation_token.is_none();
+        let objects = self.on_disk(move |folder| Ok(folder.pages(is_first)?)).await?;
+        pages::list_v2(&objects, request.input).map(S3Response::new)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::io;
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Result<S3Response<ListObjectsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let objects = self.listing_after(request.input.marker.as_deref()).await?;
+        let (output, last) = pages::list_v1(&objects, request.input)?;
+        *self.last_marker() = last;
+        Ok(S3Response::new(output))
+    }
 
-    use super::*;
-
-    #[test]
-    fn permanent_errors_of_the_file_system_are_not_retryable_and_say_what_to_do() {
-        for (kind, code) in [
-            (io::ErrorKind::StorageFull, "DiskFull"),
-            (io::ErrorKind::QuotaExceeded, "DiskFull"),
-            (io::ErrorKind::InvalidFilename, "PathTooLong"),
-            (io::ErrorKind::ReadOnlyFilesystem, "FolderNotWritable"),
-        ] {
-            let error = refused(io::Error::from(kind).into());
-            assert_eq!((error.code().as_str(), error.status_code()), (code, Some(StatusCode::BAD_REQUEST)));
-        }
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.check_bucket(&request.input.bucket)?;
+        let objects = self.listing_after(request.input.key_marker.as_deref()).await?;
+        let (output, last) = pages::list_versions(&objects, request.input)?;
+        *self.last_marker() = last;
+        Ok(S3Response::new(output))
     }
 }

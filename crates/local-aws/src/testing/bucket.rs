@@ -1,8 +1,11 @@
-//! A bucket of one's own: a real S3 on loopback, over a temporary folder.
+//! A bucket for one test: a real S3 on loopback, over a temporary folder.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use aws_sdk_s3::{Client, config::SharedHttpClient};
+use aws_sdk_s3::{Client, config::SharedHttpClient, primitives::ByteStream};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -11,55 +14,80 @@ use crate::{
     s3::{ACCESS_KEY, FolderS3},
 };
 
-/// The bucket's name.
+/// The name of each test's bucket.
 pub const BUCKET: &str = "traces";
 
-/// A real S3 on loopback, and a client of its own to look into it.
+/// A real S3 on loopback, and a client to look into it.
+#[derive(Debug)]
 pub struct Bucket {
     /// The address of the S3.
     pub address: SocketAddr,
     /// A client with the right credentials.
     pub client: Client,
+    /// The folder of the bucket.
+    pub folder: PathBuf,
     _root: TempDir,
 }
 
 impl Bucket {
-    /// Serves an empty bucket in a temporary folder.
+    /// Serves an empty bucket with the policy of the deployed stack: a write needs `If-None-Match: *`.
+    #[must_use]
     pub async fn new() -> Self {
-        let root = tempfile::tempdir().expect("a temporary folder can be made");
-        let folder = root.path().join(BUCKET);
-        Self::over(root, &folder).await
+        let (root, folder) = temporary();
+        Self::serve(root, &folder, open(&folder)).await
     }
 
-    /// A bucket over a folder whose own path leaves no room for a long key's.
+    /// Serves an empty bucket without a policy, as a lake's is: a write replaces an object.
+    #[must_use]
+    pub async fn overwritable() -> Self {
+        let (root, folder) = temporary();
+        Self::serve(root, &folder, open(&folder).allow_overwrites()).await
+    }
+
+    /// Serves a bucket in a folder whose own path leaves no room for the path of a long key.
+    #[must_use]
     pub async fn in_a_deep_folder() -> Self {
         let limit = if cfg!(target_os = "linux") { 4096 } else { 1024 };
-        let root = tempfile::tempdir().expect("a temporary folder can be made");
+        let root = tempfile::tempdir().expect("a temporary folder can be created");
         let mut folder = root.path().to_owned();
         while folder.as_os_str().len() < limit - 400 {
             folder.push("d".repeat(200));
         }
         folder.push(BUCKET);
-        Self::over(root, &folder).await
+        Self::serve(root, &folder, open(&folder)).await
     }
 
-    async fn over(root: TempDir, folder: &Path) -> Self {
-        let folder = FolderS3::open(folder).expect("a bucket can be made in it");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it has an address");
-        tokio::spawn(serve(listener, folder.service(), std::future::pending()));
+    /// Serves the same folder once more, but read-only.
+    #[must_use]
+    pub async fn read_only(&self) -> Self {
+        let root = tempfile::tempdir().expect("a temporary folder can be created");
+        let s3 = FolderS3::read_only(&self.folder).expect("the folder exists");
+        Self::serve(root, &self.folder, s3).await
+    }
+
+    async fn serve(root: TempDir, folder: &Path, s3: FolderS3) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        tokio::spawn(serve(listener, s3.service(), std::future::pending()));
         let config = FolderS3::sdk_config(address, ACCESS_KEY, http_client());
         let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
-        Self { address, client: Client::from_conf(config.build()), _root: root }
+        Self { address, client: Client::from_conf(config.build()), folder: folder.to_owned(), _root: root }
     }
 
-    /// The bytes stored under `key`.
+    /// Stores an object under a free key.
+    pub async fn put(&self, key: &str, object: &[u8]) {
+        let body = ByteStream::from(object.to_vec());
+        let put = self.client.put_object().bucket(BUCKET).key(key).if_none_match("*").body(body);
+        put.send().await.expect("the object is stored");
+    }
+
+    /// Returns the bytes stored under `key`.
     pub async fn object(&self, key: &str) -> Vec<u8> {
         let object = self.client.get_object().bucket(BUCKET).key(key).send().await.expect(key);
         object.body.collect().await.expect("a whole body").to_vec()
     }
 
-    /// Every key, in order.
+    /// Returns every key, in order.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(BUCKET).into_paginator().send();
@@ -69,6 +97,16 @@ impl Bucket {
         }
         keys
     }
+}
+
+fn temporary() -> (TempDir, PathBuf) {
+    let root = tempfile::tempdir().expect("a temporary folder can be created");
+    let folder = root.path().join(BUCKET);
+    (root, folder)
+}
+
+fn open(folder: &Path) -> FolderS3 {
+    FolderS3::open(folder).expect("a bucket can be created in the folder")
 }
 
 /// Returns an HTTP client without TLS, because this S3 is on loopback.

@@ -1,4 +1,4 @@
-//! An S3 that misbehaves on demand: a proxy in front of a real one.
+//! An S3 that fails on demand: a proxy in front of a real one.
 
 use std::{
     collections::VecDeque,
@@ -14,34 +14,34 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What happens to one request.
+/// The fault that one request meets.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// Answered with this status and S3 error code, and not stored.
+    /// The proxy answers with this status and S3 error code, and forwards nothing.
     Refuse(u16, &'static str),
-    /// Read, and never answered.
+    /// The proxy reads the request and never answers.
     StallBefore,
-    /// Stored, and half of the answer sent.
+    /// The S3 stores the object; the proxy sends half of the response and stalls.
     StallWithin,
-    /// The connection is cut before anything is read.
+    /// The proxy closes the connection before it reads anything.
     CutBeforeRead,
-    /// Stored, and the connection cut instead of an answer.
+    /// The S3 stores the object; the proxy closes the connection instead of a response.
     CutAfterStored,
-    /// Stored, and the connection cut in the middle of the answer.
+    /// The S3 stores the object; the proxy closes the connection in the middle of the response.
     CutWithin,
-    /// Stored and answered; then the connection is closed, as S3 does while a function is frozen.
+    /// The request succeeds; then the proxy closes the connection, as S3 does while a function is frozen.
     CloseAfter,
-    /// Stored and answered; then nothing that comes is read, as if the peer had vanished.
+    /// The request succeeds; then the proxy reads nothing more, as if the peer had vanished.
     DeafAfter,
-    /// Answered with what is no HTTP.
+    /// The proxy answers with bytes that are not HTTP.
     Garbage,
-    /// Stored, and answered with the right status and a body that is no XML.
+    /// The S3 stores the object; the proxy answers with this status and a body that is not XML.
     GarbageBody(u16),
 }
 
-/// A proxy in front of a real S3 that does to each request what is next in its list, and else passes it on.
+/// A proxy in front of a real S3. Each request meets the next planned fault; without one, the proxy forwards it.
 pub struct FaultProxy {
-    /// Where it is reached.
+    /// The address of the proxy.
     pub address: SocketAddr,
     plan: Arc<Plan>,
 }
@@ -57,10 +57,11 @@ struct Plan {
 }
 
 impl FaultProxy {
-    /// A proxy in front of the S3 on this address.
+    /// Starts a proxy in front of the S3 on this address.
+    #[must_use]
     pub async fn before(s3: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("a listener has an address");
         let plan = Arc::new(Plan::default());
         let shared = Arc::clone(&plan);
         tokio::spawn(async move {
@@ -71,38 +72,39 @@ impl FaultProxy {
         Self { address, plan }
     }
 
-    /// From now on the S3 behaves like one that keeps no checksum of what it stores.
+    /// Removes checksums from all further responses, as an S3 without checksums does.
     pub fn forget_checksums(&self) {
         self.plan.no_checksums.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the S3 behaves like one that does not know `If-None-Match`.
+    /// Sets whether a refused conditional write looks successful, as on an S3 that ignores `If-None-Match`.
     pub fn ignore_conditions(&self, ignores: bool) {
         self.plan.no_conditions.store(ignores, Ordering::SeqCst);
     }
 
-    /// The head of the request that came last.
+    /// Returns the head of the latest request.
+    #[must_use]
     pub fn last_head(&self) -> String {
-        self.plan.last_head.lock().expect("no panic holds it").clone()
+        self.plan.last_head.lock().expect("no thread panics with the lock held").clone()
     }
 
-    /// What happens to the next requests, one each.
+    /// Plans the faults of the next requests, one each.
     pub fn next(&self, faults: &[Fault]) {
-        *self.plan.faults.lock().expect("no panic holds it") = faults.iter().copied().collect();
+        *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }
 
-    /// What happens to every request after those.
+    /// Sets the fault of every request after the planned ones.
     pub fn always(&self, fault: Option<Fault>) {
-        *self.plan.always.lock().expect("no panic holds it") = fault;
+        *self.plan.always.lock().expect("no thread panics with the lock held") = fault;
     }
 
-    /// How many requests came since this was asked last.
+    /// Returns the number of requests since the last call.
     pub fn requests(&self) -> usize {
         self.plan.requests.swap(0, Ordering::SeqCst)
     }
 }
 
-/// Reads one HTTP message: its head and as many bytes as `content-length` says. `None` at the end of the stream.
+/// Reads one HTTP message: its head, and a body of `content-length` bytes. Returns `None` at the end of the stream.
 pub async fn read_message(stream: &mut TcpStream, is_head: bool) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let head = loop {
@@ -126,17 +128,17 @@ pub async fn read_message(stream: &mut TcpStream, is_head: bool) -> Option<Vec<u
 async fn serve(mut client: TcpStream, s3: SocketAddr, plan: Arc<Plan>) -> Option<()> {
     loop {
         client.readable().await.ok()?;
-        let planned = plan.faults.lock().expect("no panic holds it").front().copied();
-        let fault = planned.or(*plan.always.lock().expect("no panic holds it"));
+        let planned = plan.faults.lock().expect("no thread panics with the lock held").front().copied();
+        let fault = planned.or(*plan.always.lock().expect("no thread panics with the lock held"));
         if matches!(fault, Some(Fault::CutBeforeRead)) {
-            plan.faults.lock().expect("no panic holds it").pop_front();
+            plan.faults.lock().expect("no thread panics with the lock held").pop_front();
             plan.requests.fetch_add(1, Ordering::SeqCst);
             return None;
         }
         let request = read_message(&mut client, false).await?;
         let head = String::from_utf8_lossy(&request).split("\r\n\r\n").next().unwrap_or_default().to_owned();
-        *plan.last_head.lock().expect("no panic holds it") = head;
-        plan.faults.lock().expect("no panic holds it").pop_front();
+        *plan.last_head.lock().expect("no thread panics with the lock held") = head;
+        plan.faults.lock().expect("no thread panics with the lock held").pop_front();
         plan.requests.fetch_add(1, Ordering::SeqCst);
         let is_head = request.starts_with(b"HEAD ");
         if let Some(Fault::Refuse(status, code)) = fault {

@@ -1,0 +1,180 @@
+"""Behaviour of API Gateway that LocalStack lacks: gateway responses, binary and compressed requests, the rate of a usage plan.
+
+Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
+"Working with binary media types for REST APIs",
+"Variables for data transformations", "Usage plans and API keys for REST APIs".
+"""
+
+import base64
+import gzip
+import io
+import json
+import re
+import threading
+import time
+import zlib
+
+from localstack.aws.app import LocalstackAwsGateway
+from localstack.http import Response
+from localstack.services.apigateway.helpers import get_rest_api_container
+from localstack.services.apigateway.legacy import provider
+from localstack.services.apigateway.next_gen.execute_api import gateway_response
+from localstack.services.apigateway.next_gen.execute_api.handlers import api_key_validation, gateway_exception, parse
+from localstack.services.apigateway.next_gen.execute_api.integrations import aws
+from localstack.services.apigateway.next_gen.execute_api.moto_helpers import get_usage_plan_keys, get_usage_plans
+
+# The largest request that API Gateway accepts ("Amazon API Gateway quotas").
+MAX_PAYLOAD = 10 * 1024 * 1024
+
+EXTENSION = "x-amazon-apigateway-gateway-responses"
+
+# The variables that a template of a gateway response may use. Any other one is empty.
+VARIABLE = re.compile(r"\$context\.([A-Za-z]+(?:\.[A-Za-z]+)*)")
+
+
+def import_gateway_responses(import_api):
+    """Wraps LocalStack's import of an OpenAPI document, so that it keeps the gateway responses that the document defines."""
+
+    def wrapped(rest_api, context, request):
+        document = request["body"].read()
+        request["body"] = io.BytesIO(document)
+        result = import_api(rest_api, context=context, request=request)
+        responses = get_rest_api_container(context, request["restApiId"]).gateway_responses
+        responses.clear()
+        for kind, of in json.loads(document).get(EXTENSION, {}).items():
+            responses[kind] = gateway_response.build_gateway_response(
+                kind,
+                status_code=str(of["statusCode"]) if "statusCode" in of else None,
+                response_parameters=of.get("responseParameters"),
+                response_templates=of.get("responseTemplates"),
+                default_response=False,
+            )
+        return result
+
+    return wrapped
+
+
+def respond(self, exception, context):
+    """Renders the gateway response of an error: its status, headers and template."""
+    kind = exception.type.value if hasattr(exception.type, "value") else exception.type
+    response = gateway_response.get_gateway_response_or_default(kind, context.deployment.rest_api.gateway_responses)
+    status = int(response.get("statusCode") or exception.status_code or 500)
+    headers = {"Content-Type": "application/json", "x-amzn-ErrorType": exception.code}
+    for name, value in (response.get("responseParameters") or {}).items():
+        headers[name.removeprefix("gatewayresponse.header.")] = value.strip("'")
+    template = (response.get("responseTemplates") or {}).get("application/json", '{"message":$context.error.messageString}')
+    # messageString is the message in quotes; LocalStack keeps it without them.
+    error = {**context.context_variables["error"], "messageString": json.dumps(exception.message), "responseType": kind}
+    variables = {**context.context_variables, "error": error}
+
+    def value(match):
+        found = variables
+        for name in match[1].split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        return "" if found is None else str(found)
+
+    return Response(VARIABLE.sub(value, template), headers=headers, status=status)
+
+
+def keep_body(chain, context, response):
+    """Keeps the bytes of a request to an API before LocalStack parses forms and decompresses gzip."""
+    request = context.request
+    if request.path.startswith("/_aws/execute-api/"):
+        request.environ["attest.body"] = request.get_data(cache=True)
+        request.environ["attest.encoding"] = request.headers.get("Content-Encoding", "identity").lower()
+        request.headers.remove("Content-Encoding")
+
+
+def decompress(request):
+    """Returns the body of a request, decompressed."""
+    body = request.environ["attest.body"]
+    try:
+        match request.environ["attest.encoding"]:
+            case "identity":
+                pass
+            case "gzip":
+                body = gzip.decompress(body)
+            case "deflate":
+                body = zlib.decompress(body)
+            case _:
+                raise gateway_response.UnsupportedMediaTypeError("Unsupported Media Type")
+    except (OSError, EOFError, zlib.error):
+        raise gateway_response.UnsupportedMediaTypeError("Unsupported Media Type") from None
+    if len(body) > MAX_PAYLOAD:
+        raise gateway_response.RequestTooLargeError("Request Too Long")
+    return body
+
+
+def prepare(parser, chain, context, response):
+    """Initializes the context as LocalStack does, so that errors of the body can be rendered, and then reads the body."""
+    parse.InvocationRequestParser.original(parser, chain, context, response)
+    context.invocation_request["body"] = decompress(context.request)
+
+
+def proxy_event(integration, context):
+    """Creates the event for the function. Its body is base64 if the media type is binary, and else text.
+
+    In text, bytes that are not UTF-8 are replaced. LocalStack decides by the bytes instead.
+    """
+    event = aws.RestApiAwsProxyIntegration.original(integration, context)
+    body = context.integration_request["body"]
+    binary = context.deployment.rest_api.rest_api.get("binaryMediaTypes") or []
+    is_binary = "*/*" in binary or context.invocation_request["headers"].get("Content-Type") in binary
+    event["body"] = (base64.b64encode(body).decode() if is_binary else body.decode(errors="replace")) or None
+    event["isBase64Encoded"] = is_binary
+    return event
+
+
+class Buckets:
+    """A token bucket per API key: `rate` tokens a second, at most `burst` at once."""
+
+    def __init__(self):
+        self.lock, self.buckets = threading.Lock(), {}
+
+    def take(self, key, rate, burst):
+        with self.lock:
+            now = time.monotonic()
+            tokens, since = self.buckets.get(key, (burst, now))
+            tokens = min(burst, tokens + (now - since) * rate)
+            self.buckets[key] = (tokens - 1 if tokens >= 1 else tokens, now)
+            return tokens >= 1
+
+
+BUCKETS = Buckets()
+
+
+def throttle(handler, chain, context, response):
+    """Checks the API key as LocalStack does, and then the rate of its usage plan."""
+    api_key_validation.ApiKeyValidationHandler.original(handler, chain, context, response)
+    key = context.context_variables["identity"].get("apiKeyId")
+    where = {"account_id": context.account_id, "region_name": context.region}
+    for plan in get_usage_plans(**where):
+        limits = plan.get("throttle") or {}
+        is_of_stage = any(stage.get("apiId") == context.api_id for stage in plan.get("apiStages", []))
+        if key and limits.get("rateLimit") and is_of_stage:
+            is_of_key = any(of["id"] == key for of in get_usage_plan_keys(usage_plan_id=plan["id"], **where))
+            if is_of_key and not BUCKETS.take(key, float(limits["rateLimit"]), float(limits.get("burstLimit") or 1)):
+                raise gateway_response.ThrottledError("Too Many Requests")
+
+
+def replace(kind, name, function):
+    """Replaces a method, and keeps the original for the replacement to call."""
+    kind.original = getattr(kind, name)
+    setattr(kind, name, function)
+
+
+def install():
+    """Adds all of this to LocalStack."""
+    provider.import_api_from_openapi_spec = import_gateway_responses(provider.import_api_from_openapi_spec)
+    gateway_exception.GatewayExceptionHandler.create_exception_response = respond
+    parse.restore_payload = lambda request: b""
+    replace(parse.InvocationRequestParser, "__call__", prepare)
+    replace(aws.RestApiAwsProxyIntegration, "create_lambda_input_event", proxy_event)
+    replace(api_key_validation.ApiKeyValidationHandler, "__call__", throttle)
+    initialize = LocalstackAwsGateway.__init__
+
+    def initialize_and_keep_body(self, *arguments):
+        initialize(self, *arguments)
+        self.request_handlers.insert(0, keep_body)
+
+    LocalstackAwsGateway.__init__ = initialize_and_keep_body

@@ -1,0 +1,169 @@
+"""Every variant of the stack deploys, serves, and can be updated to and from the default; deletion keeps the traces."""
+
+import json
+import re
+import uuid
+
+import boto3
+import pytest
+from stack import Stack, trace
+
+
+def works(stack):
+    """Stores a trace, repeats it, and sends a different one under its id. Returns the head of the stored object."""
+    sent = trace(id=str(uuid.uuid4()))
+    answers = [stack.post(sent), stack.post(sent), stack.post({**sent, "created": 2})]
+    assert [answer.status_code for answer in answers] == [201, 200, 409], [answer.text for answer in answers]
+    key = answers[0].json()["key"]
+    assert json.loads(stack.object(key))["id"] == sent["id"]
+    return stack.s3.head_object(Bucket=stack.bucket, Key=key)
+
+
+def existing_bucket():
+    boto3.client("s3").create_bucket(Bucket="existing")
+    return {"BucketName": "existing"}
+
+
+def in_the_existing_bucket(stack, _):
+    assert stack.bucket == "existing"
+    assert "AWS::S3::Bucket" not in [of["ResourceType"] for of in stack.resources().values()]
+
+
+def kms_key():
+    return {"KmsKeyArn": boto3.client("kms").create_key()["KeyMetadata"]["Arn"]}
+
+
+def encrypted_with_the_key(stack, stored):
+    parameters = {of["ParameterKey"]: of["ParameterValue"] for of in stack.describe()["Parameters"]}
+    assert (stored["ServerSideEncryption"], stored["SSEKMSKeyId"]) == ("aws:kms", parameters["KmsKeyArn"])
+
+
+def queries():
+    return {"Queries": "on"}
+
+
+def with_a_database(stack, _):
+    # Glue folds names to lower case, and Athena allows letters, digits and underscores.
+    database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
+    assert re.fullmatch(r"attest_[0-9a-z]+", resolve(database, {"AWS::StackId": stack.describe()["StackId"]}))
+    assert stack.outputs["LakeUrl"] == f"s3://{stack.resources()['QueriesBucket']['PhysicalResourceId']}/lake"
+
+
+def alarms_and_access_logs():
+    return {"AlarmEmail": "ops@example.com", "AccessLogs": "on"}
+
+
+def with_alarms_and_access_logs(stack, _):
+    resources = stack.resources()
+    topic = resources["AlarmTopic"]["PhysicalResourceId"]
+    [subscription] = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert subscription["Endpoint"] == "ops@example.com"
+    alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    function = stack.resource("AWS::Lambda::Function")
+    of_stack = [alarm for alarm in alarms if alarm["AlarmActions"] == [topic]]
+    assert len(of_stack) == 6
+    for alarm in of_stack:
+        dimensions = {of["Name"]: of["Value"] for of in alarm["Dimensions"]}
+        assert dimensions in ({"FunctionName": function}, {"ApiName": stack.name, "Stage": "prod"})
+    # LocalStack writes no access log, so this reads what is deployed.
+    [_, setting, _] = processed(stack)["TraceApiprodStage"]["Properties"]["AccessLogSetting"]["Fn::If"]
+    line = json.loads(re.sub(r"\$context\.[\w.]+", "1", setting["Format"]))
+    assert {"requestId", "status", "apiKeyId", "sourceIp"} <= line.keys()
+
+
+def reserved_concurrency():
+    return {"ReservedConcurrency": 20}
+
+
+def with_reserved_concurrency(stack, _):
+    # LocalStack does not apply it, so this reads what is deployed.
+    reserved = processed(stack)["OlmoeAttestS3LoggingFunction"]["Properties"]["ReservedConcurrentExecutions"]
+    assert reserved == {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
+
+
+def iam():
+    return {"Authorization": "AWS_IAM"}
+
+
+def with_iam_and_api_key(stack, _):
+    # LocalStack does not verify signatures, so this reads what is deployed.
+    body = processed(stack)["TraceApi"]["Properties"]["Body"]
+    assert {"AWS_IAM": []} in body["paths"]["/"]["post"]["security"]
+    assert {"api_key": []} in body["paths"]["/"]["post"]["security"]
+    assert body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+
+
+def resolve(value, references):
+    """Resolves the intrinsic functions of a name. LocalStack deploys no Glue resources, so nothing else does."""
+    if not isinstance(value, dict):
+        return value
+    [(function, argument)] = value.items()
+    argument = [resolve(of, references) for of in argument] if isinstance(argument, list) else argument
+    match function:
+        case "Ref":
+            return references[argument]
+        case "Fn::Join":
+            return argument[0].join(resolve(of, references) for of in argument[1])
+        case "Fn::Split":
+            return argument[1].split(argument[0])
+        case "Fn::Select":
+            return argument[1][int(argument[0])]
+    raise AssertionError(f"the name uses {function}")
+
+
+VARIANTS = {
+    existing_bucket: in_the_existing_bucket,
+    kms_key: encrypted_with_the_key,
+    queries: with_a_database,
+    alarms_and_access_logs: with_alarms_and_access_logs,
+    reserved_concurrency: with_reserved_concurrency,
+    iam: with_iam_and_api_key,
+}
+
+
+def processed(stack):
+    """Returns the resources of the template as the SAM transform leaves it."""
+    template = stack.cloudformation.get_template(StackName=stack.name, TemplateStage="Processed")["TemplateBody"]
+    return (template if isinstance(template, dict) else json.loads(template))["Resources"]
+
+
+@pytest.fixture(scope="module")
+def updated(aws):
+    """A stack that starts with the default parameters and is updated by each test."""
+    return Stack(aws, "updated").deploy()
+
+
+# LocalStack cannot update an API, so `iam` is deployed below only.
+@pytest.mark.parametrize("variant", [of for of in VARIANTS if of is not iam], ids=lambda variant: variant.__name__)
+def test_the_default_stack_can_be_updated_to_a_variant_and_back(updated, variant):
+    before = works(updated)
+    assert before["ServerSideEncryption"] == "AES256"
+    old_bucket, old_keys = updated.bucket, updated.keys()
+    updated.deploy(**variant())
+    VARIANTS[variant](updated, works(updated))
+    assert set(old_keys) <= {of["Key"] for of in updated.s3.list_objects_v2(Bucket=old_bucket)["Contents"]}
+    updated.deploy()
+    works(updated)
+
+
+def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_it_is_deleted(aws):
+    parameters = [kms_key, queries, alarms_and_access_logs, reserved_concurrency, iam]
+    stack = Stack(aws, "All-Of-It").deploy(**{name: value for of in parameters for name, value in of().items()})
+    stored = works(stack)
+    for variant in parameters:
+        VARIANTS[variant](stack, stored)
+    keys = stack.keys()
+    stack.delete()
+    assert stack.keys() == keys
+    assert all(json.loads(stack.object(key))["messages"] for key in keys)
+
+
+def test_the_api_refuses_tls_below_1_2(stack):
+    # LocalStack negotiates no TLS versions, so this reads what is deployed. The default of Regional APIs is TLS_1_0.
+    assert processed(stack)["TraceApi"]["Properties"]["SecurityPolicy"] == "TLS_1_2"
+
+
+def test_the_role_may_only_write_with_if_none_match(stack):
+    statements = processed(stack)["FunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    puts = [of for of in statements if "s3:PutObject" in str(of.get("Action"))]
+    assert [of["Condition"] for of in puts] == [{"Null": {"s3:if-none-match": "false"}}]

@@ -1,0 +1,12 @@
+"""Logs every call of a language model as a chat trace, and loses none.
+
+`OpenAI(http_client=attest_client.http_client())` is one line for a whole application. `ATTEST_URL` and `ATTEST_API_KEY` name the
+endpoint; they are read when the first call is logged.
+"""
+
+from attest_client.calls import log_trace
+from attest_client.clients import async_http_client, http_client
+from attest_client.log import flush
+from attest_client.warn import counters
+
+__all__ = ["async_http_client", "counters", "flush", "http_client", "log_trace"]

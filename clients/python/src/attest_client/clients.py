@@ -1,0 +1,180 @@
+"""HTTP clients that log each call of a model. They work with `httpx` and with `httpx2`, which the SDKs accept."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
+from typing import Any
+
+from attest_client import log
+from attest_client.calls import Call, Mask, api_of
+from attest_client.warn import never_raises
+
+
+def http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
+    """Returns a `Client` that logs each call of a model, for the `http_client` of an SDK.
+
+    `mask` receives each trace before it is written anywhere, and returns it changed. `failures` logs calls that failed too.
+    `library` is `httpx` or `httpx2`; without it, the newest that is installed. `options` are those of its `Client`.
+    """
+    library = library or _library()
+    return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
+
+
+def async_http_client(
+    *, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any
+) -> Any:
+    """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
+    library = library or _library()
+    return _classes(library)[1](**{**_defaults(library), **options}, attest=(mask, failures))
+
+
+def _library() -> ModuleType:
+    for name in ("httpx2", "httpx"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("http_client needs httpx2 or httpx; SDKs such as openai and anthropic install one of them")
+
+
+def _defaults(library: ModuleType) -> dict[str, Any]:
+    """The options with which the SDKs of OpenAI and Anthropic create their clients. They set the timeout themselves."""
+    limits = library.Limits(max_connections=1_000, max_keepalive_connections=100)
+    return {"limits": limits, "follow_redirects": True}
+
+
+@functools.cache
+def _classes(library: Any) -> tuple[type, type]:
+    """The classes of a library's clients. They are made on demand, because neither library is required."""
+
+    class LoggingClient(library.Client):  # type: ignore[misc]
+        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+            super().__init__(**options)
+            self._attest = attest
+
+        def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            call = _start(request, *self._attest)
+            try:
+                response = super().send(request, stream=stream, **options)
+            except BaseException as error:
+                if call:
+                    call.fail(error)
+                raise
+            if call is None:
+                return response
+            if response.is_stream_consumed:
+                _finish(call, response)
+            else:
+                response.stream = CopiedStream(response.stream, _Copy(library, call, response))
+            return response
+
+    class LoggingAsyncClient(library.AsyncClient):  # type: ignore[misc]
+        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+            super().__init__(**options)
+            self._attest = attest
+
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            call = _start(request, *self._attest)
+            try:
+                response = await super().send(request, stream=stream, **options)
+            except BaseException as error:
+                if call:
+                    call.fail(error)
+                raise
+            if call is None:
+                return response
+            if response.is_stream_consumed:
+                _finish(call, response)
+            else:
+                response.stream = CopiedAsyncStream(response.stream, _Copy(library, call, response))
+            return response
+
+    class CopiedStream(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, copy: _Copy):
+            self._stream, self._copy = stream, copy
+
+        def __iter__(self) -> Iterator[bytes]:
+            with self._copy:
+                for chunk in self._stream:
+                    self._copy.chunks.append(chunk)
+                    yield chunk
+                self._copy.is_whole = True
+
+        def close(self) -> None:
+            self._stream.close()
+            self._copy.finish("closed")
+
+    class CopiedAsyncStream(library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, copy: _Copy):
+            self._stream, self._copy = stream, copy
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            with self._copy:
+                async for chunk in self._stream:
+                    self._copy.chunks.append(chunk)
+                    yield chunk
+                self._copy.is_whole = True
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+            self._copy.finish("closed")
+
+    return LoggingClient, LoggingAsyncClient
+
+
+class _Copy:
+    """The bytes of a response, as they went to the application. Logs the call once, when the response ends."""
+
+    def __init__(self, library: Any, call: Call, response: Any):
+        self._library, self._call = library, call
+        self._status, self._headers = response.status_code, response.headers
+        self.chunks: list[bytes] = []
+        self.is_whole = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
+        self.finish("closed" if is_closed else "broken")
+
+    @never_raises
+    def finish(self, reason: str) -> None:
+        if (call := self._call) is None:
+            return
+        self._call = None  # type: ignore[assignment]
+        body = _decoded(self._library, self._headers, self.chunks)
+        call.finish(self._status, self._headers.get("content-type", ""), body, None if self.is_whole else reason)
+
+
+@never_raises
+def _start(request: Any, mask: Mask | None, failures: bool) -> Call | None:
+    api = api_of(request.method, request.url.path)
+    return Call(api, request.content, mask, failures) if api and log.is_configured() else None
+
+
+@never_raises
+def _finish(call: Call, response: Any) -> None:
+    call.finish(response.status_code, response.headers.get("content-type", ""), response.content)
+
+
+def _decoded(library: Any, headers: Any, chunks: list[bytes]) -> bytes:
+    """The body without its content encoding, as far as it can be decoded."""
+    encoding = headers.get("content-encoding")
+    if not encoding or encoding == "identity":
+        return b"".join(chunks)
+
+    class Chunks(library.SyncByteStream):  # type: ignore[misc]
+        def __iter__(self) -> Iterator[bytes]:
+            yield from chunks
+
+    body = b""
+    try:
+        for part in library.Response(200, headers={"content-encoding": encoding}, stream=Chunks()).iter_bytes():
+            body += part
+    except library.DecodingError:
+        pass  # the stream was cut off
+    return body

@@ -1,0 +1,200 @@
+/** The way of a trace: mask, spool, sender. */
+
+import { createHash, randomUUID } from "node:crypto";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { isObject, type Json, type JsonObject, print } from "./json.js";
+import { Sender } from "./sender.js";
+import { type Entry, Spool } from "./spool.js";
+import { toJson } from "./values.js";
+import { reason, warn } from "./warn.js";
+
+const TRACE = 4 * 1024 * 1024; // bytes of the largest trace
+const QUEUE = { traces: 1_000, bytes: 32 * 1024 * 1024 }; // the most that waits in memory
+const BEAT = 10_000; // milliseconds between heartbeats
+const ADOPT = 30_000; // milliseconds between looks for abandoned files
+const END = 10_000; // milliseconds that the end of the process waits for
+
+/** A trace, as the endpoint takes it. */
+export type Trace = JsonObject;
+
+/** Changes a trace before it is written anywhere. What it returns is logged. */
+export type Mask = (trace: Trace) => unknown;
+
+/** What became of the traces of this process. */
+export interface Counters {
+  /** Traces taken over from the application. */
+  logged: number;
+  /** Traces that the endpoint confirmed, adopted ones included. */
+  confirmed: number;
+  /** Traces that the endpoint refused, or that are too large; they are in `rejected.jsonl`. */
+  rejected: number;
+  /** Traces that were not logged because `mask` failed. */
+  unmasked: number;
+  /** Traces that were lost: neither spool nor memory had room, or they could not be turned into JSON. */
+  lost: number;
+}
+
+export interface Configuration {
+  url: string;
+  apiKey: string;
+  /** The folder of the spool. */
+  spool: string;
+}
+
+/** Reads the environment. Returns nothing without `ATTEST_URL` and `ATTEST_API_KEY`. */
+export function configuration(env = process.env): Configuration | undefined {
+  const { ATTEST_URL: url, ATTEST_API_KEY: apiKey } = env;
+  if (!url || !apiKey) return undefined;
+  return { url, apiKey, spool: env.ATTEST_SPOOL || defaultSpool(url, env) };
+}
+
+function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {
+  const hash = createHash("sha256").update(url).digest("hex").slice(0, 16);
+  return join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "attest", "spool", hash);
+}
+
+export class Client {
+  readonly counters: Counters = { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+  private readonly spool: Spool | undefined;
+  private readonly sender: Sender;
+  private moreToAdopt = true;
+  private adopting = false;
+  /** The process waited for its traces, in vain, and none was logged since. */
+  private ended = false;
+
+  constructor({ url, apiKey, spool }: Configuration) {
+    this.sender = new Sender(url, apiKey, {
+      confirmed: (entry) => {
+        this.counters.confirmed++;
+        this.spool?.release(entry);
+      },
+      refused: (entry, problem) => {
+        this.reject(entry.id, entry.line, problem);
+        this.spool?.release(entry);
+      },
+      room: () => this.refill(),
+    });
+    try {
+      this.spool = Spool.open(spool);
+    } catch (error) {
+      warn("spool", `the spool ${spool} cannot be written, so traces are sent from memory and do not survive the end of the process: ${reason(error)}`);
+    }
+    this.watch();
+  }
+
+  /** Logs a trace. It is in the spool once this returns. Never throws. */
+  log(content: () => JsonObject, mask?: Mask): void {
+    try {
+      const whole = { id: randomUUID(), ...content() };
+      const trace = mask ? this.masked(whole, mask) : whole;
+      const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
+      const line = Buffer.from(print({ ...trace, id }));
+      this.counters.logged++;
+      if (line.length > TRACE) this.reject(id, line, `it has ${line.length} bytes, more than ${TRACE}`);
+      else this.keep(id, line);
+    } catch (error) {
+      if (error instanceof MaskFailed) {
+        this.counters.unmasked++;
+        // The message of the error may quote the trace.
+        warn("mask", `a trace was not logged because mask failed (${error.kind})`);
+        return;
+      }
+      this.counters.lost++;
+      warn("lost", `a trace was not logged: ${reason(error)}`);
+    }
+  }
+
+  /** Sends what waits, adopted and parked traces included. Returns whether all of it was confirmed or rejected in time. */
+  async flush(milliseconds: number): Promise<boolean> {
+    const end = performance.now() + milliseconds;
+    do {
+      this.refill();
+      if (!(await this.sender.drain(Math.max(0, end - performance.now())))) return false;
+    } while (this.spool?.hasParked || this.moreToAdopt);
+    return true;
+  }
+
+  private masked(trace: JsonObject, mask: Mask): JsonObject {
+    let json: Json;
+    try {
+      json = toJson(mask(trace));
+    } catch (error) {
+      throw new MaskFailed(error instanceof Error ? error.name : typeof error);
+    }
+    if (!isObject(json)) throw new MaskFailed("it returned no object");
+    return json;
+  }
+
+  private keep(id: string, line: Buffer): void {
+    this.ended = false;
+    const isFull = this.sender.waiting >= QUEUE.traces || this.sender.waitingBytes >= QUEUE.bytes;
+    if (this.spool) {
+      try {
+        if (isFull) return this.spool.park(line);
+        return this.sender.add(this.spool.append(id, line));
+      } catch (error) {
+        warn("spool", `a trace could not be written to the spool and is sent from memory: ${reason(error)}`);
+      }
+    }
+    if (isFull) throw new Error(`${this.sender.waiting} traces wait in memory`);
+    this.sender.add({ id, line });
+  }
+
+  private reject(id: string, line: Buffer, problem: string): void {
+    this.counters.rejected++;
+    try {
+      if (!this.spool) throw new Error("there is no spool");
+      this.spool.reject(line);
+      warn(`rejected ${problem.slice(0, 10)}`, `trace ${id} was rejected and is in ${this.spool.rejectedPath}: ${problem}`);
+    } catch (error) {
+      this.counters.lost++;
+      warn("unrejected", `trace ${id} was rejected and is lost, because rejected.jsonl cannot be written (${reason(error)}): ${problem}`);
+    }
+  }
+
+  /** Takes parked traces, then those of dead processes, while the queue has room. */
+  private refill(): void {
+    if (!this.spool) this.moreToAdopt = false;
+    if (!this.spool || this.adopting) return;
+    const hasRoom = () => this.sender.waiting < QUEUE.traces / 2 && this.sender.waitingBytes < QUEUE.bytes / 2;
+    const take = (entries: Entry[]) => entries.forEach((entry) => this.sender.add(entry));
+    this.adopting = true;
+    try {
+      while (this.spool.hasParked && hasRoom()) take(this.spool.unpark());
+      if (this.moreToAdopt && hasRoom()) this.moreToAdopt = this.spool.adopt(hasRoom, take);
+    } catch (error) {
+      this.moreToAdopt = false; // until the next look
+      warn("adopt", `the spool ${this.spool.folder} cannot be read: ${reason(error)}`);
+    } finally {
+      this.adopting = false;
+    }
+  }
+
+  private watch(): void {
+    const adopt = () => {
+      this.moreToAdopt = true;
+      this.refill();
+    };
+    if (this.spool) {
+      setImmediate(adopt);
+      setInterval(adopt, ADOPT).unref();
+      setInterval(() => this.spool?.beat(), BEAT).unref();
+    }
+    // A process that ends by itself waits; process.exit() and signals do not, and leave the rest to the next process.
+    process.on("beforeExit", async () => {
+      if (this.ended || this.sender.waiting === 0 || (await this.flush(END))) return;
+      this.ended = true;
+      this.sender.pause();
+    });
+    process.on("exit", () => {
+      if (!this.spool && this.sender.waiting > 0) warn("exit", `the process ended with ${this.sender.waiting} traces in memory`);
+    });
+  }
+}
+
+class MaskFailed extends Error {
+  constructor(readonly kind: string) {
+    super("mask failed");
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Logs every call of a language model to an attest endpoint, and loses none.
+ *
+ * `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL` are read when the first call is logged.
+ */
+
+import { apiOfCall } from "./api.js";
+import { Client, configuration, type Counters, type Mask, type Trace } from "./client.js";
+import { finishAll, recordingFetch } from "./fetch.js";
+import { isObject, LosslessNumber } from "./json.js";
+import { type Call, toTrace } from "./mapping.js";
+import { toJson } from "./values.js";
+import { reason, warn } from "./warn.js";
+
+export { type Counters, LosslessNumber, type Mask, type Trace };
+
+export interface LogOptions {
+  /** Changes each trace before it is written anywhere. If it throws, nothing of the trace is written. */
+  mask?: Mask;
+}
+
+export interface FetchOptions extends LogOptions {
+  /** Also logs calls that fail, with the provider's error. */
+  failures?: boolean;
+  /** Kept in each trace as `log`. */
+  extra?: Record<string, unknown>;
+  /** Sends the requests instead of the global `fetch`. */
+  fetch?: typeof globalThis.fetch;
+}
+
+let client: Client | undefined;
+
+/**
+ * Returns a `fetch` for the client of a provider. Calls of Chat Completions, Responses and Anthropic Messages are logged, streamed or
+ * not; other requests pass untouched.
+ */
+export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
+  const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
+  return recordingFetch(send, failures, (call) => logCall(() => ({ ...call, log: objectOf(extra) }), mask));
+}
+
+/**
+ * Logs one call: what was sent to the model, and what came back.
+ *
+ * `response` is the object of the provider's client; of a stream, its final response; nothing if the call failed. `extra` is kept in the
+ * trace as `log`. The trace is in the spool once this returns. Never throws.
+ */
+export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { mask }: LogOptions = {}): void {
+  logCall(() => {
+    const [sent, came] = [objectOf(request), response ? objectOf(response) : undefined];
+    return { api: apiOfCall(sent, came ?? {}), request: sent, response: came, created: Math.floor(Date.now() / 1_000), log: objectOf(extra) };
+  }, mask);
+}
+
+/**
+ * Sends the traces that wait. Returns whether the endpoint confirmed or refused all of them within `timeout` milliseconds. For hosts that
+ * freeze between requests, such as AWS Lambda, and before `process.exit`.
+ */
+export async function flush({ timeout = 30_000 }: { timeout?: number } = {}): Promise<boolean> {
+  return client ? client.flush(timeout) : true;
+}
+
+/** Returns how many traces of this process were logged, confirmed, rejected, or lost. */
+export function counters(): Counters {
+  return client ? { ...client.counters } : { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+}
+
+function logCall(call: () => Call, mask: Mask | undefined): void {
+  try {
+    const open = (client ??= openClient());
+    open?.log(() => toTrace(call()), mask);
+  } catch (error) {
+    warn("lost", `a trace was not logged: ${reason(error)}`);
+  }
+}
+
+let hasWarned = false;
+
+function openClient(): Client | undefined {
+  const found = configuration();
+  if (found) {
+    process.on("exit", finishAll);
+    return new Client(found);
+  }
+  if (!hasWarned) console.warn("attest: nothing is logged because ATTEST_URL and ATTEST_API_KEY are not set");
+  hasWarned = true;
+  return undefined;
+}
+
+function objectOf(value: object): Record<string, import("./json.js").Json> {
+  const json = toJson(value);
+  return isObject(json) ? json : { body: json };
+}

@@ -1,0 +1,119 @@
+/** The copy of one call while it is in flight. */
+
+import * as zlib from "node:zlib";
+import type { Api } from "./api.js";
+import { isObject, type Json, type JsonObject, parse } from "./json.js";
+import type { Call, Incomplete } from "./mapping.js";
+import { assemble } from "./streams/index.js";
+
+const LIMIT = 64 * 1024 * 1024; // bytes that are kept of a response
+
+/** What is known of a response before its body. */
+export interface Head {
+  status: number;
+  contentType: string;
+  contentEncoding: string;
+}
+
+export class Recording {
+  private readonly chunks: Buffer[] = [];
+  private size = 0;
+  private isEnded = false;
+  private head: Head | undefined;
+  private request: string | undefined;
+  private readonly arrival: Promise<string> | undefined;
+
+  /** `request` is the text of the request's body and never rejects; `finished` takes the call exactly once. */
+  constructor(
+    private readonly api: Api,
+    request: string | Promise<string>,
+    private readonly created: number,
+    private readonly finished: (call: Call) => void,
+  ) {
+    if (typeof request === "string") this.request = request;
+    else this.arrival = request.then((text) => (this.request = text));
+  }
+
+  begin(head: Head): void {
+    this.head = head;
+  }
+
+  add(chunk: Uint8Array): void {
+    this.size += chunk.length;
+    if (this.size <= LIMIT) this.chunks.push(Buffer.from(chunk));
+  }
+
+  /** Ends the recording of a call that got no response. */
+  fail(error: Json): void {
+    this.end((call) => ({ ...call, error }));
+  }
+
+  /** Ends the recording with the last byte of the response, or earlier. */
+  finish(incomplete?: Incomplete): void {
+    const cut = this.size > LIMIT ? "closed" : incomplete;
+    this.end((call) => ({ ...call, ...this.answer(this.head!, cut) }));
+  }
+
+  /** Passes the call on. Later calls do nothing. */
+  private end(complete: (call: Call) => Call): void {
+    if (this.isEnded) return;
+    this.isEnded = true;
+    const pass = (request: string) => this.finished(complete({ api: this.api, request: bodyOf(request), created: this.created }));
+    if (this.request === undefined) void this.arrival!.then(pass);
+    else pass(this.request);
+  }
+
+  private answer({ status, contentType, contentEncoding }: Head, cut: Incomplete | undefined): Pick<Call, "response" | "incomplete" | "error"> {
+    const text = textOf(Buffer.concat(this.chunks), contentEncoding);
+    if (status >= 300) return { error: { status, body: parsed(text) ?? text } };
+    if (contentType.includes("text/event-stream") || /^(data|event|id|retry)?:/.test(text)) {
+      const { response, incomplete, error } = assemble(this.api, text);
+      return { response, error, incomplete: incomplete === "ended" ? (cut ?? incomplete) : incomplete };
+    }
+    return { response: bodyOf(text), incomplete: cut };
+  }
+}
+
+/** Returns the members of a JSON object. Any other text is kept as the member `body`. */
+function bodyOf(text: string): JsonObject {
+  const value = parsed(text);
+  return isObject(value) ? value : { body: value ?? text };
+}
+
+function parsed(text: string): Json | undefined {
+  try {
+    return parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Returns the text of a body. Node's `fetch` decompresses most bodies and leaves the header as it was, so only a body that is not UTF-8
+ * is decompressed here.
+ */
+function textOf(body: Buffer, encoding: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    return new TextDecoder().decode(decompress(body, encoding));
+  }
+}
+
+/** Decompresses as much as there is of a body, which may have been cut off. */
+function decompress(body: Buffer, encoding: string): Buffer {
+  const zstd = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync; // Node 22.15 and later
+  const lenient = { finishFlush: zlib.constants.Z_SYNC_FLUSH };
+  const decoders: Record<string, ((body: Buffer) => Buffer) | undefined> = {
+    gzip: (body) => zlib.gunzipSync(body, lenient),
+    deflate: (body) => ((body[0]! & 0x0f) === 8 ? zlib.inflateSync(body, lenient) : zlib.inflateRawSync(body, lenient)),
+    br: (body) => zlib.brotliDecompressSync(body, { finishFlush: zlib.constants.BROTLI_OPERATION_FLUSH }),
+    zstd,
+  };
+  try {
+    const names = encoding.toLowerCase().split(",").map((name) => name.trim().replace(/^x-/, ""));
+    return names.reduceRight((bytes, name) => decoders[name]?.(bytes) ?? bytes, body);
+  } catch {
+    return body;
+  }
+}

@@ -1,0 +1,207 @@
+/** Sends traces in the background until the endpoint confirms them. */
+
+import { setMaxListeners } from "node:events";
+import * as http from "node:http";
+import * as https from "node:https";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import PQueue from "p-queue";
+import pRetry from "p-retry";
+import { isObject, parse } from "./json.js";
+import type { Entry } from "./spool.js";
+import { reason, warn } from "./warn.js";
+
+const CONCURRENCY = 16; // requests in flight
+const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the answer
+const LINGER = 1_000; // milliseconds for the rest of the answer once the trace is confirmed
+const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
+const PAUSE = { first: 250, longest: 10_000 }; // milliseconds between attempts
+const RETRY_AFTER = 60_000; // the longest `Retry-After` that is obeyed, in milliseconds
+const TRANSIENT = [408, 429, 502, 503, 504];
+const GATEWAY = "urn:attest:problem:gateway";
+
+export interface Outcome {
+  /** The endpoint stored the trace. */
+  confirmed(entry: Entry): void;
+  /** The endpoint refused the trace, and would refuse it again. */
+  refused(entry: Entry, problem: string): void;
+  /** There is room for more traces. */
+  room(): void;
+}
+
+export class Sender {
+  private readonly queue = new PQueue({ concurrency: CONCURRENCY });
+  private readonly agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
+  /** Ends the pauses between attempts. */
+  private stop = new AbortController();
+  /** Requests in flight. */
+  private readonly attempts = new Set<AbortController>();
+  private bytes = 0;
+
+  constructor(
+    private readonly url: string,
+    private readonly apiKey: string,
+    private readonly outcome: Outcome,
+  ) {
+    setMaxListeners(0, this.stop.signal);
+  }
+
+  /** Traces that are neither confirmed nor refused. */
+  get waiting(): number {
+    return this.queue.size + this.queue.pending;
+  }
+
+  /** Their size in bytes. */
+  get waitingBytes(): number {
+    return this.bytes;
+  }
+
+  add(entry: Entry): void {
+    this.bytes += entry.line.length;
+    this.enqueue(entry);
+    if (this.stop.signal.aborted) this.resume();
+  }
+
+  /** Waits until every trace is confirmed or refused. Returns whether that happened in time. */
+  async drain(milliseconds: number): Promise<boolean> {
+    if (this.stop.signal.aborted) this.resume();
+    const timer = new AbortController();
+    const idle = this.queue.onIdle().then(() => true);
+    const late = sleep(milliseconds, false, { signal: timer.signal }).catch(() => false);
+    const done = await Promise.race([idle, late]);
+    timer.abort();
+    return done;
+  }
+
+  /** Ends the requests in flight. Their traces wait until the next one is added. */
+  pause(): void {
+    this.queue.pause();
+    this.stop.abort(new Error("the process ends"));
+    for (const attempt of this.attempts) attempt.abort(this.stop.signal.reason);
+  }
+
+  private resume(): void {
+    this.stop = new AbortController();
+    setMaxListeners(0, this.stop.signal);
+    this.queue.start();
+  }
+
+  private enqueue(entry: Entry): void {
+    // The call that is being logged must not wait for the start of a request.
+    const start = () => new Promise((resolve) => setImmediate(resolve)).then(() => this.deliver(entry));
+    this.queue.add(start).catch((error: unknown) => warn("sender", `a trace was not sent: ${reason(error)}`));
+  }
+
+  private async deliver(entry: Entry): Promise<void> {
+    const { signal } = this.stop;
+    try {
+      await pRetry(() => this.send(entry), {
+        retries: Infinity,
+        minTimeout: PAUSE.first,
+        maxTimeout: PAUSE.longest * (1 + Math.random()), // p-retry draws no pause at random once the longest is reached
+        randomize: true,
+        maxRetryTime: ROUND,
+        unref: true,
+        signal,
+        shouldRetry: ({ error }) => !(error instanceof Refused),
+        onFailedAttempt: async ({ error }) => {
+          if (error instanceof Refused) return;
+          warn("retry", `traces wait for the endpoint: ${error.message}`);
+          if (error instanceof Transient) await pause(error.retryAfter, signal);
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof Refused)) return this.enqueue(entry); // the round is over, or the process ends
+      this.bytes -= entry.line.length;
+      this.outcome.refused(entry, error.message);
+      return this.outcome.room();
+    }
+    this.bytes -= entry.line.length;
+    this.outcome.confirmed(entry);
+    this.outcome.room();
+  }
+
+  /** Sends a trace once. Throws {@link Refused} if a retry is useless, and {@link Transient} otherwise. */
+  private async send(entry: Entry): Promise<void> {
+    const attempt = new AbortController();
+    this.attempts.add(attempt);
+    // The deadline holds for the whole answer, so a server that sends it byte by byte keeps nobody waiting.
+    const timer = setTimeout(() => attempt.abort(new Error(`no answer within ${ATTEMPT} ms`)), ATTEMPT).unref();
+    const end = () => {
+      clearTimeout(timer);
+      this.attempts.delete(attempt);
+    };
+    let response: http.IncomingMessage;
+    let body = "";
+    try {
+      response = await this.post(entry, attempt.signal);
+      if (response.statusCode !== 201) body = await text(response);
+    } catch (error) {
+      end();
+      throw new Transient(reason(attempt.signal.aborted ? attempt.signal.reason : error));
+    }
+    const status = response.statusCode!;
+    if (status === 201) {
+      // S3 has confirmed the object. The rest is read only so that the connection can be used again.
+      const late = setTimeout(() => attempt.abort(), LINGER).unref();
+      response.on("error", () => {}).on("close", () => (clearTimeout(late), end())).resume();
+      return;
+    }
+    end();
+    const answer = objectOf(body);
+    if (status === 200) {
+      if (typeof answer?.key === "string") return;
+      throw new Transient("unexpected response; check ATTEST_URL");
+    }
+    const detail = [status, answer?.title, answer?.detail, describe(answer?.errors)].filter(Boolean).join(", ");
+    const isTransient = TRANSIENT.includes(status) || (status >= 500 && answer?.type === GATEWAY);
+    throw isTransient ? new Transient(`status ${detail}`, response.headers["retry-after"]) : new Refused(`status ${detail}`);
+  }
+
+  /** Node's `http` is used because its sockets can be unreferenced: a request in flight does not keep the process alive. */
+  private post({ id, line }: Entry, signal: AbortSignal): Promise<http.IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const url = new URL(this.url);
+      const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
+      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // other ids are no header value; the trace has its id anyway
+      const [client, agent] = url.protocol === "https:" ? [https, this.agents.https] : [http, this.agents.http];
+      const request = client.request(url, { method: "POST", headers, agent, signal });
+      request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);
+    });
+  }
+}
+
+/** The trace may be stored by a later attempt. */
+class Transient extends Error {
+  constructor(
+    message: string,
+    readonly retryAfter?: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The endpoint will never store the trace as it is. */
+class Refused extends Error {}
+
+/** Waits as `Retry-After` (RFC 9110, section 10.2.3) asks, in seconds or until a date. */
+async function pause(retryAfter: string | undefined, signal: AbortSignal): Promise<void> {
+  if (!retryAfter) return;
+  const milliseconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
+  if (milliseconds > 0) await sleep(Math.min(milliseconds, RETRY_AFTER), undefined, { ref: false, signal });
+}
+
+function objectOf(text: string): Record<string, unknown> | undefined {
+  try {
+    const value = parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Prints the violations of problem details. The endpoint never quotes message content in them. */
+function describe(errors: unknown): string | undefined {
+  if (!Array.isArray(errors)) return undefined;
+  return errors.map((error) => `${error?.pointer || "/"} ${error?.detail}`).join("; ");
+}

@@ -1,0 +1,88 @@
+/** Streams of Chat Completions. */
+
+import { isObject, type Json, type JsonObject, set } from "../json.js";
+import type { Assembly } from "./index.js";
+import { mergeInto } from "./merge.js";
+
+/** Assembles `chat.completion.chunk` objects into a `chat.completion`. */
+export class ChatAssembly implements Assembly {
+  private readonly completion: JsonObject = {};
+  private readonly choices = new Map<number, JsonObject>();
+  private started = false;
+
+  add(chunk: JsonObject): void {
+    this.started = true;
+    for (const [name, value] of Object.entries(chunk)) {
+      if (name === "choices") {
+        if (Array.isArray(value)) value.filter(isObject).forEach((choice) => this.addChoice(choice));
+      } else if (name !== "obfuscation" && (value !== null || (name !== "usage" && !Object.hasOwn(this.completion, name)))) {
+        set(this.completion, name, value); // `obfuscation` only pads the events of a stream
+      }
+    }
+  }
+
+  response(): JsonObject | undefined {
+    if (!this.started) return undefined;
+    const choices = [...this.choices.values()].sort((one, other) => Number(one.index) - Number(other.index));
+    const { usage, ...rest } = this.completion;
+    return {
+      ...rest,
+      object: "chat.completion",
+      choices: choices.map(finish),
+      ...(usage === undefined ? {} : { usage }),
+    };
+  }
+
+  /** Some servers send no `[DONE]`. */
+  get isComplete(): boolean {
+    return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => reason !== undefined && reason !== null);
+  }
+
+  private addChoice({ delta, logprobs, ...rest }: JsonObject): void {
+    const index = typeof rest.index === "number" ? rest.index : 0;
+    let choice = this.choices.get(index);
+    if (!choice) this.choices.set(index, (choice = { index, message: {}, finish_reason: null }));
+    for (const [name, value] of Object.entries(rest)) {
+      if (value !== null || !Object.hasOwn(choice, name)) set(choice, name, value);
+    }
+    if (logprobs !== undefined) mergeInto(choice, { logprobs });
+    if (isObject(delta)) addDelta(choice.message as JsonObject, delta);
+  }
+}
+
+function addDelta(message: JsonObject, { tool_calls: calls, ...rest }: JsonObject): void {
+  mergeInto(message, rest);
+  if (!Array.isArray(calls)) return;
+  const snapshots = (message.tool_calls ??= []) as Json[];
+  for (const call of calls.filter(isObject)) {
+    const last = snapshots.at(-1) as JsonObject | undefined;
+    // Without an index, as some servers send calls, a new id starts a new call.
+    const isSame = (snapshot: Json) => isObject(snapshot) && snapshot.index === call.index && (call.index !== undefined || !call.id || snapshot.id === call.id);
+    const snapshot = call.index === undefined && !call.id ? last : (snapshots.find(isSame) as JsonObject | undefined);
+    if (snapshot) mergeInto(snapshot, call);
+    else snapshots.push(withFunction(call));
+  }
+}
+
+function withFunction(call: JsonObject): JsonObject {
+  return isObject(call.function) ? { ...call, function: { ...call.function } } : { ...call };
+}
+
+/** Gives a choice the members that the API sends without streaming. */
+function finish({ index, message, logprobs, finish_reason, ...rest }: JsonObject): JsonObject {
+  const { role, content, refusal, tool_calls: calls, ...others } = message as JsonObject;
+  const toolCalls = (calls as JsonObject[] | undefined)?.toSorted((one, other) => Number(one.index ?? 0) - Number(other.index ?? 0));
+  return {
+    index: index!,
+    message: {
+      role: role ?? "assistant",
+      content: content ?? null,
+      ...(refusal === undefined ? {} : { refusal }),
+      ...(toolCalls ? { tool_calls: toolCalls.map(({ index: _, ...call }) => call) } : {}),
+      ...others,
+    },
+    ...(logprobs === undefined ? {} : { logprobs }),
+    finish_reason: finish_reason!,
+    ...rest,
+  };
+}

@@ -1,0 +1,99 @@
+//! The bucket policy: nobody overwrites an object.
+
+use aws_sdk_s3::{operation::put_object::builders::PutObjectFluentBuilder, types::ChecksumAlgorithm};
+use local_aws::testing::{BUCKET, Bucket};
+
+use crate::failure;
+
+fn put(bucket: &Bucket, body: &str) -> PutObjectFluentBuilder {
+    bucket.client.put_object().bucket(BUCKET).key("k").body(body.as_bytes().to_vec().into())
+}
+
+#[tokio::test]
+async fn a_write_without_if_none_match_is_denied() {
+    let bucket = Bucket::new().await;
+    assert_eq!(failure(put(&bucket, "{}").send().await), (403, "AccessDenied".to_owned()));
+    assert_eq!(failure(put(&bucket, "{}").if_match("\"1\"").send().await), (403, "AccessDenied".to_owned()));
+    assert_eq!(bucket.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_conditional_write_never_replaces_an_object() {
+    let bucket = Bucket::new().await;
+    put(&bucket, "{}").if_none_match("*").send().await.expect("the key is free");
+    let again = put(&bucket, "[]").if_none_match("*").send().await;
+    assert_eq!(failure(again), (412, "PreconditionFailed".to_owned()));
+    assert_eq!(bucket.object("k").await, b"{}");
+    assert_eq!(failure(put(&bucket, "[]").if_none_match("\"1\"").send().await), (501, "NotImplemented".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bucket_without_the_policy_replaces_objects() {
+    let bucket = Bucket::overwritable().await;
+    for body in ["{}", "[]"] {
+        put(&bucket, body).send().await.expect("the object is stored");
+    }
+    assert_eq!(bucket.object("k").await, b"[]");
+    assert_eq!(failure(put(&bucket, "{}").if_none_match("*").send().await).0, 412);
+    assert_eq!(failure(put(&bucket, "{}").if_match("\"1\"").send().await), (501, "NotImplemented".to_owned()));
+    assert_eq!(bucket.object("k").await, b"[]");
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_is_denied() {
+    let bucket = Bucket::new().await;
+    let upload = bucket.client.create_multipart_upload().bucket(BUCKET).key("k").send().await;
+    assert_eq!(failure(upload), (403, "AccessDenied".to_owned()));
+}
+
+#[tokio::test]
+async fn a_copy_is_a_write() {
+    let bucket = Bucket::new().await;
+    bucket.put("ä/b c", b"{}").await;
+    let copy = |to: &str, is_conditional: bool| {
+        let copy = bucket.client.copy_object().bucket(BUCKET).key(to).copy_source(format!("{BUCKET}/%C3%A4/b%20c"));
+        copy.set_if_none_match(is_conditional.then(|| "*".to_owned()))
+    };
+    assert_eq!(failure(copy("k", false).send().await), (403, "AccessDenied".to_owned()));
+    copy("k", true).send().await.expect("the key is free");
+    assert_eq!(bucket.object("k").await, b"{}");
+    assert_eq!(failure(copy("k", true).send().await), (412, "PreconditionFailed".to_owned()));
+    let other = copy("other", true).copy_source_if_match("\"1\"").send().await;
+    assert_eq!(failure(other), (412, "PreconditionFailed".to_owned()));
+    let missing = copy("other", true).copy_source(format!("{BUCKET}/x")).send().await;
+    assert_eq!(failure(missing), (404, "NoSuchKey".to_owned()));
+    let foreign = copy("other", true).copy_source("another/k").send().await;
+    assert_eq!(failure(foreign), (404, "NoSuchBucket".to_owned()));
+    assert_eq!(bucket.keys().await, ["k", "ä/b c"]);
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_rejected_by_its_checksum() {
+    let bucket = Bucket::new().await;
+    let put = || put(&bucket, "{}").if_none_match("*");
+    let wrong = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for put in [
+        put().checksum_crc32("AAAAAA=="),
+        put().checksum_crc32_c("AAAAAA=="),
+        put().checksum_crc64_nvme("AAAAAAAAAAA="),
+        put().checksum_sha1("AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        put().checksum_sha256(wrong),
+    ] {
+        assert_eq!(failure(put.send().await), (400, "BadDigest".to_owned()));
+    }
+    let stored = put().checksum_algorithm(ChecksumAlgorithm::Sha256).send().await.expect("the checksum is right");
+    assert_eq!(stored.checksum_sha256(), Some("RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o="));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_opened_for_reading_is_never_changed() {
+    let bucket = Bucket::new().await;
+    bucket.put("k", b"{}").await;
+    let reader = bucket.read_only().await;
+    assert_eq!(reader.object("k").await, b"{}");
+    let put = reader.client.put_object().bucket(BUCKET).key("other").if_none_match("*").send().await;
+    assert_eq!(failure(put), (403, "AccessDenied".to_owned()));
+    let delete = reader.client.delete_object().bucket(BUCKET).key("k").send().await;
+    assert_eq!(failure(delete), (403, "AccessDenied".to_owned()));
+    assert_eq!(bucket.keys().await, ["k"]);
+}
