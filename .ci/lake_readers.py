@@ -37,7 +37,7 @@ with duckdb.connect() as duck:
         location = unquote(location.removeprefix("file://"))
     columns = "SELECT key, epoch(stored)::BIGINT, day::VARCHAR, trace FROM"
     rows = duck.execute(f"{columns} delta_scan('{location}') ORDER BY ALL").fetchall()
-    table = deltalake.DeltaTable(location, storage_options=options).to_pyarrow_table()
-    others = duck.execute(f"{columns} "table" ORDER BY ALL").fetchall() if table.num_rows else []
+    rows_of_deltalake = deltalake.DeltaTable(location, storage_options=options).to_pyarrow_table()
+    others = duck.execute(f"{columns} rows_of_deltalake ORDER BY ALL").fetchall() if rows_of_deltalake.num_rows else []
 assert rows == others, f"DuckDB reads {rows}, deltalake {others}"
 json.dump([key for key, *_ in rows], sys.stdout)

@@ -53,7 +53,7 @@ pub struct Options {
     /// Forget the traces with these keys, one per line
     #[arg(long, value_name = "FILE", required_unless_present = "text", conflicts_with = "text")]
     keys: Option<PathBuf>,
-    /// Forget all traces of the lake that contain this text, in the case as it is given
+    /// Forget all traces of the lake that contain this text (case matters)
     #[arg(long)]
     text: Option<String>,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub struct Options {
     yes: bool,
 }
 
-/// What was deleted.
+/// The record of a deletion, without content.
 #[derive(Debug, Serialize)]
 struct Receipt {
     begun: Timestamp,

@@ -21,7 +21,7 @@ pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// An object of the bucket, as a listing or a response contains it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     /// The key in S3.
     pub key: String,
@@ -41,7 +41,7 @@ impl Entry {
     /// Returns the partition of the entry.
     #[must_use]
     pub fn day(&self) -> Date {
-        self.stored.to_zoned(TimeZone::UTC).date()
+        self.stored.to_zoned_datetime(TimeZone::UTC).date()
     }
 }
 

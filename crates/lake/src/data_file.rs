@@ -8,7 +8,7 @@ use arrow_array::{
 use bytes::Bytes;
 use delta_kernel::{FileMeta, engine::arrow_data::ArrowEngineData, transaction::BoundWriteContext};
 use delta_kernel_default_engine::{build_add_file_metadata, parquet::DataFileMetadata, stats::FileStatsAccumulator};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
+use futures_util::{FutureExt, TryStreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use object_store::{DynObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
 use parquet::{

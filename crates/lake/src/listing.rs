@@ -73,7 +73,7 @@ async fn with_range(range: Range, response: impl Future<Output = Result<Page>>) 
     (range, response.await)
 }
 
-/// Splits what is left of a range after the key `last` into at most `parts` ranges of about a page or more.
+/// Splits the rest of a range, after the key `last`, into at most `parts` ranges of about a page or more.
 fn split(range: &Range, last: String, parts: usize) -> Vec<Range> {
     let until = range.until.as_deref();
     let prefix = until.map_or(0, |until| common(&last, until));

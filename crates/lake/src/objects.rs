@@ -70,16 +70,18 @@ impl Bucket {
     /// Deletes an object with all its versions and delete markers, and returns their number.
     pub async fn delete_versions(&self, key: &str) -> Result<u64> {
         let failed = |error: Arc<dyn std::error::Error + Send + Sync>| Error::Object(key.to_owned(), error);
-        let mut deleted = 0;
-        let mut pages = self.client.list_object_versions().bucket(&self.name).prefix(key).into_paginator().send();
-        while let Some(page) = pages.next().await {
+        let (mut deleted, mut key_marker, mut version_marker) = (0, None, None);
+        loop {
+            let list = self.client.list_object_versions().bucket(&self.name).prefix(key);
+            let page = list.set_key_marker(key_marker).set_version_id_marker(version_marker).send().await;
             let page = page.map_err(|error| failed(Arc::new(error)))?;
             let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
             let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-            let mut is_past = false;
+            let mut is_last = !page.is_truncated().unwrap_or_default();
             for (name, version) in versions.chain(markers) {
                 if name != Some(key) {
-                    is_past = true; // the prefix of a longer key
+                    // The prefix of a longer key. Versions are listed in the order of their keys.
+                    is_last = true;
                     continue;
                 }
                 let delete = self.client.delete_object().bucket(&self.name).key(key);
@@ -87,12 +89,11 @@ impl Bucket {
                 delete.map_err(|error| failed(Arc::new(error)))?;
                 deleted += 1;
             }
-            // Versions are listed in the order of their keys.
-            if is_past {
-                break;
+            if is_last {
+                return Ok(deleted);
             }
+            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
         }
-        Ok(deleted)
     }
 
     async fn read_once(&self, key: &str) -> Result<Option<(Entry, Bytes)>> {

@@ -49,7 +49,7 @@ pub struct Table {
 /// A data file of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
-    /// The path, relative to the table, as it is in the log.
+    /// The path, relative to the table and URL-encoded.
     pub path: String,
     /// The size in bytes.
     pub size: u64,

@@ -3,6 +3,7 @@
 mod export;
 mod gateway;
 mod import;
+mod lake;
 mod serve;
 
 /// Returns the peak memory of a running process in MiB.

@@ -48,7 +48,7 @@ impl S3 {
                 gate.pass(async {
                     let is_conditional = request.headers().contains_key("if-none-match");
                     let _one = if is_conditional { Some(conditional.lock().await) } else { None };
-                    service.call(request).await
+                    Service::<Request<Incoming>>::call(&service, request).await
                 })
                 .await
             }
