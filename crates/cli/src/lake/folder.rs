@@ -43,7 +43,7 @@ impl Objects for Folder {
             let failed = |error: FileStoreError| Error::List(name, Box::new(error));
             let objects = spawn_blocking(move || store.list(None)).await?.map_err(failed)?;
             let entries = objects.into_iter().filter_map(|object| entry(object.key, object.modified));
-            Ok(stream::iter(entries.map(Ok)))
+            Ok::<_, Error>(stream::iter(entries.map(Ok)))
         };
         stream::once(list).try_flatten().boxed()
     }
