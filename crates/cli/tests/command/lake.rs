@@ -149,7 +149,8 @@ async fn a_later_run_adds_new_traces_and_removes_rows_without_an_object() {
     assert!(report.contains("m/not-a-trace is not a trace"), "{report}");
     assert_eq!(count(&report, "added"), 1);
     assert_eq!(count(&report, "removed, because their object no longer exists"), 1);
-    let mut expected: Vec<String> = (0..40).filter(|number| *number != 3).map(|number| format!("m/{number:05}")).collect();
+    let mut expected: Vec<String> =
+        (0..40).filter(|number| *number != 3).map(|number| format!("m/{number:05}")).collect();
     expected.push("m/later".to_owned());
     assert_eq!(keys(&lake).await, expected);
 }
@@ -203,7 +204,8 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     // Compression hides text from a scan of bytes, so the rows of every file are decoded.
     for file in [files(&traces), files(&lake)].concat() {
         let bytes = fs::read(&file).expect("a file");
-        let is_data = file.extension().is_some_and(|name| name == "parquet") && !file.to_string_lossy().contains("_delta_log");
+        let is_data =
+            file.extension().is_some_and(|name| name == "parquet") && !file.to_string_lossy().contains("_delta_log");
         let text = if is_data { format!("{:?}", rows(&file)) } else { String::from_utf8_lossy(&bytes).into_owned() };
         for name in ["jane@", "jane\\u0040"] {
             assert!(!text.contains(name), "{}", file.display());

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 
 /// When the program stops: before its request takes effect, or after, but without a response.
@@ -29,6 +30,7 @@ impl Gate {
     /// Chooses a request, counted from 1, or none.
     pub fn close(&self, request: Option<(usize, When)>) {
         self.0.requests.store(0, Ordering::SeqCst);
+        let _ = self.0.reached.notified().now_or_never(); // nobody waited for the last one
         *self.0.closed.lock().expect("no holder panics") = request;
     }
 
@@ -45,7 +47,9 @@ impl Gate {
         if request == at && when == When::After {
             let _ = answer.await;
         }
-        self.0.reached.notify_one();
+        if request == at {
+            self.0.reached.notify_one();
+        }
         std::future::pending().await
     }
 }
