@@ -42,7 +42,8 @@ pub fn accepted(sent: &[u8], trace: &Trace) {
         assert_eq!(whole.as_object().map(Map::len), Some(before.len() + added));
     }
 
-    let again = Trace::parse(trace.json.clone(), || unreachable!("it has an id")).expect("a stored trace is accepted again");
+    let again =
+        Trace::parse(trace.json.clone(), || unreachable!("it has an id")).expect("a stored trace is accepted again");
     assert_eq!((&again.json, &again.key), (&trace.json, &trace.key));
     assert!(trace.key.as_str().len() <= MAX_BYTES);
     assert_eq!(Key::read(trace.key.as_str()), Some((trace.fingerprint.clone(), trace.id.clone())));

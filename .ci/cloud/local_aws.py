@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import gateway
 import processes
@@ -22,6 +23,9 @@ def end_with_the_caller():
     """Ends this process with the one that started it, however that one ends."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
+    # LocalStack can hang while it shuts down.
+    time.sleep(30)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import uuid
 
 import boto3
 import pytest
+from check import check, failures
 from stack import Stack, trace
 
 
@@ -45,7 +46,8 @@ def queries():
 def with_a_database(stack, _):
     # Glue folds names to lower case, and Athena allows letters, digits and underscores.
     database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
-    assert re.fullmatch(r"attest_[0-9a-z]+", resolve(database, {"AWS::StackId": stack.describe()["StackId"]}))
+    references = {"AWS::StackName": stack.name, "AWS::StackId": stack.describe()["StackId"]}
+    assert re.fullmatch(r"[a-z0-9_]+", resolve(database, references))
     assert stack.outputs["LakeUrl"] == f"s3://{stack.resources()['QueriesBucket']['PhysicalResourceId']}/lake"
 
 
@@ -152,6 +154,9 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
     stored = works(stack)
     for variant in parameters:
         VARIANTS[variant](stack, stored)
+    lines, left = check(stack)
+    assert not failures(lines)
+    assert not left
     keys = stack.keys()
     stack.delete()
     assert stack.keys() == keys

@@ -86,7 +86,7 @@ class Collector:
     def __init__(self):
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-        from conftest import Server
+        from stand_ins import Server
 
         self.numbers = set()
         self.is_up = True
@@ -114,7 +114,7 @@ def run(program, variables):
 
 def main():
     import attest_client  # noqa: F401  the package must be installed
-    from conftest import Endpoint
+    from stand_ins import Endpoint
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     loggers = {"attest-client": ATTEST_LOGGER, "LiteLLM s3_v2": LITELLM_LOGGER, "OpenTelemetry batch": OTEL_LOGGER}

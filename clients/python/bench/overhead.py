@@ -25,7 +25,7 @@ WARM_UP = 50
 STAND_IN = r'''
 import http.server, json, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import Server
+from stand_ins import Server
 body = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [{"index": 0,
     "message": {"role": "assistant", "content": "x" * 5000}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}).encode()
@@ -42,7 +42,7 @@ def stand_in():
 
 
 def main():
-    from conftest import Endpoint
+    from stand_ins import Endpoint
 
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     folder = pathlib.Path(tempfile.mkdtemp())
@@ -65,29 +65,29 @@ def main():
     import attest_client
 
     options = {"base_url": url, "api_key": "sk"}
-    clients = {
-        "without logging": openai.OpenAI(**options),
-        "attest-client": openai.OpenAI(**options, http_client=attest_client.http_client()),
+    calls_of = {
+        "without logging": openai.OpenAI(**options).chat.completions.create,
+        "attest-client": openai.OpenAI(**options, http_client=attest_client.http_client()).chat.completions.create,
     }
     try:
         import langsmith.wrappers
 
-        clients["langsmith"] = langsmith.wrappers.wrap_openai(openai.OpenAI(**options))
+        calls_of["langsmith"] = langsmith.wrappers.wrap_openai(openai.OpenAI(**options)).chat.completions.create
     except ImportError:
         pass
     try:
-        import langfuse.openai
+        import langfuse.openai  # replaces methods of the SDK's classes; those above are bound already
 
-        clients["langfuse"] = langfuse.openai.OpenAI(**options)
+        calls_of["langfuse"] = langfuse.openai.OpenAI(**options).chat.completions.create
     except ImportError:
         pass
 
     messages = [{"role": "user", "content": QUESTION}]
-    times = {name: [] for name in clients}
+    times = {name: [] for name in calls_of}
     for turn in range(calls + WARM_UP):
-        for name, client in random.sample(sorted(clients.items()), len(clients)):
+        for name in random.sample(sorted(calls_of), len(calls_of)):
             start, cpu = time.perf_counter(), time.thread_time()
-            client.chat.completions.create(model="gpt-4o", messages=messages)
+            calls_of[name](model="gpt-4o", messages=messages)
             if turn >= WARM_UP:
                 times[name].append((time.perf_counter() - start, time.thread_time() - cpu))
     assert attest_client.flush(60)
@@ -103,7 +103,7 @@ def main():
     base = figures("without logging")
     print(f"{calls} calls of 10 KB each, {os.cpu_count()} CPUs; milliseconds, and ratio to the call without logging")
     print(f"{'':18}{'median':>16}{'p99':>16}{'CPU':>16}{'added':>9}{'CPU added':>11}")
-    for name in clients:
+    for name in calls_of:
         here = figures(name)
         columns = "".join(f"{value:9.3f} {value / of:6.2f}" for value, of in zip(here, base, strict=True))
         print(f"{name:18}{columns}{here[0] - base[0]:9.3f}{here[2] - base[2]:11.3f}")

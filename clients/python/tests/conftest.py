@@ -1,130 +1,12 @@
-"""The local endpoint that ATTEST names, and stand-ins for providers."""
+"""The fixtures of the tests."""
 
-import http.server
-import json
 import os
-import pathlib
-import re
-import shutil
-import signal
-import socketserver
-import subprocess
-import threading
-import time
 
 import pytest
 
-ATTEST = os.environ.get("ATTEST") or shutil.which("attest") or "attest"
-
-
-class Endpoint:
-    """The program `attest serve` with a folder of its own, on a port that the first start chooses."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self._port = "0"
-        self.start()
-
-    def start(self):
-        arguments = [ATTEST, "serve", "--port", self._port, "--s3-port", "0", "--folder", self.folder]
-        environment = {**os.environ, "API_KEY": "recipe", "RUST_LOG": "error"}
-        self._process = subprocess.Popen(
-            arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        )
-        for line in self._process.stdout:
-            if line.startswith("Listening on "):
-                self.url = line.removeprefix("Listening on ").split(". Try:")[0].strip()
-                self._port = self.url.split(":")[2].split("/")[0]
-            if found := re.search(r"--endpoint-url (\S+)", line):
-                self.s3 = found[1]
-            if line.startswith("Ctrl-C"):
-                return
-        raise RuntimeError("the endpoint did not start")
-
-    def kill(self):
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        self._process.stdout.close()
-
-    def imports(self, file):
-        subprocess.run([ATTEST, "import", file, "--url", self.url, "--api-key", "recipe", "--quiet"], check=True)
-
-    def paths(self):
-        folders = [folder for folder in pathlib.Path(self.folder).glob("*") if not folder.name.startswith("~")]
-        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-
-    def whole(self):
-        """Every stored trace by its API, its numbers with every digit."""
-        from attest_client import values
-
-        return {trace["api"]: trace for trace in (values.loads(path.read_bytes()) for path in self.paths())}
-
-    def traces(self):
-        """Every stored trace, in the order of their creation."""
-        return sorted((json.loads(path.read_bytes()) for path in self.paths()), key=lambda trace: trace["created"])
-
-
-class Server:
-    """An HTTP server that answers with what `respond` makes of a path, headers and body.
-
-    `respond` returns a status, headers and a list of chunks, or a function of the handler that writes the whole response.
-    """
-
-    def __init__(self, respond):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"] or 0))
-                answer = respond(self.path, self.headers, body)
-                if callable(answer):
-                    self.close_connection = True
-                    return answer(self)
-                status, headers, chunks = answer
-                self.send_response(status)
-                if isinstance(chunks, bytes):
-                    headers = {"content-length": str(len(chunks)), **headers}
-                    chunks = [chunks]
-                else:
-                    headers = {"transfer-encoding": "chunked", **headers}
-                for header in {"content-type": "application/json", **headers}.items():
-                    self.send_header(*header)
-                self.end_headers()
-                for chunk in chunks:
-                    framed = b"%x\r\n%s\r\n" % (len(chunk), chunk) if "transfer-encoding" in headers else chunk
-                    self.wfile.write(framed)
-                    self.wfile.flush()
-                if "transfer-encoding" in headers:
-                    self.wfile.write(b"0\r\n\r\n")
-
-            do_GET = do_POST
-
-            def log_message(self, *_):
-                pass
-
-        class ThreadingServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_):
-                pass  # clients of the tests close connections
-
-        self._server = ThreadingServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        threading.Event().wait(0.01)
+import attest_client
+from attest_client import log, warn
+from stand_ins import Endpoint
 
 
 @pytest.fixture
@@ -137,8 +19,6 @@ def endpoint(tmp_path):
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
     """Points the client to a spool of its own; `environment(url)` gives the variables for another process too."""
-    from attest_client import log, warn
-
     def set_up(url):
         values = {"ATTEST_URL": url, "ATTEST_API_KEY": "recipe", "ATTEST_SPOOL": str(tmp_path / "spool")}
         for name, value in values.items():
@@ -159,8 +39,6 @@ def logged(endpoint, environment):
     environment(endpoint.url)
 
     def traces():
-        import attest_client
-
         assert attest_client.flush(20)
         return endpoint.traces()
 

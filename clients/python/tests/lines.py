@@ -23,7 +23,7 @@ def to_trace(source, line):
     request = line.pop("request")
     response = line.pop("response") if isinstance(line.get("response"), dict) else None
     error = line.pop("error") if line.get("error") is not None else None
-    incomplete = line.pop("incomplete") if isinstance(line.get("incomplete"), str) else None
+    incomplete = line.pop("incomplete") if isinstance(line.get("incomplete"), str) and line["incomplete"] else None
     created = next((time for time in map(mapping.seconds, map(line.get, TIMES)) if time is not None), None)
     return mapping.to_trace(
         source, request, response, created=created, incomplete=incomplete, error=error, rest=("log", line)

@@ -18,9 +18,9 @@ import zstandard
 
 import attest_client
 from attest_client import log, mapping, streams, values
-from conftest import Server
+from stand_ins import Server
 
-STREAMS = pathlib.Path(__file__).parent / "streams"
+STREAMS = pathlib.Path(__file__).parents[2] / "streams"
 LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2"])
 TEXT_STREAM = {"content-type": "text/event-stream"}
 MESSAGES = [{"role": "user", "content": "Grüße"}]
@@ -43,9 +43,9 @@ MESSAGE = (
 def provider(path, _, body):
     is_stream = b'"stream":true' in body.replace(b" ", b"")
     for end, whole, stream in (
-        ("/chat/completions", COMPLETION, "openai-chat.a491adda.sse"),
-        ("/responses", RESPONSE, "openai-responses.custom-tool-1.sse"),
-        ("/v1/messages", MESSAGE, "anthropic.tool-use-response.sse"),
+        ("/chat/completions", COMPLETION, "openai-chat.choices.sse"),
+        ("/responses", RESPONSE, "openai-responses.custom-tool.sse"),
+        ("/v1/messages", MESSAGE, "anthropic.tool-use.sse"),
     ):
         if path.partition("?")[0].endswith(end):
             if is_stream:
@@ -114,7 +114,7 @@ def test_streams_are_logged_as_the_response_without_streaming(server, logged, en
     logged()
     traces = endpoint.whole()
     assert len(traces["openai-chat"]["choices"]) == 3 and len(chunks) > 10
-    recorded = (STREAMS / "anthropic.tool-use-response.sse").read_bytes()
+    recorded = (STREAMS / "anthropic.tool-use.sse").read_bytes()
     response = mapping.rebuild(traces["anthropic"])[1]
     assert values.dumps(response["content"]) == values.dumps(streams.assemble("anthropic", recorded).response["content"])
     assert traces["anthropic"]["messages"][-1]["tool_calls"][0]["function"]["arguments"] == message.content[1].input
@@ -191,7 +191,7 @@ ENCODINGS = {
 def test_compressed_responses_are_decoded(logged, library, encoding, is_stream):
     if encoding not in attest_client.http_client(library=library).headers["accept-encoding"]:
         pytest.skip("the library does not decode it, nor does it ask for it")
-    content = (STREAMS / "openai-chat.e2aad469.sse").read_bytes() if is_stream else COMPLETION
+    content = (STREAMS / "openai-chat.text.sse").read_bytes() if is_stream else COMPLETION
     body = ENCODINGS[encoding](content)
     headers = {"content-encoding": encoding, **(TEXT_STREAM if is_stream else {})}
     with Server(lambda *_: (200, headers, [body[:100], body[100:]])) as server:
@@ -206,7 +206,7 @@ def test_compressed_responses_are_decoded(logged, library, encoding, is_stream):
 
 def chunked_stream(gate, *, breaks=False, encoding=None):
     """A stream whose second half comes when the gate opens, or whose connection breaks then."""
-    events = (STREAMS / "openai-chat.e2aad469.sse").read_bytes().split(b"\n\n")
+    events = (STREAMS / "openai-chat.text.sse").read_bytes().split(b"\n\n")
     half = len(events) // 2
 
     def respond(handler):
@@ -238,7 +238,7 @@ def test_a_streamed_chunk_is_never_held_back(logged, library):
     with Server(lambda *_: chunked_stream(gate)) as server:
         sdk = openai.OpenAI(base_url=server.url, api_key="sk", http_client=attest_client.http_client(library=library))
         chunks = iter(sdk.chat.completions.create(model="m", messages=MESSAGES, stream=True))
-        half = len((STREAMS / "openai-chat.e2aad469.sse").read_bytes().split(b"\n\n")) // 2
+        half = len((STREAMS / "openai-chat.text.sse").read_bytes().split(b"\n\n")) // 2
         text = "".join(next(chunks).choices[0].delta.content or "" for _ in range(half))
         assert text and log._log is None or log._log._pending == 0
         gate.set()
@@ -285,7 +285,7 @@ def test_a_stream_that_the_network_breaks_is_incomplete(logged, library):
 
 
 def test_a_stream_without_its_last_event_is_incomplete(logged):
-    body = (STREAMS / "anthropic.basic-response.sse").read_bytes().partition(b"event: message_delta")[0]
+    body = (STREAMS / "anthropic.text.sse").read_bytes().partition(b"event: message_delta")[0]
     with Server(lambda *_: (200, TEXT_STREAM, body)) as server:
         attest_client.http_client().post(f"{server.url}/v1/messages", json={"model": "m", "messages": MESSAGES})
     [trace] = logged()
@@ -333,7 +333,7 @@ def test_failed_calls_are_logged_if_asked_for(logged, library, failures):
 
 
 def test_an_error_within_a_stream_is_logged(logged):
-    start = (STREAMS / "anthropic.basic-response.sse").read_bytes().partition(b"event: content_block_stop")[0]
+    start = (STREAMS / "anthropic.text.sse").read_bytes().partition(b"event: content_block_stop")[0]
     error = b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}\n\n'
     with Server(lambda *_: (200, TEXT_STREAM, start + error)) as server:
         claude = anthropic.Anthropic(base_url=server.url, api_key="sk", http_client=attest_client.http_client())

@@ -13,7 +13,7 @@ import pytest
 
 import attest_client
 from attest_client import log, sender, spool
-from conftest import Server, wait_until
+from stand_ins import Server, wait_until
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
 
@@ -135,6 +135,18 @@ def test_a_trace_over_the_limit_is_rejected_without_sending(environment, folder,
         assert attest_client.flush(5)
     assert came == [] and (folder / spool.REJECTED).stat().st_size > 4 << 20
     assert "the limit is 4194304" in caplog.text
+
+
+def test_a_rejected_trace_stays_in_the_spool_if_its_file_cannot_be_written(environment, folder, caplog):
+    (folder / spool.REJECTED).mkdir(parents=True)
+    respond, came = answers((400,))
+    with Server(respond) as server:
+        environment(server.url)
+        attest_client.log_trace(REQUEST, {"created": 1})
+        assert attest_client.flush(20)
+    assert len(came) == 1 and "cannot be written" in caplog.text
+    [file] = files(folder)
+    assert json.loads(file.read_text()) == came[0][2]
 
 
 def test_a_trace_is_in_a_private_file_before_the_call_returns(environment, folder, monkeypatch):

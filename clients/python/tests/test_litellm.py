@@ -18,7 +18,7 @@ import yaml
 
 import attest_client.litellm
 from attest_client import mapping, values
-from conftest import Server, wait_until
+from stand_ins import Server, wait_until
 
 EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "litellm" / "config.yaml"
 MESSAGES = [{"role": "user", "content": "Hi"}]

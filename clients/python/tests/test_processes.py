@@ -12,7 +12,7 @@ import pytest
 
 import attest_client
 from attest_client import spool
-from conftest import wait_until
+from stand_ins import wait_until
 
 PREPARE = """
 import os, sys, signal, multiprocessing, threading, atexit
@@ -65,8 +65,8 @@ FORKS = {
     "os.fork before the first call": "pid = os.fork()\nlog(1 if pid else 2)\nif pid: os.waitpid(pid, 0)",
     "os.fork after the first call": "log(1)\npid = os.fork()\nif pid == 0:\n    log(2)\n    os._exit(0)\nos.waitpid(pid, 0)",
     "a child that outlives its parent": (
-        "log(1)\nparent = os.getpid()\nif os.fork() == 0:\n    while os.getppid() == parent:\n        threading.Event().wait(0.01)\n"
-        "    log(2)\n    sys.exit()"
+        "log(1)\nparent = os.getpid()\nif os.fork() == 0:\n"
+        "    while os.getppid() == parent:\n        threading.Event().wait(0.01)\n    log(2)\n    sys.exit()"
     ),
     "multiprocessing with fork": (
         "if __name__ == '__main__':\n    multiprocessing.set_start_method('fork')\n    log(1)\n"

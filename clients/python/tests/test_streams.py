@@ -1,6 +1,7 @@
-"""Assembled streams against the accumulators of the SDKs, on streams that the SDKs' test suites recorded."""
+"""Compares assembled streams with what the SDKs accumulate. `RECORDED_STREAMS` names a folder with more streams, if set."""
 
 import json
+import os
 import pathlib
 
 import anthropic
@@ -11,7 +12,12 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from attest_client import mapping, streams, values
 
-STREAMS = sorted((pathlib.Path(__file__).parent / "streams").glob("*.sse"))
+FOLDER = pathlib.Path(__file__).parents[2] / "streams"
+STREAMS = sorted(FOLDER.glob("*.sse"))
+if recorded_streams := os.environ.get("RECORDED_STREAMS"):
+    recorded = sorted(pathlib.Path(recorded_streams).glob("*.sse"))
+    assert recorded, f"{recorded_streams} contains no streams"
+    STREAMS += recorded
 ADDED_BY_SDK = ("index", "parsed", "parsed_arguments")  # members of its own, beside those that are null
 
 
@@ -58,9 +64,15 @@ def assembled(api, body):
 
 
 @pytest.mark.parametrize("file", STREAMS, ids=lambda file: file.stem)
-def test_a_recorded_stream_is_what_the_sdk_accumulates(file):
+def test_a_stream_is_assembled_as_the_sdk_accumulates_it(file):
     api = file.name.partition(".")[0]
     stream, response = assembled(api, file.read_bytes())
+    if file.stem == "anthropic.tool-use-invalid-json-response":  # the SDK raises an error
+        with pytest.raises(ValueError, match="Unable to parse tool parameter JSON"):
+            REFERENCES[api](file.read_bytes())
+        assert response["content"][1]["input"] == '{"location": "Paris", "unit": celsius}'
+        assert stream.is_complete and stream.error is None
+        return
     theirs = REFERENCES[api](file.read_bytes())
     if file.stem == "anthropic.incomplete-partial-json-response":  # the SDK drops what it cannot parse
         call = response["content"][1]
@@ -80,6 +92,14 @@ def test_a_stream_that_is_cut_off_anywhere_is_incomplete_and_never_raises(file):
         mapping.to_trace(api, {}, part.response, created=1, model="m")
         assert not part.is_complete or part.response.get("id") == response["id"]
     assert not streams.assemble(api, body[: len(body) // 2]).is_complete
+
+
+def test_a_stream_that_is_cut_off_within_a_character_is_incomplete():
+    body = (FOLDER / "openai-chat.text.sse").read_bytes()
+    bridge = "🌉".encode()
+    for length in range(1, len(bridge)):
+        stream = streams.assemble("openai-chat", body[: body.index(bridge) + length])
+        assert stream.response["choices"][0]["message"]["content"].endswith(" beide Ufer") and not stream.is_complete
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
@@ -125,8 +145,8 @@ def test_an_error_within_a_stream_is_kept():
     assert claude.error == {"type": "overloaded_error"} and not claude.is_complete
     responses = streams.assemble("openai-responses", events({"type": "error", "code": "x", "sequence_number": 1}))
     assert responses.error == {"code": "x"}
-    recorded = streams.assemble("openai-responses", (STREAMS[0].parent / "openai-responses.error-1.txt").read_bytes())
-    assert recorded.error["error"]["code"] == recorded.response["error"]["code"] == "insufficient_quota"
+    failed = streams.assemble("openai-responses", (FOLDER / "openai-responses.error.txt").read_bytes())
+    assert failed.error["error"]["code"] == failed.response["error"]["code"] == "insufficient_quota"
 
 
 def test_citations_and_server_tools_are_assembled():

@@ -1,6 +1,6 @@
 /** The APIs whose calls are logged. */
 
-import { isObject, type JsonObject } from "./json.js";
+import type { JsonObject } from "./json.js";
 
 export type Api = "openai-chat" | "openai-responses" | "anthropic";
 
@@ -14,15 +14,9 @@ export function apiOf(method: string, url: string): Api | undefined {
   return undefined;
 }
 
-/** Returns the API that a call belongs to, by its members. */
+/** Returns the API that a call belongs to, by the members of its request and its response. */
 export function apiOfCall(request: JsonObject, response: JsonObject): Api {
-  if (response.object === "response") return "openai-responses";
-  if (response.type === "message") return "anthropic";
-  if (Array.isArray(response.choices) || "messages" in request) return isAnthropic(request, response) ? "anthropic" : "openai-chat";
-  return "input" in request || "prompt" in request ? "openai-responses" : "openai-chat";
-}
-
-/** A failed call of the Messages API has no response; its request has `max_tokens` and a prompt of its own, or blocks that Chat Completions lacks. */
-function isAnthropic(request: JsonObject, response: JsonObject): boolean {
-  return !Array.isArray(response.choices) && "system" in request && !isObject(response.usage);
+  if (response.object === "response" || ("input" in request && !("messages" in request))) return "openai-responses";
+  if (response.type === "message" || ("system" in request && !("choices" in response))) return "anthropic";
+  return "openai-chat";
 }

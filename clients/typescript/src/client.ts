@@ -2,7 +2,7 @@
 
 import { createHash, randomUUID } from "node:crypto";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isObject, type Json, type JsonObject, print } from "./json.js";
 import { Sender } from "./sender.js";
 import { type Entry, Spool } from "./spool.js";
@@ -15,18 +15,30 @@ const BEAT = 10_000; // milliseconds between heartbeats
 const ADOPT = 30_000; // milliseconds between looks for abandoned files
 const END = 10_000; // milliseconds that the end of the process waits for
 
-/** A trace, as the endpoint takes it. */
-export type Trace = JsonObject;
+/** A message of a trace. Other members are those of docs/mapping.md. */
+export interface Message {
+  role: "system" | "user" | "assistant";
+  content: string;
+  [member: string]: any;
+}
 
-/** Changes a trace before it is written anywhere. What it returns is logged. */
+/** A trace, as the endpoint takes it. */
+export interface Trace {
+  id: string;
+  model: string;
+  messages: Message[];
+  [member: string]: any;
+}
+
+/** Changes a trace before it is written anywhere. The returned trace is logged. */
 export type Mask = (trace: Trace) => unknown;
 
-/** What became of the traces of this process. */
+/** Numbers of traces in this process, by outcome. */
 export interface Counters {
   /** Traces taken over from the application. */
   logged: number;
   /** Traces that the endpoint confirmed, adopted ones included. */
-  confirmed: number;
+  stored: number;
   /** Traces that the endpoint refused, or that are too large; they are in `rejected.jsonl`. */
   rejected: number;
   /** Traces that were not logged because `mask` failed. */
@@ -46,7 +58,7 @@ export interface Configuration {
 export function configuration(env = process.env): Configuration | undefined {
   const { ATTEST_URL: url, ATTEST_API_KEY: apiKey } = env;
   if (!url || !apiKey) return undefined;
-  return { url, apiKey, spool: env.ATTEST_SPOOL || defaultSpool(url, env) };
+  return { url, apiKey, spool: resolve(env.ATTEST_SPOOL || defaultSpool(url, env)) }; // the working directory may change
 }
 
 function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {
@@ -55,7 +67,7 @@ function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {
 }
 
 export class Client {
-  readonly counters: Counters = { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+  readonly counters: Counters = { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
   private readonly spool: Spool | undefined;
   private readonly sender: Sender;
   private moreToAdopt = true;
@@ -66,14 +78,15 @@ export class Client {
   constructor({ url, apiKey, spool }: Configuration) {
     this.sender = new Sender(url, apiKey, {
       confirmed: (entry) => {
-        this.counters.confirmed++;
+        this.counters.stored++;
         this.spool?.release(entry);
       },
       refused: (entry, problem) => {
-        this.reject(entry.id, entry.line, problem);
-        this.spool?.release(entry);
+        // A trace that could not be moved stays where it is, for the next process.
+        if (this.reject(entry, problem)) this.spool?.release(entry);
       },
-      room: () => this.refill(),
+      // Rarely, because each look for files reads the whole folder.
+      room: () => this.sender.waiting <= QUEUE.traces / 4 && this.refill(),
     });
     try {
       this.spool = Spool.open(spool);
@@ -84,14 +97,16 @@ export class Client {
   }
 
   /** Logs a trace. It is in the spool once this returns. Never throws. */
-  log(content: () => JsonObject, mask?: Mask): void {
+  log(content: () => JsonObject | undefined, mask?: Mask): void {
     try {
-      const whole = { id: randomUUID(), ...content() };
+      const made = content();
+      if (!made) return; // a failed call that nobody asked for
+      const whole = { id: randomUUID(), ...made };
       const trace = mask ? this.masked(whole, mask) : whole;
       const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
       const line = Buffer.from(print({ ...trace, id }));
       this.counters.logged++;
-      if (line.length > TRACE) this.reject(id, line, `it has ${line.length} bytes, more than ${TRACE}`);
+      if (line.length > TRACE) this.reject({ id, line }, `it has ${line.length} bytes, more than ${TRACE}`);
       else this.keep(id, line);
     } catch (error) {
       if (error instanceof MaskFailed) {
@@ -118,7 +133,7 @@ export class Client {
   private masked(trace: JsonObject, mask: Mask): JsonObject {
     let json: Json;
     try {
-      json = toJson(mask(trace));
+      json = toJson(mask(trace as Trace));
     } catch (error) {
       throw new MaskFailed(error instanceof Error ? error.name : typeof error);
     }
@@ -141,15 +156,18 @@ export class Client {
     this.sender.add({ id, line });
   }
 
-  private reject(id: string, line: Buffer, problem: string): void {
+  /** Moves a trace to the file of rejected traces. Returns whether that was possible. */
+  private reject({ id, line, segment }: Entry, problem: string): boolean {
     this.counters.rejected++;
     try {
       if (!this.spool) throw new Error("there is no spool");
       this.spool.reject(line);
       warn(`rejected ${problem.slice(0, 10)}`, `trace ${id} was rejected and is in ${this.spool.rejectedPath}: ${problem}`);
+      return true;
     } catch (error) {
-      this.counters.lost++;
-      warn("unrejected", `trace ${id} was rejected and is lost, because rejected.jsonl cannot be written (${reason(error)}): ${problem}`);
+      if (!segment) this.counters.lost++;
+      warn("unrejected", `trace ${id} was rejected and ${segment ? "stays in the spool" : "is lost"} (${reason(error)}): ${problem}`);
+      return false;
     }
   }
 

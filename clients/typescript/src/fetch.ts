@@ -18,7 +18,7 @@ export function finishAll(): void {
 }
 
 /** Returns a `fetch` that passes each call of a model to `log` once its response has ended. */
-export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: Call) => void): Fetch {
+export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () => Call | undefined) => void): Fetch {
   return async (input, init) => {
     const method = init?.method ?? (input instanceof Request ? input.method : "GET");
     const api = apiOf(method, input instanceof Request ? input.url : String(input));
@@ -31,7 +31,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: Call
       warn("copy", `a request could not be copied and is not logged: ${reason(error)}`);
       return fetch(input, init);
     }
-    const recording = start(api, copy, log);
+    const recording = start(api, copy, failures, log);
     let response: Response;
     try {
       response = await fetch(copy.input, copy.init);
@@ -77,8 +77,8 @@ function quietly(text: Promise<string>): Promise<string> {
   return text.catch(() => "");
 }
 
-function start(api: Api, copy: Copy, log: (call: Call) => void): Recording {
-  const recording: Recording = new Recording(api, copy.text, Math.floor(Date.now() / 1_000), (call) => {
+function start(api: Api, copy: Copy, failures: boolean, log: (call: () => Call | undefined) => void): Recording {
+  const recording: Recording = new Recording(api, copy.text, Math.floor(Date.now() / 1_000), failures, (call) => {
     inFlight.delete(recording);
     log(call);
   });
@@ -97,16 +97,18 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
     recording.finish();
     return response;
   }
-  inFlight.add(recording);
   const abort = () => recording.finish("closed");
-  signal?.addEventListener("abort", abort, { once: true });
   const finish = (incomplete?: Incomplete) => {
     signal?.removeEventListener("abort", abort);
     recording.finish(incomplete);
   };
   const { status, statusText, headers } = response;
-  const copy = new Response(passThrough(source, recording, finish), { status, statusText, headers });
+  const { stream, start } = passThrough(source, recording, finish);
+  const copy = new Response(stream, { status, statusText, headers });
   for (const name of ["url", "redirected", "type"] as const) Object.defineProperty(copy, name, { value: response[name] });
+  start(); // last: if anything above fails, the application gets the response with its body untouched
+  signal?.addEventListener("abort", abort, { once: true });
+  inFlight.add(recording);
   return copy;
 }
 
@@ -116,9 +118,15 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
   return body instanceof ReadableStream ? body : ReadableStream.from(body as AsyncIterable<Uint8Array>);
 }
 
+interface PassThrough {
+  stream: ReadableStream;
+  /** Takes the source over. Throws if somebody reads it already. */
+  start(): void;
+}
+
 /** Reads the source only when the application reads, and passes its cancellation on. */
-function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): ReadableStream {
-  const reader = source.getReader();
+function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): PassThrough {
+  let reader: ReadableStreamDefaultReader<Uint8Array>;
   const stream = new ReadableStream({
     type: "bytes",
     async pull(controller) {
@@ -144,9 +152,17 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
       return reader.cancel(why);
     },
   });
-  dropped.register(stream, () => {
+  const start = () => {
+    reader = source.getReader();
+    dropped.register(stream, ending(reader, finish));
+  };
+  return { stream, start };
+}
+
+/** A function of its own, because a closure of `passThrough` would keep the stream alive. */
+function ending(reader: ReadableStreamDefaultReader, finish: (incomplete: Incomplete) => void): () => void {
+  return () => {
     finish("closed");
     void reader.cancel().catch(() => {});
-  });
-  return stream;
+  };
 }

@@ -4,15 +4,15 @@
  * `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL` are read when the first call is logged.
  */
 
-import { apiOfCall } from "./api.js";
-import { Client, configuration, type Counters, type Mask, type Trace } from "./client.js";
+import { type Api, apiOfCall } from "./api.js";
+import { Client, configuration, type Counters, type Mask, type Message, type Trace } from "./client.js";
 import { finishAll, recordingFetch } from "./fetch.js";
-import { isObject, LosslessNumber } from "./json.js";
+import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { toJson } from "./values.js";
 import { reason, warn } from "./warn.js";
 
-export { type Counters, LosslessNumber, type Mask, type Trace };
+export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
   /** Changes each trace before it is written anywhere. If it throws, nothing of the trace is written. */
@@ -28,6 +28,11 @@ export interface FetchOptions extends LogOptions {
   fetch?: typeof globalThis.fetch;
 }
 
+export interface TraceOptions extends LogOptions {
+  /** The API of the call. Without it, the members of request and response tell. */
+  api?: Api;
+}
+
 let client: Client | undefined;
 
 /**
@@ -36,19 +41,26 @@ let client: Client | undefined;
  */
 export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
-  return recordingFetch(send, failures, (call) => logCall(() => ({ ...call, log: objectOf(extra) }), mask));
+  return recordingFetch(send, failures, (call) => {
+    logCall(() => {
+      const made = call();
+      return made && { ...made, log: objectOf(extra, "extra") };
+    }, mask);
+  });
 }
 
 /**
- * Logs one call: what was sent to the model, and what came back.
+ * Logs one call: its request and its response.
  *
  * `response` is the object of the provider's client; of a stream, its final response; nothing if the call failed. `extra` is kept in the
  * trace as `log`. The trace is in the spool once this returns. Never throws.
  */
-export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { mask }: LogOptions = {}): void {
+export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, mask }: TraceOptions = {}): void {
   logCall(() => {
-    const [sent, came] = [objectOf(request), response ? objectOf(response) : undefined];
-    return { api: apiOfCall(sent, came ?? {}), request: sent, response: came, created: Math.floor(Date.now() / 1_000), log: objectOf(extra) };
+    const sent = objectOf(request, "messages");
+    const received = response ? objectOf(response, "response") : undefined;
+    const created = Math.floor(Date.now() / 1_000);
+    return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: objectOf(extra, "extra") };
   }, mask);
 }
 
@@ -56,19 +68,22 @@ export function logTrace(request: object, response?: object | null, extra: Recor
  * Sends the traces that wait. Returns whether the endpoint confirmed or refused all of them within `timeout` milliseconds. For hosts that
  * freeze between requests, such as AWS Lambda, and before `process.exit`.
  */
-export async function flush({ timeout = 30_000 }: { timeout?: number } = {}): Promise<boolean> {
+export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
   return client ? client.flush(timeout) : true;
 }
 
-/** Returns how many traces of this process were logged, confirmed, rejected, or lost. */
+/** Returns how many traces of this process were logged, stored, rejected, or lost. */
 export function counters(): Counters {
-  return client ? { ...client.counters } : { logged: 0, confirmed: 0, rejected: 0, unmasked: 0, lost: 0 };
+  return client ? { ...client.counters } : { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
 }
 
-function logCall(call: () => Call, mask: Mask | undefined): void {
+function logCall(call: () => Call | undefined, mask: Mask | undefined): void {
   try {
     const open = (client ??= openClient());
-    open?.log(() => toTrace(call()), mask);
+    open?.log(() => {
+      const made = call();
+      return made && toTrace(made);
+    }, mask);
   } catch (error) {
     warn("lost", `a trace was not logged: ${reason(error)}`);
   }
@@ -87,7 +102,8 @@ function openClient(): Client | undefined {
   return undefined;
 }
 
-function objectOf(value: object): Record<string, import("./json.js").Json> {
+/** Returns the members of a value. A value without members becomes the member `name`. */
+function objectOf(value: object, name: string): JsonObject {
   const json = toJson(value);
-  return isObject(json) ? json : { body: json };
+  return isObject(json) ? json : { [name]: json };
 }

@@ -22,15 +22,28 @@ export class NotJson extends Error {
  */
 export function parse(text: string): Json {
   try {
-    return parseStrictly(text);
+    return isLossless(text) ? (JSON.parse(text) as Json) : parseStrictly(text);
   } catch (error) {
     const quoted = text.replace(STRING_OR_NOT_FINITE, (token) => (token.startsWith('"') ? token : `"${token}"`));
-    if (quoted === text) throw error;
+    if (quoted === text) throw error instanceof NotJson ? error : new NotJson((error as Error).name);
     return parseStrictly(quoted);
   }
 }
 
-const STRING_OR_NOT_FINITE = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g;
+const STRING_OR_NOT_FINITE = /"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN/g;
+const STRING_OR_NUMBER = /"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][0-9.eE+-]*/g;
+const SURROGATE = /\\u[dD][89a-fA-F]/;
+
+/** Returns whether `JSON.parse`, which is four times as fast, keeps every digit and finds no unpaired surrogate. */
+function isLossless(text: string): boolean {
+  if (SURROGATE.test(text) || !text.isWellFormed()) return false;
+  STRING_OR_NUMBER.lastIndex = 0;
+  for (let match; (match = STRING_OR_NUMBER.exec(text)); ) {
+    const [token] = match;
+    if (token.charCodeAt(0) !== 0x22 && String(Number(token)) !== token) return false;
+  }
+  return true;
+}
 
 function parseStrictly(text: string): Json {
   const root: Json[] = [];

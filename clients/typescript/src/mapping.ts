@@ -3,9 +3,10 @@
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, LosslessNumber, parse, print, set } from "./json.js";
 import { itemsOf, textOf, toMessages } from "./messages.js";
+import { assemble } from "./streams/index.js";
 import { seconds } from "./time.js";
 
-export { type Api, type Json, type JsonObject, LosslessNumber, parse, print };
+export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, print };
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];
 
@@ -29,7 +30,7 @@ export interface Call {
   incomplete?: Incomplete | undefined;
   /** Why there is no response, or no complete one. */
   error?: Json | undefined;
-  /** What belongs to neither request nor response. */
+  /** Members that belong to neither request nor response. */
   log?: JsonObject | undefined;
 }
 
@@ -64,7 +65,10 @@ export function toTrace(call: Call): JsonObject {
   }
   Object.assign(trace, { api, request_messages: requestMessages });
   const optional = { request, response, incomplete: call.incomplete, error: call.error, log: call.log };
-  for (const [name, value] of Object.entries(optional)) if (!isEmpty(value)) trace[name] = value!;
+  for (const [name, value] of Object.entries(optional)) {
+    const isKept = name === "error" ? value !== undefined && value !== null : !isEmpty(value);
+    if (isKept) trace[name] = value!;
+  }
   return trace;
 }
 

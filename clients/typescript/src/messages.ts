@@ -105,7 +105,7 @@ function split(item: JsonObject & { content: Json[] }, defaultRole: string): Jso
       if (block.type === "thinking") {
         made.addReasoning(textOf(block.thinking));
       } else if (block.type === "tool_use" && typeof block.id === "string" && typeof block.name === "string") {
-        made.addCall(block.id, block.name, block.input ?? {});
+        made.addCall(block.id, block.name, block.input === undefined ? {} : block.input);
       } else if (block.type === "tool_result") {
         if (typeof block.tool_use_id === "string") made.callId = block.tool_use_id;
         made.addText(textOf(block.content));

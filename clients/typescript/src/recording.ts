@@ -8,7 +8,7 @@ import { assemble } from "./streams/index.js";
 
 const LIMIT = 64 * 1024 * 1024; // bytes that are kept of a response
 
-/** What is known of a response before its body. */
+/** The head of a response. */
 export interface Head {
   status: number;
   contentType: string;
@@ -23,12 +23,13 @@ export class Recording {
   private request: string | undefined;
   private readonly arrival: Promise<string> | undefined;
 
-  /** `request` is the text of the request's body and never rejects; `finished` takes the call exactly once. */
+  /** `request` is the text of the request's body and never rejects; `finished` is called exactly once. */
   constructor(
     private readonly api: Api,
     request: string | Promise<string>,
     private readonly created: number,
-    private readonly finished: (call: Call) => void,
+    private readonly failures: boolean,
+    private readonly finished: (call: () => Call | undefined) => void,
   ) {
     if (typeof request === "string") this.request = request;
     else this.arrival = request.then((text) => (this.request = text));
@@ -45,39 +46,48 @@ export class Recording {
 
   /** Ends the recording of a call that got no response. */
   fail(error: Json): void {
-    this.end((call) => ({ ...call, error }));
+    this.end(() => ({ error }));
   }
 
   /** Ends the recording with the last byte of the response, or earlier. */
   finish(incomplete?: Incomplete): void {
-    const cut = this.size > LIMIT ? "closed" : incomplete;
-    this.end((call) => ({ ...call, ...this.answer(this.head!, cut) }));
+    this.end(() => this.answer(this.head!, this.size > LIMIT ? "closed" : incomplete));
   }
 
-  /** Passes the call on. Later calls do nothing. */
-  private end(complete: (call: Call) => Call): void {
+  /** Passes the call on, unless there is nothing to log. Later calls do nothing. */
+  private end(answer: () => Answer | undefined): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    const pass = (request: string) => this.finished(complete({ api: this.api, request: bodyOf(request), created: this.created }));
+    const pass = (request: string) => this.finished(() => {
+      const outcome = answer();
+      return outcome && { api: this.api, request: requestOf(request), created: this.created, ...outcome };
+    });
     if (this.request === undefined) void this.arrival!.then(pass);
     else pass(this.request);
   }
 
-  private answer({ status, contentType, contentEncoding }: Head, cut: Incomplete | undefined): Pick<Call, "response" | "incomplete" | "error"> {
+  private answer({ status, contentType, contentEncoding }: Head, incomplete: Incomplete | undefined): Answer | undefined {
     const text = textOf(Buffer.concat(this.chunks), contentEncoding);
-    if (status >= 300) return { error: { status, body: parsed(text) ?? text } };
-    if (contentType.includes("text/event-stream") || /^(data|event|id|retry)?:/.test(text)) {
-      const { response, incomplete, error } = assemble(this.api, text);
-      return { response, error, incomplete: incomplete === "ended" ? (cut ?? incomplete) : incomplete };
+    if (isSuccess(status) && contentType.includes("text/event-stream")) {
+      const stream = assemble(this.api, text);
+      const error = stream.error === undefined ? undefined : { status, body: stream.error };
+      return { response: stream.response, error, incomplete: stream.incomplete === "ended" ? (incomplete ?? "ended") : stream.incomplete };
     }
-    return { response: bodyOf(text), incomplete: cut };
+    const body = parsed(text);
+    if (isSuccess(status) && isObject(body)) return { response: body, incomplete };
+    return this.failures || incomplete ? { error: { status, body: body ?? text }, incomplete } : undefined;
   }
 }
 
-/** Returns the members of a JSON object. Any other text is kept as the member `body`. */
-function bodyOf(text: string): JsonObject {
+type Answer = Pick<Call, "response" | "incomplete" | "error">;
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300;
+}
+
+function requestOf(text: string): JsonObject {
   const value = parsed(text);
-  return isObject(value) ? value : { body: value ?? text };
+  return isObject(value) ? value : value === undefined ? { body: text } : { messages: value };
 }
 
 function parsed(text: string): Json | undefined {

@@ -12,6 +12,7 @@ import type { Entry } from "./spool.js";
 import { reason, warn } from "./warn.js";
 
 const CONCURRENCY = 16; // requests in flight
+const DELAY = 250; // milliseconds that a trace waits for others, so that calls that follow each other do not compete with sending
 const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the answer
 const LINGER = 1_000; // milliseconds for the rest of the answer once the trace is confirmed
 const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
@@ -31,6 +32,9 @@ export interface Outcome {
 
 export class Sender {
   private readonly queue = new PQueue({ concurrency: CONCURRENCY });
+  /** Traces that were added since the last start. */
+  private incoming: Entry[] = [];
+  private starter: NodeJS.Timeout | undefined;
   private readonly agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
   /** Ends the pauses between attempts. */
   private stop = new AbortController();
@@ -48,7 +52,7 @@ export class Sender {
 
   /** Traces that are neither confirmed nor refused. */
   get waiting(): number {
-    return this.queue.size + this.queue.pending;
+    return this.incoming.length + this.queue.size + this.queue.pending;
   }
 
   /** Their size in bytes. */
@@ -58,38 +62,45 @@ export class Sender {
 
   add(entry: Entry): void {
     this.bytes += entry.line.length;
-    this.enqueue(entry);
-    if (this.stop.signal.aborted) this.resume();
+    this.incoming.push(entry);
+    this.starter ??= setTimeout(() => this.start(), DELAY).unref();
   }
 
   /** Waits until every trace is confirmed or refused. Returns whether that happened in time. */
   async drain(milliseconds: number): Promise<boolean> {
-    if (this.stop.signal.aborted) this.resume();
     const timer = new AbortController();
-    const idle = this.queue.onIdle().then(() => true);
-    const late = sleep(milliseconds, false, { signal: timer.signal }).catch(() => false);
-    const done = await Promise.race([idle, late]);
+    const late = sleep(milliseconds, true, { signal: timer.signal }).catch(() => true);
+    let isLate = false;
+    while (this.waiting > 0 && !isLate) {
+      this.start();
+      isLate = await Promise.race([this.queue.onIdle().then(() => false), late]);
+    }
     timer.abort();
-    return done;
+    return !isLate;
   }
 
   /** Ends the requests in flight. Their traces wait until the next one is added. */
   pause(): void {
+    clearTimeout(this.starter);
+    this.starter = undefined;
     this.queue.pause();
     this.stop.abort(new Error("the process ends"));
     for (const attempt of this.attempts) attempt.abort(this.stop.signal.reason);
   }
 
-  private resume(): void {
-    this.stop = new AbortController();
-    setMaxListeners(0, this.stop.signal);
+  private start(): void {
+    clearTimeout(this.starter);
+    this.starter = undefined;
+    if (this.stop.signal.aborted) {
+      this.stop = new AbortController();
+      setMaxListeners(0, this.stop.signal);
+    }
     this.queue.start();
+    for (const entry of this.incoming.splice(0)) this.enqueue(entry);
   }
 
   private enqueue(entry: Entry): void {
-    // The call that is being logged must not wait for the start of a request.
-    const start = () => new Promise((resolve) => setImmediate(resolve)).then(() => this.deliver(entry));
-    this.queue.add(start).catch((error: unknown) => warn("sender", `a trace was not sent: ${reason(error)}`));
+    this.queue.add(() => this.deliver(entry)).catch((error: unknown) => warn("sender", `a trace was not sent: ${reason(error)}`));
   }
 
   private async deliver(entry: Entry): Promise<void> {
@@ -163,7 +174,7 @@ export class Sender {
     return new Promise((resolve, reject) => {
       const url = new URL(this.url);
       const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
-      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // other ids are no header value; the trace has its id anyway
+      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // any other id is not a valid header value; the trace contains it anyway
       const [client, agent] = url.protocol === "https:" ? [https, this.agents.https] : [http, this.agents.http];
       const request = client.request(url, { method: "POST", headers, agent, signal });
       request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);

@@ -45,7 +45,8 @@ function convertObject(value: object, name: string, parents: unknown[]): Json | 
   if (value instanceof Map) return object(value.entries(), parents);
   if (value instanceof Error) return readable(value);
   if (Array.isArray(value) || (Symbol.iterator in value && typeof value[Symbol.iterator] === "function")) {
-    return Array.from(value as Iterable<unknown>, (item, place) => convert(item, String(place), parents) ?? null);
+    const items = Array.from(value as Iterable<unknown>, (item, place) => convert(item, String(place), parents) ?? null);
+    return items.length === 0 && "next" in value ? readable(value) : items; // an iterator that was read before
   }
   const members = Object.keys(value).map((key): [string, unknown] => [key, read(value, key)]);
   return members.length === 0 && Object.prototype.toString.call(value) !== "[object Object]" ? readable(value) : object(members, parents);

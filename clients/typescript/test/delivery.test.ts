@@ -15,13 +15,13 @@ test("nothing is logged without the environment, with one warning", async () => 
     ATTEST_URL: undefined,
     ATTEST_API_KEY: undefined,
   });
-  assert.deepEqual(program.output, [`true {"logged":0,"confirmed":0,"rejected":0,"unmasked":0,"lost":0}`]);
+  assert.deepEqual(program.output, [`true {"logged":0,"stored":0,"rejected":0,"unmasked":0,"lost":0}`]);
   assert.equal(program.errors, "attest: nothing is logged because ATTEST_URL and ATTEST_API_KEY are not set\n");
 });
 
 test("the environment is read when the first call is logged, not at import", async () => {
   const attest = await endpoint();
-  const program = `${LOG} log(1); Object.assign(process.env, ${JSON.stringify(attest.environment)}); log(2); await flush();`;
+  const program = `${LOG} log(1); Object.assign(process.env, ${JSON.stringify(attest.environment)}); log(2); await flush({ timeout: 120_000 });`;
   await run(program, { ATTEST_URL: undefined, ATTEST_API_KEY: undefined });
   assert.deepEqual(attest.traces().map(({ created }) => created), [2]);
 });
@@ -78,7 +78,7 @@ test("several processes adopt what a dead one left exactly once", async () => {
     ids.push(trace.id);
     return stored(trace);
   });
-  const adopt = () => run(`${LOG} log(0); await flush();`, { ...attest.environment, ATTEST_URL: url });
+  const adopt = () => run(`${LOG} log(0); await flush({ timeout: 120_000 });`, { ...attest.environment, ATTEST_URL: url });
   await Promise.all([adopt(), adopt(), adopt(), adopt()]);
   assert.equal(ids.length, 504);
   assert.equal(new Set(ids).size, 504);
@@ -211,7 +211,7 @@ test("transient answers are retried with the same idempotency key, not before Re
     const count = attempts[trace.created]!.push({ at: performance.now(), trace, headers });
     return count === 1 ? answers[trace.created]! : stored(trace);
   });
-  const source = `${LOG} for (let n = 0; n < ${answers.length}; n++) log(n); console.log(await flush());`;
+  const source = `${LOG} for (let n = 0; n < ${answers.length}; n++) log(n); console.log(await flush({ timeout: 120_000 }));`;
   const program = await run(source, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: folder() });
   assert.deepEqual(program.output, ["true"]);
   for (const [first, second, ...others] of attempts) {
@@ -234,7 +234,7 @@ test("broken connections are retried", async () => {
     else response.writeHead(201).end("{}");
   });
   const spool = folder();
-  const program = await run(`${LOG} log(1); console.log(await flush());`, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: spool });
+  const program = await run(`${LOG} log(1); console.log(await flush({ timeout: 120_000 }));`, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: spool });
   assert.deepEqual(program.output, ["true"]);
   assert.equal(ids.length, 3);
   assert.equal(new Set(ids).size, 1);
@@ -246,7 +246,7 @@ for (const status of [301, 400, 403, 409, 413, 500]) {
     const came: Json[] = [];
     const problem = { type: "urn:attest:problem:invalid", title: "Invalid", detail: "2 violations.", errors: [{ pointer: "/model", detail: "too odd" }] };
     const url = await serve((trace) => [came.push(trace) && status, { location: "/elsewhere" }, JSON.stringify(problem)]);
-    const program = await run(`${LOG} log(3); console.log(await flush(), counters().rejected);`, { ...attest.environment, ATTEST_URL: url });
+    const program = await run(`${LOG} log(3); console.log(await flush({ timeout: 120_000 }), counters().rejected);`, { ...attest.environment, ATTEST_URL: url });
     assert.deepEqual(program.output, ["true 1"]);
     assert.match(program.errors, new RegExp(`${came[0]!.id} was rejected and is in \\S+rejected.jsonl: status ${status}, Invalid, 2 violations., /model too odd\n`));
     assert.equal(came.length, 1);
@@ -258,9 +258,19 @@ for (const status of [301, 400, 403, 409, 413, 500]) {
   });
 }
 
+test("a rejected trace that cannot be moved stays in the spool", async () => {
+  const attest = await endpoint();
+  mkdirSync(join(attest.spool, "rejected.jsonl"), { recursive: true });
+  const url = await serve(() => [400, {}, ""]);
+  const program = await run(`${LOG} log(1); await flush({ timeout: 120_000 });`, { ...attest.environment, ATTEST_URL: url });
+  assert.match(program.errors, /was rejected and stays in the spool \(EISDIR/);
+  await run(`${LOG} log(2); await flush({ timeout: 120_000 });`, attest.environment);
+  assert.deepEqual(attest.traces().map(({ created }) => created), [1, 2]);
+});
+
 test("a trace over 4 MiB is rejected without being sent", async () => {
   const attest = await endpoint();
-  const source = `${LOG} log(1, { text: "x".repeat(4 * 1024 * 1024) }); log(2); await flush();`;
+  const source = `${LOG} log(1, { text: "x".repeat(4 * 1024 * 1024) }); log(2); await flush({ timeout: 120_000 });`;
   const program = await run(source, attest.environment);
   assert.match(program.errors, /was rejected and is in \S+rejected.jsonl: it has 4194\d{3} bytes, more than 4194304\n/);
   assert.deepEqual(attest.traces().map(({ created }) => created), [2]);
@@ -336,17 +346,17 @@ test("more traces than the queue holds wait on disk, in order, with bounded memo
   const attest = await endpoint();
   await attest.kill();
   const source = `${LOG} import { createInterface } from "node:readline";
-    for (let n = 1; n <= 1500; n++) log(n); console.log("logged");
+    for (let n = 1; n <= 1100; n++) log(n); console.log("logged");
     createInterface(process.stdin).once("line", async () => { console.log(await flush({ timeout: 120_000 })); });`;
   const program = new Program(source, attest.environment);
   await program.printed("logged");
-  assert.equal(attest.waiting.length, 1500);
+  assert.equal(attest.waiting.length, 1100);
   await attest.start();
   program.tell("flush");
   await program.printed("true");
   program.process.stdin!.end();
   assert.equal(await program.end(), 0);
-  assert.deepEqual(attest.traces().map(({ created }) => created), numbers(1, 1500));
+  assert.deepEqual(attest.traces().map(({ created }) => created), numbers(1, 1100));
   assert.deepEqual(attest.spooled, []);
 });
 
@@ -355,7 +365,8 @@ test("cluster workers and worker threads lose nothing", async () => {
   const worker = join(attest.home, "worker.mjs");
   const source = `${LOG} for (let n = 0; n < 100; n++) log(Number(process.env.FIRST) + n); process.exit(0);`;
   writeFileSync(worker, source.replace('"attest-client"', JSON.stringify(import.meta.resolve("attest-client"))));
-  const primary = `import cluster from "node:cluster"; cluster.setupPrimary({ exec: ${JSON.stringify(worker)} });
+  const primary = `import cluster from "node:cluster"; cluster.setupPrimary({ exec: ${JSON.stringify(worker)}, execArgv: [] });
+    cluster.on("exit", (_, status) => (process.exitCode ||= status));
     for (const first of [1, 101, 201]) cluster.fork({ FIRST: String(first) });`;
   await run(primary, attest.environment);
   const threads = `import { Worker } from "node:worker_threads"; ${LOG}
@@ -364,7 +375,7 @@ test("cluster workers and worker threads lose nothing", async () => {
       'import(' + JSON.stringify(client) + ').then(({ logTrace }) => { for (let n = 0; n < 100; n++) logTrace({ model: "m", messages: [] }, { created: ' + first + ' + n }); ' + end + ' })',
       { eval: true },
     );
-    for (const [first, end] of [[301, ""], [401, "process.exit(0)"], [501, "setInterval(() => {}, 1000); require('node:worker_threads').parentPort.postMessage(0)"]]) {
+    for (const [first, end] of [[301, ""], [401, "process.exit(0)"], [501, "setInterval(() => {}, 1000); import('node:worker_threads').then(({ parentPort }) => parentPort.postMessage(0))"]]) {
       const worker = start(first, end);
       worker.on("message", () => worker.terminate());
       await new Promise((resolve) => worker.once("exit", resolve));

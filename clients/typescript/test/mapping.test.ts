@@ -76,3 +76,18 @@ for (const { name, from, line, trace } of cases) {
 test("every format has cases", () => {
   assert.deepEqual(new Set(cases.map(({ from }) => from)), new Set(["openai-chat", "openai-responses", "openai-batch", "anthropic"]));
 });
+
+test("texts are parsed as JSON.parse does, with every digit, and NaN and infinities as text", () => {
+  const same = ["1", " [1, 2.5, -3] ", '"\\u00e9\\n"', '{"a": {"b": [true, false, null]}}', '{"a": 1, "a": 2}', '{"__proto__": 1}'];
+  for (const text of same) assert.deepEqual(JSON.parse(print(parse(text))), JSON.parse(text), text);
+  const changed = {
+    "[0.10, -0, 1E+5, 12345678901234567890]": "[0.10,-0,1E+5,12345678901234567890]",
+    '[NaN, "NaN", -Infinity, Infinity, "a\\"NaN"]': '["NaN","NaN","-Infinity","Infinity","a\\"NaN"]',
+    '["\\ud83d", "\\ud83d\\ude00"]': '["\ufffd","😀"]',
+    '["\ud83d"]': '["\ufffd"]',
+  };
+  for (const [text, expected] of Object.entries(changed)) assert.equal(print(parse(text)), expected);
+  for (const text of ["", "{", '{"a":1,}', "// c\n{}", '{"a":01}', '"\u0001"', "tru", "[1] [2]", "[0.10,]"]) {
+    assert.throws(() => parse(text), { name: "NotJson" }, text);
+  }
+});

@@ -7,7 +7,7 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import Anthropic from "@anthropic-ai/sdk";
 import { generateText, streamText } from "ai";
-import { counters, flush, logTrace, loggedFetch } from "attest-client";
+import { counters, flush, logTrace, loggedFetch, type Mask, type Trace } from "attest-client";
 import { rebuild } from "attest-client/mapping";
 import OpenAI, { AzureOpenAI } from "openai";
 import { ANTHROPIC, CHAT, type Exchange, RESPONSES } from "./exchanges.js";
@@ -18,7 +18,7 @@ Object.assign(process.env, attest.environment);
 
 /** Delivers what was logged, and returns the only trace that has `extra.test`. */
 async function traceOf(name: string): Promise<Json> {
-  assert.ok(await flush());
+  assert.ok(await flush({ timeout: 120_000 }));
   const found = attest.traces().filter(({ log }) => log?.test === name);
   assert.equal(found.length, 1, `traces of ${name}`);
   return found[0]!;
@@ -124,11 +124,11 @@ test("numbers keep every digit, and mask sees them", async () => {
   const body = `{"id":"c","object":"chat.completion","created":1,"model":"m","seed":12345678901234567890,
     "choices":[{"index":0,"message":{"role":"assistant","content":"a"},"logprobs":{"content":[{"logprob":-0.10}]},"finish_reason":"stop"}]}`;
   const url = await serve(() => [200, { "content-type": "application/json" }, body]);
-  for (const mask of [undefined, (trace: Json) => ({ ...trace, masked: 1 })]) {
+  for (const mask of [undefined, (trace: Trace) => ({ ...trace, masked: 1 })]) {
     const fetch = loggedFetch({ extra: { test: `digits ${mask !== undefined}` }, ...(mask ? { mask } : {}) });
     await (await fetch(`${url}/chat/completions`, { method: "POST", body: '{"model":"m","messages":[],"top_p":1.00}' })).text();
   }
-  assert.ok(await flush());
+  assert.ok(await flush({ timeout: 120_000 }));
   const texts = attest.texts().filter((text) => text.includes('"test":"digits'));
   assert.equal(texts.length, 2);
   for (const text of texts) for (const number of ['"seed":12345678901234567890', '"logprob":-0.10', '"top_p":1.00']) assert.ok(text.includes(number), number);
@@ -258,7 +258,7 @@ test("a stream without its last event is incomplete, and so is one with an error
     await (await loggedFetch({ extra: { test: name } })(`${url}/chat/completions`, { method: "POST", body: JSON.stringify(CHAT.request) })).text();
     const trace = await traceOf(name);
     assert.equal(trace.incomplete, incomplete);
-    assert.deepEqual(trace.error, incomplete === "error" ? { message: "overloaded", code: 529 } : undefined);
+    assert.deepEqual(trace.error, incomplete === "error" ? { status: 200, body: { message: "overloaded", code: 529 } } : undefined);
   }
 });
 
@@ -296,6 +296,18 @@ test("the application gets status, headers, address and body as they came", asyn
   assert.equal(response.statusText, "OK");
   assert.ok(response instanceof Response);
   assert.equal(await response.text(), '{"a": 1.0}');
+});
+
+test("a response that cannot be copied reaches the application untouched", async () => {
+  const used = new Response("{}");
+  used.body!.getReader();
+  const odd = new Response("{}");
+  Object.defineProperty(odd, "status", { value: 700 });
+  for (const original of [used, odd]) {
+    const response = await loggedFetch({ fetch: async () => original })("http://h/v1/messages", { method: "POST", body: "{}" });
+    assert.equal(response, original);
+  }
+  assert.equal(await odd.text(), "{}");
 });
 
 test("every kind of request body is logged", async (t) => {
@@ -337,7 +349,7 @@ test("failed calls are logged only if asked for", async (t) => {
 
 test("mask changes each trace before it is written; if it throws, nothing is written and a counter says so", async (t) => {
   const url = await provider(CHAT);
-  const call = (mask: (trace: any) => unknown) =>
+  const call = (mask: Mask) =>
     loggedFetch({ mask, extra: { test: t.name } })(`${url}/chat/completions`, { method: "POST", body: JSON.stringify(CHAT.request) }).then((response) => response.text());
   await call((trace) => {
     assert.match(trace.id, /^[0-9a-f-]{36}$/);
@@ -388,6 +400,11 @@ test("values that JSON cannot hold become a readable text, and the rest of the t
     symbol: Symbol("s"),
     missing: undefined,
     list: [undefined, () => 1],
+    read: (() => {
+      const items = [1].values();
+      [...items];
+      return items;
+    })(),
     error: new TypeError("text"),
   };
   logTrace(request, { created: 1 }, { test: t.name });
@@ -408,16 +425,21 @@ test("values that JSON cannot hold become a readable text, and the rest of the t
     getter: { broken: "[Unreadable]", kept: 1 },
     symbol: "Symbol(s)",
     list: [null, "[Function anonymous]"],
+    read: "[object Array Iterator]",
     error: "TypeError: text",
   });
 });
 
-test("a response that is not JSON is kept as its text", async (t) => {
+test("a response that is not a JSON object is a failed call", async (t) => {
   const url = await serve(() => [200, { "content-type": "text/html" }, "<p>Grüße"]);
-  await (await loggedFetch({ extra: { test: t.name } })(`${url}/chat/completions`, { method: "POST", body: '"text"' })).text();
+  const before = counters().logged;
+  for (const failures of [false, true]) {
+    const fetch = loggedFetch({ failures, extra: { test: t.name } });
+    assert.equal(await (await fetch(`${url}/chat/completions`, { method: "POST", body: "[]" })).text(), "<p>Grüße");
+  }
+  assert.equal(counters().logged, before + 1);
   const trace = await traceOf(t.name);
-  assert.deepEqual(trace.response, { body: "<p>Grüße" });
-  assert.deepEqual(trace.request, { body: '"text"' });
+  assert.deepEqual(trace.error, { status: 200, body: "<p>Grüße" });
   assert.equal(trace.model, "unknown");
 });
 

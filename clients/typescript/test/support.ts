@@ -1,8 +1,9 @@
 /** The local endpoint, stand-ins for providers, and processes that use the package. */
 
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -26,15 +27,19 @@ export class Endpoint {
   private process?: ChildProcess;
 
   async start(): Promise<this> {
-    const env = { ...process.env, API_KEY: "key" };
-    const options = ["serve", "--port", this.port, "--s3-port", "0", "--folder", join(this.home, "traces")];
-    this.process = spawn(ATTEST, options, { env, stdio: ["ignore", "pipe", "ignore"] });
-    for await (const line of createInterface(this.process.stdout!)) {
-      const url = /^Listening on (\S+?)\.? /.exec(line)?.[1];
-      if (url) [this.url, this.port] = [url, new URL(url).port];
-      if (line.startsWith("Ctrl-C")) return this;
-    }
-    throw new Error(`the endpoint did not start; ATTEST is ${JSON.stringify(ATTEST)}`);
+    assert.ok(ATTEST, "ATTEST must name the command");
+    const ready = join(this.home, "ready");
+    rmSync(ready, { force: true });
+    execFileSync("mkfifo", [ready]);
+    const options = ["serve", "--port", this.port, "--s3-port", "0", "--folder", join(this.home, "traces"), "--ready-file", ready];
+    this.process = spawn(ATTEST, options, { env: { ...process.env, API_KEY: "key" }, stdio: "ignore" });
+    // A process that ends before it is ready must not keep the reader waiting.
+    this.process.once("exit", () => existsSync(ready) && closeSync(openSync(ready, constants.O_RDWR | constants.O_NONBLOCK)));
+    const text = await readFile(ready, "utf8");
+    assert.ok(text, "the endpoint did not start");
+    this.url = JSON.parse(text).url;
+    this.port = new URL(this.url).port;
+    return this;
   }
 
   async kill(): Promise<void> {
@@ -72,7 +77,7 @@ export class Endpoint {
 
   async import(...files: string[]): Promise<void> {
     const env = { ...process.env, API_KEY: "key" };
-    const command = spawn(ATTEST, ["import", ...files, "--url", this.url, "--quiet"], { env, stdio: "inherit" });
+    const command = spawn(ATTEST, ["import", ...files, "--url", this.url, "--quiet"], { env, stdio: "ignore" });
     assert.equal(await ended(command), 0);
   }
 
@@ -177,7 +182,7 @@ export async function run(source: string, env: Json, options: string[] = []): Pr
   return program;
 }
 
-/** Waits for the end of a process; `act` brings it about. Returns the exit status. */
+/** Waits for the end of a process, which `act` causes. Returns the exit status. */
 async function ended(process: ChildProcess, act = () => {}): Promise<number | null> {
   if (process.exitCode !== null || process.signalCode !== null) return process.exitCode;
   const end = new Promise<number | null>((resolve) => process.once("close", resolve));

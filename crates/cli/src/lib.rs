@@ -1,5 +1,6 @@
 //! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
 
+pub mod check;
 pub mod export;
 pub mod forget;
 pub mod human_log;

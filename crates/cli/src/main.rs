@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode};
 
 use attest::log;
-use attest_cli::{export, forget, human_log::HumanLog, import, lake, serve, view};
+use attest_cli::{check, export, forget, human_log::HumanLog, import, lake, serve, view};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -32,8 +32,12 @@ enum Command {
     Lake(lake::Command),
     /// Delete traces for good, from their bucket and from its lake
     Forget(forget::Options),
+    /// Prove that a deployed endpoint keeps its promises
+    Check(check::Options),
     /// Show stored traces in a browser
     View(view::Options),
+    /// Write one trace as an HTML file, or store it behind a URL that expires
+    Share(view::share::Options),
     /// Print the completions for a shell
     Completions { shell: Shell },
 }
@@ -49,7 +53,9 @@ async fn main() -> ExitCode {
         Command::Export(options) => return export::run(options).await,
         Command::Lake(command) => return lake::run(command).await,
         Command::Forget(options) => return forget::run(options).await,
+        Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
+        Command::Share(options) => view::share::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(())

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, else a line every few seconds.
+//! Progress on standard error: a bar on a terminal, otherwise a line every few seconds.
 
 use std::{
     io::{self, IsTerminal},
@@ -11,8 +11,8 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-/// How often progress is said where there is no terminal.
-const SAID: Duration = Duration::from_secs(5);
+/// The interval between printed lines where there is no terminal.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The progress of one command.
 pub struct Progress {
@@ -20,31 +20,32 @@ pub struct Progress {
     unit: &'static str,
     bar: ProgressBar,
     read: Arc<AtomicU64>,
-    said: Instant,
+    printed: Instant,
     start: Instant,
     is_bar: bool,
     is_quiet: bool,
 }
 
 impl Progress {
-    /// Progress through something of this size, if that is known, of which `read` is behind us. `unit` is what is counted.
+    /// Starts the progress through `size` units, if that is known. `read` counts the units that are done; `unit` names what
+    /// [`Progress::update`] counts.
     pub fn new(name: String, unit: &'static str, size: Option<u64>, read: Arc<AtomicU64>, is_quiet: bool) -> Self {
         let is_bar = !is_quiet && io::stderr().is_terminal();
         let bar = match (is_bar, size) {
             (false, _) => ProgressBar::hidden(),
             (true, Some(size)) => {
                 let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3}%  {msg}  {eta} left");
-                ProgressBar::new(size).with_style(style.expect("the template is right"))
+                ProgressBar::new(size).with_style(style.expect("the template is valid"))
             }
             (true, None) => ProgressBar::new_spinner(),
         };
         bar.set_prefix(name.clone());
-        Self { name, unit, bar, read, said: Instant::now(), start: Instant::now(), is_bar, is_quiet }
+        Self { name, unit, bar, read, printed: Instant::now(), start: Instant::now(), is_bar, is_quiet }
     }
 
-    /// Says that `count` are done so far.
+    /// Shows that `count` are done so far.
     pub fn update(&mut self, count: u64) {
-        if self.is_quiet || !self.is_bar && self.said.elapsed() < SAID {
+        if self.is_quiet || !self.is_bar && self.printed.elapsed() < INTERVAL {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate is not exact")]
@@ -54,11 +55,17 @@ impl Progress {
             self.bar.set_position(self.read.load(Ordering::Relaxed));
             self.bar.set_message(message);
         } else {
-            self.said = Instant::now();
+            self.printed = Instant::now();
             eprintln!("{}: {message}", self.name);
         }
     }
 
+    /// Prints a line that stays, above the bar. It is printed even if the progress is hidden.
+    pub fn print(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }

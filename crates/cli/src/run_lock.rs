@@ -42,6 +42,11 @@ impl RunLock {
             // The holder before this one may have removed the file between the two calls above.
             let held = file.metadata().with_context(failed)?;
             if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+                let mut left = Vec::new();
+                Read::by_ref(&mut file).take(32).read_to_end(&mut left).with_context(failed)?;
+                if !left.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n') {
+                    bail!("{} is not a lock file: move it, or choose another path than {what}", path.display());
+                }
                 file.set_len(0).with_context(failed)?;
                 file.rewind().with_context(failed)?;
                 writeln!(file, "{}", process::id()).with_context(failed)?;
@@ -72,5 +77,17 @@ mod tests {
         drop(first);
         RunLock::acquire(&path, "out").expect("it is free again");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_lock_is_left_unchanged() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("out.lock");
+        fs::write(&path, "notes").expect("the folder is writable");
+        RunLock::acquire(&path, "out").expect_err("the file belongs to somebody else");
+        assert_eq!(fs::read(&path).expect("the file exists"), b"notes");
+        // A killed run leaves its lock file behind.
+        fs::write(&path, "4711\n").expect("the folder is writable");
+        RunLock::acquire(&path, "out").expect("no process holds it");
     }
 }

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from attest_client import values
@@ -43,7 +44,7 @@ class TraceLog:
         self._threads: list[threading.Thread] = []
         self._waiting: collections.deque[Entry] = collections.deque()
         self._wake = threading.Event()
-        path = pathlib.Path(folder) if folder else default_folder(url)
+        path = pathlib.Path(folder).absolute() if folder else default_folder(url)
         try:
             self._spool: Spool | None = Spool(path)
         except OSError as error:
@@ -128,7 +129,7 @@ class TraceLog:
             for thread in self._threads:
                 thread.start()
         except RuntimeError:
-            pass
+            self._threads = []  # the next call tries again
 
     def _run(self) -> None:
         while True:
@@ -143,6 +144,7 @@ class TraceLog:
 
     def _deliver(self, entry: Entry) -> None:
         line = self._spool.read(entry) if self._spool and entry.segment else entry.line
+        is_kept = False
         if line is not None:
             try:
                 self._sender.deliver(entry.id, line)
@@ -150,8 +152,8 @@ class TraceLog:
             except Refused as error:
                 if error.is_transient:
                     return  # the process ends, and the trace stays in the spool
-                self._reject(line, f"trace {entry.id} was refused with {error}")
-        if self._spool:
+                is_kept = not self._reject(line, f"trace {entry.id} was refused with {error}")
+        if self._spool and not is_kept:
             self._spool.release(entry)
         with self._changed:
             self._pending -= 1
@@ -159,30 +161,39 @@ class TraceLog:
                 self._memory -= len(line or b"")
             self._changed.notify_all()
 
-    def _reject(self, line: bytes, reason: str) -> None:
+    def _reject(self, line: bytes, reason: str) -> bool:
+        """Moves a trace to the file of rejected traces. Returns whether it is there, or nowhere because there is no spool."""
+        if self._spool is None:
+            warn("rejected", "%s; it is lost, because there is no spool", reason)
+            return True
         try:
-            place = f"it is in {self._spool.reject(line)}" if self._spool else "it is lost, because there is no spool"
+            path = self._spool.reject(line)
         except OSError as error:
-            place = f"it is lost, because the file of rejected traces cannot be written ({error})"
-        warn("rejected", "%s; %s", reason, place)
+            warn("rejected", "%s; the file of rejected traces cannot be written (%s)", reason, error)
+            return False
+        warn("rejected", "%s; it is in %s", reason, path)
+        return True
 
     def _keep(self) -> None:
         """Starts bursts, adopts files, shows that this process is alive, and closes connections that take too long."""
         adopted = beaten = -float("inf")
         while not self._sender.closing.is_set():
             self._wake.clear()
-            self._send_waiting()
-            now = time.monotonic()
-            self._sender.close_overdue()
-            if self._spool and now - beaten >= BEAT_SECONDS:
-                self._spool.beat()
-                beaten = now
-            if now - adopted >= ADOPT_SECONDS:
-                self._adopt(wanted=lambda: not self._sender.closing.is_set())
-                adopted = now
+            try:
+                self._send_waiting()
+                self._sender.close_overdue()
+                now = time.monotonic()
+                if self._spool and now - beaten >= BEAT_SECONDS:
+                    beaten = now
+                    self._spool.beat()
+                if now - adopted >= ADOPT_SECONDS:
+                    adopted = now
+                    self._adopt(wanted=lambda: not self._sender.closing.is_set())
+            except Exception as error:  # the thread must survive a fault of its own
+                warn("spool", "files of the spool wait for the next look: %s", error)
             self._wake.wait(PAUSE_SECONDS)
 
-    def _adopt(self, wanted: Any) -> None:
+    def _adopt(self, wanted: Callable[[], bool]) -> None:
         if not self._spool:
             return
         with self._adopting:
@@ -234,7 +245,7 @@ def _open() -> TraceLog | None:
         if not url or not api_key:
             missing = " and ".join(name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value)
             if not COUNTERS["not-configured"]:
-                warn("not-configured", "calls are not logged: %s is not set", missing)
+                warn("not-configured", "calls are not logged: set %s", missing)
             return None
         try:
             _log = TraceLog(url, api_key, os.environ.get("ATTEST_SPOOL"))

@@ -79,7 +79,7 @@ def to_trace(
         trace["usage"] = response.pop("usage")
     trace |= {"api": api, "request_messages": request_messages}
     optional = {"request": request, "response": response, "incomplete": incomplete, "error": error, rest[0]: rest[1]}
-    return trace | {name: value for name, value in optional.items() if value}
+    return trace | {name: value for name, value in optional.items() if value or (name == "error" and value is not None)}
 
 
 def _answer(api: str, response: Members, choices: list[Json] | None) -> list[Json]:

@@ -52,7 +52,7 @@ class Sender:
             wait=_pause,
             stop=tenacity.stop_when_event_set(self.closing),
             sleep=tenacity.sleep_using_event(self.closing),
-            before_sleep=lambda attempt: on_retry(attempt.outcome.exception()),  # type: ignore[union-attr, arg-type]
+            before_sleep=lambda attempt: _report(attempt, on_retry),
             reraise=True,
         )
 
@@ -166,6 +166,12 @@ def _is_transient(error: BaseException) -> bool:
     if isinstance(error, Refused):
         return error.is_transient
     return isinstance(error, (urllib3.exceptions.HTTPError, OSError))
+
+
+def _report(attempt: tenacity.RetryCallState, on_retry: Callable[[BaseException], None]) -> None:
+    """One or two retries are usual; the third is worth a warning."""
+    if attempt.attempt_number >= 3 and attempt.outcome and (error := attempt.outcome.exception()):
+        on_retry(error)
 
 
 def _pause(attempt: tenacity.RetryCallState) -> float:

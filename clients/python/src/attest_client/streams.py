@@ -46,7 +46,8 @@ def assemble(api: str, body: bytes) -> Assembler:
 
 def _events(body: bytes) -> Iterator[Json]:
     """The data of each event; `None` for `[DONE]`."""
-    for event in sseclient.SSEClient(iter(body.splitlines(keepends=True))).events():
+    text = body.decode(errors="replace").encode()  # the parser raises on a character that was cut off
+    for event in sseclient.SSEClient(iter(text.splitlines(keepends=True))).events():
         if event.data.strip() == "[DONE]":
             yield None
             continue

@@ -9,12 +9,17 @@ export class ChatAssembly implements Assembly {
   private readonly completion: JsonObject = {};
   private readonly choices = new Map<number, JsonObject>();
   private started = false;
+  error: Json | undefined;
 
   add(chunk: JsonObject): void {
+    if (chunk.error !== undefined && chunk.error !== null && !Object.hasOwn(chunk, "choices")) {
+      this.error = chunk.error;
+      return;
+    }
     this.started = true;
     for (const [name, value] of Object.entries(chunk)) {
       if (name === "choices") {
-        if (Array.isArray(value)) value.filter(isObject).forEach((choice) => this.addChoice(choice));
+        if (Array.isArray(value)) value.forEach((choice, place) => isObject(choice) && this.addChoice(choice, place));
       } else if (name !== "obfuscation" && (value !== null || (name !== "usage" && !Object.hasOwn(this.completion, name)))) {
         set(this.completion, name, value); // `obfuscation` only pads the events of a stream
       }
@@ -38,8 +43,8 @@ export class ChatAssembly implements Assembly {
     return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => reason !== undefined && reason !== null);
   }
 
-  private addChoice({ delta, logprobs, ...rest }: JsonObject): void {
-    const index = typeof rest.index === "number" ? rest.index : 0;
+  private addChoice({ delta, logprobs, ...rest }: JsonObject, place: number): void {
+    const index = typeof rest.index === "number" ? rest.index : place;
     let choice = this.choices.get(index);
     if (!choice) this.choices.set(index, (choice = { index, message: {}, finish_reason: null }));
     for (const [name, value] of Object.entries(rest)) {

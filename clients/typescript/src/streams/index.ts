@@ -15,36 +15,32 @@ export interface Assembly {
   response(): JsonObject | undefined;
   /** The last event was seen. */
   readonly isComplete: boolean;
+  /** The error that the provider sent instead of the rest. */
+  readonly error: Json | undefined;
 }
 
 export interface Assembled {
   response: JsonObject | undefined;
   incomplete: Incomplete | undefined;
-  /** The error that the provider sent in the stream. */
+  /** The error that the provider sent instead of the rest. */
   error: Json | undefined;
 }
 
 const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesAssembly, anthropic: AnthropicAssembly };
 
+/** Reads a body of server-sent events. Events that are not JSON objects are skipped: the last one may have been cut off. */
 export function assemble(api: Api, text: string): Assembled {
-  const assembly = new ASSEMBLIES[api]();
-  let error: Json | undefined;
+  const assembly: Assembly = new ASSEMBLIES[api]();
   let isDone = false;
-  let broken: string | undefined; // an event that is not a JSON object
   const onEvent = ({ data }: { data: string }) => {
-    if (data.trim() === "[DONE]") {
-      isDone = true;
-      return;
-    }
+    if (data.trim() === "[DONE]") isDone = true;
     const event = objectOf(data);
-    if (!event) broken = data;
-    else if (isObject(event.error) || event.type === "error") error ??= event.error ?? event;
-    else assembly.add(event);
+    if (event) assembly.add(event);
   };
   const parser = createParser({ onEvent });
   parser.feed(text);
-  if (broken !== undefined) error ??= { body: broken };
-  parser.feed("\n\n"); // the last event may lack its empty line; if it was cut off, it is not JSON
+  parser.feed("\n\n"); // the last event may lack its empty line
+  const { error } = assembly;
   const isComplete = isDone || assembly.isComplete;
   return { response: assembly.response(), incomplete: error !== undefined ? "error" : isComplete ? undefined : "ended", error };
 }

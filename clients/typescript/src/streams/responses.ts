@@ -3,16 +3,18 @@
 import { indexOr, isObject, type Json, type JsonObject, textOr } from "../json.js";
 import type { Assembly } from "./index.js";
 
-/** Deltas and final texts, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
-const TEXTS: Record<string, [list: string | undefined, index: string, member: string, final: string]> = {
-  "response.output_text": ["content", "content_index", "text", "text"],
-  "response.refusal": ["content", "content_index", "refusal", "refusal"],
-  "response.reasoning_text": ["content", "content_index", "text", "text"],
-  "response.reasoning_summary_text": ["summary", "summary_index", "text", "text"],
-  "response.function_call_arguments": [undefined, "", "arguments", "arguments"],
-  "response.mcp_call_arguments": [undefined, "", "arguments", "arguments"],
-  "response.custom_tool_call_input": [undefined, "", "input", "input"],
-  "response.code_interpreter_call_code": [undefined, "", "code", "code"],
+type Text = [list: string | undefined, index: string, member: string];
+
+/** The place of a text, by event: the list of parts in the item (if any), the event's index into it, and the member with the text. */
+const TEXTS: Record<string, Text> = {
+  "response.output_text": ["content", "content_index", "text"],
+  "response.refusal": ["content", "content_index", "refusal"],
+  "response.reasoning_text": ["content", "content_index", "text"],
+  "response.reasoning_summary_text": ["summary", "summary_index", "text"],
+  "response.function_call_arguments": [undefined, "", "arguments"],
+  "response.mcp_call_arguments": [undefined, "", "arguments"],
+  "response.custom_tool_call_input": [undefined, "", "input"],
+  "response.code_interpreter_call_code": [undefined, "", "code"],
 };
 const PARTS: Record<string, [list: string, index: string]> = {
   "response.content_part": ["content", "content_index"],
@@ -27,10 +29,14 @@ export class ResponsesAssembly implements Assembly {
   private snapshot: JsonObject | undefined;
   private readonly output: JsonObject[] = [];
   isComplete = false;
+  error: Json | undefined;
 
   add(event: JsonObject): void {
     const type = textOr(event.type);
-    if (isObject(event.response)) {
+    if (type === "error") {
+      const { type: _, sequence_number: __, ...error } = event;
+      this.error = error;
+    } else if (isObject(event.response)) {
       this.snapshot = event.response;
       this.isComplete ||= ["response.completed", "response.incomplete", "response.failed"].includes(type);
     } else if (type === "response.output_item.added" || type === "response.output_item.done") {
@@ -61,13 +67,23 @@ export class ResponsesAssembly implements Assembly {
       if (isObject(holder)) elements(holder, "annotations").push(event.annotation);
     }
     const text = TEXTS[prefix];
-    if (!text) return;
-    const [list, index, member, final] = text;
-    const holder = list ? elements(item, list)[indexOr(event[index])] : item;
-    if (!isObject(holder)) return;
-    if (type.endsWith(".delta") && typeof event.delta === "string") holder[member] = textOr(holder[member]) + event.delta;
-    if (type.endsWith(".done") && event[final] !== undefined) holder[member] = event[final];
+    if (text) addText(item, text, type, event);
   }
+}
+
+function addText(item: JsonObject, [list, index, member]: Text, type: string, event: JsonObject): void {
+  let holder: Json | undefined = item;
+  if (list) {
+    const parts = elements(item, list);
+    const place = indexOr(event[index]);
+    // The text of reasoning comes without an event for its part.
+    if (place === parts.length) parts.push({ type: type.split(".")[1]!, text: "" });
+    holder = parts[place];
+  }
+  if (!isObject(holder)) return;
+  if (type.endsWith(".delta") && typeof event.delta === "string") holder[member] = textOr(holder[member]) + event.delta;
+  if (type.endsWith(".done") && event[member] !== undefined) holder[member] = event[member];
+  if (type.endsWith(".delta") && Array.isArray(event.logprobs) && event.logprobs.length > 0) elements(holder, "logprobs").push(...event.logprobs);
 }
 
 /** Returns a list of the object that can be changed. */

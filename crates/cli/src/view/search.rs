@@ -1,114 +1,190 @@
-//! What is searched for, and the rows of a page that fit it.
+//! The rows of a page of results.
 
+use attest::key::Key;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Conversation, Members};
-use crate::storage::{Entry, Fingerprint, TimeRange as Times, TraceReader as Source, parse_time};
-use attest::key::Key;
+use super::{
+    conversation::{Conversation, Header},
+    json::Json,
+    query::{Field, Query},
+    workers::Workers,
+};
+use crate::storage::{Entry, Fingerprint, TimeRange, TraceReader};
 
 /// Rows on a page.
-const ROWS: usize = 50;
+pub const ROWS: usize = 50;
 
-/// How many traces a page looks through at most; the next page goes on.
+/// The most traces that a page looks through. The next page continues.
 const LOOKED_AT: usize = 2_000;
 
-/// How many are read at once.
+/// The most bytes of traces that a page reads, so that a folder of large traces is bounded too.
+const READ_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Traces that are read at once.
 const CONCURRENCY: usize = 16;
+
+/// The longest beginning of a conversation in a row, in characters.
+const WORDS: usize = 160;
 
 /// A search, as the page's URL has it.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
-    /// The beginning of the fingerprint, or of the key.
-    pub prefix: String,
-    pub id: String,
-    pub model: String,
-    pub role: String,
-    pub text: String,
-    pub since: String,
-    pub until: String,
-    /// The key of a trace that one of these is to be compared with.
+    /// The text of the search box.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub q: String,
+    /// The key of a trace to compare with one of these.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
-    /// Where the page begins.
+    /// The cursor of the page.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub from: String,
 }
 
 /// A trace in the list.
+#[derive(Debug)]
 pub struct Row {
     pub entry: Entry,
-    pub model: String,
+    pub header: Header,
+    /// The beginning of the first message of the user.
     pub words: String,
 }
 
-/// What a page shows.
+/// A page of results.
+#[derive(Debug)]
 pub struct Found {
-    pub traces: Vec<Row>,
-    /// How many traces were looked through.
+    pub rows: Vec<Row>,
+    /// The number of traces that were looked through.
     pub looked_at: usize,
     pub next: Option<String>,
 }
 
 impl Search {
-    /// The times between which traces were stored; the error is for the user.
-    pub fn times(&self) -> Result<Times, String> {
-        let bound = |text: &str| {
-            if text.is_empty() { Ok(None) } else { parse_time(text).map(Some).map_err(|error| error.to_string()) }
-        };
-        Ok(Times { since: bound(&self.since)?, until: bound(&self.until)? })
-    }
-
-    /// The beginning of keys that is searched for: as it is, if it is one of a key, else as a fingerprint is encoded.
-    pub fn key_prefix(&self) -> String {
-        let is_of_a_key = Key::read(&format!("{}/-", self.prefix.trim_end_matches('/'))).is_some();
-        match Fingerprint::new(&self.prefix) {
-            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
-            _ => self.prefix.clone(),
-        }
-    }
-
-    /// Finds the rows of a page.
-    pub async fn run(&self, source: &Source, prefix: &str, times: Times) -> anyhow::Result<Found> {
-        let mut found =
-            Found { traces: Vec::new(), looked_at: 0, next: Some(self.from.clone()).filter(|from| !from.is_empty()) };
-        loop {
-            let page = source.page(prefix, found.next.as_deref(), ROWS - found.traces.len()).await?;
-            found.looked_at += page.entries.len();
-            let entries = page.entries.into_iter().filter(|entry| self.fits_key(entry, times));
-            let rows = stream::iter(entries).map(|entry| self.row(source, entry)).buffered(CONCURRENCY);
-            found.traces.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
-            found.next = page.next;
-            if found.traces.len() >= ROWS || found.looked_at >= LOOKED_AT || found.next.is_none() {
-                return Ok(found);
-            }
-        }
-    }
-
-    fn fits_key(&self, entry: &Entry, times: Times) -> bool {
-        let id = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-        id.contains(&self.id) && times.contains(entry.stored)
-    }
-
-    async fn row(&self, source: &Source, entry: Entry) -> anyhow::Result<Option<Row>> {
-        let Some(json) = source.get(&entry.key).await? else { return Ok(None) };
-        let Conversation { trace, messages } = Conversation::read(&json);
-        let model = trace.text("model");
-        let text = self.text.to_lowercase();
-        let content = |message: &Members<'_>| message.text("content");
-        let has_role = self.role.is_empty() || messages.iter().any(|message| message.text("role") == self.role);
-        let has_text =
-            text.is_empty() || messages.iter().any(|message| content(message).to_lowercase().contains(&text));
-        let fits = (self.model.is_empty() || model == self.model) && has_role && has_text;
-        let first = messages.iter().find(|message| message.text("role") == "user").or(messages.first());
-        let words = first.map(content).unwrap_or_default().split_whitespace().take(30).collect::<Vec<_>>().join(" ");
-        Ok(fits.then(|| Row { entry, model, words: words.chars().take(160).collect() }))
-    }
-
-    /// The URL of a search that differs from this one.
+    /// Returns the URL of the list with this search from its first page, changed by `change`.
     pub fn url(&self, change: impl FnOnce(&mut Self)) -> String {
-        let mut search = self.clone();
-        search.from.clear();
+        let mut search = Self { from: String::new(), ..self.clone() };
         change(&mut search);
-        format!("/?{}", serde_urlencoded::to_string(&search).unwrap_or_default())
+        search.own_url()
     }
+
+    /// Returns the URL of this page of the list.
+    pub fn own_url(&self) -> String {
+        let query = serde_urlencoded::to_string(self).unwrap_or_default();
+        if query.is_empty() { "/traces".to_owned() } else { format!("/traces?{query}") }
+    }
+}
+
+/// Returns the beginning of the keys that a query selects: the fingerprint as typed, or the beginning of a key.
+pub fn prefix_of(query: &Query) -> String {
+    let encoded = |typed: &str| {
+        let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
+        match Fingerprint::new(typed) {
+            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
+            _ => typed.to_owned(),
+        }
+    };
+    query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
+}
+
+/// Finds the rows of a page that begins at the cursor `from`.
+pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: &str) -> anyhow::Result<Found> {
+    let prefix = prefix_of(query);
+    let times = query.times()?;
+    let mut found =
+        Found { rows: Vec::new(), looked_at: 0, next: Some(from.to_owned()).filter(|from| !from.is_empty()) };
+    let mut bytes = 0;
+    loop {
+        let page = traces.page(&prefix, found.next.as_deref(), ROWS - found.rows.len()).await?;
+        found.looked_at += page.entries.len();
+        let entries: Vec<_> = page.entries.into_iter().filter(|entry| fits_key(query, entry, times)).collect();
+        bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+        let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
+        found.rows.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
+        found.next = page.next;
+        let is_bounded = found.looked_at >= LOOKED_AT || bytes >= READ_BYTES;
+        if found.rows.len() >= ROWS || is_bounded || found.next.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether the key and the time of an entry fit. Ids are compared as they were sent, and also as the key has them.
+fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
+    let Some((_, id)) = Key::read(&entry.key) else { return false };
+    let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
+    times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
+}
+
+async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entry) -> anyhow::Result<Option<Row>> {
+    let Some(json) = traces.get(&entry.key).await? else { return Ok(None) };
+    let query = query.clone();
+    workers
+        .run(move || {
+            let row = read_row(entry, &json);
+            fits(&query, &row, &json).then_some(row)
+        })
+        .await
+}
+
+/// Reads what the list shows of a trace.
+pub fn read_row(entry: Entry, json: &[u8]) -> Row {
+    let trace = super::json::Members::read(json);
+    let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
+    let mut messages = messages.iter().filter_map(|message| message.object());
+    let first = messages.next();
+    let is_of_the_user = |message: &super::json::Members<'_>| message.string("role").as_deref() == Some("user");
+    let spoken = match first {
+        Some(first) if !is_of_the_user(&first) => messages.find(is_of_the_user).or(Some(first)),
+        first => first,
+    };
+    let words = spoken.and_then(|message| Some(message.get("content")?.text())).unwrap_or_default();
+    let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
+    Row { entry, header: Header::read(&trace), words: words.chars().take(WORDS).collect() }
+}
+
+/// Whether the content of a trace fits.
+fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
+    if !query.needs_content() {
+        return true;
+    }
+    let header = &row.header;
+    let is = |state: &str| match state {
+        "error" => header.error.is_some(),
+        "refusal" => header.is_refused,
+        "incomplete" => header.incomplete.is_some(),
+        _ => false,
+    };
+    if !query.values(Field::Model).all(|model| header.model == model)
+        || !query.values(Field::Session).all(|session| header.session.as_deref() == Some(session))
+        || !query.values(Field::Is).all(is)
+    {
+        return false;
+    }
+    if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
+        return true;
+    }
+    let conversation = Conversation::read(json);
+    let stored_roles = || {
+        let messages = conversation.trace.get("messages").and_then(Json::list).unwrap_or_default();
+        let roles = messages.iter().filter_map(|message| message.object()?.string("role"));
+        roles.collect::<Vec<_>>()
+    };
+    query
+        .values(Field::Role)
+        .all(|role| conversation.has_role(role) || stored_roles().iter().any(|stored| stored == role))
+        && query.values(Field::Tool).all(|tool| conversation.calls(tool))
+        && has_words(query, &conversation)
+}
+
+/// Whether each word occurs in some text, ignoring case.
+fn has_words(query: &Query, conversation: &Conversation<'_>) -> bool {
+    let mut missing: Vec<String> = query.words.iter().map(|word| word.to_lowercase()).collect();
+    conversation.texts(|text| {
+        if !missing.is_empty() {
+            let text = text.to_lowercase();
+            missing.retain(|word| !text.contains(word.as_str()));
+        }
+    });
+    missing.is_empty()
 }

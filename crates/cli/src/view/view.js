@@ -1,16 +1,24 @@
-// The page of traces: keys, copying, and traces that arrive while one looks. Nothing of a trace is ever made into HTML here.
+// Keys, copying, and traces that arrive while the list is open. Nothing of a trace is ever made into HTML here.
 "use strict";
 
+const help = document.getElementById("help");
+const box = document.querySelector("[name=q]");
+
+for (const button of document.querySelectorAll("[data-help]")) button.addEventListener("click", () => help.showModal());
+
 document.addEventListener("keydown", (event) => {
-  if (event.target instanceof HTMLInputElement) {
+  if (event.target instanceof HTMLInputElement && event.target.type === "search") {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const items = [...document.querySelectorAll(".rows a, .message")];
-  const at = items.indexOf(document.activeElement);
+  if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+  const items = [...document.querySelectorAll(".rows a, .message")].filter((item) => item.checkVisibility());
+  const at = items.indexOf(document.activeElement?.closest(".rows a, .message"));
   const to = { j: at + 1, k: at < 0 ? 0 : at - 1 }[event.key];
-  if (event.key === "/") document.querySelector("[name=text]")?.focus();
+  const link = { n: "a[rel=next]", p: "a[rel=prev]", m: "a[data-key=m]", o: "nav a[href='/']" }[event.key];
+  if (event.key === "/") box.focus();
+  else if (event.key === "?") help.showModal();
+  else if (link) document.querySelector(link)?.click();
   else if (to !== undefined && items[to]) items[to].focus();
   else return;
   event.preventDefault();
@@ -18,29 +26,33 @@ document.addEventListener("keydown", (event) => {
 
 for (const message of document.querySelectorAll(".message")) message.tabIndex = -1;
 
-for (const button of document.querySelectorAll("[data-copy]")) {
+for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) {
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    const text = button.textContent;
+    const { copy, copyUrl } = button.dataset;
+    const text = copyUrl ? await (await fetch(copyUrl)).text() : document.getElementById(copy).textContent;
+    await navigator.clipboard.writeText(text);
+    const label = button.textContent;
     button.textContent = "Copied";
-    setTimeout(() => (button.textContent = text), 1500);
+    setTimeout(() => (button.textContent = label), 1500);
   });
 }
 
-// The first page of the list is asked for again every two seconds, or less often where that takes long, and its new rows are
-// put in front.
+// The first page of the list is requested again every two seconds, or less often where that takes long. Its new rows are put
+// in front. The page itself stays, because somebody may be typing a search.
 const rows = document.getElementById("rows");
 
 async function arrive() {
   const answer = await fetch(location.href).catch(() => null);
   if (!answer?.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const known = new Set([...rows.querySelectorAll("a")].map((link) => link.getAttribute("href")));
+  const known = new Set([...rows.children].map((row) => row.dataset.key));
   const listed = [...page.querySelectorAll("#rows li")];
-  const arrived = listed.filter((row) => !known.has(row.firstElementChild.getAttribute("href")));
-  // More than a page of them: what lies between is on the next pages.
-  if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) location.reload();
-  else rows.prepend(...arrived);
+  const arrived = listed.filter((row) => !known.has(row.dataset.key));
+  // More than a page of them: the traces between are on the next pages, and so is the link to these.
+  if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) {
+    rows.replaceChildren(...listed);
+    document.querySelector("main .more").replaceWith(page.querySelector("main .more"));
+  } else rows.prepend(...arrived);
 }
 
 async function watch() {

@@ -1,4 +1,8 @@
-//! `import`, as a person runs it: the program itself, into an endpoint that may be killed on the way.
+//! `import` as a user runs it: the program itself, into an endpoint that may be killed meanwhile.
+
+mod faults;
+mod formats;
+mod state;
 
 use std::{
     collections::HashMap,
@@ -29,7 +33,7 @@ use tokio::{
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
+    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(name);
     }
     command
@@ -55,7 +59,7 @@ pub fn objects(folder: &Path) -> HashMap<String, Vec<u8>> {
             let name = entry.file_name().into_string().expect("UTF-8");
             if entry.path().is_dir() {
                 folders.push(entry.path());
-            } else if name != "~lock" {
+            } else if !name.starts_with('~') {
                 found.insert(name, fs::read(entry.path()).expect("a file"));
             }
         }
@@ -68,7 +72,7 @@ fn trace(n: usize, bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_report_says_what_became_of_every_line() {
+async fn the_report_counts_every_line_by_its_outcome() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let long = format!(r#"{{"model":"m","x":"{}"}}"#, "x".repeat(10 * 1024 * 1024));
     let lines = [
@@ -85,7 +89,9 @@ async fn a_report_says_what_became_of_every_line() {
     fs::write(folder.path().join("t.jsonl"), lines.join("\n")).expect("a file");
     let dry = import(folder.path(), &["t.jsonl", "--dry-run"]).await;
     assert_eq!((dry.status.code(), counts(&dry.stdout)["valid"], counts(&dry.stdout)["refused"]), (Some(1), 5, 3));
-    assert!(!folder.path().join("traces").exists() && !folder.path().join("t.jsonl.checkpoint").exists());
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing is written");
+    let shown = String::from_utf8_lossy(&dry.stderr);
+    assert!([3, 6, 8].iter().all(|line| shown.contains(&format!("t.jsonl:{line}: {{"))), "{shown}");
 
     let first = import(folder.path(), &["t.jsonl"]).await;
     let report = counts(&first.stdout);
@@ -107,7 +113,7 @@ async fn a_report_says_what_became_of_every_line() {
     let digits = lines[8].trim_end_matches('}');
     assert!(stored.values().any(|object| object.starts_with(digits.as_bytes())), "to the byte");
 
-    // The same again asks only for what was refused. A conflict is told, and a changed line is asked.
+    // A second run sends only the refused lines again. A changed line is sent too, and its conflict is reported.
     let second = import(folder.path(), &["t.jsonl"]).await;
     let report = counts(&second.stdout);
     assert_eq!((report["stored"], report["already there"], report["confirmed by an earlier run"]), (0, 0, 5));
@@ -120,7 +126,7 @@ async fn a_report_says_what_became_of_every_line() {
 }
 
 #[tokio::test]
-async fn gzip_zstd_and_standard_input_are_the_same_lines() {
+async fn gzip_zstd_and_standard_input_give_the_same_lines() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lines = (0..50).map(|n| trace(n, n * 100)).collect::<Vec<_>>().join("\n");
     let halves = lines.split_at(lines.len() / 2);
@@ -175,12 +181,10 @@ async fn stand_in(answers: Vec<(u16, Option<&'static str>)>) -> (String, Asked) 
 }
 
 #[tokio::test]
-async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
-    let transient = vec![(429, Some("1")), (503, None), (502, None), (504, None)];
+async fn transient_errors_are_retried_with_the_same_idempotency_key() {
+    let transient = vec![(429, Some("1")), (503, None), (502, None), (504, None), (408, None)];
     for (answers, code, requests) in [
-        (transient, 0, 5),
+        (transient, 0, 6),
         (vec![(400, None)], 1, 1),
         (vec![(409, None)], 1, 1),
         (vec![(413, None)], 1, 1),
@@ -190,6 +194,8 @@ async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is()
         (vec![(302, Some("1"))], 2, 1),
     ] {
         let status = answers[0].0;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
         let (url, asked) = stand_in(answers).await;
         let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
         assert_eq!(output.status.code(), Some(code), "{status}: {}", String::from_utf8_lossy(&output.stderr));
@@ -197,12 +203,18 @@ async fn what_may_pass_is_retried_with_one_idempotency_key_and_nothing_else_is()
         assert_eq!(keys.len(), requests, "{status}");
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
-    // Another server that says 200 has not stored it.
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(async || "hello")).await });
-    let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    // Another server that answers 200 has not stored the trace, and one that answers 400 has not refused it.
+    for status in [StatusCode::OK, StatusCode::BAD_REQUEST] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("t.jsonl"), trace(1, 1)).expect("a file");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+        tokio::spawn(
+            async move { axum::serve(listener, Router::new().fallback(async move || (status, "hello"))).await },
+        );
+        let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k"]).await;
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 /// An endpoint on a port that stays the same when it is killed and started again.
@@ -246,7 +258,7 @@ impl Endpoint {
 
 /// `IMPORT_LINES=100000` makes it the run of `docs/performance.md`.
 #[tokio::test]
-async fn killed_on_the_way_with_the_endpoint_it_stores_every_line_exactly_once() {
+async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
     let lines = std::env::var("IMPORT_LINES").map_or(2_000, |lines| lines.parse().expect("a number of lines"));
     let folder: TempDir = tempfile::tempdir().expect("a temporary folder");
     let traces: Vec<String> = (0..lines).map(|n| trace(n, n * 7919 % 5_000)).collect();
@@ -308,7 +320,7 @@ async fn a_file_of_any_size_is_imported_in_bounded_memory() {
         .spawn()
         .expect("it starts");
     let ended = tokio::task::spawn_blocking(move || {
-        // It says nothing but its report, which a pipe holds.
+        // It prints only its report, which fits a pipe.
         let mut memory = None;
         while let Some(peak) = super::peak_mib(command.id()) {
             memory = Some(peak);

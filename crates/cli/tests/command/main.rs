@@ -1,5 +1,6 @@
 //! The command `attest` as a user runs it: the built program, over real HTTP, with an S3 of its own.
 
+mod check;
 mod export;
 mod gateway;
 mod import;

@@ -15,7 +15,8 @@ use s3s::{
 use super::listing::ObjectInfo;
 
 /// The conditional headers of a request. Each is absent or holds one value, as in S3.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the headers")]
 pub(super) struct Conditions {
     if_match: Option<ETagCondition>,
     if_none_match: Option<ETagCondition>,

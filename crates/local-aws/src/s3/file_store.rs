@@ -262,7 +262,6 @@ fn check_links(incoming: &Path) -> Result<(), FileStoreError> {
     let name = incoming.join(format!("check-{}", Uuid::new_v4()));
     let named = NamedTempFile::new_in(incoming)?.persist_noclobber(&name);
     named.map_err(|error| match FileStoreError::from(error.error) {
-        error @ FileStoreError::DiskFull(_) => error,
         FileStoreError::AccessDenied(error) | FileStoreError::PathTooLong(error) | FileStoreError::Io(error) => {
             FileStoreError::NoHardLinks(error)
         }

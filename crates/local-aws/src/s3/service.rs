@@ -13,18 +13,18 @@ use std::{
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use futures_util::TryStreamExt;
-use hyper::header::IF_NONE_MATCH;
+use hyper::header::{HeaderValue, IF_NONE_MATCH};
 use s3s::{
     S3, S3Error, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
-        Bucket, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CreateMultipartUploadInput,
-        CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput,
-        ETag, ETagCondition, GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput,
-        GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
-        HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
-        ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput,
-        Timestamp,
+        Bucket, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CreateBucketInput, CreateBucketOutput,
+        CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput,
+        DeleteObjectsInput, DeleteObjectsOutput, ETag, ETagCondition, GetBucketLocationInput, GetBucketLocationOutput,
+        GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
+        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
+        ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+        ListObjectsV2Output, PutObjectInput, PutObjectOutput, Timestamp,
     },
     s3_error,
     service::{S3Service, S3ServiceBuilder},
@@ -141,7 +141,7 @@ impl FolderS3 {
         }
     }
 
-    /// Stores an object, or says why not.
+    /// Stores an object, unless the key is taken and the write may not replace it.
     async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
         let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
         written.ok_or_else(|| s3_error!(PreconditionFailed, "an object of this key exists"))
@@ -188,7 +188,7 @@ impl S3 for FolderS3 {
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.check_bucket(&request.input.bucket)?;
         // `s3s` does not read this header of a copy yet.
-        let if_none_match = request.headers.get(IF_NONE_MATCH).map(|value| value.as_bytes());
+        let if_none_match = request.headers.get(IF_NONE_MATCH).map(HeaderValue::as_bytes);
         let if_none_match = if_none_match.map(ETagCondition::parse_http_header).transpose();
         let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;
         let replace = self.may_replace(if_none_match.as_ref())?;
@@ -235,6 +235,14 @@ impl S3 for FolderS3 {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         self.check_bucket(&request.input.bucket)?;
         self.on_disk(move |folder| objects::delete_many(folder, request.input.delete)).await.map(S3Response::new)
+    }
+
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+        // `rclone` creates the bucket before its first upload, and expects this error.
+        if request.input.bucket == self.bucket() {
+            return Err(s3_error!(BucketAlreadyOwnedByYou));
+        }
+        Err(s3_error!(AccessDenied, "this S3 has only the bucket {}", self.bucket()))
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {

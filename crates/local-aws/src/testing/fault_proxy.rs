@@ -99,6 +99,7 @@ impl FaultProxy {
     }
 
     /// Returns the number of requests since the last call.
+    #[expect(clippy::must_use_candidate, reason = "a call also resets the count")]
     pub fn requests(&self) -> usize {
         self.plan.requests.swap(0, Ordering::SeqCst)
     }

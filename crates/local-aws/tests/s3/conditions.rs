@@ -7,10 +7,11 @@ use local_aws::testing::{BUCKET, Bucket};
 
 use crate::failure;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The conditions of one read.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_field_names, reason = "the fields have the names of the headers")]
 struct Read {
     if_match: Option<String>,
     if_none_match: Option<String>,

@@ -47,6 +47,15 @@ async fn an_upload_in_parts_is_denied() {
 }
 
 #[tokio::test]
+async fn no_bucket_can_be_created() {
+    let bucket = Bucket::new().await;
+    for (name, code) in [(BUCKET, (409, "BucketAlreadyOwnedByYou")), ("another", (403, "AccessDenied"))] {
+        let (status, error) = failure(bucket.client.create_bucket().bucket(name).send().await);
+        assert_eq!((status, error.as_str()), code);
+    }
+}
+
+#[tokio::test]
 async fn a_copy_is_a_write() {
     let bucket = Bucket::new().await;
     bucket.put("ä/b c", b"{}").await;

@@ -1,4 +1,4 @@
-//! Traces → rows of a Parquet file.
+//! The columns of a Parquet file, which traces are converted to.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::storage::Entry;
 
-/// The columns: the key and S3's time, the members of `src/trace.schema.json`, and the whole trace.
+/// Returns the columns: the key, the time of storing, the members of `src/trace.schema.json`, and the whole trace.
 pub fn schema() -> Schema {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let message = DataType::Struct(message_fields());
@@ -23,7 +23,7 @@ pub fn schema() -> Schema {
         Field::new("object", DataType::Utf8, true),
         Field::new("system_fingerprint", DataType::Utf8, true),
         Field::new("model", DataType::Utf8, false),
-        // Null if it is past 64 bits.
+        // Null if 64 bits do not hold it.
         Field::new("created", DataType::Int64, true),
         Field::new("messages", DataType::List(Arc::new(Field::new("item", message, true))), false),
         Field::new("choices", DataType::Utf8, true),
@@ -64,7 +64,7 @@ struct Message<'a> {
     content: Cow<'a, str>,
 }
 
-/// Rows that are not written yet.
+/// Rows that are not yet written.
 pub struct Columns {
     /// Key, id, object, fingerprint, model, choices, usage, trace.
     texts: [StringBuilder; 8],
@@ -87,7 +87,7 @@ impl Default for Columns {
 }
 
 impl Columns {
-    /// Adds a row; `false` if it is no trace.
+    /// Adds a row. Returns `false` if `json` is not a trace.
     pub fn push(&mut self, entry: &Entry, json: &[u8]) -> bool {
         let Some((trace, text)) =
             std::str::from_utf8(json).ok().and_then(|text| Some((serde_json::from_str::<Trace<'_>>(text).ok()?, text)))
@@ -111,8 +111,8 @@ impl Columns {
         self.created.append_option(integer(trace.created));
         for Message { role, content } in &trace.messages {
             let message = self.messages.values();
-            message.field_builder::<StringBuilder>(0).expect("the role").append_value(role);
-            message.field_builder::<StringBuilder>(1).expect("the content").append_value(content);
+            message.field_builder::<StringBuilder>(0).expect("the first field is a string").append_value(role);
+            message.field_builder::<StringBuilder>(1).expect("the second field is a string").append_value(content);
             message.append(true);
         }
         self.messages.append(true);
@@ -120,12 +120,12 @@ impl Columns {
         true
     }
 
-    /// How many bytes of JSON the rows are, and one for each.
+    /// Returns the buffered bytes of JSON, plus one per row.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The rows; none are left.
+    /// Removes and returns the rows.
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
         let messages = columns.messages.finish();
@@ -134,13 +134,13 @@ impl Columns {
         let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
         let columns =
             vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace];
-        RecordBatch::try_new(Arc::new(schema()), columns).expect("the columns are the schema's")
+        RecordBatch::try_new(Arc::new(schema()), columns).expect("the columns match the schema")
     }
 }
 
-/// An integer as JSON may write it, `1`, `1.0` or `1e3`, if 64 bits hold it.
+/// Returns the integer that JSON may write as `1`, `1.0` or `1e3`, if 64 bits hold it.
 fn integer(number: &RawValue) -> Option<i64> {
     let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]
+    #[expect(clippy::cast_possible_truncation, reason = "it is an integer below 2^53")]
     number.get().parse().ok().or_else(|| exact(number.get().parse().ok()?).map(|number| number as i64))
 }

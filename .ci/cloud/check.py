@@ -1,0 +1,28 @@
+"""Runs `attest check` against a deployed stack. ATTEST names the program."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def check(stack):
+    """Returns the verdicts by promise, and the keys that are left."""
+    command = [os.environ["ATTEST"], "check", "--json", "--url", stack.url, "--api-key", stack.key, "--stack", stack.name]
+    # LocalStack understands the AWS CLI that is installed beside it. SAM's is newer.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    lines = {line.pop("promise"): line for line in report["promises"]}
+    assert done.returncode == any(line["verdict"] == "fails" for line in lines.values())
+    return lines, report["left"]
+
+
+def failures(lines):
+    return {promise: line for promise, line in lines.items() if line["verdict"] == "fails"}
+
+
+def unchecked(lines):
+    return {promise: line["reason"] for promise, line in lines.items() if line["verdict"] == "not_checked"}

@@ -1,0 +1,18 @@
+"""`attest check` finds every promise of the default stack kept, or says why it cannot check one here."""
+
+from check import check, failures, unchecked
+
+
+def test_every_promise_holds_or_says_why_it_is_not_checked(stack):
+    lines, left = check(stack)
+    assert not failures(lines)
+    assert unchecked(lines) == {
+        "TLS below 1.2 is refused": "the URL is not HTTPS",
+        "a put without If-None-Match is denied": "this stand-in for AWS does not enforce policies",
+        "the alarms exist and are enabled": "AlarmEmail is none",
+        "the e-mail subscription of the alarms is confirmed": "AlarmEmail is none",
+        "the metrics arrive": "this stand-in for AWS does not read metrics from the log",
+        "the saved queries run": "Queries is off",
+    }
+    assert left == []
+    assert not [key for key in stack.keys() if key.startswith("attest-check/")]

@@ -1,0 +1,132 @@
+//! Promises of monitoring: alarms with a confirmed subscription, a log line without content, metrics.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    aws_cli::aws,
+    endpoint::Endpoint,
+    report::{Mismatch, Report, Verdict, ensure},
+    stack::Stack,
+    storing::Stored,
+};
+
+const ALARMS: &str = "the alarms exist and are enabled";
+const SUBSCRIPTION: &str = "the e-mail subscription of the alarms is confirmed";
+const LOG: &str = "the log has a line for the request";
+const CONTENT: &str = "the log contains no message content";
+const METRICS: &str = "the metrics arrive";
+
+/// The promises of this module.
+pub const PROMISES: &[&str] = &[ALARMS, SUBSCRIPTION, LOG, CONTENT, METRICS];
+
+/// The number of alarms in `template.yaml`.
+const ALARM_COUNT: usize = 6;
+
+/// CloudWatch stores log lines and metrics asynchronously, usually within a minute.
+const DELAY: Duration = Duration::from_mins(3);
+
+/// The pause between two looks at CloudWatch.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Checks the promises.
+pub async fn check(stack: &Stack, endpoint: &Endpoint, stored: Option<&Stored>, report: &mut Report) {
+    if stack.parameter("AlarmEmail").is_ok_and(|email| email != "none") {
+        report.add(ALARMS, alarms(stack).await);
+        report.add(SUBSCRIPTION, subscription(stack).await);
+    } else {
+        report.not_checked(ALARMS, "AlarmEmail is none");
+        report.not_checked(SUBSCRIPTION, "AlarmEmail is none");
+    }
+    match stored {
+        Some(stored) => report.add(LOG, log_line(stack, stored).await),
+        None => report.not_checked(LOG, "no trace was stored"),
+    }
+    report.add(CONTENT, no_content(stack, endpoint).await);
+    if stack.is_stand_in {
+        report.not_checked(METRICS, "this stand-in for AWS does not read metrics from the log");
+    } else {
+        report.add(METRICS, metrics(stack).await);
+    }
+}
+
+async fn alarms(stack: &Stack) -> anyhow::Result<Verdict> {
+    let names: Vec<_> = stack.all("AWS::CloudWatch::Alarm").collect();
+    let mut arguments = vec!["cloudwatch", "describe-alarms", "--alarm-names"];
+    arguments.extend(&names);
+    let found = aws(&arguments).await?;
+    let alarms = found["MetricAlarms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let enabled = alarms.iter().filter(|alarm| alarm["ActionsEnabled"] == Value::Bool(true)).count();
+    Ok(ensure(enabled == ALARM_COUNT, format!("{ALARM_COUNT} alarms"), enabled.to_string()).into())
+}
+
+async fn subscription(stack: &Stack) -> anyhow::Result<Verdict> {
+    let topic = stack.one("AWS::SNS::Topic")?;
+    let found = aws(&["sns", "list-subscriptions-by-topic", "--topic-arn", topic]).await?;
+    let subscriptions = found["Subscriptions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let states: Vec<_> = subscriptions.iter().filter_map(|of| of["SubscriptionArn"].as_str()).collect();
+    let is_confirmed = states.iter().any(|state| state.starts_with("arn:"));
+    Ok(ensure(is_confirmed, "a confirmed subscription", states.join(", ")).into())
+}
+
+async fn log_line(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
+    let lines = wait(|| matching(stack, &stored.key), |lines| !lines.is_empty()).await?;
+    let is_there = lines.iter().any(|line| line["status"] == 201 && line["key"] == *stored.key);
+    let actual = lines.first().map_or_else(|| "no line".to_owned(), Value::to_string);
+    Ok(ensure(is_there, format!("a line with status 201 and key {}", stored.key), actual).into())
+}
+
+async fn no_content(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict> {
+    let lines = matching(stack, &endpoint.secret).await?;
+    Ok(ensure(lines.is_empty(), "no line", format!("{} lines", lines.len())).into())
+}
+
+/// Returns the log lines of the last hour that contain a text.
+async fn matching(stack: &Stack, text: &str) -> anyhow::Result<Vec<Value>> {
+    let (group, pattern) = (stack.output("LogGroup")?, format!("\"{text}\""));
+    let start = (Timestamp::now().as_millisecond() - 3_600_000).to_string();
+    let arguments =
+        ["logs", "filter-log-events", "--log-group-name", group, "--filter-pattern", &pattern, "--start-time", &start];
+    let found = aws(&arguments).await?;
+    let events = found["events"].as_array().context("aws logs filter-log-events printed no events")?;
+    let messages = events.iter().filter_map(|event| event["message"].as_str());
+    // Stand-ins for AWS may ignore the pattern.
+    let messages = messages.filter(|message| message.contains(text));
+    Ok(messages.map(|message| serde_json::from_str(message).unwrap_or_else(|_| message.into())).collect())
+}
+
+async fn metrics(stack: &Stack) -> anyhow::Result<Verdict> {
+    let dimension = format!("Name=FunctionName,Value={}", stack.function()?);
+    let now = Timestamp::now();
+    let (start, end) = (now.as_second() - 3_600, now.as_second() + 600);
+    let (start, end) = (start.to_string(), end.to_string());
+    let mut arguments = vec!["cloudwatch", "get-metric-statistics", "--namespace", "Attest", "--metric-name", "Stored"];
+    arguments.extend(["--dimensions", &dimension, "--statistics", "Sum", "--period", "60"]);
+    arguments.extend(["--start-time", &start, "--end-time", &end]);
+    let found = wait(
+        || async { aws(&arguments).await },
+        |found: &Value| found["Datapoints"].as_array().is_some_and(|points| !points.is_empty()),
+    )
+    .await?;
+    let has_points = found["Datapoints"].as_array().is_some_and(|points| !points.is_empty());
+    let missing = || Mismatch::new("the metric Stored", format!("none within {} s", DELAY.as_secs()));
+    Ok(if has_points { Verdict::Holds { measured: None } } else { Verdict::Fails(missing()) })
+}
+
+/// Reads until `is_there`, or until CloudWatch has had its time.
+async fn wait<T, F>(read: impl Fn() -> F, is_there: impl Fn(&T) -> bool) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let deadline = Instant::now() + DELAY;
+    loop {
+        let found = read().await?;
+        if is_there(&found) || Instant::now() > deadline {
+            return Ok(found);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

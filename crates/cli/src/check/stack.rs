@@ -1,0 +1,91 @@
+//! The deployed stack: its parameters, outputs and resources.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::aws_cli::{aws, is_stand_in};
+
+/// The logical id of the function, a fixed name of this project.
+const FUNCTION: &str = "OlmoeAttestS3LoggingFunction";
+
+/// A stack of `template.yaml`.
+pub struct Stack {
+    parameters: BTreeMap<String, String>,
+    outputs: BTreeMap<String, String>,
+    resources: Vec<Resource>,
+    /// Whether a local stand-in for AWS holds the stack.
+    pub is_stand_in: bool,
+}
+
+struct Resource {
+    logical_id: String,
+    physical_id: String,
+    kind: String,
+}
+
+impl Stack {
+    /// Reads the stack of this name.
+    pub async fn describe(name: &str) -> anyhow::Result<Self> {
+        let stacks = aws(&["cloudformation", "describe-stacks", "--stack-name", name]).await?;
+        let stack = &stacks["Stacks"][0];
+        let resources = aws(&["cloudformation", "list-stack-resources", "--stack-name", name]).await?;
+        let resources = resources["StackResourceSummaries"].as_array().context("the stack has no resources")?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            parameters: pairs(&stack["Parameters"], "ParameterKey", "ParameterValue"),
+            outputs: pairs(&stack["Outputs"], "OutputKey", "OutputValue"),
+            resources: resources
+                .iter()
+                .map(|resource| Resource {
+                    logical_id: text(&resource["LogicalResourceId"]),
+                    physical_id: text(&resource["PhysicalResourceId"]),
+                    kind: text(&resource["ResourceType"]),
+                })
+                .collect(),
+            is_stand_in: is_stand_in().await,
+        })
+    }
+
+    /// Returns the value of a parameter.
+    pub fn parameter(&self, name: &str) -> anyhow::Result<&str> {
+        self.parameters.get(name).map(String::as_str).with_context(|| format!("the stack has no parameter {name}"))
+    }
+
+    /// Returns the parameter `MaxTraceBytes`.
+    pub fn max_trace_bytes(&self) -> Option<usize> {
+        self.parameter("MaxTraceBytes").ok()?.parse().ok()
+    }
+
+    /// Returns the value of an output.
+    pub fn output(&self, name: &str) -> anyhow::Result<&str> {
+        self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
+    }
+
+    /// Returns the bucket of the traces.
+    pub fn bucket(&self) -> anyhow::Result<&str> {
+        self.output("Bucket")
+    }
+
+    /// Returns the name of the function.
+    pub fn function(&self) -> anyhow::Result<&str> {
+        let function = self.resources.iter().find(|resource| resource.logical_id == FUNCTION);
+        Ok(&function.with_context(|| format!("the stack has no resource {FUNCTION}"))?.physical_id)
+    }
+
+    /// Returns the physical ids of all resources of a type.
+    pub fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
+        self.resources.iter().filter(move |of| of.kind == kind).map(|of| of.physical_id.as_str())
+    }
+
+    /// Returns the physical id of the first resource of a type.
+    pub fn one<'a>(&'a self, kind: &'a str) -> anyhow::Result<&'a str> {
+        self.all(kind).next().with_context(|| format!("the stack has no resource of type {kind}"))
+    }
+}
+
+fn pairs(list: &Value, key: &str, value: &str) -> BTreeMap<String, String> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|pair| Some((pair[key].as_str()?.to_owned(), pair[value].as_str()?.to_owned()))).collect()
+}

@@ -1,0 +1,88 @@
+//! The promise of throttling, checked with a temporary API key that may send one request per second.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::future::join_all;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    aws_cli::aws,
+    endpoint::{Endpoint, Sent},
+    report::{Mismatch, Report, Verdict},
+    stack::Stack,
+};
+
+const THROTTLED: &str = "a key over its rate gets 429 as problem details";
+
+/// The promises of this module.
+pub const PROMISES: &[&str] = &[THROTTLED];
+
+/// API Gateway may take this long to accept a new key.
+const NEW_KEY: Duration = Duration::from_mins(2);
+
+/// The size of a burst, and how often it is sent: usage plans are applied on a best-effort basis.
+const BURST: usize = 30;
+const BURSTS: usize = 5;
+
+/// Checks the promises.
+pub async fn check(stack: &Stack, endpoint: &Endpoint, report: &mut Report) {
+    report.add(THROTTLED, with_temporary_key(stack, endpoint).await);
+}
+
+async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict> {
+    let name = format!("attest-check-{}", Uuid::new_v4());
+    let stage = format!("apiId={},stage=prod", stack.one("AWS::ApiGateway::RestApi")?);
+    let mut arguments = vec!["apigateway", "create-usage-plan", "--name", &name, "--api-stages", &stage];
+    arguments.extend(["--throttle", "rateLimit=1,burstLimit=1"]);
+    let plan = aws(&arguments).await?;
+    let plan = id(&plan)?;
+    let key = aws(&["apigateway", "create-api-key", "--name", &name, "--enabled"]).await;
+    let verdict = match &key {
+        Ok(key) => throttled(endpoint, plan, key).await,
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    // Both go, whatever happened before. A plan can only be deleted once it has no stage.
+    if let Ok(key) = key {
+        aws(&["apigateway", "delete-api-key", "--api-key", id(&key)?]).await?;
+    }
+    let detach = format!("op=remove,path=/apiStages,value={}:prod", stack.one("AWS::ApiGateway::RestApi")?);
+    aws(&["apigateway", "update-usage-plan", "--usage-plan-id", plan, "--patch-operations", &detach]).await?;
+    aws(&["apigateway", "delete-usage-plan", "--usage-plan-id", plan]).await?;
+    verdict
+}
+
+fn id(created: &Value) -> anyhow::Result<&str> {
+    created["id"].as_str().context("aws apigateway printed no id")
+}
+
+async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Result<Verdict> {
+    let add = ["apigateway", "create-usage-plan-key", "--usage-plan-id", plan, "--key-type", "API_KEY", "--key-id"];
+    aws(&[&add[..], &[id(key)?]].concat()).await?;
+    let value = key["value"].as_str().context("aws apigateway create-api-key printed no value")?;
+    // A body that is not JSON stores nothing.
+    let request = || Sent { api_key: Some(value), ..endpoint.request("attest-check") };
+    let deadline = Instant::now() + NEW_KEY;
+    loop {
+        match endpoint.send_once(&request()).await {
+            Ok(answer) if answer.status == 403 && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Ok(_) => break,
+            Err(mismatch) => return Ok(Verdict::Fails(mismatch)),
+        }
+    }
+    for _ in 0..BURSTS {
+        let requests: Vec<_> = (0..BURST).map(|_| request()).collect();
+        for answer in join_all(requests.iter().map(|request| endpoint.send_once(request))).await {
+            match answer {
+                Ok(answer) if answer.status == 429 => return Ok(answer.problem(429).map(drop).into()),
+                Ok(_) => {}
+                Err(mismatch) => return Ok(Verdict::Fails(mismatch)),
+            }
+        }
+    }
+    let sent = BURST * BURSTS;
+    Ok(Verdict::Fails(Mismatch::new("429", format!("none among {sent} requests at a rate of 1 per second"))))
+}

@@ -1,0 +1,85 @@
+//! Compression by file name. A compressed file may consist of several frames, because the concatenation of frames is valid
+//! (RFC 1952, section 2.2; RFC 8878, section 3.1).
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
+    path::Path,
+};
+
+use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
+
+/// The buffer before the disk, in bytes.
+const BUFFER: usize = 1 << 16;
+
+/// The compression of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// Writes one frame at the end of a file.
+pub enum FrameWriter {
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+    Zstd(zstd::Encoder<'static, BufWriter<File>>),
+}
+
+impl Compression {
+    /// Returns the compression that the extension of `path` names.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("gz") => Self::Gzip,
+            Some("zst") => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    /// Starts a frame at the position of `file`.
+    pub fn start_frame(self, file: File) -> io::Result<FrameWriter> {
+        let file = BufWriter::with_capacity(BUFFER, file);
+        Ok(match self {
+            Self::None => FrameWriter::Plain(file),
+            Self::Gzip => FrameWriter::Gzip(GzEncoder::new(file, flate2::Compression::default())),
+            Self::Zstd => FrameWriter::Zstd(zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+        })
+    }
+
+    /// Reads all frames of `file`.
+    pub fn read(self, file: File) -> io::Result<impl BufRead> {
+        let file = BufReader::new(file);
+        let text: Box<dyn Read> = match self {
+            Self::None => Box::new(file),
+            Self::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Self::Zstd => Box::new(zstd::Decoder::with_buffer(file)?),
+        };
+        Ok(BufReader::new(text))
+    }
+}
+
+impl FrameWriter {
+    /// Writes a line and its line break.
+    pub fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let writer: &mut dyn Write = match self {
+            Self::Plain(writer) => writer,
+            Self::Gzip(writer) => writer,
+            Self::Zstd(writer) => writer,
+        };
+        writer.write_all(line)?;
+        writer.write_all(b"\n")
+    }
+
+    /// Ends the frame and syncs the file. Returns the length of the file.
+    pub fn finish(self) -> io::Result<u64> {
+        let writer = match self {
+            Self::Plain(writer) => writer,
+            Self::Gzip(writer) => writer.finish()?,
+            Self::Zstd(writer) => writer.finish()?,
+        };
+        let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_data()?;
+        file.stream_position()
+    }
+}

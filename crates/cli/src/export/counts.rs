@@ -1,0 +1,43 @@
+//! The counts that an export prints when it ends.
+
+use std::fmt;
+
+use indicatif::HumanCount;
+use serde::{Deserialize, Serialize};
+
+/// Processed objects, by result. They are part of the state, so a resumed export reports the sum of its runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportCounts {
+    /// Traces that were written.
+    pub exported: u64,
+    /// Traces that an option leaves out.
+    pub left_out: u64,
+    /// Objects that are not traces.
+    pub not_traces: u64,
+    /// Traces that were deleted after they were listed.
+    pub deleted: u64,
+}
+
+impl ExportCounts {
+    /// Returns the number of processed objects.
+    pub fn total(&self) -> u64 {
+        self.exported + self.left_out + self.not_traces + self.deleted
+    }
+
+    /// Counts an object that is not a trace and prints its key.
+    pub fn add_not_a_trace(&mut self, key: &str) {
+        eprintln!("{key} is not a trace");
+        self.not_traces += 1;
+    }
+}
+
+impl fmt::Display for ExportCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |count: u64, what: &str| writeln!(f, "{:>13} {what}", HumanCount(count).to_string());
+        line(self.exported, "exported")?;
+        line(self.left_out, "left out by an option")?;
+        line(self.deleted, "deleted since they were listed")?;
+        line(self.not_traces, "not traces")
+    }
+}

@@ -1,0 +1,43 @@
+//! JSON Lines: one trace per line, as it is stored.
+
+use std::{path::PathBuf, pin::Pin};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{
+    completion::Completion,
+    counts::ExportCounts,
+    line_export::{LineFormat, export},
+    line_output::output_parser,
+    traces::ReadOptions,
+};
+
+/// The options of the format JSON Lines.
+#[derive(Debug, Args)]
+pub struct JsonLinesOptions {
+    #[command(flatten)]
+    read: ReadOptions,
+    /// The file to write; `-` is standard output
+    // Clap cannot flatten required options beside a subcommand that negates them, so the type is optional.
+    #[arg(long, short, value_name = "FILE", required = true, value_parser = output_parser())]
+    output: Option<PathBuf>,
+}
+
+impl JsonLinesOptions {
+    pub async fn export(
+        &self,
+        counts: &mut ExportCounts,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Completion> {
+        let format =
+            LineFormat { name: "JSON Lines".to_owned(), dedupe: false, line: |trace: &[u8]| Some(one_line(trace)) };
+        let output = self.output.as_ref().expect("clap requires --output if there is no subcommand");
+        export(&self.read, output, &format, counts, stop).await
+    }
+}
+
+/// Removes the line breaks between the tokens of a trace. JSON has none within a token (RFC 8259, section 7).
+fn one_line(trace: &[u8]) -> Vec<u8> {
+    trace.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}

@@ -1,0 +1,104 @@
+//! Writes one line per trace, in the order of the keys.
+
+use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
+
+use anyhow::Result;
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::{
+    completion::{Completion, RESUME},
+    counts::ExportCounts,
+    line_output::LineOutput,
+    traces::{ReadOptions, ReadTrace},
+};
+use crate::{progress::Progress, shutdown::stop_signal};
+
+/// A format that writes traces as lines.
+pub struct LineFormat<F> {
+    /// Names the format and each of its options, so that a checkpoint recognizes them.
+    pub name: String,
+    /// Leave out lines that are equal to an earlier one.
+    pub dedupe: bool,
+    /// Returns the line of a trace, or `None` to leave it out.
+    pub line: F,
+}
+
+/// The first 16 bytes of the SHA-256 of a line.
+type LineHash = [u8; 16];
+
+/// Exports until every trace is processed or `stop` is ready.
+pub async fn export(
+    read: &ReadOptions,
+    output: &Path,
+    format: &LineFormat<impl Fn(&[u8]) -> Option<Vec<u8>>>,
+    counts: &mut ExportCounts,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Completion> {
+    let traces = read.open().await?;
+    let mut progress = Progress::new(output.display().to_string(), "traces", None, Arc::default(), read.quiet);
+    let mut output = LineOutput::open(output, &format!("{} from {}", format.name, traces.origin()))?;
+    if let LineOutput::Stream { .. } = output {
+        exit_on_stop();
+    }
+    *counts = output.counts();
+    let mut seen = HashSet::new();
+    if format.dedupe {
+        output.for_each_line(|line| {
+            seen.insert(hash(line));
+        })?;
+    }
+    let mut reads = std::pin::pin!(traces.read(traces.list(output.last_key())));
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = &mut stop => {
+                output.save(counts)?;
+                return Ok(Completion::resumable());
+            }
+            next = reads.next() => next,
+        };
+        let (entry, read) = match next {
+            Some(Ok(next)) => next,
+            Some(Err(error)) => {
+                // The failed read is the one to report. Without this checkpoint, an older one remains.
+                let _ = output.save(counts);
+                return Err(error.context(format!("the export is not complete; {RESUME}")));
+            }
+            None => break,
+        };
+        match read {
+            ReadTrace::Trace(trace) => {
+                let line = (format.line)(&trace);
+                match line.filter(|line| !format.dedupe || seen.insert(hash(line))) {
+                    Some(line) => {
+                        output.write(&line)?;
+                        counts.exported += 1;
+                    }
+                    None => counts.left_out += 1,
+                }
+            }
+            ReadTrace::LeftOut => counts.left_out += 1,
+            ReadTrace::NotATrace => counts.add_not_a_trace(&entry.key),
+            ReadTrace::Deleted => counts.deleted += 1,
+        }
+        output.processed(entry.key, counts)?;
+        progress.update(counts.total());
+    }
+    progress.finish();
+    output.finish(counts)?;
+    Ok(Completion::Complete)
+}
+
+/// Exits at a signal even while a write blocks because nothing reads the stream. There is no state to save.
+fn exit_on_stop() {
+    tokio::spawn(async {
+        stop_signal().await;
+        eprintln!("\nstopped: the output is not complete");
+        process::exit(2);
+    });
+}
+
+fn hash(line: &[u8]) -> LineHash {
+    *Sha256::digest(line).first_chunk().expect("a SHA-256 has 32 bytes")
+}

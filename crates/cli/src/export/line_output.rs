@@ -1,0 +1,111 @@
+//! The output of an export of lines: a file that can be resumed, or a stream that cannot.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use super::{counts::ExportCounts, part_file::PartFile, paths};
+
+/// The place that lines are written to.
+pub enum LineOutput {
+    File(Box<PartFile>),
+    /// Standard output, or a pipe or device such as `/dev/stdout`.
+    Stream {
+        name: String,
+        writer: BufWriter<Box<dyn Write>>,
+    },
+}
+
+/// Parses the option `--output` of an export of lines.
+pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        ensure!(
+            !path.to_str().is_some_and(|path| path.starts_with("s3://")),
+            "only `attest export lake` writes to S3: export to a file, then copy it"
+        );
+        Ok(path)
+    })
+}
+
+impl LineOutput {
+    /// Opens the output. `export` describes the exported traces and the format.
+    pub fn open(path: &Path, export: &str) -> Result<Self> {
+        let name = path.display().to_string();
+        let failed = || format!("cannot export to {name}");
+        if path == Path::new("-") {
+            let writer = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write>);
+            return Ok(Self::Stream { name: "standard output".to_owned(), writer });
+        }
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+            let file = File::options().write(true).open(path).with_context(failed)?;
+            return Ok(Self::Stream { name, writer: BufWriter::new(Box::new(file)) });
+        }
+        let output = paths::canonical(path)?;
+        #[expect(clippy::unnecessary_debug_formatting, reason = "paths that are not UTF-8 stay different")]
+        let export_id = format!("{export} to {output:?}");
+        Ok(Self::File(Box::new(PartFile::open(output, export_id).with_context(failed)?)))
+    }
+
+    /// Returns the key after which the export continues.
+    pub fn last_key(&self) -> Option<String> {
+        match self {
+            Self::File(file) => file.last_key(),
+            Self::Stream { .. } => None,
+        }
+    }
+
+    /// Returns the counts of the runs before this one.
+    pub fn counts(&self) -> ExportCounts {
+        match self {
+            Self::File(file) => file.counts().clone(),
+            Self::Stream { .. } => ExportCounts::default(),
+        }
+    }
+
+    /// Calls `each` with every line that is written already.
+    pub fn for_each_line(&self, each: impl FnMut(&[u8])) -> Result<()> {
+        match self {
+            Self::File(file) => file.for_each_line(each),
+            Self::Stream { .. } => Ok(()),
+        }
+    }
+
+    pub fn write(&mut self, line: &[u8]) -> Result<()> {
+        match self {
+            Self::File(file) => file.write(line),
+            Self::Stream { name, writer } => {
+                let written = writer.write_all(line).and_then(|()| writer.write_all(b"\n"));
+                written.with_context(|| format!("cannot write to {name}"))
+            }
+        }
+    }
+
+    /// Records that every key up to `key` is processed.
+    pub fn processed(&mut self, key: String, counts: &ExportCounts) -> Result<()> {
+        match self {
+            Self::File(file) => file.processed(key, counts),
+            Self::Stream { .. } => Ok(()),
+        }
+    }
+
+    /// Makes the written lines durable before the export stops.
+    pub fn save(&mut self, counts: &ExportCounts) -> Result<()> {
+        match self {
+            Self::File(file) => file.save(counts),
+            Self::Stream { name, writer } => writer.flush().with_context(|| format!("cannot write to {name}")),
+        }
+    }
+
+    /// Completes the output.
+    pub fn finish(mut self, counts: &ExportCounts) -> Result<()> {
+        match self {
+            Self::File(file) => file.finish(counts),
+            Self::Stream { .. } => self.save(counts),
+        }
+    }
+}

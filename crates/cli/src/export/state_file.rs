@@ -1,0 +1,45 @@
+//! State files: JSON documents that are replaced atomically and read only if this program wrote them.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Reads a state file. Returns `None` if there is none; fails if the file is not of the type `T`.
+pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let json = match fs::read(path) {
+        Ok(json) => json,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let state = serde_json::from_slice(&json).with_context(|| {
+        format!(
+            "{} was not written by this version of the export, so it is left as found: move it, or choose another path",
+            path.display()
+        )
+    })?;
+    Ok(Some(state))
+}
+
+/// Replaces a state file atomically and syncs it.
+pub fn save(path: &Path, state: &impl Serialize) -> Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+    let mut file = tempfile::Builder::new().prefix(".attest-").tempfile_in(folder).with_context(failed)?;
+    serde_json::to_writer(&mut file, state).with_context(failed)?;
+    file.as_file().sync_all().with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}
+
+/// Fails if a state belongs to another export than the one that was started.
+pub fn check_owner(path: &Path, of_state: &str, of_this_run: &str, advice: &str) -> Result<()> {
+    if of_state != of_this_run {
+        bail!("{} belongs to another export: {of_state}. This run is: {of_this_run}. {advice}", path.display());
+    }
+    Ok(())
+}

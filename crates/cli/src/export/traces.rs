@@ -1,0 +1,134 @@
+//! The traces that an export reads: where they are, which are selected, and their contents.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use bytes::Bytes;
+use clap::Args;
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+
+use crate::storage::{Entry, Location, Selection, TimeRange, TraceReader};
+
+/// Options of every format: the place of the traces, their selection, and the speed of reading.
+#[derive(Debug, Args)]
+pub struct ReadOptions {
+    #[command(flatten)]
+    location: Location,
+    #[command(flatten)]
+    selection: Selection,
+    /// Only traces of this model
+    #[arg(long)]
+    model: Option<String>,
+    /// The number of traces that are read at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Show no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// The selected traces of a bucket or a folder.
+pub struct Traces {
+    reader: TraceReader,
+    times: TimeRange,
+    model: Option<String>,
+    concurrency: usize,
+    origin: String,
+}
+
+/// The result of reading one listed object.
+pub enum ReadTrace {
+    Trace(Bytes),
+    /// The trace is not of the selected model.
+    LeftOut,
+    NotATrace,
+    /// The object was deleted after it was listed.
+    Deleted,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    model: String,
+}
+
+impl ReadOptions {
+    /// Opens the bucket or the folder. Sends no request to a bucket.
+    pub async fn open(&self) -> Result<Traces> {
+        let Self { location, selection, model, concurrency, .. } = self;
+        let reader = TraceReader::open(location).await?.restricted_to(selection.fingerprint.clone());
+        let origin = self.origin(&reader);
+        Ok(Traces {
+            reader,
+            times: selection.times(),
+            model: model.clone(),
+            concurrency: (*concurrency).into(),
+            origin,
+        })
+    }
+
+    /// Describes the place of the traces and every option that selects some of them.
+    fn origin(&self, reader: &TraceReader) -> String {
+        let Selection { fingerprint, since, until } = &self.selection;
+        let options = [
+            ("fingerprint", fingerprint.as_ref().map(|fingerprint| fingerprint.key_prefix().to_owned())),
+            ("since", since.map(|time| time.to_string())),
+            ("until", until.map(|time| time.to_string())),
+            ("model", self.model.clone()),
+        ];
+        let mut origin = reader.identity();
+        for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            let _ = write!(origin, " --{name} {value:?}");
+        }
+        origin
+    }
+}
+
+impl Traces {
+    /// Describes the traces, so that a state recognizes them. Two descriptions are equal only if the same traces are selected.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Lists the traces after the key `after`, in the order of their keys.
+    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+        self.reader.list(self.times, after)
+    }
+
+    /// Reads listed objects concurrently and returns them in their order.
+    pub fn read<'a>(
+        &'a self,
+        entries: impl Stream<Item = Result<Entry>> + 'a,
+    ) -> impl Stream<Item = Result<(Entry, ReadTrace)>> + 'a {
+        let reads = entries.map(move |entry| async move {
+            let entry = entry?;
+            let read = self.read_one(&entry).await?;
+            Ok((entry, read))
+        });
+        reads.buffered(self.concurrency)
+    }
+
+    async fn read_one(&self, entry: &Entry) -> Result<ReadTrace> {
+        let trace = match self.reader.get(&entry.key).await {
+            Ok(None) => return Ok(ReadTrace::Deleted),
+            Ok(Some(trace)) => trace,
+            // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference, GetObject,
+            // "Permissions"). A key that is no longer listed was deleted, whatever the read returned.
+            Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
+            Err(error) => return Err(error),
+        };
+        Ok(match (&self.model, serde_json::from_slice::<Model>(&trace)) {
+            (_, Err(_)) => ReadTrace::NotATrace,
+            (Some(selected), Ok(found)) if found.model != *selected => ReadTrace::LeftOut,
+            _ => ReadTrace::Trace(trace),
+        })
+    }
+
+    /// Returns whether a listing succeeds and does not contain `key`, which sorts before every longer key with that prefix.
+    async fn is_gone(&self, key: &str) -> bool {
+        match self.reader.page(key, None, 1).await {
+            Ok(page) => page.entries.first().is_none_or(|first| first.key != key),
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Counts the outcomes of a file's lines.
+
+use std::fmt;
+
+use indicatif::HumanCount;
+
+/// The number of lines of a file with each outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub is_dry_run: bool,
+    pub lines: u64,
+    /// Stored by this run; in a dry run, valid.
+    pub stored: u64,
+    /// Answered with 200: stored before, by an earlier run or by an equal line.
+    pub already_there: u64,
+    /// Confirmed by an earlier run, according to its checkpoint.
+    pub skipped: u64,
+    /// Another trace has the line's id.
+    pub conflicts: u64,
+    pub refused: u64,
+    /// Lines that are equal to an earlier one of the file. They are counted above too. `None` if the file was not read to its
+    /// end.
+    pub repeated: Option<u64>,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_dry_run, lines, stored, already_there, skipped, conflicts, refused, repeated } = self;
+        let mut line = |count: u64, what: &str| writeln!(f, "{:>13} {what}", HumanCount(count).to_string());
+        line(*lines, "lines")?;
+        line(*stored, if *is_dry_run { "valid" } else { "stored" })?;
+        if !is_dry_run {
+            line(*already_there, "already there")?;
+            line(*skipped, "confirmed by an earlier run")?;
+            line(*conflicts, "conflicts: another trace has the id")?;
+        }
+        line(*refused, "refused")?;
+        repeated.map_or(Ok(()), |repeated| line(repeated, "equal to an earlier line"))
+    }
+}

@@ -1,0 +1,323 @@
+//! Sends lines to the endpoint, and retries until each has an answer.
+
+use std::{
+    error::Error,
+    iter,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use reqwest::{Client, Response, StatusCode, Url, header, redirect};
+use serde_json::Value;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter};
+
+/// The longest time for a request; API Gateway answers within 29 s.
+const REQUEST: Duration = Duration::from_mins(1);
+
+/// The interval between reports of a failure while the import retries.
+const REPORTED: Duration = Duration::from_secs(30);
+
+/// The problem of an answer that API Gateway gives because Lambda did not, for example because it was throttled.
+const GATEWAY: &str = "urn:attest:problem:gateway";
+
+/// The endpoint that lines are sent to.
+pub struct Endpoint {
+    client: Client,
+    url: Url,
+    api_key: header::HeaderValue,
+    /// The longest time for retries while nothing is confirmed.
+    retry_for: Duration,
+    limiter: RateLimiter,
+    health: Mutex<Health>,
+    warnings: mpsc::UnboundedSender<String>,
+    last_cause: LastCause,
+}
+
+/// The answers of the endpoint so far.
+#[derive(Default)]
+struct Health {
+    has_confirmed: bool,
+    /// The first failure since the last confirmation.
+    failing_since: Option<Instant>,
+    reported: Option<Instant>,
+}
+
+/// The cause of the last failure, from the log of an endpoint in this process. Answers never contain it.
+#[derive(Debug, Clone, Default)]
+pub struct LastCause(Arc<Mutex<Option<String>>>);
+
+impl LastCause {
+    /// Reads a line of the endpoint's log.
+    pub fn record(&self, line: &[u8]) {
+        let cause =
+            serde_json::from_slice::<Value>(line).ok().and_then(|line| Some(line["cause"].as_str()?.to_owned()));
+        if cause.is_some() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+        }
+    }
+
+    /// Appends the cause to the text of an answer.
+    fn explain(&self, answer: String) -> String {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(cause) => format!("{answer} The cause: {cause}"),
+            None => answer,
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+enum Failure {
+    /// The endpoint asks to be sent less. The rate limiter decides when to retry.
+    Refused(String),
+    /// The request may succeed later.
+    Transient { why: String, pause: Option<Duration> },
+    /// No line can be stored.
+    Fatal(String),
+}
+
+impl Endpoint {
+    /// Prepares requests to `url` with the options of the command. Failures that are retried go to `warnings`.
+    pub fn new(
+        url: &str,
+        api_key: &str,
+        options: &Options,
+        warnings: mpsc::UnboundedSender<String>,
+        last_cause: LastCause,
+    ) -> Result<Self> {
+        let url = parse_url(url)?;
+        let mut api_key =
+            header::HeaderValue::from_str(api_key).context("the API key has characters that no header may have")?;
+        api_key.set_sensitive(true);
+        // An error means that a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("attest-import/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none()) // a redirect would turn the POST into a GET
+            .timeout(REQUEST)
+            .connect_timeout(Duration::from_secs(10))
+            .pool_max_idle_per_host(options.concurrency.into());
+        if is_loopback(&url) {
+            client = client.no_proxy();
+        }
+        let client = client.build().context("cannot set up HTTP")?;
+        let retry_for = Duration::from_secs(options.retry_for.into());
+        let (limiter, health) = (RateLimiter::new(), Mutex::default());
+        Ok(Self { client, url, api_key, retry_for, limiter, health, warnings, last_cause })
+    }
+
+    /// Sends a trace with this `Idempotency-Key` until the endpoint stores or rejects it. An error ends the import.
+    pub async fn send(&self, key: &str, trace: Bytes) -> Result<Outcome> {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(5))
+            .without_max_times()
+            .with_jitter();
+        let result = (|| self.attempt(key, trace.clone()))
+            .retry(backoff)
+            .when(|failure| !matches!(failure, Failure::Fatal(_)) && !self.time_left().is_zero())
+            .adjust(|failure, delay| match failure {
+                Failure::Refused(_) => delay.map(|_| Duration::ZERO),
+                Failure::Transient { pause, .. } => delay.map(|delay| delay + pause.unwrap_or_default()),
+                Failure::Fatal(_) => delay,
+            })
+            .await;
+        result.map_err(|failure| match failure {
+            Failure::Refused(why) | Failure::Transient { why, .. } => {
+                anyhow!("the endpoint has confirmed nothing for {} s: {why}", self.retry_for.as_secs())
+            }
+            Failure::Fatal(why) => anyhow!(why),
+        })
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the time that is left for retries.
+    fn time_left(&self) -> Duration {
+        let failing_since = self.health().failing_since;
+        failing_since.map_or(self.retry_for, |since| self.retry_for.saturating_sub(since.elapsed()))
+    }
+
+    fn confirmed(&self, turn: Instant) {
+        self.limiter.confirm(turn);
+        let mut health = self.health();
+        health.has_confirmed = true;
+        health.failing_since = None;
+    }
+
+    /// Notes a failure that is retried, and warns of it. A rate that is too high is not worth a warning unless the endpoint
+    /// asks for a long pause.
+    fn failed(&self, why: &str, pause: Option<Duration>, is_worth_a_warning: bool) {
+        let mut health = self.health();
+        let now = Instant::now();
+        health.failing_since.get_or_insert(now);
+        let asks = pause.filter(|pause| *pause > Duration::from_secs(10));
+        if (is_worth_a_warning || asks.is_some()) && health.reported.is_none_or(|at| now - at >= REPORTED) {
+            health.reported = Some(now);
+            let asks = asks.map(|pause| format!(" It asks for a pause of {} s.", pause.as_secs())).unwrap_or_default();
+            let retry_for = self.retry_for.as_secs();
+            // The receiver is gone only when the import has ended.
+            let _ = self.warnings.send(format!("{why}.{asks} Retrying for up to {retry_for} s."));
+        }
+    }
+
+    async fn attempt(&self, key: &str, trace: Bytes) -> Result<Outcome, Failure> {
+        let turn = self.limiter.acquire().await;
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header("x-api-key", self.api_key.clone())
+            .header("idempotency-key", key)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(trace);
+        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        let status = response.status();
+        let asked = retry_after(&response);
+        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
+        let body: Option<Value> = serde_json::from_slice(&body).ok().filter(Value::is_object);
+        let member = |name: &str| body.as_ref().and_then(|body| body[name].as_str());
+        let answer = || match member("detail") {
+            Some(detail) => format!("the endpoint answered {status}: {detail}"),
+            None => format!("the endpoint answered {status}"),
+        };
+        // The import ends before a longer pause would.
+        let pause = asked.map(|asked| asked.min(self.time_left()));
+        match status.as_u16() {
+            200 | 201 if member("key").is_some() => {
+                self.confirmed(turn);
+                Ok(if status == StatusCode::CREATED { Outcome::Stored } else { Outcome::AlreadyThere })
+            }
+            429 | 503 => {
+                let why = self.last_cause.explain(answer());
+                self.failed(&why, asked, status == StatusCode::SERVICE_UNAVAILABLE);
+                self.limiter.refuse(turn, pause.unwrap_or_default());
+                Err(Failure::Refused(why))
+            }
+            408 | 502 | 504 => Err(self.transient(answer(), asked, pause)),
+            500..=599 if member("type") == Some(GATEWAY) => Err(self.transient(answer(), asked, pause)),
+            401 | 403 => Err(Failure::Fatal(format!(
+                "the endpoint answered {status}: check the API key (--api-key or API_KEY) and --url"
+            ))),
+            413 if body.is_none() => Ok(Outcome::rejected(413, "too-large", "A server on the way refused the size.")),
+            500 => Err(Failure::Fatal(self.last_cause.explain(answer()))),
+            code => match body {
+                Some(problem) if code == 400 || (406..500).contains(&code) => Ok(Outcome::Rejected(problem)),
+                _ => Err(Failure::Fatal(format!("unexpected response from {}: {status}; check --url", self.url))),
+            },
+        }
+    }
+
+    fn transient(&self, why: String, asked: Option<Duration>, pause: Option<Duration>) -> Failure {
+        self.failed(&why, asked, true);
+        Failure::Transient { why, pause }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> Failure {
+        // The first one only repeats the URL, unless it is the only one.
+        let mut all: Vec<String> = causes(error).map(ToString::to_string).collect();
+        all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
+        let causes = if all.len() > 1 { &all[1..] } else { &all[..] };
+        let why = format!("cannot reach {}: {}", self.url, causes.join(": "));
+        // A name that was resolved before is worth a retry: the network may be down.
+        let is_unknown_host = why.contains("dns error") && !self.health().has_confirmed;
+        if error.is_builder() || is_unknown_host || shows_wrong_protocol(error) {
+            return Failure::Fatal(format!("{why}; check --url"));
+        }
+        self.transient(why, None, None)
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url> {
+    let advice = || format!("--url {text} is not a URL that begins with https:// or http://");
+    let url = Url::parse(text).with_context(advice)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        bail!(advice());
+    }
+    Ok(url)
+}
+
+/// Whether the URL leads to this machine. Through a proxy, traces would leave it.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match address.map(|address| address.to_canonical()) {
+        Some(address) => address.is_loopback() || address.is_unspecified(),
+        None => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// Returns the pause that the endpoint asks for (RFC 9110, section 10.2.3): seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok()
+}
+
+/// Returns an error and its causes, also those within an [`std::io::Error`], which its `source` skips.
+fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    }
+    iter::successors(Some(error as &(dyn Error + 'static)), |&error| cause(error))
+}
+
+/// Whether the server speaks HTTP where HTTPS is expected or vice versa, or has no certificate for its name.
+fn shows_wrong_protocol(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        let is_wrong_tls = matches!(
+            cause.downcast_ref(),
+            Some(
+                rustls::Error::InvalidMessage(_)
+                    | rustls::Error::InvalidCertificate(_)
+                    | rustls::Error::PeerIncompatible(_)
+                    | rustls::Error::AlertReceived(_)
+            )
+        );
+        is_wrong_tls || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_urls_of_this_machine_are_loopback() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9080/prod", true),
+            ("http://127.8.9.1/", true),
+            ("http://[::1]:9080/prod", true),
+            ("http://[::ffff:127.0.0.1]/", true),
+            ("http://0.0.0.0:9080/", true),
+            ("http://LOCALHOST/", true),
+            ("http://localhost./", true),
+            ("http://a.localhost/", true),
+            ("https://example.com/prod", false),
+            ("https://localhost.example.com/", false),
+            ("http://128.0.0.1/", false),
+        ] {
+            let parsed = parse_url(url).expect("it is a URL");
+            assert_eq!(is_loopback(&parsed), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_without_a_scheme_are_rejected() {
+        for url in ["example.com/prod", "localhost:9080/prod", "127.0.0.1:9080", "", "ftp://a/", "file:///a", "https:"]
+        {
+            let error = parse_url(url).expect_err(url).to_string();
+            assert!(error.contains("https://"), "{error}");
+        }
+    }
+}

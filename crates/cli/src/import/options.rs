@@ -1,0 +1,54 @@
+//! The options of `import`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::mapping::Format;
+use crate::serve::{self, StoreOptions};
+
+/// Options of the command `import`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each line is one trace. Run the same command again after an interruption: it resumes, and stores nothing twice. A line's
+Idempotency-Key is derived from its bytes, and FILE.checkpoint records the confirmed lines. FILE.rejected.jsonl has the
+reason for each rejected line, and FILE.rejected-lines.jsonl has those lines, so you can fix and import them. Both get a
+number if a file of that name is not from an earlier run or was changed.
+
+Exit status:
+  0  every line is stored
+  1  some lines were rejected
+  2  the import failed or was stopped; run it again to resume")]
+pub struct Options {
+    /// Files in JSON Lines, plain or compressed with gzip or zstd; `-` is standard input
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// URL of the endpoint, as the stack's output shows it. Without it, traces are stored where `serve` with the same
+    /// options would store them
+    #[arg(long, requires = "api_key")]
+    pub url: Option<String>,
+    /// API key of the endpoint
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
+    pub api_key: Option<String>,
+    /// The storage of an import without `--url`.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// Largest number of requests in flight
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+    /// Longest time for retries while nothing is confirmed, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub retry_for: u32,
+    /// Format of the lines if they are a provider's log instead of traces
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub from: Option<Format>,
+    /// Folder for checkpoints and rejected lines instead of the folder of each file
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+    /// Validate only: send nothing, write no files, and show why lines would be rejected
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Hide the progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}

@@ -1,0 +1,101 @@
+//! Imports the files of one command.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use tokio::{select, sync::mpsc};
+
+use super::{
+    checkpoint::{Checkpoint, Opened},
+    file_import::{End, FileImport},
+    identity::Destination,
+    input::InputFile,
+    mapping::Format,
+    options::Options,
+    run_files::RunFiles,
+    stop::Stop,
+    target::{Started, Target},
+};
+
+/// Runs the command, and reports an error on standard error.
+pub async fn run(options: Options) -> ExitCode {
+    match import(&options).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn import(options: &Options) -> Result<ExitCode> {
+    let stop = Stop::listen()?;
+    // Every file before anything is written or sent.
+    let check = |path| InputFile::check(path).with_context(|| path.display().to_string());
+    let files: Vec<_> = options.files.iter().map(|path| check(path.as_path())).collect::<Result<_>>()?;
+
+    let (warnings, mut warned) = mpsc::unbounded_channel();
+    let Started { target, destination, local } = select! {
+        started = Target::start(options, warnings) => started?,
+        () = stop.requested(1) => bail!("stopped"),
+    };
+    let result = import_files(options, files, &Arc::new(target), destination.as_ref(), &stop, &mut warned).await;
+    if let Some(local) = local {
+        select! {
+            _ = local.stop() => {}
+            () = stop.requested(2) => {}
+        }
+    }
+    result
+}
+
+async fn import_files(
+    options: &Options,
+    files: Vec<InputFile>,
+    target: &Arc<Target>,
+    destination: Option<&Destination>,
+    stop: &Stop,
+    warned: &mut mpsc::UnboundedReceiver<String>,
+) -> Result<ExitCode> {
+    let mut has_rejected = false;
+    for file in files {
+        let path = file.path.display().to_string();
+        let is_stream = file.is_stream();
+        let failed = || path.clone();
+        let run_files = destination.map(|_| RunFiles::new(&file, options.state.as_deref()));
+        let run_files = run_files.transpose().with_context(failed)?;
+        let _lock = run_files.as_ref().map(|files| files.lock(&file)).transpose().with_context(failed)?;
+        let checkpoint = checkpoint(options, run_files.as_ref(), destination, &path).with_context(failed)?;
+        let rejected = run_files.as_ref().map(RunFiles::rejected);
+
+        let mut import = FileImport::new(options, file, Arc::clone(target), checkpoint, rejected);
+        let end = import.run(stop, warned).await;
+        let counts = import.finish();
+        println!("{path}:\n{counts}");
+        match end.with_context(failed)? {
+            End::Done => {}
+            End::Stopped if is_stream && options.state.is_none() => bail!("stopped before the end of {path}"),
+            End::Stopped => bail!("stopped; run the same command again to resume"),
+        }
+        has_rejected |= counts.refused + counts.conflicts > 0;
+    }
+    Ok(if has_rejected { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Opens the checkpoint of a file; in a dry run, one that only counts repeated lines, if temporary files can be written.
+fn checkpoint(
+    options: &Options,
+    run_files: Option<&RunFiles>,
+    destination: Option<&Destination>,
+    path: &str,
+) -> Result<Option<Checkpoint>> {
+    let (Some(run_files), Some(destination)) = (run_files, destination) else {
+        return Ok(Checkpoint::temporary().ok());
+    };
+    let from = options.from.map(Format::name);
+    let (checkpoint, opened) = run_files.checkpoint(destination, from)?;
+    if opened == Opened::DestinationGone {
+        eprintln!("{path}: {destination} was created anew since the earlier run, so every line is sent again");
+    }
+    Ok(Some(checkpoint))
+}

@@ -1,0 +1,84 @@
+//! The files that the import of one file writes, and the lock on them.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::{
+    checkpoint::{Checkpoint, Mark, Opened},
+    identity::{self, Destination, Identity},
+    input::InputFile,
+    rejected::Rejected,
+};
+use crate::run_lock::RunLock;
+
+/// Names the files that the import of one file writes: beside it, or in the folder of `--state`.
+pub struct RunFiles {
+    /// The beginning of all names.
+    base: PathBuf,
+    /// A stream has a checkpoint only in the folder of `--state`.
+    has_checkpoint: bool,
+    /// The input's canonical path, unless the files are beside it.
+    file: Option<String>,
+    is_stream: bool,
+}
+
+impl RunFiles {
+    pub fn new(file: &InputFile, state: Option<&Path>) -> Result<Self> {
+        let is_stream = file.is_stream();
+        let Some(state) = state else {
+            let base = if is_stream { PathBuf::from(file.name()) } else { file.path.clone() };
+            return Ok(Self { base, has_checkpoint: !is_stream, file: None, is_stream });
+        };
+        if !state.is_dir() {
+            // Not the folders above it: a typo should not create a tree.
+            fs::create_dir(state)
+                .with_context(|| format!("cannot create the folder {} for --state", state.display()))?;
+        }
+        // Files with one name in several folders have a checkpoint each.
+        let path = if is_stream { PathBuf::from(file.name()) } else { file.path.canonicalize()? };
+        let digest = Mark::of(Sha256::digest(path.as_os_str().as_encoded_bytes()).into()).to_string();
+        let mut name = file.name().to_owned();
+        name.push(format!(".{}", &digest[..8]));
+        Ok(Self { base: state.join(name), has_checkpoint: true, file: Some(identity::text(&path)), is_stream })
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        let mut path = OsString::from(&self.base);
+        path.push(suffix);
+        path.into()
+    }
+
+    /// Locks the files for one run; `None` if two runs would share nothing.
+    pub fn lock(&self, file: &InputFile) -> Result<Option<RunLock>> {
+        if !self.has_checkpoint {
+            return Ok(None);
+        }
+        let lock = RunLock::acquire(&self.path(".import.lock"), &format!("the import of {}", file.path.display()));
+        match lock {
+            Err(error) if error.is::<io::Error>() => {
+                Err(error.context("name another folder for the files of this run with --state"))
+            }
+            lock => lock.map(Some),
+        }
+    }
+
+    /// Opens the checkpoint for an import into `destination`.
+    pub fn checkpoint(&self, destination: &Destination, from: Option<String>) -> Result<(Checkpoint, Opened)> {
+        if !self.has_checkpoint {
+            return Ok((Checkpoint::temporary()?, Opened::New));
+        }
+        let identity = Identity { file: self.file.clone(), destination: destination.clone(), from };
+        Checkpoint::open(&self.path(".checkpoint"), &identity)
+    }
+
+    /// Returns the files for rejected lines. None is written before the first rejection.
+    pub fn rejected(&self) -> Rejected {
+        Rejected::new(self.base.clone(), self.is_stream)
+    }
+}

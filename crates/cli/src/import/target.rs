@@ -1,0 +1,98 @@
+//! The target of the lines: an endpoint, or its validation.
+
+use anyhow::{Context, Result};
+use attest::{problem::Problem, settings, trace::Trace};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{
+    endpoint::{Endpoint, LastCause},
+    identity::Destination,
+    lines::{Line, MAX_LINE, Text},
+    mapping::{self, Format},
+    options::Options,
+    outcome::Outcome,
+};
+use crate::serve::{self, LocalEndpoint};
+
+/// The target of each line.
+pub enum Target {
+    Endpoint(Box<Endpoint>),
+    /// The endpoint's own validation.
+    DryRun {
+        max_trace_bytes: usize,
+    },
+}
+
+/// A target that is ready.
+pub struct Started {
+    pub target: Target,
+    /// `None` if nothing is stored.
+    pub destination: Option<Destination>,
+    /// The endpoint that runs in this process, if `--url` names no other.
+    pub local: Option<LocalEndpoint>,
+}
+
+impl Target {
+    /// Starts the target of the options. Failures that are retried go to `warnings`.
+    pub async fn start(options: &Options, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
+        if options.dry_run {
+            let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };
+            return Ok(Started { target, destination: None, local: None });
+        }
+        if let (Some(url), Some(api_key)) = (&options.url, &options.api_key) {
+            let endpoint = Endpoint::new(url, api_key, options, warnings, LastCause::default())?;
+            let destination = Some(Destination::Url(url.clone()));
+            return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
+        }
+        let destination = match &options.store.location.bucket {
+            Some(bucket) => {
+                let config = settings::aws_config().await.context("cannot use the bucket: set AWS_PROFILE or this")?;
+                let region = config.region().map(ToString::to_string);
+                Destination::Bucket { name: bucket.clone(), region, endpoint: settings::s3_endpoint(&config) }
+            }
+            None => Destination::folder(&options.store.location.folder)?,
+        };
+        let last_cause = LastCause::default();
+        let recorded = last_cause.clone();
+        let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {
+            recorded.record(line);
+        })
+        .await
+        .map_err(anyhow::Error::msg)?;
+        let endpoint = Endpoint::new(&local.url, &local.api_key, options, warnings, last_cause)?;
+        Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
+    }
+
+    /// Gives a line to the endpoint or to its validation. An error ends the import.
+    pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Outcome> {
+        let Text::Whole(text) = &line.text else {
+            return Ok(Outcome::rejected(413, "too-large", &format!("The line has more than {MAX_LINE} bytes.")));
+        };
+        let trace = match from {
+            None => text.clone(),
+            Some(format) => match mapping::to_trace(format, text) {
+                Ok(trace) => Bytes::from(trace),
+                Err(unmapped) => return Ok(Outcome::Rejected(unmapped.problem())),
+            },
+        };
+        match self {
+            Self::Endpoint(endpoint) => endpoint.send(&line.mark.to_string(), trace).await,
+            Self::DryRun { max_trace_bytes } => Ok(validate(&trace, *max_trace_bytes)),
+        }
+    }
+}
+
+/// Answers as the endpoint would, without storing.
+fn validate(trace: &[u8], limit: usize) -> Outcome {
+    let result = if trace.len() > limit {
+        Err(Problem::TooLarge { limit, size: trace.len() })
+    } else {
+        Trace::parse(trace.to_vec(), || Uuid::nil().to_string())
+    };
+    match result {
+        Ok(_) => Outcome::Stored,
+        Err(problem) => Outcome::Rejected(serde_json::from_str(&problem.body()).expect("problem details are JSON")),
+    }
+}

@@ -1,0 +1,51 @@
+//! Markdown as HTML that cannot lead or ask elsewhere.
+
+use maud::{Markup, PreEscaped};
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd};
+
+use super::highlight::{self, Budget};
+
+/// The longest text that is rendered, in bytes. Longer ones are shown as plain text: markers can multiply a text's size.
+pub const LONGEST: usize = 256 * 1024;
+
+/// Renders Markdown. Its HTML is shown as text, its links and images as text with their address. Its headings are
+/// paragraphs, because the headings of a page are those of the page.
+pub fn rendered(markdown: &str, budget: &Budget) -> Markup {
+    let mut code: Option<(String, String)> = None; // the language and the text of the code block
+    let mut places: Vec<CowStr<'_>> = Vec::new();
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
+    let events = events.filter_map(move |event| match event {
+        Event::Start(Tag::CodeBlock(kind)) => {
+            let language = match &kind {
+                CodeBlockKind::Fenced(info) => info.split([' ', ',', '{']).next().unwrap_or_default(),
+                CodeBlockKind::Indented => "",
+            };
+            code = Some((language.to_owned(), String::new()));
+            None
+        }
+        Event::End(TagEnd::CodeBlock) => {
+            let (language, text) = code.take()?;
+            Some(Event::Html(highlight::code(budget, &language, &text).into_string().into()))
+        }
+        Event::Text(text) if code.is_some() => {
+            code.as_mut()?.1.push_str(&text);
+            None
+        }
+        Event::Html(html) | Event::InlineHtml(html) => Some(Event::Text(html)),
+        Event::Start(Tag::HtmlBlock) | Event::End(TagEnd::HtmlBlock) => None,
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+            places.push(dest_url);
+            None
+        }
+        Event::End(TagEnd::Link | TagEnd::Image) => {
+            let place = places.pop().filter(|place| !place.is_empty())?;
+            Some(Event::Text(format!(" ({place})").into()))
+        }
+        Event::Start(Tag::Heading { .. }) => Some(Event::Html("<p class=\"heading\">".into())),
+        Event::End(TagEnd::Heading(_)) => Some(Event::Html("</p>".into())),
+        event => Some(event),
+    });
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, events);
+    PreEscaped(html)
+}

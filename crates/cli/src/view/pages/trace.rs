@@ -1,0 +1,232 @@
+//! One trace as a conversation.
+
+use attest::key::Key;
+use indicatif::{BinaryBytes, HumanCount};
+use maud::{Markup, html};
+
+use super::{
+    highlight::Budget,
+    layout::Frame,
+    part::{self, Style},
+};
+use crate::view::{
+    conversation::{Choice, Conversation, Header, Tokens, Turn},
+    json::Members,
+    query::{Field, Query},
+    search::Search,
+    take::Command,
+};
+
+/// Members of a trace that are shown elsewhere on the page.
+const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
+
+/// The most turns on a page; the next page continues.
+const TURNS: usize = 2_500;
+
+/// The most HTML of turns on a page, in bytes.
+const HTML_BYTES: usize = 32 * 1024 * 1024;
+
+/// The most members that are listed.
+const MEMBERS: usize = 500;
+
+/// One trace, and the way in which it is shown.
+#[derive(Debug)]
+pub struct TracePage<'a> {
+    pub key: &'a str,
+    pub json: &'a [u8],
+    /// Whether the assistant's messages are plain text instead of Markdown.
+    pub plain: bool,
+    /// The first turn that is shown.
+    pub turn: usize,
+    /// The page of results that this trace was opened from.
+    pub search: &'a Search,
+    /// The keys before and behind this one in that page.
+    pub neighbours: [Option<String>; 2],
+    pub commands: &'a [Command],
+}
+
+/// Returns the URL of a trace. Pairs with an empty value are left out.
+pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
+    let more = more.iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();
+    format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
+}
+
+impl TracePage<'_> {
+    /// Renders the page.
+    pub fn render(&self) -> Markup {
+        let code = Budget::default();
+        let style = Style { markdown: !self.plain, code: &code };
+        let conversation = Conversation::read(self.json);
+        let header = Header::read(&conversation.trace);
+        let (turns, next) = self.turns(&conversation, style);
+        let body = html! {
+            main #main {
+                header.facts {
+                    h1 { (self.key) }
+                    (facts(self.key, &header, self.json.len(), true))
+                    (self.actions())
+                }
+                (turns)
+                @if let Some(next) = next {
+                    p.more {
+                        "Turns to " (HumanCount(next as u64)) " of " (HumanCount(conversation.turns.len() as u64)) ". "
+                        a href=(self.url(self.plain, next)) { "Further turns" }
+                    }
+                } @else { (choices(&conversation.choices, style)) }
+                (more(&conversation.trace))
+            }
+        };
+        Frame { title: self.key, q: &self.search.q, ..Frame::default() }.page(&body)
+    }
+
+    fn url(&self, plain: bool, turn: usize) -> String {
+        let turn = if turn == 0 { String::new() } else { turn.to_string() };
+        let plain = if plain { "true" } else { "" };
+        trace_url(self.key, &[("plain", plain), ("turn", &turn), ("q", &self.search.q), ("from", &self.search.from)])
+    }
+
+    fn neighbour(&self, key: &str) -> String {
+        let plain = if self.plain { "true" } else { "" };
+        trace_url(key, &[("plain", plain), ("q", &self.search.q), ("from", &self.search.from)])
+    }
+
+    /// Renders turns until the page is full, and returns the place of the next one.
+    fn turns(&self, conversation: &Conversation<'_>, style: Style<'_>) -> (Markup, Option<usize>) {
+        let mut html = String::new();
+        for (place, turn) in conversation.turns.iter().enumerate().skip(self.turn) {
+            if place - self.turn >= TURNS || html.len() >= HTML_BYTES {
+                return (maud::PreEscaped(html), Some(place));
+            }
+            html.push_str(&turn_of(turn, style).into_string());
+        }
+        (maud::PreEscaped(html), None)
+    }
+
+    fn actions(&self) -> Markup {
+        let raw = format!("/raw?{}", serde_urlencoded::to_string([("key", self.key)]).unwrap_or_default());
+        let [previous, next] = &self.neighbours;
+        html! {
+            div.actions {
+                @if let Some(previous) = previous { a rel="prev" href=(self.neighbour(previous)) { "Previous" } }
+                @if let Some(next) = next { a rel="next" href=(self.neighbour(next)) { "Next" } }
+                a data-key="m" href=(self.url(!self.plain, self.turn)) {
+                    @if self.plain { "Render Markdown" } @else { "Plain text" }
+                }
+                a href=(Search::default().url(|search| self.key.clone_into(&mut search.with))) { "Compare with another" }
+                a href=(raw) { "JSON" }
+                a href=(raw.replacen("/raw", "/share", 1)) download=(file_name(self.key)) { "Share as a file" }
+                button type="button" data-copy-url=(raw) { "Copy JSON" }
+            }
+            details.take {
+                summary { "Commands" }
+                @for Command { id, title, text } in self.commands {
+                    div.command {
+                        p.label { (title) " " button type="button" data-copy=(id) { "Copy" } }
+                        pre id=(id) { (text) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Shows the facts of a trace, with links only if `is_linked`, because a file has no other pages.
+pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
+    let (fingerprint, id) = Key::read(key).unwrap_or_default();
+    let fact = |name: &str, value: Option<String>| {
+        html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
+    };
+    html! {
+        @if let Some(error) = &header.error { div.alert { p.label { "Error" } pre { (error) } } }
+        @if let Some(incomplete) = &header.incomplete { p.notice { "The response is incomplete: " (incomplete) } }
+        dl {
+            (fact("model", Some(header.model.clone())))
+            (fact("fingerprint", Some(fingerprint)))
+            (fact("id", Some(id)))
+            (fact("created", Some(header.created.clone())))
+            (fact("duration", header.seconds.map(|seconds| format!("{seconds:.2} s"))))
+            (fact("tokens", tokens(header.tokens)))
+            (fact("finish", header.finish_reason.clone()))
+            (fact("api", header.api.clone()))
+            (fact("size", Some(BinaryBytes(bytes as u64).to_string())))
+            @if let Some(session) = &header.session {
+                div {
+                    dt { "session" }
+                    dd { @if is_linked { a href=(session_url(session)) { (session) } } @else { (session) } }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the name of the shared file of a trace.
+fn file_name(key: &str) -> String {
+    let id = Key::read(key).unwrap_or_default().1;
+    let safe =
+        |character: char| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' };
+    format!("trace-{}.html", id.chars().take(80).map(safe).collect::<String>())
+}
+
+fn session_url(session: &str) -> String {
+    Search { q: Query::default().with(Field::Session, session).to_string(), ..Search::default() }.own_url()
+}
+
+fn tokens(tokens: Tokens) -> Option<String> {
+    let count = |tokens: u64| HumanCount(tokens).to_string();
+    match tokens {
+        Tokens { input: Some(input), output: Some(output), .. } => {
+            Some(format!("{} in, {} out", count(input), count(output)))
+        }
+        Tokens { total, .. } => total.map(count),
+    }
+}
+
+/// Shows one turn.
+pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
+    let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
+    html! {
+        section.message data-role=(turn.role) aria-label=(turn.role) {
+            h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
+            (part::parts(&turn.parts, style))
+            @if !turn.more.is_empty() {
+                details {
+                    summary { "More of this message" }
+                    (part::members(turn.more.iter().take(MEMBERS).map(|(name, value)| (name.as_str(), *value))))
+                }
+            }
+        }
+    }
+}
+
+/// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
+pub fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
+    html! {
+        @if !choices.is_empty() {
+            fieldset.tabs {
+                legend { (choices.len()) " choices" }
+                @for (place, choice) in choices.iter().take(MEMBERS).enumerate() {
+                    @let id = format!("choice-{place}");
+                    input type="radio" name="choice" id=(id) checked[place == 0];
+                    label for=(id) {
+                        "Choice " (choice.name) @if let Some(reason) = &choice.finish_reason { " " small { (reason) } }
+                    }
+                    div.panel { (turn_of(&choice.turn, style)) }
+                }
+            }
+        }
+    }
+}
+
+/// Shows the members of a trace that are not shown elsewhere.
+pub fn more(trace: &Members<'_>) -> Markup {
+    let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
+    html! {
+        @if !more.is_empty() {
+            details.rest open {
+                summary { "More of this trace" }
+                (part::members(more.into_iter()))
+            }
+        }
+    }
+}

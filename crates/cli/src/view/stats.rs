@@ -1,0 +1,142 @@
+//! Figures over many traces, within a visible bound.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{civil::Date, tz::TimeZone};
+
+use super::{
+    search::{Row, read_row},
+    workers::Workers,
+};
+use crate::storage::{Entry, TraceReader};
+
+/// The most traces of a bucket that are listed. A folder is listed whole.
+const LISTED: usize = 5_000;
+
+/// The most traces whose content is read: of a folder the newest, of a bucket the first.
+const READ: usize = 1_000;
+
+/// The most bytes of traces that are read.
+const READ_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Traces that are read at once.
+const CONCURRENCY: usize = 16;
+
+/// The rows of the newest traces.
+const NEWEST: usize = 10;
+
+/// Upper bounds of the classes of sizes, in bytes.
+pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64::MAX];
+
+/// The model of traces that were listed, but not read.
+pub const UNREAD: &str = "not read";
+
+/// Figures of one model on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub traces: u64,
+    pub tokens: u64,
+    pub errors: u64,
+    pub refusals: u64,
+}
+
+/// Figures of all traces that were listed.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// By day of storing, in UTC, and by model.
+    pub days: BTreeMap<Date, BTreeMap<String, Figures>>,
+    /// Traces in each class of [`SIZES`].
+    pub sizes: [u64; SIZES.len()],
+    pub traces: usize,
+    pub bytes: u64,
+    /// Traces whose content was read.
+    pub read: usize,
+    /// Whether more traces are stored than were listed.
+    pub has_more: bool,
+    pub newest: Vec<Row>,
+}
+
+impl Stats {
+    /// Lists traces, and reads as many of them as the bound allows.
+    pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
+        let (entries, has_more) = list(traces).await?;
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            bytes += entry.size;
+            bytes <= READ_BYTES
+        };
+        let chosen: Vec<Entry> = entries.iter().take(READ).take_while(fits).cloned().collect();
+        let count = chosen.len();
+        let rows = stream::iter(chosen).map(async |entry| {
+            let Some(json) = traces.get(&entry.key).await? else { return anyhow::Ok(None) };
+            workers.run(move || Some(read_row(entry, &json))).await
+        });
+        let rows: Vec<Row> = rows.buffered(CONCURRENCY).try_filter_map(async |row| Ok(row)).try_collect().await?;
+        workers.run(move || Self::of(&entries, count, rows, has_more)).await
+    }
+
+    /// Counts the entries behind the first `chosen` as not read, and the rows that were read.
+    fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
+        let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
+        for entry in entries {
+            stats.bytes += entry.size;
+            let class = SIZES.iter().position(|bound| entry.size <= *bound).unwrap_or(SIZES.len() - 1);
+            stats.sizes[class] += 1;
+        }
+        for entry in &entries[chosen..] {
+            stats.figures(entry, UNREAD).traces += 1;
+        }
+        for row in &rows {
+            let figures = stats.figures(&row.entry, &row.header.model);
+            figures.traces += 1;
+            figures.tokens = figures.tokens.saturating_add(row.header.tokens.total.unwrap_or_default());
+            figures.errors += u64::from(row.header.error.is_some());
+            figures.refusals += u64::from(row.header.is_refused);
+        }
+        stats.newest = rows;
+        stats.newest.sort_by_key(|row| Reverse(row.entry.stored));
+        stats.newest.truncate(NEWEST);
+        stats
+    }
+
+    fn figures(&mut self, entry: &Entry, model: &str) -> &mut Figures {
+        let day = self.days.entry(entry.stored.to_zoned_datetime(TimeZone::UTC).date()).or_default();
+        if !day.contains_key(model) {
+            day.insert(model.to_owned(), Figures::default());
+        }
+        day.get_mut(model).expect("it was inserted")
+    }
+
+    /// Sums the figures by model, the model with the most traces first, and those not read last.
+    pub fn models(&self) -> Vec<(&str, Figures)> {
+        let mut models: BTreeMap<&str, Figures> = BTreeMap::new();
+        for (model, figures) in self.days.values().flatten() {
+            let sum = models.entry(model).or_default();
+            sum.traces += figures.traces;
+            sum.tokens = sum.tokens.saturating_add(figures.tokens);
+            sum.errors += figures.errors;
+            sum.refusals += figures.refusals;
+        }
+        let mut models: Vec<_> = models.into_iter().collect();
+        models.sort_by_key(|(model, figures)| (*model == UNREAD, Reverse(figures.traces)));
+        models
+    }
+}
+
+async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<Entry>, bool)> {
+    if traces.folder().is_some() {
+        return Ok((traces.page("", None, usize::MAX).await?.entries, false));
+    }
+    let mut entries = Vec::new();
+    let mut from = None;
+    while entries.len() < LISTED {
+        let page = traces.page("", from.as_deref(), 1_000).await?;
+        entries.extend(page.entries);
+        from = page.next;
+        if from.is_none() {
+            return Ok((entries, false));
+        }
+    }
+    Ok((entries, true))
+}

@@ -1,0 +1,31 @@
+//! Computing off the async threads, so that an expensive page never delays the endpoint's answers.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::Semaphore;
+
+/// Pages that are computed at once. The others wait in their order.
+const PAGES: usize = 2;
+
+/// A bounded share of the machine for pages.
+#[derive(Debug, Clone)]
+pub struct Workers(Arc<Semaphore>);
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PAGES)))
+    }
+}
+
+impl Workers {
+    /// Runs `work` on a thread that may block.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+        let permit = Arc::clone(&self.0).acquire_owned().await.context("the endpoint is stopping")?;
+        let work = move || {
+            let _permit = permit; // a client that leaves does not free it early
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.context("cannot compute the page")
+    }
+}

@@ -1,0 +1,122 @@
+//! Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its length.
+
+use std::{
+    env, fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use fastrand::Rng;
+use tokio::{process::Child, time::sleep};
+
+use super::{FINGERPRINT, command, export, folder_of, lake, lines, signal, store, trace};
+
+/// Returns random numbers that a seed repeats.
+fn random() -> Rng {
+    let seed = env::var("EXPORT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    println!("EXPORT_SEED={seed}");
+    Rng::with_seed(seed)
+}
+
+fn rounds() -> u64 {
+    env::var("EXPORT_ROUNDS").map_or(8, |rounds| rounds.parse().expect("a number"))
+}
+
+/// Starts each export after a random time, and kills or stops some of them. Returns the exit codes; a killed process has none.
+async fn overlap(random: &mut Rng, folder: &Path, exports: &[Vec<&str>]) -> Vec<Option<i32>> {
+    let mut processes: Vec<Child> = Vec::new();
+    for arguments in exports {
+        sleep(Duration::from_millis(random.u64(..80))).await;
+        processes.push(command(folder, arguments).spawn().expect("it starts"));
+    }
+    let mut codes = Vec::new();
+    for mut process in processes {
+        if random.bool() {
+            sleep(Duration::from_millis(random.u64(..300))).await;
+        }
+        match random.u64(..3) {
+            0 => process.kill().await.expect("it can be killed"),
+            1 if process.try_wait().expect("it can be queried").is_none() => signal(&process, "TERM"),
+            _ => {}
+        }
+        let output = process.wait_with_output().await.expect("it ends");
+        let code = output.status.code();
+        assert!(matches!(code, None | Some(0 | 2)), "{code:?}: {}", super::stderr(&output));
+        codes.push(code);
+    }
+    codes
+}
+
+#[tokio::test]
+async fn overlapping_and_killed_exports_of_lines_are_complete_or_fail() {
+    let mut random = random();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sources = [folder_of(700), folder_of(900)];
+    let paths: Vec<_> = sources.iter().map(|source| source.path().join("traces").display().to_string()).collect();
+    let output = folder.path().join("t.jsonl.zst");
+    let expected = [super::lines_of(700), super::lines_of(900)];
+    let export_of = |source: usize| vec!["-q", "-o", "t.jsonl.zst", "--folder", &paths[source]];
+    for round in 0..rounds() {
+        let chosen: Vec<usize> = (0..2 + random.u64(..3)).map(|_| random.usize(..2)).collect();
+        let exports: Vec<_> = chosen.iter().map(|source| export_of(*source)).collect();
+        let codes = overlap(&mut random, folder.path(), &exports).await;
+        let done: Vec<_> = chosen.iter().zip(&codes).filter(|(_, code)| **code == Some(0)).collect();
+        assert!(done.len() <= 1, "round {round}: only one run may write the file");
+        if let Some((source, _)) = done.first() {
+            assert!(lines(&output) == expected[**source], "round {round}: the file is complete and exact");
+        }
+        if output.exists() {
+            assert!(expected.contains(&lines(&output)), "round {round}: a file with its name is complete");
+            fs::remove_file(&output).expect("it exists");
+        }
+    }
+    // One of the two may be unfinished. It is the one that goes on.
+    let mut completed = 0;
+    for source in [0, 1, 0] {
+        let code = super::run(folder.path(), &export_of(source)).await.status.code();
+        if code == Some(0) {
+            assert!(lines(&output) == expected[source]);
+            fs::remove_file(&output).expect("it exists");
+            completed += 1;
+        }
+    }
+    assert!(completed >= 2);
+}
+
+#[tokio::test]
+async fn overlapping_and_killed_exports_into_one_lake_have_each_trace_once() {
+    let mut random = random();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let fingerprints = ["a", "b", "c"];
+    let mut expected = Vec::new();
+    let mut add = |folder: &Path, random: &mut Rng, count: u64| {
+        for _ in 0..count {
+            let fingerprint = fingerprints[random.usize(..3)];
+            let id = format!("{:05}", expected.len());
+            // Hours before and after the present.
+            let hours = Duration::from_hours(random.u64(..100));
+            let time = if random.u64(..2) == 0 { SystemTime::now() - hours } else { SystemTime::now() + hours };
+            super::store_at(folder, &format!("{fingerprint}/{id}"), &trace(fingerprint, &id, ""), time);
+            expected.push(format!("{fingerprint}/{id}"));
+        }
+        expected.clone()
+    };
+    let mut keys = add(folder.path(), &mut random, 600);
+    for _ in 0..rounds() {
+        let chosen: Vec<_> = (0..2 + random.u64(..4)).map(|_| fingerprints[random.usize(..3)]).collect();
+        let exports: Vec<_> =
+            chosen.iter().map(|of| vec!["lake", "-q", "-o", "lake", FINGERPRINT, *of, "--concurrency", "4"]).collect();
+        overlap(&mut random, folder.path(), &exports).await;
+        // A restored trace: stored again under its key, at another time.
+        let restored = &keys[random.usize(..keys.len())];
+        let (fingerprint, id) = restored.split_once('/').expect("a key has a slash");
+        store(folder.path(), restored, &trace(fingerprint, id, ""), random.u64(..10_000));
+        keys = add(folder.path(), &mut random, 20);
+    }
+    for fingerprint in fingerprints {
+        export(folder.path(), &["lake", "-o", "lake", FINGERPRINT, fingerprint]).await;
+    }
+    keys.sort();
+    let rows = lake::keys(&folder.path().join("lake"));
+    assert!(rows == keys, "{} rows of {} traces", rows.len(), keys.len());
+}

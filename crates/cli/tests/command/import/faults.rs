@@ -1,0 +1,214 @@
+//! `import` against endpoints and networks that fail.
+
+use std::time::Instant;
+
+use tokio::{io::AsyncReadExt, time::Duration};
+
+use super::*;
+
+const URL: [&str; 3] = ["t.jsonl", "--api-key", "k"];
+
+fn folder_with_lines(count: usize) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lines: Vec<_> = (0..count).map(|n| trace(n, 1)).collect();
+    fs::write(folder.path().join("t.jsonl"), lines.join("\n")).expect("a file");
+    folder
+}
+
+/// Imports into an endpoint, and returns the exit code, what it said, and how long it took.
+async fn import_into(url: &str, lines: usize, options: &[&str]) -> (Option<i32>, String, Duration) {
+    let folder = folder_with_lines(lines);
+    let start = Instant::now();
+    let output = import(folder.path(), &[&URL[..], &["--url", url], options].concat()).await;
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), start.elapsed())
+}
+
+/// An endpoint that refuses everything for some seconds after the first request, and then stores.
+async fn down_for(seconds: u64, status: StatusCode, retry_after: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    let first = Arc::new(Mutex::new(None));
+    let answer = move |_: Bytes| {
+        let is_down =
+            first.lock().expect("nobody panicked").get_or_insert_with(Instant::now).elapsed().as_secs() < seconds;
+        let mut headers = HeaderMap::new();
+        if is_down && !retry_after.is_empty() {
+            headers.insert("retry-after", retry_after.parse().expect("a value"));
+        }
+        async move { (if is_down { status } else { StatusCode::CREATED }, headers, json!({"key": "m/i"}).to_string()) }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/prod", post(answer))).await });
+    url
+}
+
+#[tokio::test]
+async fn a_short_outage_does_not_slow_the_rest_of_the_import() {
+    for (seconds, status, retry_after, lines) in
+        [(1, StatusCode::TOO_MANY_REQUESTS, "", 200), (8, StatusCode::SERVICE_UNAVAILABLE, "1", 4_000)]
+    {
+        let url = down_for(seconds, status, retry_after).await;
+        let (code, said, took) = import_into(&url, lines, &[]).await;
+        println!("{seconds} s of {status}, {lines} lines: {took:?}");
+        assert_eq!(code, Some(0), "{said}");
+        // The limiter's own tests measure the recovery in virtual time. These imports took 388 s and 174 s.
+        assert!(took < Duration::from_mins(1), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_endpoint_cannot_ask_for_a_longer_pause_than_the_import_retries() {
+    let never = "Fri, 31 Dec 9999 23:59:59 GMT";
+    for retry_after in ["3600", "18446744073709551615", "99999999999999999999999", never] {
+        for status in [429, 503, 504] {
+            let (url, _) = stand_in(vec![(status, Some(retry_after)); 3]).await;
+            let (code, said, took) = import_into(&url, 1, &["--retry-for", "1"]).await;
+            assert_eq!(code, Some(2), "{status} {retry_after}: {said}");
+            assert!(said.contains("confirmed nothing for 1 s") && said.contains("asks for a pause"), "{said}");
+            assert!(took < Duration::from_mins(1), "{took:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_that_cannot_pass_end_the_import_at_once() {
+    // A TLS server answers plain HTTP with an alert (RFC 8446, section 6).
+    let tls = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let tls_port = tls.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = tls.accept().await {
+            let _ = connection.read(&mut [0; 1024]).await;
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, &[0x15, 3, 3, 0, 2, 2, 10]).await;
+        }
+    });
+    let (http, _) = stand_in(Vec::new()).await;
+    for url in [
+        "example.com/prod".to_owned(),
+        "localhost:9080/prod".to_owned(),
+        format!("http://127.0.0.1:{tls_port}/prod"),
+        http.replace("http://", "https://"),
+        "http://no-such-host.invalid/prod".to_owned(),
+    ] {
+        let (code, said, took) = import_into(&url, 3, &["--retry-for", "30"]).await;
+        println!("{took:?}: {said}");
+        assert_eq!(code, Some(2), "{url}: {said}");
+        assert!(said.contains("--url"), "{said}");
+        assert!(took < Duration::from_secs(30), "{url}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_failure_is_reported_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    drop(listener);
+    let folder = folder_with_lines(3);
+    let mut command = program(folder.path());
+    let mut process = command.arg("import").args(URL).args(["--url", &url, "--quiet"]).spawn().expect("it starts");
+    let mut said = BufReader::new(process.stderr.take().expect("piped")).lines();
+    let line = said.next_line().await.expect("UTF-8").expect("it says something");
+    assert!(line.starts_with("warning: cannot reach") && line.contains("300 s"), "{line}");
+    assert!(process.try_wait().expect("it is ours").is_none(), "it retries");
+    process.kill().await.expect("it runs");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_gateway_is_retried() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    let asked = Arc::new(Mutex::new(0));
+    let answer = move |_: Bytes| {
+        *asked.lock().expect("nobody panicked") += 1;
+        let is_first = *asked.lock().expect("nobody panicked") == 1;
+        let gateway = json!({"type": "urn:attest:problem:gateway", "title": "t"}).to_string();
+        let stored = json!({"key": "m/i"}).to_string();
+        async move { if is_first { (StatusCode::INTERNAL_SERVER_ERROR, gateway) } else { (StatusCode::CREATED, stored) } }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/prod", post(answer))).await });
+    let (code, said, _) = import_into(&url, 1, &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn nothing_for_this_machine_is_sent_to_a_proxy() {
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}", proxy.local_addr().expect("an address"));
+    let asked = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while proxy.accept().await.is_ok() {
+            *counted.lock().expect("nobody panicked") += 1;
+        }
+    });
+    let (url, _) = stand_in(Vec::new()).await;
+    let by_name = url.replace("127.0.0.1", "localhost");
+    for target in [&[][..], &["--url", &url, "--api-key", "k"], &["--url", &by_name, "--api-key", "k"]] {
+        let folder = folder_with_lines(3);
+        let mut command = program(folder.path());
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+            command.env(name, &address);
+        }
+        let output = command.args(["import", "t.jsonl"]).args(target).output().await.expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{target:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(*asked.lock().expect("nobody panicked"), 0);
+}
+
+fn signal(process: &Child, name: &str) {
+    let id = process.id().expect("it runs").to_string();
+    assert!(std::process::Command::new("kill").args([name, &id]).status().expect("kill runs").success());
+}
+
+#[tokio::test]
+async fn signals_end_an_import_whose_standard_input_stays_open() {
+    for name in ["-TERM", "-INT"] {
+        let (url, asked) = stand_in(Vec::new()).await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = program(folder.path());
+        command.args(["import", "-", "--url", &url, "--api-key", "k"]).stdin(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let mut stdin = process.stdin.take().expect("piped");
+        tokio::io::AsyncWriteExt::write_all(&mut stdin, (trace(1, 1) + "\n").as_bytes()).await.expect("it reads");
+        while asked.lock().expect("nobody panicked").1.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        signal(&process, name);
+        let output = process.wait_with_output().await.expect("it ends although its input is open");
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert_eq!(counts(&output.stdout)["lines"], 1);
+        drop(stdin);
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_the_requests_in_flight() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    let folder = folder_with_lines(1);
+    let mut command = program(folder.path());
+    let process = command.arg("import").args(URL).args(["--url", &url]).spawn().expect("it starts");
+    let (_connection, _) = listener.accept().await.expect("it connects");
+    let start = Instant::now();
+    signal(&process, "-INT");
+    signal(&process, "-TERM");
+    let output = process.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(start.elapsed() < Duration::from_secs(9), "the requests in flight have 10 s: {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_local_import_that_cannot_store_says_why() {
+    let folder = folder_with_lines(1);
+    // The path of the traces is short enough, those of the objects are too long for any system.
+    let mut deep = folder.path().to_owned();
+    while deep.as_os_str().len() < 3_850 {
+        deep.push("d".repeat(200.min(3_900 - deep.as_os_str().len())));
+        fs::create_dir(&deep).expect("its path is short enough");
+    }
+    let line = format!(r#"{{"model":"{}","created":1,"messages":[]}}"#, "m".repeat(900));
+    fs::write(folder.path().join("t.jsonl"), line).expect("a file");
+    let traces = deep.join("traces").display().to_string();
+    let output = import(folder.path(), &["t.jsonl", "--folder", &traces]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the path is longer than this system allows"), "{said}");
+}
