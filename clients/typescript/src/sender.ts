@@ -55,7 +55,7 @@ export class Sender {
     return this.incoming.length + this.queue.size + this.queue.pending;
   }
 
-  /** Their size in bytes. */
+  /** The size of these traces in bytes. */
   get waitingBytes(): number {
     return this.bytes;
   }

@@ -54,7 +54,7 @@ impl Field {
 /// A parsed search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Texts that must occur.
+    /// The texts that a trace must contain.
     pub words: Vec<String>,
     conditions: Vec<(Field, String)>,
 }

@@ -1,4 +1,4 @@
-//! Figures over many traces, within a visible bound.
+//! Statistics of many traces, within a bound that the page shows.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
