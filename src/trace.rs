@@ -11,6 +11,8 @@ use crate::{
     walk::{self, Members},
 };
 
+pub use crate::walk::MAX_DEPTH;
+
 /// The value of `object` in a trace that has none.
 pub const DEFAULT_OBJECT: &str = "chat.trace";
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The deepest nesting of arrays and objects. RFC 8259, section 9, allows a parser to set a limit.
-pub(crate) const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 128;
 
 /// The longest message, in bytes, that [`Walk::refused`] remembers. For longer messages, walking costs more than validating.
 const MAX_REMEMBERED: usize = 64;

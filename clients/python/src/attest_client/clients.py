@@ -63,13 +63,7 @@ def _classes(library: Any) -> tuple[type, type]:
                 if call:
                     call.fail(error)
                 raise
-            if call is None:
-                return response
-            if response.is_stream_consumed:
-                _finish(call, response)
-            else:
-                response.stream = CopiedStream(response.stream, _Copy(library, call, response))
-            return response
+            return _watch(library, call, response, CopiedStream)
 
     class LoggingAsyncClient(library.AsyncClient):  # type: ignore[misc]
         def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
@@ -84,13 +78,7 @@ def _classes(library: Any) -> tuple[type, type]:
                 if call:
                     call.fail(error)
                 raise
-            if call is None:
-                return response
-            if response.is_stream_consumed:
-                _finish(call, response)
-            else:
-                response.stream = CopiedAsyncStream(response.stream, _Copy(library, call, response))
-            return response
+            return _watch(library, call, response, CopiedAsyncStream)
 
     class CopiedStream(library.SyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, copy: _Copy):
@@ -154,6 +142,15 @@ class _Copy:
 def _start(request: Any, mask: Mask | None, failures: bool) -> Call | None:
     api = api_of(request.method, request.url.path)
     return Call(api, request.content, mask, failures) if api and log.is_configured() else None
+
+
+def _watch(library: Any, call: Call | None, response: Any, copied: type) -> Any:
+    """Logs a response that was read already, or else copies its stream. Returns the response."""
+    if call and response.is_stream_consumed:
+        _finish(call, response)
+    elif call:
+        response.stream = copied(response.stream, _Copy(library, call, response))
+    return response
 
 
 @never_raises

@@ -1,6 +1,6 @@
 //! The target of the lines: an endpoint, or its validation.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use attest::{problem::Problem, settings, trace::Trace};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -14,7 +14,10 @@ use super::{
     options::Options,
     outcome::Outcome,
 };
-use crate::serve::{self, LocalEndpoint};
+use crate::{
+    serve::{self, LocalEndpoint},
+    storage::aws_config,
+};
 
 /// The target of each line.
 pub enum Target {
@@ -48,8 +51,7 @@ impl Target {
         }
         let destination = match &options.store.location.bucket {
             Some(bucket) => {
-                let config =
-                    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
+                let config = aws_config().await?;
                 let region = config.region().map(ToString::to_string);
                 Destination::Bucket { name: bucket.clone(), region, endpoint: settings::s3_endpoint(&config) }
             }
@@ -60,8 +62,7 @@ impl Target {
         let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {
             recorded.record(line);
         })
-        .await
-        .map_err(anyhow::Error::msg)?;
+        .await?;
         let endpoint = Endpoint::new(&local.url, &local.api_key, options, warnings, last_cause)?;
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
     }

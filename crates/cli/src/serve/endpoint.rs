@@ -24,7 +24,10 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{gateway, options::Options};
-use crate::{storage::TraceReader, view};
+use crate::{
+    storage::{TraceReader, aws_config},
+    view,
+};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
@@ -79,7 +82,7 @@ impl LocalEndpoint {
 }
 
 async fn open_bucket(bucket: &str) -> Result<Opened> {
-    let config = settings::aws_config().await.context("--bucket needs a region: set AWS_REGION or AWS_PROFILE")?;
+    let config = aws_config().await?;
     let store = Store::new(&config, bucket.to_owned()).verifying_conditional_writes();
     match store.connect().await {
         Ok(()) => {}

@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use attest::settings;
 use aws_config::SdkConfig;
-use aws_sdk_s3::{Client, operation::get_object::GetObjectError, types::Object};
+use aws_sdk_s3::{Client, operation::get_object::GetObjectError, primitives::ByteStreamError, types::Object};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
-use super::listing::{Branch, Entry, Page};
+use super::{
+    aws::s3_client,
+    listing::{Branch, Entry, Page},
+};
 
 /// Reads a bucket.
 #[derive(Debug, Clone)]
@@ -21,9 +24,7 @@ pub struct BucketReader {
 
 impl BucketReader {
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        let endpoint = settings::s3_endpoint(config);
-        let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(endpoint.is_some()).build();
-        Self { client: Client::from_conf(s3), bucket, endpoint }
+        Self { client: s3_client(config), bucket, endpoint: settings::s3_endpoint(config) }
     }
 
     pub fn name(&self) -> &str {
@@ -67,7 +68,8 @@ impl BucketReader {
     /// Reads an object. Returns `None` if it does not exist.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         // The SDK retries requests, but not a body that is cut off.
-        (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter()).await
+        let retry = (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter());
+        retry.when(anyhow::Error::is::<ByteStreamError>).await
     }
 
     async fn get_once(&self, key: &str) -> Result<Option<Bytes>> {

@@ -2,6 +2,7 @@
 //!
 //! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 
+mod aws;
 mod bucket_reader;
 mod folder_reader;
 mod listing;
@@ -9,6 +10,7 @@ mod location;
 mod reader;
 mod selection;
 
+pub use aws::{aws_config, s3_client};
 pub use folder_reader::serve_folder;
 pub use listing::{Branch, Entry, Page};
 pub use location::Location;

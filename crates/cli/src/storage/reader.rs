@@ -1,12 +1,13 @@
 //! Reads traces from a bucket or a folder.
 
-use anyhow::{Context, Result};
-use attest::{key::Key, settings};
+use anyhow::Result;
+use attest::key::Key;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use local_aws::s3::FileStore;
 
 use super::{
+    aws::aws_config,
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
     listing::{Branch, Entry, Page},
@@ -33,11 +34,7 @@ impl TraceReader {
     /// Opens a bucket or a folder. Sends no request to a bucket.
     pub async fn open(location: &Location) -> Result<Self> {
         let place = match &location.bucket {
-            Some(bucket) => {
-                let config =
-                    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
-                Place::Bucket(BucketReader::new(&config, bucket.clone()))
-            }
+            Some(bucket) => Place::Bucket(BucketReader::new(&aws_config().await?, bucket.clone())),
             None => Place::Folder(FolderReader::open(&location.folder)?),
         };
         Ok(Self::new(place))

@@ -8,13 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use attest::settings;
-use aws_sdk_s3::{Client, presigning::PresigningConfig, primitives::ByteStream};
+use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use clap::Args;
 use jiff::SignedDuration;
 
 use super::pages;
-use crate::storage::{Location, TraceReader};
+use crate::storage::{Location, TraceReader, aws_config, s3_client};
 
 /// The longest validity of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs").
 const LONGEST: Duration = Duration::from_hours(7 * 24);
@@ -80,10 +79,7 @@ fn write(output: &Path, html: &str) -> Result<()> {
 
 /// Stores the file as a new object. Returns a presigned URL that reads it.
 async fn upload(bucket: &str, key: &str, html: String, expires: Duration) -> Result<String> {
-    let config = settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")?;
-    let is_path_style = settings::s3_endpoint(&config).is_some();
-    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(is_path_style).build();
-    let client = Client::from_conf(s3);
+    let client = s3_client(&aws_config().await?);
     let put = client.put_object().bucket(bucket).key(key).if_none_match("*").content_type("text/html; charset=utf-8");
     put.body(ByteStream::from(html.into_bytes()))
         .send()

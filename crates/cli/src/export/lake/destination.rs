@@ -11,6 +11,7 @@ use attest::settings;
 use aws_sdk_s3::{Client, operation::head_object::HeadObjectError, primitives::ByteStream};
 
 use super::super::paths;
+use crate::storage::{aws_config, s3_client};
 
 /// The location that `--output` names.
 #[derive(Debug, Clone)]
@@ -57,12 +58,8 @@ impl Destination {
                 Ok(Self::Folder(folder))
             }
             LakeLocation::Bucket { bucket, prefix } => {
-                let config = settings::aws_config().await;
-                let config =
-                    config.with_context(|| format!("cannot write to s3://{bucket}: set AWS_REGION or AWS_PROFILE"))?;
-                let endpoint = settings::s3_endpoint(&config);
-                let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(endpoint.is_some()).build();
-                let client = Client::from_conf(s3);
+                let config = aws_config().await.with_context(|| format!("cannot write to s3://{bucket}"))?;
+                let (client, endpoint) = (s3_client(&config), settings::s3_endpoint(&config));
                 Ok(Self::Bucket { client, endpoint, bucket: bucket.clone(), prefix: prefix.clone() })
             }
         }

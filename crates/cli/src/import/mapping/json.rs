@@ -2,14 +2,12 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use attest::trace::MAX_DEPTH;
 use jiter::{Jiter, JiterError, Peek};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::Unmapped;
-
-/// The deepest nesting of arrays and objects; the endpoint has the same limit.
-const MAX_DEPTH: usize = 128;
 
 /// Below this number of members, comparing names is faster than hashing them.
 const FEW: usize = 16;

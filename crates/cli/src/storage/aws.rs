@@ -1,0 +1,18 @@
+//! S3 with the AWS configuration of the user.
+
+use anyhow::{Context, Result};
+use attest::settings;
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+
+/// Loads the AWS configuration, which must have a region.
+pub async fn aws_config() -> Result<SdkConfig> {
+    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")
+}
+
+/// Creates a client. An endpoint other than AWS's own is addressed in path style.
+#[must_use]
+pub fn s3_client(config: &SdkConfig) -> Client {
+    let is_path_style = settings::s3_endpoint(config).is_some();
+    Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(is_path_style).build())
+}
