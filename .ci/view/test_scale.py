@@ -31,6 +31,21 @@ def fastest(page, url, ready, count, runs=5):
     return min(times)
 
 
+FIRST_PAINT = """new Promise(painted => new PerformanceObserver(list => {
+    for (const entry of list.getEntriesByName("first-contentful-paint")) painted(entry.startTime / 1_000);
+}).observe({ type: "paint", buffered: true }))"""
+
+
+def first_paint(page, url, messages):
+    """Returns the shortest time until a page shows its first content, in seconds."""
+    paints = []
+    for _ in range(5):
+        page.goto(url)
+        expect(page.locator(".message")).to_have_count(messages)
+        paints.append(page.evaluate(FIRST_PAINT))  # the paint may follow the load
+    return min(paints)
+
+
 def peak(site):
     return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{site.process.pid}/status").read_text())[1]) // 1024
 
@@ -63,16 +78,7 @@ def test_a_large_conversation_is_painted_within_a_second(site, page):
     size = (site.folder / f"{key}.json").stat().st_size
     assert 3.9 < size / 2**20 < 4.5, size
     small = site.put("small/1", talk("Hello"))
-
-    def first_paint(key, messages):
-        paints = []
-        for _ in range(5):
-            page.goto(site.trace_url(key))
-            expect(page.locator(".message")).to_have_count(messages)
-            paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1_000)
-        return min(paints)
-
-    paint, floor = first_paint(key, 500), first_paint(small, 1)
+    paint, floor = first_paint(page, site.trace_url(key), 500), first_paint(page, site.trace_url(small), 1)
     print(f"4 MiB: first paint {paint:.2f} s, of one message {floor:.2f} s, {peak(site)} MiB at the peak")
     assert paint < max(1, 8 * floor)  # where other work slows everything
     page.goto(site.trace_url(key))
