@@ -1,4 +1,5 @@
-"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, the rate of a usage plan.
+"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, signatures, and the rate of a
+usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
 "Working with binary media types for REST APIs", "Variables for data transformations",
@@ -14,6 +15,9 @@ import threading
 import time
 import zlib
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from localstack.aws.app import LocalstackAwsGateway
 from localstack.http import Response
 from localstack.services.apigateway.helpers import get_rest_api_container
@@ -32,8 +36,19 @@ EXTENSION = "x-amazon-apigateway-gateway-responses"
 VARIABLE = re.compile(r"\$context\.([A-Za-z]+(?:\.[A-Za-z]+)*)")
 
 
+# The authorization of a signed request. The scope names the date, the region and the service.
+SIGNATURE = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=test/\d{8}/(?P<region>[\w-]+)/execute-api/aws4_request, ?"
+    r"SignedHeaders=(?P<headers>[\w;-]+), ?Signature=(?P<signature>\w+)"
+)
+
+# The ids of the APIs that require signed requests.
+SIGNED_APIS = set()
+
+
 def import_gateway_responses(import_api):
-    """Wraps LocalStack's import of an OpenAPI document, so that it keeps the gateway responses that the document defines."""
+    """Wraps LocalStack's import of an OpenAPI document, so that it keeps the gateway responses and the authorization by IAM that
+    the document defines."""
 
     def wrapped(rest_api, context, request):
         document = request["body"].read()
@@ -41,7 +56,10 @@ def import_gateway_responses(import_api):
         result = import_api(rest_api, context=context, request=request)
         responses = get_rest_api_container(context, request["restApiId"]).gateway_responses
         responses.clear()
-        for kind, of in json.loads(document).get(EXTENSION, {}).items():
+        document = json.loads(document)
+        if any("AWS_IAM" in of for of in document["paths"]["/"]["post"]["security"]):
+            SIGNED_APIS.add(request["restApiId"])
+        for kind, of in document.get(EXTENSION, {}).items():
             responses[kind] = gateway_response.build_gateway_response(
                 kind,
                 status_code=str(of["statusCode"]) if "statusCode" in of else None,
@@ -76,11 +94,25 @@ def respond(self, exception, context):
     return Response(VARIABLE.sub(value, template), headers=headers, status=status)
 
 
+def is_signed(request):
+    """Returns whether botocore computes the same signature for the request."""
+    found = SIGNATURE.fullmatch(request.headers.get("Authorization", ""))
+    if not found:
+        return False
+    names = [name for name in found["headers"].split(";") if name != "host"]
+    headers = {name: request.headers[name] for name in names}
+    signed = AWSRequest(request.method, request.url, headers, request.environ["attest.body"])
+    signed.context["timestamp"] = request.headers["X-Amz-Date"]
+    signer = SigV4Auth(Credentials("test", "test"), "execute-api", found["region"])
+    return signer.signature(signer.string_to_sign(signed, signer.canonical_request(signed)), signed) == found["signature"]
+
+
 def keep_body(chain, context, response):
     """Keeps the bytes of a request to an API before LocalStack parses forms and decompresses gzip."""
     request = context.request
     if request.path.startswith("/_aws/execute-api/"):
         request.environ["attest.body"] = request.get_data(cache=True)
+        request.environ["attest.is_signed"] = is_signed(request)
         request.environ["attest.encoding"] = request.headers.get("Content-Encoding", "identity").lower()
         request.headers.remove("Content-Encoding")
 
@@ -143,8 +175,10 @@ class Buckets:
 BUCKETS = Buckets()
 
 
-def throttle(handler, chain, context, response):
-    """Checks the API key as LocalStack does, then the rate of its usage plan."""
+def authorize(handler, chain, context, response):
+    """Checks the signature, then the API key as LocalStack does, then the rate of its usage plan."""
+    if context.api_id in SIGNED_APIS and not context.request.environ["attest.is_signed"]:
+        raise gateway_response.MissingAuthTokenError("Missing Authentication Token")
     api_key_validation.ApiKeyValidationHandler.original(handler, chain, context, response)
     key = context.context_variables["identity"].get("apiKeyId")
     where = {"account_id": context.account_id, "region_name": context.region}
@@ -170,7 +204,7 @@ def install():
     parse.restore_payload = lambda request: b""
     replace(parse.InvocationRequestParser, "__call__", prepare)
     replace(aws.RestApiAwsProxyIntegration, "create_lambda_input_event", proxy_event)
-    replace(api_key_validation.ApiKeyValidationHandler, "__call__", throttle)
+    replace(api_key_validation.ApiKeyValidationHandler, "__call__", authorize)
     initialize = LocalstackAwsGateway.__init__
 
     def initialize_and_keep_body(self, *arguments):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import boto3
 import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / ".aws-sam/build/template.yaml"
@@ -34,6 +36,7 @@ class Stack:
         self.url = f"{self.aws}/_aws/execute-api/{self.api}/{self.resource('AWS::ApiGateway::Stage')}"
         self.key = gateway.get_api_key(apiKey=self.resource("AWS::ApiGateway::ApiKey"), includeValue=True)["value"]
         self.bucket = self.outputs["Bucket"]
+        self.is_signed = values["Authorization"] == "AWS_IAM"
         return self
 
     def delete(self):
@@ -58,7 +61,11 @@ class Stack:
         """Posts bytes, or a value as JSON."""
         body = body if isinstance(body, (bytes, str)) else json.dumps(body)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        return requests.post(self.url + path, body, headers={"x-api-key": key or self.key, **headers}, timeout=60)
+        request = AWSRequest("POST", self.url + path, {"x-api-key": key or self.key, **headers}, body)
+        if self.is_signed:
+            session = boto3.Session()
+            SigV4Auth(session.get_credentials(), "execute-api", session.region_name).add_auth(request)
+        return requests.post(request.url, body, headers=dict(request.headers), timeout=60)
 
     def object(self, key):
         return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()

@@ -6,6 +6,7 @@ import uuid
 
 import boto3
 import pytest
+import requests
 from check import check, failures
 from stack import Stack, trace
 
@@ -88,11 +89,12 @@ def iam():
 
 
 def with_iam_and_api_key(stack, _):
-    # LocalStack does not verify signatures, so this reads the deployed setting.
     body = processed(stack)["TraceApi"]["Properties"]["Body"]
     assert {"AWS_IAM": []} in body["paths"]["/"]["post"]["security"]
     assert {"api_key": []} in body["paths"]["/"]["post"]["security"]
     assert body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4"
+    unsigned = requests.post(stack.url, json=trace(), headers={"x-api-key": stack.key}, timeout=60)
+    assert (unsigned.status_code, unsigned.json()["type"]) == (403, "urn:attest:problem:gateway")
 
 
 def resolve(value, references):

@@ -13,7 +13,10 @@ use reqwest::{Client, Url, header, redirect};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::report::{Mismatch, ensure};
+use super::{
+    report::{Mismatch, ensure},
+    signing::Signer,
+};
 
 /// The fingerprint of every trace that a check stores.
 pub const FINGERPRINT: &str = "attest-check";
@@ -29,6 +32,8 @@ pub struct Endpoint {
     client: Client,
     url: Url,
     api_key: String,
+    /// Signs each request, if the API requires it.
+    signer: Option<Signer>,
     /// The content of every message. No log line and no error may contain it.
     pub secret: String,
     keys: Mutex<BTreeSet<String>>,
@@ -52,11 +57,12 @@ pub struct Answer {
 
 impl Endpoint {
     /// Creates a client for the endpoint at `url`.
-    pub fn new(url: &Url, api_key: &str) -> anyhow::Result<Self> {
+    pub fn new(url: &Url, api_key: &str, signer: Option<Signer>) -> anyhow::Result<Self> {
         Ok(Self {
             client: client_for(url)?,
             url: url.clone(),
             api_key: api_key.to_owned(),
+            signer,
             secret: Uuid::new_v4().to_string(),
             keys: Mutex::default(),
         })
@@ -70,8 +76,8 @@ impl Endpoint {
         };
         if answer.status == 403 {
             bail!(
-                "{} answers 403: check --url and --api-key. A stack with Authorization=AWS_IAM requires signed requests, \
-                 which this command does not send",
+                "{} answers 403: check --url and --api-key. A stack with Authorization=AWS_IAM also requires --sign, and \
+                 credentials that may invoke its API",
                 self.url
             );
         }
@@ -114,9 +120,14 @@ impl Endpoint {
         if let Some(key) = sent.api_key {
             request = request.header("x-api-key", key);
         }
-        let start = Instant::now();
         let no_answer = |error: reqwest::Error| Mismatch::new("an answer", format!("{:#}", anyhow::Error::new(error)));
-        let response = request.send().await.map_err(no_answer)?;
+        let mut request = request.build().map_err(no_answer)?;
+        if let Some(signer) = &self.signer {
+            let signed = signer.sign(&mut request).await;
+            signed.map_err(|error| Mismatch::new("a signed request", format!("{error:#}")))?;
+        }
+        let start = Instant::now();
+        let response = self.client.execute(request).await.map_err(no_answer)?;
         let status = response.status().as_u16();
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();

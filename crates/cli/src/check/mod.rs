@@ -2,7 +2,7 @@
 //!
 //! Every promise is one line of the report. The traces of a check have the fingerprint `attest-check`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use attest::settings::MAX_TRACE_BYTES;
@@ -12,6 +12,7 @@ use reqwest::Url;
 use crate::serve;
 use endpoint::Endpoint;
 use report::Report;
+use signing::Signer;
 use stack::Stack;
 
 mod aws_cli;
@@ -24,6 +25,7 @@ mod monitoring;
 mod queries;
 mod refusals;
 mod report;
+mod signing;
 mod stack;
 mod storing;
 mod throttling;
@@ -52,6 +54,12 @@ pub struct Options {
     /// The largest trace in bytes; a stack's own limit takes precedence
     #[arg(long, default_value_t = MAX_TRACE_BYTES)]
     max_trace_bytes: usize,
+    /// Sign each request with the AWS profile (Signature Version 4); the default if the stack's Authorization is AWS_IAM
+    #[arg(long)]
+    sign: bool,
+    /// The longest time to wait for log lines and metrics in CloudWatch, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    wait: u64,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -70,11 +78,14 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 async fn check(options: &Options) -> anyhow::Result<Report> {
-    let endpoint = Endpoint::new(&options.url, &options.api_key)?;
     let stack = match &options.stack {
         Some(name) => Some(Stack::describe(name).await.with_context(|| format!("cannot read the stack {name}"))?),
         None => None,
     };
+    let is_signed =
+        options.sign || stack.as_ref().is_some_and(|of| of.parameter("Authorization").is_ok_and(|of| of == "AWS_IAM"));
+    let signer = if is_signed { Some(Signer::load().await?) } else { None };
+    let endpoint = Endpoint::new(&options.url, &options.api_key, signer)?;
     let limit = stack.as_ref().and_then(Stack::max_trace_bytes).unwrap_or(options.max_trace_bytes);
     endpoint.probe().await?;
 
@@ -94,7 +105,7 @@ async fn check(options: &Options) -> anyhow::Result<Report> {
         Some(stack) => {
             bucket::check(stack, &endpoint, stored.as_ref(), &mut report).await;
             function::check(stack, &mut report).await;
-            monitoring::check(stack, &endpoint, stored.as_ref(), &mut report).await;
+            monitoring::check(stack, &endpoint, stored.as_ref(), Duration::from_secs(options.wait), &mut report).await;
             throttling::check(stack, &endpoint, &mut report).await;
             queries::check(stack, &mut report).await;
         }

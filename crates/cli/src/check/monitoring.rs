@@ -26,14 +26,18 @@ pub const PROMISES: &[&str] = &[ALARMS, SUBSCRIPTION, LOG, CONTENT, METRICS];
 /// The number of alarms in `template.yaml`.
 const ALARM_COUNT: usize = 6;
 
-/// CloudWatch stores log lines and metrics asynchronously, usually within a minute.
-const DELAY: Duration = Duration::from_mins(3);
-
 /// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Checks the promises.
-pub async fn check(stack: &Stack, endpoint: &Endpoint, stored: Option<&Stored>, report: &mut Report) {
+/// Checks the promises. Waits for log lines and metrics, because CloudWatch stores them asynchronously, usually within a
+/// minute.
+pub async fn check(
+    stack: &Stack,
+    endpoint: &Endpoint,
+    stored: Option<&Stored>,
+    longest_wait: Duration,
+    report: &mut Report,
+) {
     if stack.parameter("AlarmEmail").is_ok_and(|email| email != "none") {
         report.add(ALARMS, alarms(stack).await);
         report.add(SUBSCRIPTION, subscription(stack).await);
@@ -42,14 +46,14 @@ pub async fn check(stack: &Stack, endpoint: &Endpoint, stored: Option<&Stored>, 
         report.not_checked(SUBSCRIPTION, "AlarmEmail is none");
     }
     match stored {
-        Some(stored) => report.add(LOG, log_line(stack, stored).await),
+        Some(stored) => report.add(LOG, log_line(stack, stored, longest_wait).await),
         None => report.not_checked(LOG, "no trace was stored"),
     }
     report.add(CONTENT, no_content(stack, endpoint).await);
     if stack.is_stand_in {
         report.not_checked(METRICS, "this stand-in for AWS does not read metrics from the log");
     } else {
-        report.add(METRICS, metrics(stack).await);
+        report.add(METRICS, metrics(stack, longest_wait).await);
     }
 }
 
@@ -72,8 +76,8 @@ async fn subscription(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(is_confirmed, "a confirmed subscription", states.join(", ")).into())
 }
 
-async fn log_line(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
-    let lines = wait(|| matching(stack, &stored.key), |lines| !lines.is_empty()).await?;
+async fn log_line(stack: &Stack, stored: &Stored, longest_wait: Duration) -> anyhow::Result<Verdict> {
+    let lines = wait(longest_wait, || matching(stack, &stored.key), |lines| !lines.is_empty()).await?;
     let is_there = lines.iter().any(|line| line["status"] == 201 && line["key"] == *stored.key);
     let actual = lines.first().map_or_else(|| "no line".to_owned(), Value::to_string);
     Ok(ensure(is_there, format!("a line with status 201 and key {}", stored.key), actual).into())
@@ -98,7 +102,7 @@ async fn matching(stack: &Stack, text: &str) -> anyhow::Result<Vec<Value>> {
     Ok(messages.map(|message| serde_json::from_str(message).unwrap_or_else(|_| message.into())).collect())
 }
 
-async fn metrics(stack: &Stack) -> anyhow::Result<Verdict> {
+async fn metrics(stack: &Stack, longest_wait: Duration) -> anyhow::Result<Verdict> {
     let dimension = format!("Name=FunctionName,Value={}", stack.function()?);
     let now = Timestamp::now();
     let (start, end) = (now.as_second() - 3_600, now.as_second() + 600);
@@ -107,21 +111,22 @@ async fn metrics(stack: &Stack) -> anyhow::Result<Verdict> {
     arguments.extend(["--dimensions", &dimension, "--statistics", "Sum", "--period", "60"]);
     arguments.extend(["--start-time", &start, "--end-time", &end]);
     let found = wait(
+        longest_wait,
         || async { aws(&arguments).await },
         |found: &Value| found["Datapoints"].as_array().is_some_and(|points| !points.is_empty()),
     )
     .await?;
     let has_points = found["Datapoints"].as_array().is_some_and(|points| !points.is_empty());
-    let missing = || Mismatch::new("the metric Stored", format!("none within {} s", DELAY.as_secs()));
+    let missing = || Mismatch::new("the metric Stored", format!("none within {} s", longest_wait.as_secs()));
     Ok(if has_points { Verdict::Holds { measured: None } } else { Verdict::Fails(missing()) })
 }
 
-/// Reads repeatedly until `is_there` accepts the result or `DELAY` has passed.
-async fn wait<T, F>(read: impl Fn() -> F, is_there: impl Fn(&T) -> bool) -> anyhow::Result<T>
+/// Reads repeatedly until `is_there` accepts the result or the longest wait has passed.
+async fn wait<T, F>(longest: Duration, read: impl Fn() -> F, is_there: impl Fn(&T) -> bool) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let deadline = Instant::now() + DELAY;
+    let deadline = Instant::now() + longest;
     loop {
         let found = read().await?;
         if is_there(&found) || Instant::now() > deadline {

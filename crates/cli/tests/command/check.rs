@@ -1,6 +1,12 @@
 //! `check` against the local endpoint: every promise holds there, and a proxy in front breaks each one on purpose.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+};
 
 use attest::{handler::Handler, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store};
 use attest_cli::serve::gateway;
@@ -311,6 +317,9 @@ async fn each_promise_that_a_proxy_breaks_is_reported() {
     }
 }
 
+/// The promise that an endpoint breaks if it does not throttle.
+const THROTTLED: &str = "a key over its rate gets 429 as problem details";
+
 /// The breaks of `check/aws`, and the promise that each one breaks.
 const STACK_BREAKS: &[(&str, &str)] = &[
     ("bytes", "the stored object is the sent trace, byte for byte"),
@@ -322,6 +331,7 @@ const STACK_BREAKS: &[(&str, &str)] = &[
     ("subscription", "the e-mail subscription of the alarms is confirmed"),
     ("content", "the log contains no message content"),
     ("status", "the log has a line for the request"),
+    ("metrics", "the metrics arrive"),
     ("queries", "the saved queries run"),
 ];
 
@@ -337,8 +347,13 @@ async fn every_promise_of_a_stack_holds_and_its_traces_are_deleted() {
 #[tokio::test]
 async fn each_promise_of_a_stack_that_is_broken_is_reported() {
     let url = endpoint(None, true).await;
+    let (alone, whole) = (check(&url, &[], "").await, check(&url, &["--stack", "traces"], "").await);
+    let of_stack = whole.verdicts.iter().filter(|(of, verdict)| *verdict == "holds" && alone.verdicts[*of] != "holds");
+    let of_stack: BTreeSet<_> = of_stack.map(|(promise, _)| promise.as_str()).collect();
+    let broken = STACK_BREAKS.iter().map(|(_, promise)| *promise).chain([THROTTLED]);
+    assert_eq!(broken.collect::<BTreeSet<_>>(), of_stack, "each promise that is checked is broken once");
     for (broken, promise) in STACK_BREAKS {
-        let checked = check(&url, &["--stack", "traces"], broken).await;
+        let checked = check(&url, &["--stack", "traces", "--wait", "0"], broken).await;
         assert_eq!(checked.status, Some(1), "{broken}: {}", checked.report);
         assert_eq!(checked.verdicts[*promise], "fails", "{broken}: {}", checked.report);
     }
@@ -347,7 +362,7 @@ async fn each_promise_of_a_stack_that_is_broken_is_reported() {
 #[tokio::test]
 async fn a_key_that_is_not_throttled_is_reported() {
     let checked = check(&endpoint(None, false).await, &["--stack", "traces"], "").await;
-    assert_eq!(checked.verdicts["a key over its rate gets 429 as problem details"], "fails", "{}", checked.report);
+    assert_eq!(checked.verdicts[THROTTLED], "fails", "{}", checked.report);
 }
 
 #[tokio::test]
