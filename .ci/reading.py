@@ -1,5 +1,7 @@
 """Runs the SQL in docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The results must be equal.
 
+The traces include values whose conversion would fail, because one of them must not break a query.
+
 Athena cannot run here. The template's saved queries are parsed in Athena's dialect, translated into DuckDB's dialect, and run
 over the same lake. ATTEST names the program. Run this file with pytest, or as a script.
 """
@@ -14,6 +16,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import duckdb_extension_delta
 import duckdb_extension_httpfs
 import endpoint
 import pytest
@@ -26,12 +29,26 @@ VIEWS = {name: sql for name, sql in BLOCKS if name}
 QUESTIONS = [sql for name, sql in BLOCKS if not name]
 
 DAY = int(datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC).timestamp())
+OTEL = "4bf92f3577b34da6a3ce929d0e0e4736"
 EXPECTED = [
-    [("a/", "2026-11-22", 1), ("a/b", "2026-11-23", 1), ("m", "2026-11-22", 3)],
-    [("a/", None), ("a/b", None), ("m", 12)],
+    [
+        ("a/", "2026-11-22", 1), ("a/b", "2026-11-23", 1), ("gpt-4o", "2026-11-22", 2), ("gpt-4o", "2026-11-23", 1),
+        ("m", "2026-11-22", 3), ("odd", None, 4),
+    ],
+    [("a/", None), ("a/b", None), ("gpt-4o", 3_001_500), ("m", 12), ("odd", None)],
     [("m/1,it's",)],
-    [("m/5", 100_000), ("m/1,it's", 25), ("a/b/3", 5), ("m/2", 5), ("a%2F/4", None)],
+    [
+        ("m/5", 100_000), ("m/1,it's", 25), ("gpt-4o/7", 16), ("gpt-4o/6", 11), ("odd/1", 9), ("odd/2", 8), ("odd/3", 7),
+        ("odd/4", 6), ("a/b/3", 5), ("m/2", 5),
+    ],
     [(2, ["a/b/3", "m/2"])],
+    [("weather", 2), ("search", 1)],
+    [
+        ("2026-11-22", "a/", None, None, None), ("2026-11-22", "gpt-4o", 1_000_500, 1_000, 2.51),
+        ("2026-11-22", "m", None, None, None), ("2026-11-23", "a/b", None, None, None),
+        ("2026-11-23", "gpt-4o", 2_000_000, 0, 5.0), (None, "odd", None, None, None),
+    ],
+    [("gpt-4o/6",), ("gpt-4o/7",)],
 ]
 
 
@@ -65,17 +82,40 @@ def folder(tmp_path_factory):
     store("a/b/3", id="3", model="a/b", created=DAY + 86_400, messages=chat("Hello"), choices={"0": {"message": None}})
     store("a%2F/4", id="4", model="a/", created=DAY, messages=[], unknown={"deep": [[1]]})
     store("m/5", id="5", model="m", created=DAY, messages=own)
+    # An agent: the second call repeats the messages of the first, and must not count its tool calls again.
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": "{}"}}] * 2}
+    first = [{"role": "user", "content": "Paris, Rome"}, call]
+    second = [*first, *chat("12 °C", ""), {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "search"}}]}]
+    tokens = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000, "total_tokens": 1_001_000}
+    store("gpt-4o/6", model="gpt-4o", created=DAY, messages=first, request_messages=1, usage=tokens, log={"trace_id": OTEL})
+    tokens = {"input_tokens": 500, "output_tokens": 0, "total_tokens": 500}
+    store("gpt-4o/7", model="gpt-4o", created=DAY + 1, messages=second, request_messages=4, usage=tokens, otel={"traceId": OTEL})
+    tokens = {"prompt_tokens": 2_000_000, "completion_tokens": 0, "total_tokens": 2_000_000}
+    store("gpt-4o/8", model="gpt-4o", created=DAY + 86_400, messages=chat("Hi"), usage=tokens)
+    # Values that the schema allows, and whose conversion would fail: times in nanoseconds, and numbers beyond 64 bits.
+    for place, created in enumerate([1_746_709_563_492_141_000, 10**20, -(10**20), -1], 1):
+        odd = {"prompt_tokens": 10**20, "completion_tokens": "many", "total_tokens": {"all": 1}}
+        messages = [{"role": "user", "content": "odd" + "!" * (7 - place), "tool_calls": "none"}]
+        store(f"odd/{place}", model="odd", created=created, messages=messages, usage=odd, request_messages="x", n=10**400)
     return folder
 
 
 @pytest.fixture(scope="module")
 def lake(folder):
     """A connection with the view `traces` over a lake."""
-    program = [os.environ["ATTEST"], "export", "lake", "--folder", folder / "my-traces"]
-    subprocess.run([*program, "-o", folder / "lake", "--quiet"], check=True)
+    program = [os.environ["ATTEST"], "lake", "sync", "--folder", folder / "my-traces"]
+    subprocess.run([*program, "-o", folder / "lake"], check=True)
     with duckdb.connect() as connection:
-        connection.execute(VIEWS["lake"].replace("'lake/", f"'{folder}/lake/"))
+        install(connection, folder, duckdb_extension_delta)
+        connection.execute(VIEWS["lake"].replace("'lake'", f"'{folder}/lake'"))
         yield connection
+
+
+def install(connection, folder, module):
+    """Installs an extension of DuckDB from its package, because DuckDB would download it."""
+    name = module.__name__.removeprefix("duckdb_extension_")
+    [extension] = glob.glob(f"{Path(module.__file__).parent}/extensions/*/{name}.duckdb_extension")
+    connection.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{extension}'; LOAD {name}")
 
 
 def test_the_page_has_every_view_and_question():
@@ -89,9 +129,8 @@ def test_the_questions_over_a_lake(lake):
 
 def test_the_questions_over_the_bucket(folder):
     _, _, s3 = endpoint.start(folder / "my-traces", "reading")
-    [httpfs] = glob.glob(f"{Path(duckdb_extension_httpfs.__file__).parent}/extensions/*/httpfs.duckdb_extension")
     with duckdb.connect() as bucket:
-        bucket.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{httpfs}'; LOAD httpfs")
+        install(bucket, folder, duckdb_extension_httpfs)
         bucket.execute(
             "CREATE SECRET (TYPE s3, KEY_ID 'local', SECRET 'local', REGION 'us-east-1', URL_STYLE 'path', "
             f"USE_SSL false, ENDPOINT '{s3.removeprefix('http://')}')"
@@ -106,15 +145,29 @@ def test_the_keys_of_one_person(folder, lake):
     assert keys.read_text() == "m/1,it's\n"
 
 
-def test_the_saved_queries_of_athena(lake):
-    resources = template.load()["Resources"].values()
-    saved = [of["Properties"]["QueryString"] for of in resources if of["Type"] == "AWS::Athena::NamedQuery"]
+def saved_queries():
+    """Returns the text of each saved query by its logical id."""
+    resources = template.load()["Resources"].items()
+    return {name: of["Properties"]["QueryString"] for name, of in resources if of["Type"] == "AWS::Athena::NamedQuery"}
+
+
+def test_the_first_saved_query_creates_the_table_with_the_documented_statement():
+    name, (_, parts) = next(iter(saved_queries().items()))
+    statement = "".join("my-lake" if part == "QueriesBucket" else part for part in parts)
+    assert name == "CreateLakeQuery"
+    # Amazon Athena User Guide, "Query Linux Foundation Delta Lake tables": no columns and no other properties.
+    assert statement == "CREATE EXTERNAL TABLE lake LOCATION 's3://my-lake/lake/' TBLPROPERTIES ('table_type' = 'DELTA')"
+    assert sqlglot.parse_one(statement, read="athena").kind == "TABLE"
+
+
+def test_the_saved_queries_of_athena(folder, lake):
+    saved = [sql for name, sql in saved_queries().items() if name != "CreateLakeQuery"]
     saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved]
-    # Athena's table has the name `lake`.
-    lake.execute("CREATE VIEW lake AS SELECT * FROM traces")
+    # Athena's table has the name `lake`, and the columns without the conversions of the view.
+    lake.execute(f"CREATE VIEW lake AS SELECT * FROM delta_scan('{folder}/lake')")
     # Athena's query returns 0 for a trace without messages, DuckDB's returns null.
     characters = [(key, characters or 0) for key, characters in EXPECTED[3]]
-    assert ask(lake, saved) == [*EXPECTED[:3], characters, EXPECTED[4]]
+    assert ask(lake, saved) == [*EXPECTED[:3], characters, *EXPECTED[4:]]
 
 
 if __name__ == "__main__":

@@ -52,6 +52,15 @@ class Stack:
         found = [resource for page in pages for resource in page["StackResourceSummaries"]]
         return {resource["LogicalResourceId"]: resource for resource in found}
 
+    def named(self, logical_id):
+        """Returns the physical id of the resource with this logical id."""
+        return self.resources()[logical_id]["PhysicalResourceId"]
+
+    @property
+    def function(self):
+        """The name of the function that stores traces."""
+        return self.named("OlmoeAttestS3LoggingFunction")
+
     def resource(self, kind):
         """Returns the physical id of the only resource of this type."""
         [found] = [of["PhysicalResourceId"] for of in self.resources().values() if of["ResourceType"] == kind]

@@ -12,6 +12,8 @@ def test_every_promise_holds_or_says_why_it_is_not_checked(stack):
         "the alarms exist and are enabled": "AlarmEmail is none",
         "the e-mail subscription of the alarms is confirmed": "AlarmEmail is none",
         "the metrics arrive": "this stand-in for AWS does not read metrics from the log",
+        "the bucket reports stored and removed objects to the lake": "Queries is off",
+        "the schedules of the lake are enabled": "Queries is off",
         "the saved queries run": "Queries is off",
     }
     assert left == []

@@ -203,7 +203,7 @@ def eventually(read, is_there, seconds=60):
 
 
 def test_the_binary_is_built_for_the_architecture(stack):
-    function = boto3.client("lambda").get_function(FunctionName=stack.resource("AWS::Lambda::Function"))
+    function = boto3.client("lambda").get_function(FunctionName=stack.function)
     architecture = function["Configuration"]["Architectures"]
     machine = Path(ROOT / ".aws-sam/build/OlmoeAttestS3LoggingFunction/bootstrap").read_bytes()[18:20]
     # e_machine of ELF: 62 is x86-64, 183 is AArch64.

@@ -49,7 +49,19 @@ def with_a_database(stack, _):
     database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
     references = {"AWS::StackName": stack.name, "AWS::StackId": stack.describe()["StackId"]}
     assert re.fullmatch(r"[a-z0-9_]+", resolve(database, references))
-    assert stack.outputs["LakeUrl"] == f"s3://{stack.resources()['QueriesBucket']['PhysicalResourceId']}/lake"
+    assert stack.outputs["LakeUrl"] == f"s3://{stack.named('QueriesBucket')}/lake"
+    assert reported_events(stack) == EVENTS
+
+
+# The events that the bucket reports, by the logical id of the queue.
+EVENTS = {("StoredQueue", "s3:ObjectCreated:*"), ("RemovedQueue", "s3:ObjectRemoved:*"), ("RemovedQueue", "s3:LifecycleExpiration:*")}
+
+
+def reported_events(stack):
+    """Returns the notifications of the stack's bucket, with the logical ids of their queues."""
+    queues = {of["PhysicalResourceId"].rsplit("/", 1)[-1]: name for name, of in stack.resources().items() if name.endswith("Queue")}
+    found = stack.s3.get_bucket_notification_configuration(Bucket=stack.bucket).get("QueueConfigurations", [])
+    return {(queues[of["QueueArn"].rsplit(":", 1)[-1]], event) for of in found for event in of["Events"]}
 
 
 def alarms_and_access_logs():
@@ -62,12 +74,13 @@ def with_alarms_and_access_logs(stack, _):
     [subscription] = boto3.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     assert subscription["Endpoint"] == "ops@example.com"
     alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
-    function = stack.resource("AWS::Lambda::Function")
     of_stack = [alarm for alarm in alarms if alarm["AlarmActions"] == [topic]]
-    assert len(of_stack) == 6
-    for alarm in of_stack:
-        dimensions = {of["Name"]: of["Value"] for of in alarm["Dimensions"]}
-        assert dimensions in ({"FunctionName": function}, {"ApiName": stack.name, "Stage": "prod"})
+    found = sorted(json.dumps({of["Name"]: of["Value"] for of in alarm["Dimensions"]}) for alarm in of_stack)
+    expected = [{"FunctionName": stack.function}] * 5 + [{"ApiName": stack.name, "Stage": "prod"}]
+    if "LakeFunction" in resources:
+        expected.append({"FunctionName": stack.named("LakeFunction")})
+        expected += [{"QueueName": stack.named(of).rsplit("/", 1)[-1]} for of in ("StoredQueue", "RemovedQueue", "DeadLetterQueue")]
+    assert found == sorted(json.dumps(dimensions) for dimensions in expected)
     # LocalStack does not write access logs, so this reads the deployed setting.
     [_, setting, _] = processed(stack)["TraceApiprodStage"]["Properties"]["AccessLogSetting"]["Fn::If"]
     line = json.loads(re.sub(r"\$context\.[\w.]+", "1", setting["Format"]))
@@ -148,6 +161,7 @@ def test_the_default_stack_can_be_updated_to_a_variant_and_back(updated, variant
     assert set(old_keys) <= {of["Key"] for of in updated.s3.list_objects_v2(Bucket=old_bucket)["Contents"]}
     updated.deploy()
     works(updated)
+    assert reported_events(updated) == set()
 
 
 def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_it_is_deleted(aws):

@@ -2,8 +2,12 @@
 
 pub mod check;
 pub mod export;
+#[cfg(feature = "lake")]
+pub mod forget;
 pub mod human_log;
 pub mod import;
+#[cfg(feature = "lake")]
+pub mod lake;
 mod progress;
 pub mod run_lock;
 pub mod serve;

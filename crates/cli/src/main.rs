@@ -4,6 +4,8 @@ use std::{env, process::ExitCode};
 
 use attest::log;
 use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
+#[cfg(feature = "lake")]
+use attest_cli::{forget, lake};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -27,6 +29,20 @@ enum Command {
     Import(import::Options),
     /// Export stored traces to a file or a lake
     Export(export::Options),
+    /// Keep stored traces as one table for queries
+    #[cfg(feature = "lake")]
+    #[command(subcommand)]
+    Lake(lake::Command),
+    /// Delete traces for good, from their bucket and from its lake
+    #[cfg(feature = "lake")]
+    Forget(forget::Options),
+    /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds them)
+    #[cfg(not(feature = "lake"))]
+    #[command(alias = "forget")]
+    Lake {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Prove that a deployed endpoint keeps its promises
     Check(check::Options),
     /// Show stored traces in a browser
@@ -40,12 +56,21 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let crates = ["attest", "attest_cli", "local_aws"];
+    let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
         Command::Export(options) => return export::run(options).await,
+        #[cfg(feature = "lake")]
+        Command::Lake(command) => return lake::run(command).await,
+        #[cfg(feature = "lake")]
+        Command::Forget(options) => return forget::run(options).await,
+        #[cfg(not(feature = "lake"))]
+        Command::Lake { .. } => {
+            eprintln!("error: this build of `attest` has no lake. Run it with `cargo run --locked --features lake --`");
+            return ExitCode::from(2);
+        }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
         Command::Share(options) => view::share::run(options).await,

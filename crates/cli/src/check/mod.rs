@@ -20,6 +20,7 @@ mod bucket;
 mod cleanup;
 mod endpoint;
 mod function;
+mod lake;
 mod latency;
 mod monitoring;
 mod queries;
@@ -96,8 +97,14 @@ async fn check(options: &Options) -> anyhow::Result<Report> {
     latency::check(&endpoint, &mut report).await;
     match &stack {
         None => {
-            let promises =
-                [bucket::PROMISES, function::PROMISES, monitoring::PROMISES, throttling::PROMISES, queries::PROMISES];
+            let promises = [
+                bucket::PROMISES,
+                function::PROMISES,
+                monitoring::PROMISES,
+                throttling::PROMISES,
+                lake::PROMISES,
+                queries::PROMISES,
+            ];
             for promise in promises.concat() {
                 report.not_checked(promise, "--stack is not given");
             }
@@ -107,6 +114,7 @@ async fn check(options: &Options) -> anyhow::Result<Report> {
             function::check(stack, &mut report).await;
             monitoring::check(stack, &endpoint, stored.as_ref(), Duration::from_secs(options.wait), &mut report).await;
             throttling::check(stack, &endpoint, &mut report).await;
+            lake::check(stack, &mut report).await;
             queries::check(stack, &mut report).await;
         }
     }

@@ -23,8 +23,11 @@ const METRICS: &str = "the metrics arrive";
 /// The promises of this module.
 pub const PROMISES: &[&str] = &[ALARMS, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
-/// The number of alarms in `template.yaml`.
-const ALARM_COUNT: usize = 6;
+/// The number of alarms in `template.yaml`, without those of the lake.
+const ALARMS_OF_THE_ENDPOINT: usize = 6;
+
+/// The number of the lake's alarms in `template.yaml`.
+const ALARMS_OF_THE_LAKE: usize = 4;
 
 /// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -64,7 +67,8 @@ async fn alarms(stack: &Stack) -> anyhow::Result<Verdict> {
     let found = aws(&arguments).await?;
     let alarms = found["MetricAlarms"].as_array().map(Vec::as_slice).unwrap_or_default();
     let enabled = alarms.iter().filter(|alarm| alarm["ActionsEnabled"] == Value::Bool(true)).count();
-    Ok(ensure(enabled == ALARM_COUNT, format!("{ALARM_COUNT} alarms"), enabled.to_string()).into())
+    let expected = ALARMS_OF_THE_ENDPOINT + if stack.has_lake() { ALARMS_OF_THE_LAKE } else { 0 };
+    Ok(ensure(enabled == expected, format!("{expected} alarms"), enabled.to_string()).into())
 }
 
 async fn subscription(stack: &Stack) -> anyhow::Result<Verdict> {

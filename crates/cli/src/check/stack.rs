@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::aws_cli::{aws, is_stand_in};
 
-/// The logical id of the function, a fixed name of this project.
+/// The logical id of the function that stores traces, a fixed name of this project.
 const FUNCTION: &str = "OlmoeAttestS3LoggingFunction";
 
 /// A stack of `template.yaml`.
@@ -68,10 +68,20 @@ impl Stack {
         self.output("Bucket")
     }
 
-    /// Returns the name of the function.
+    /// Returns whether the stack has a lake, with the function that keeps it.
+    pub fn has_lake(&self) -> bool {
+        self.parameter("Queries").is_ok_and(|queries| queries == "on")
+    }
+
+    /// Returns the name of the function that stores traces.
     pub fn function(&self) -> anyhow::Result<&str> {
-        let function = self.resources.iter().find(|resource| resource.logical_id == FUNCTION);
-        Ok(&function.with_context(|| format!("the stack has no resource {FUNCTION}"))?.physical_id)
+        self.named(FUNCTION)
+    }
+
+    /// Returns the physical id of the resource with this logical id.
+    pub fn named(&self, logical_id: &str) -> anyhow::Result<&str> {
+        let resource = self.resources.iter().find(|resource| resource.logical_id == logical_id);
+        Ok(&resource.with_context(|| format!("the stack has no resource {logical_id}"))?.physical_id)
     }
 
     /// Returns the physical ids of all resources of a type.

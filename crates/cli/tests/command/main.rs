@@ -4,6 +4,7 @@ mod check;
 mod export;
 mod gateway;
 mod import;
+mod lake;
 mod serve;
 
 /// Returns the peak memory of a running process in MiB.

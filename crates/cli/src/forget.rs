@@ -1,0 +1,251 @@
+//! `forget`: deletes traces from their bucket and from its lake, and writes a receipt.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use attest::settings;
+use attest_lake::{
+    Location as LakeLocation, Table,
+    find::find,
+    maintain::{gone, purge, remove},
+    objects::{Bucket, Objects},
+};
+use clap::Args;
+use indicatif::HumanCount;
+use jiff::Timestamp;
+use local_aws::s3::FileStore;
+use serde::Serialize;
+
+use crate::{lake::Folder, storage::Location};
+
+/// The number of keys that are shown before the question.
+const SHOWN: usize = 20;
+
+/// The copies that this command does not reach.
+const ELSEWHERE: [&str; 5] = [
+    "log lines of the function, which contain keys",
+    "replicas and backups of the bucket",
+    "exported files, and copies of the lake",
+    "results of queries",
+    "entries of the lake's log before this version, which contain the smallest and largest key of each file",
+];
+
+/// The options of `forget`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The command finds the traces, shows them, and asks. Then it deletes their objects with all versions, removes their rows from the
+lake, deletes the old files of the lake that contain them, checks that none is left, and writes a receipt without content. If it
+fails or is stopped, run it again with --keys and the file of keys that it leaves beside the receipt.
+
+A query that reads one of the old files while they are deleted fails, and has to be repeated.
+
+Exit status:
+  0  none of the traces is left
+  1  nothing was deleted, because the answer was not yes
+  2  the command failed")]
+pub struct Options {
+    /// Forget the traces with these keys, one per line
+    #[arg(long, value_name = "FILE", required_unless_present = "text", conflicts_with = "text")]
+    keys: Option<PathBuf>,
+    /// Forget all traces of the lake that contain this text (case matters)
+    #[arg(long)]
+    text: Option<String>,
+    #[command(flatten)]
+    location: Location,
+    /// The lake: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "LAKE")]
+    lake: String,
+    /// The file for the receipt, which must not exist
+    #[arg(long, value_name = "FILE", default_value = "forgotten.json")]
+    receipt: PathBuf,
+    /// Delete without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The record of a deletion, without content.
+#[derive(Debug, Serialize)]
+struct Receipt {
+    begun: Timestamp,
+    completed: Timestamp,
+    source: String,
+    lake: String,
+    /// The version of the table from which on the rows are gone.
+    lake_version: u64,
+    deleted_versions: u64,
+    removed_rows: usize,
+    deleted_files: u64,
+    keys: BTreeSet<String>,
+    not_covered: [&'static str; 5],
+}
+
+/// Forgets, and prints the result.
+pub async fn run(options: Options) -> ExitCode {
+    match forget(&options).await {
+        Ok(Some(receipt)) => {
+            eprintln!(
+                "forgot {} traces: {} versions, {} rows and {} files are deleted. The receipt is {}",
+                HumanCount(receipt.keys.len() as u64),
+                HumanCount(receipt.deleted_versions),
+                HumanCount(receipt.removed_rows as u64),
+                HumanCount(receipt.deleted_files),
+                options.receipt.display()
+            );
+            ExitCode::SUCCESS
+        }
+        Ok(None) => {
+            eprintln!("nothing was deleted");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The place of the objects, which can also delete them.
+enum Place {
+    Bucket(Bucket),
+    Folder(FileStore, Folder),
+}
+
+impl Place {
+    async fn open(location: &Location) -> Result<Self> {
+        if let Some(bucket) = &location.bucket {
+            let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+            return Ok(Self::Bucket(Bucket::new(&config, bucket.clone())));
+        }
+        let folder = location.folder.display();
+        ensure!(location.folder.is_dir(), "there is no folder {folder}");
+        let store = FileStore::open(&location.folder).with_context(|| format!("cannot open the folder {folder}"))?;
+        Ok(Self::Folder(store.clone(), Folder::new(store)))
+    }
+
+    fn objects(&self) -> &dyn Objects {
+        match self {
+            Self::Bucket(bucket) => bucket,
+            Self::Folder(_, folder) => folder,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Bucket(bucket) => format!("s3://{}", bucket.name()),
+            Self::Folder(store, _) => store.root().display().to_string(),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<u64> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.delete_versions(key).await?),
+            Self::Folder(store, _) => {
+                let (store, name) = (store.clone(), key.to_owned());
+                let deleted = tokio::task::spawn_blocking(move || store.delete(&name)).await?;
+                Ok(u64::from(deleted.with_context(|| format!("cannot delete {key}"))?))
+            }
+        }
+    }
+}
+
+async fn forget(options: &Options) -> Result<Option<Receipt>> {
+    let begun = Timestamp::now();
+    let place = Place::open(&options.location).await?;
+    let table = Table::open(&LakeLocation::open(&options.lake).await?).await;
+    let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
+    let keys = keys(options, &table).await?;
+    if keys.is_empty() {
+        bail!("no trace of the lake contains this text. If the lake is not up to date, run `attest lake sync` first");
+    }
+    if !options.yes && !confirm(&keys, &place.name(), &options.lake)? {
+        return Ok(None);
+    }
+    // The receipt must not fail after the deletion, and must not replace another one.
+    let receipt = File::options().create_new(true).write(true).open(&options.receipt);
+    let receipt = receipt.with_context(|| format!("cannot create the receipt {}", options.receipt.display()))?;
+    // Rows that are gone cannot be found by their text again, so a repetition needs the keys.
+    let list = options.receipt.with_extension("keys.txt");
+    let lines: String = keys.iter().flat_map(|key| [key, "\n"]).collect();
+    fs::write(&list, lines).with_context(|| format!("cannot write the keys to {}", list.display()))?;
+    match delete(options, &place, &table, keys, begun).await {
+        Ok(forgotten) => {
+            let _ = fs::remove_file(&list);
+            serde_json::to_writer_pretty(&receipt, &forgotten).context("cannot write the receipt")?;
+            receipt.sync_all().context("cannot write the receipt")?;
+            Ok(Some(forgotten))
+        }
+        Err(error) => {
+            let _ = fs::remove_file(&options.receipt);
+            Err(error.context(format!("not complete: run the command again with --keys {}", list.display())))
+        }
+    }
+}
+
+async fn keys(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
+    if let Some(file) = &options.keys {
+        let failed = || format!("cannot read the keys in {}", file.display());
+        let text = fs::read_to_string(file).with_context(failed)?;
+        return Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect());
+    }
+    let text = options.text.as_deref().unwrap_or_default();
+    ensure!(!text.is_empty(), "an empty text would select all traces");
+    Ok(find(table, text).await?.into_iter().map(|entry| entry.key).collect())
+}
+
+fn confirm(keys: &BTreeSet<String>, source: &str, lake: &str) -> Result<bool> {
+    ensure!(io::stdin().is_terminal(), "standard input is not a terminal: add --yes to delete without asking");
+    for key in keys.iter().take(SHOWN) {
+        eprintln!("  {key}");
+    }
+    if keys.len() > SHOWN {
+        eprintln!("  and {} more", HumanCount((keys.len() - SHOWN) as u64));
+    }
+    eprint!("Delete these {} traces from {source} and {lake} for good? Type yes: ", HumanCount(keys.len() as u64));
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+async fn delete(
+    options: &Options,
+    place: &Place,
+    table: &Table,
+    keys: BTreeSet<String>,
+    begun: Timestamp,
+) -> Result<Receipt> {
+    let mut deleted_versions = 0;
+    for key in &keys {
+        deleted_versions += place.delete(key).await?;
+    }
+    let absent = gone(place.objects(), keys.iter().cloned()).await?;
+    if let Some(key) = absent.iter().find_map(|(key, stored)| stored.as_ref().map(|_| key)) {
+        bail!("{key} was stored again meanwhile: run the command again");
+    }
+    let removed = remove(table, &absent).await?;
+    let deleted_files = purge(table, &keys).await?;
+    let left = table.load().await?.rows_of(&keys).await?;
+    ensure!(left.is_empty(), "{} rows are left in the lake: run the command again", left.len());
+    if let Some(text) = &options.text {
+        let left = find(table, text).await?;
+        ensure!(left.is_empty(), "{} traces with this text were added meanwhile: run the command again", left.len());
+    }
+    Ok(Receipt {
+        begun,
+        completed: Timestamp::now(),
+        source: place.name(),
+        lake: options.lake.clone(),
+        lake_version: removed.version,
+        deleted_versions,
+        removed_rows: removed.removed.len(),
+        deleted_files,
+        keys,
+        not_covered: ELSEWHERE,
+    })
+}

@@ -1,0 +1,104 @@
+//! `lake sync`: makes a lake equal to the stored traces.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use attest::settings;
+use attest_lake::{
+    Location as LakeLocation, Table,
+    objects::{Bucket, Objects},
+    sync::{Step, Synced, sync},
+};
+use clap::Args;
+use indicatif::HumanCount;
+use local_aws::s3::FileStore;
+
+use super::Folder;
+use crate::{progress::Progress, shutdown::stop_signal, storage::Location};
+
+/// The options of `lake sync`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A lake is a Delta table with one row per trace, in a folder or in a bucket. The command lists the stored traces, adds those that
+the lake lacks, and removes the rows of traces that no longer exist. It keeps no state. It may be killed, and it may run twice at
+once: run it again to complete the lake.
+
+Exit status:
+  0  the lake equals the stored traces
+  1  some objects are not traces, and were left out
+  2  the command failed or was stopped: run it again")]
+pub struct Options {
+    #[command(flatten)]
+    location: Location,
+    /// The lake: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, short, value_name = "LAKE")]
+    output: String,
+    /// The days after which a replaced file is deleted. With 0, a query that is running may fail
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    retention_days: u32,
+    /// Show no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Synchronises, and prints the report.
+pub async fn run(options: Options) -> ExitCode {
+    let synced = tokio::select! {
+        synced = synchronise(&options) => synced,
+        () = stop_signal() => {
+            eprintln!("stopped; run the same command again to resume");
+            return ExitCode::from(2);
+        }
+    };
+    match synced {
+        Ok(synced) => {
+            report(&synced);
+            if synced.added.invalid.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Opens the traces of a place.
+pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
+    if let Some(bucket) = &location.bucket {
+        let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+        return Ok(Box::new(Bucket::new(&config, bucket.clone())));
+    }
+    let folder = &location.folder;
+    let store = FileStore::read_only(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    Ok(Box::new(Folder::new(store)))
+}
+
+async fn synchronise(options: &Options) -> Result<Synced> {
+    let objects = objects(&options.location).await?;
+    let location = LakeLocation::open(&options.output).await?;
+    let table = Table::open(&location).await.with_context(|| format!("cannot open the lake {}", options.output))?;
+    let retention = Duration::from_hours(24 * u64::from(options.retention_days));
+    let progress = |name: &str| Progress::new(name.to_owned(), "traces", None, Arc::default(), options.quiet);
+    let (mut listed, mut compared) = (progress("listed"), progress(&options.output));
+    let synced = sync(&table, &*objects, retention, |step| match step {
+        Step::Listed(count) => listed.update(count),
+        Step::Compared(count) => compared.update(count),
+    });
+    let synced = synced.await.with_context(|| format!("cannot complete the lake {}", options.output));
+    listed.finish();
+    compared.finish();
+    synced
+}
+
+fn report(synced: &Synced) {
+    for key in &synced.added.invalid {
+        eprintln!("{key} is not a trace");
+    }
+    let line = |count: u64, name: &str| eprintln!("{:>13} {name}", HumanCount(count).to_string());
+    line(synced.listed, "listed");
+    line(synced.added.rows, "added");
+    line(synced.maintained.removed.len() as u64, "removed, because their object no longer exists");
+    line(synced.added.invalid.len() as u64, "not traces");
+    line(synced.maintained.replaced.len() as u64, "files replaced");
+    line(synced.deleted_files, "files deleted");
+}

@@ -1,0 +1,144 @@
+//! Adds traces to the table, each once.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures_util::{StreamExt, stream};
+use jiff::civil::Date;
+
+use crate::{
+    Error, Result, Snapshot, Table,
+    columns::{Columns, Entry},
+    data_file::Writer,
+    maintain::FILE,
+    objects::Objects,
+    table::{Change, MAX_LOST_RACES},
+};
+
+/// The number of objects that are read at once.
+const CONCURRENT_READS: usize = 64;
+
+/// The number of traces that one commit adds at most. A lost race reads them again.
+const COMMIT: usize = 20_000;
+
+/// The JSON bytes that are collected before they are compared with the table and encoded.
+const BATCH: usize = 8 << 20;
+
+/// The outcome of an addition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Added {
+    /// The traces that are new in the table.
+    pub rows: u64,
+    /// The traces that the table contained already.
+    pub known: u64,
+    /// The keys whose object no longer exists.
+    pub absent: u64,
+    /// The keys of objects that are not traces.
+    pub invalid: Vec<String>,
+    /// The number of commits that lost their race and were repeated.
+    pub lost_races: u32,
+}
+
+impl Added {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.known += other.known;
+        self.absent += other.absent;
+        self.invalid.extend(other.invalid);
+        self.lost_races += other.lost_races;
+    }
+}
+
+/// Reads the objects of these keys and adds those that the table does not contain.
+///
+/// When this returns, all of them are in the table. An error or a kill leaves some of them out, and a repetition adds the rest.
+pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
+    let mut all = Added::default();
+    for keys in keys.chunks(COMMIT) {
+        let mut lost_races = 0;
+        loop {
+            // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
+            // object that was deleted, and whose row a concurrent commit removed, cannot come back.
+            let snapshot = table.load().await?;
+            let (added, change) = read(&snapshot, objects, keys).await?;
+            if change.added.is_empty() || snapshot.commit_or_discard(change).await? {
+                all.add(added);
+                break;
+            }
+            lost_races += 1;
+            if lost_races == MAX_LOST_RACES {
+                return Err(Error::Contention(lost_races));
+            }
+        }
+        all.lost_races += lost_races;
+    }
+    Ok(all)
+}
+
+/// The rows of a day that are not in a complete file yet.
+#[derive(Default)]
+struct Pending {
+    columns: Columns,
+    writer: Option<Writer>,
+}
+
+/// Reads objects, and writes those that are new into files.
+async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Result<(Added, Change)> {
+    let mut added = Added::default();
+    let mut change = Change { changes_rows: true, ..Change::default() };
+    let mut days: BTreeMap<Date, Pending> = BTreeMap::new();
+    let mut seen: HashSet<&String> = HashSet::new();
+    let unique: Vec<&String> = keys.iter().filter(|key| seen.insert(key)).collect();
+    let reads = stream::iter(unique).map(|key| objects.read(key));
+    let mut reads = std::pin::pin!(reads.buffer_unordered(CONCURRENT_READS));
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let next = reads.next().await.transpose()?;
+        let is_end = next.is_none();
+        match next.flatten() {
+            Some((entry, json)) => {
+                bytes += json.len();
+                batch.push((entry, json));
+            }
+            None => added.absent += u64::from(!is_end),
+        }
+        if bytes < BATCH && !is_end {
+            continue;
+        }
+        let missing = snapshot.missing(batch.iter().map(|(entry, _)| entry.clone())).await?;
+        let missing: HashSet<Entry> = missing.into_iter().collect();
+        for (entry, json) in std::mem::take(&mut batch) {
+            if !missing.contains(&entry) {
+                added.known += 1;
+            } else if days.entry(entry.day()).or_default().columns.push(&entry, &json) {
+                added.rows += 1;
+            } else {
+                added.invalid.push(entry.key);
+            }
+        }
+        bytes = 0;
+        for (day, pending) in &mut days {
+            pending.write(snapshot, *day, is_end, &mut change).await?;
+        }
+        if is_end {
+            return Ok((added, change));
+        }
+    }
+}
+
+impl Pending {
+    /// Encodes the collected rows, and completes the file if it is full or the last one.
+    async fn write(&mut self, snapshot: &Snapshot, day: Date, is_end: bool, change: &mut Change) -> Result<()> {
+        if self.columns.bytes() >= BATCH || (is_end && self.columns.bytes() > 0) {
+            let writer = match &mut self.writer {
+                Some(writer) => writer,
+                none => none.insert(snapshot.writer(day)?),
+            };
+            writer.write(&self.columns.take()).await?;
+        }
+        if let Some(writer) = self.writer.take_if(|writer| is_end || writer.bytes() >= FILE) {
+            change.added.push(writer.finish().await?);
+        }
+        Ok(())
+    }
+}

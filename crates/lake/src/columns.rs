@@ -1,0 +1,188 @@
+//! The columns of the lake, and traces as their rows.
+
+use std::{borrow::Cow, sync::Arc};
+
+use arrow_array::{
+    ArrayRef, RecordBatch,
+    builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
+};
+use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The partition column: the day of storing, in UTC.
+pub const DAY: &str = "day";
+
+/// The columns that have statistics in the log, with which readers and writers skip files.
+pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
+
+/// The largest `created` that is a time: the last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// An object of the bucket, as a listing or a response contains it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    /// The key in S3.
+    pub key: String,
+    /// The time of storing, by S3's clock, in whole seconds.
+    pub stored: Timestamp,
+}
+
+impl Entry {
+    /// Creates an entry. S3 dates objects in whole seconds, so a fraction is cut off.
+    #[must_use]
+    pub fn new(key: String, stored: Timestamp) -> Self {
+        let seconds = stored.as_nanosecond().div_euclid(1_000_000_000);
+        let seconds = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        Self { key, stored: seconds.unwrap_or(stored) }
+    }
+
+    /// Returns the partition of the entry.
+    #[must_use]
+    pub fn day(&self) -> Date {
+        self.stored.to_zoned_datetime(TimeZone::UTC).date()
+    }
+}
+
+/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole trace.
+///
+/// Every column may be null for the readers' sake: Delta makes columns that may not a feature that a writer has to support.
+#[must_use]
+pub fn schema() -> Schema {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let message = DataType::Struct(message_fields());
+    Schema::new(vec![
+        Field::new("key", DataType::Utf8, true),
+        Field::new("stored", time, true),
+        Field::new("id", DataType::Utf8, true),
+        Field::new("object", DataType::Utf8, true),
+        Field::new("system_fingerprint", DataType::Utf8, true),
+        Field::new("model", DataType::Utf8, true),
+        Field::new("created", DataType::Int64, true),
+        Field::new("messages", DataType::List(Arc::new(Field::new("element", message, true))), true),
+        Field::new("choices", DataType::Utf8, true),
+        Field::new("usage", DataType::Utf8, true),
+        Field::new("trace", DataType::Utf8, true),
+    ])
+}
+
+fn message_fields() -> Fields {
+    Fields::from(vec![Field::new("role", DataType::Utf8, true), Field::new("content", DataType::Utf8, true)])
+}
+
+#[derive(Deserialize)]
+struct Trace<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    object: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    system_fingerprint: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(borrow)]
+    created: &'a RawValue,
+    #[serde(borrow)]
+    messages: Vec<Message<'a>>,
+    #[serde(borrow)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+}
+
+/// Rows that are not written yet.
+pub struct Columns {
+    /// Key, id, object, fingerprint, model, choices, usage, trace.
+    texts: [StringBuilder; 8],
+    stored: TimestampMicrosecondBuilder,
+    created: Int64Builder,
+    messages: ListBuilder<StructBuilder>,
+    bytes: usize,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        let message = Field::new("element", DataType::Struct(message_fields()), true);
+        Self {
+            texts: Default::default(),
+            stored: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            created: Int64Builder::new(),
+            messages: ListBuilder::new(StructBuilder::from_fields(message_fields(), 0)).with_field(message),
+            bytes: 0,
+        }
+    }
+}
+
+impl Columns {
+    /// Adds a row. Returns `false`, and adds nothing, if the object is not a trace.
+    pub fn push(&mut self, entry: &Entry, json: &[u8]) -> bool {
+        let Some((trace, text)) =
+            std::str::from_utf8(json).ok().and_then(|text| Some((serde_json::from_str::<Trace<'_>>(text).ok()?, text)))
+        else {
+            return false;
+        };
+        let texts = [
+            Some(entry.key.as_str()),
+            trace.id.as_deref(),
+            trace.object.as_deref(),
+            trace.system_fingerprint.as_deref(),
+            Some(&*trace.model),
+            trace.choices.map(RawValue::get),
+            trace.usage.map(RawValue::get),
+            Some(text),
+        ];
+        for (column, text) in self.texts.iter_mut().zip(texts) {
+            column.append_option(text);
+        }
+        self.stored.append_value(entry.stored.as_microsecond());
+        self.created.append_option(time(trace.created));
+        for Message { role, content } in &trace.messages {
+            let message = self.messages.values();
+            message.field_builder::<StringBuilder>(0).expect("the first field is the role").append_value(role);
+            message.field_builder::<StringBuilder>(1).expect("the second field is the content").append_value(content);
+            message.append(true);
+        }
+        self.messages.append(true);
+        self.bytes += json.len() + 1;
+        true
+    }
+
+    /// Returns the buffered JSON bytes, plus one per row.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the rows and leaves none.
+    pub fn take(&mut self) -> RecordBatch {
+        let mut columns = std::mem::take(self);
+        let messages = columns.messages.finish();
+        let [key, id, object, fingerprint, model, choices, usage, trace] =
+            columns.texts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
+        let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
+        let columns =
+            vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace];
+        RecordBatch::try_new(Arc::new(schema()), columns).expect("the builders have the types of the schema")
+    }
+}
+
+/// Returns the seconds of a `created` that is a time between 1970 and 9999, as JSON may write it: `1`, `1.0` or `1e3`.
+///
+/// Any other number, such as one in nanoseconds, would make a reader's conversion to a date fail, and with it the whole query.
+/// The column `trace` keeps it.
+fn time(number: &RawValue) -> Option<i64> {
+    let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]
+    let seconds =
+        number.get().parse().ok().or_else(|| exact(number.get().parse().ok()?).map(|number| number as i64))?;
+    (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
+}

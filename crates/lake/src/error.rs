@@ -1,0 +1,58 @@
+//! The errors of the lake.
+
+use std::sync::Arc;
+
+use delta_kernel::KernelError;
+
+/// A reason why the lake cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The location is neither a folder nor `s3://BUCKET/PREFIX`.
+    #[error("{0} is not a location of a lake: use a folder or s3://BUCKET/PREFIX")]
+    Location(String),
+    /// The folder of the lake cannot be created or resolved.
+    #[error("the folder {0} cannot be used")]
+    Folder(String, #[source] std::io::Error),
+    /// A setting of the AWS SDK is missing.
+    #[error(transparent)]
+    Settings(#[from] attest::settings::SettingsError),
+    /// The Delta table cannot be read or written.
+    #[error("the table cannot be read or written")]
+    Table(#[source] Box<KernelError>),
+    /// The table has another schema than the lake.
+    #[error("the table at {0} is not a lake: it has other columns")]
+    OtherTable(String),
+    /// A data file cannot be read or written.
+    #[error("the file {0} of the lake cannot be read or written")]
+    Parquet(String, #[source] parquet::errors::ParquetError),
+    /// The storage of the lake refused a request.
+    #[error("the storage of the lake refused a request")]
+    Storage(#[from] object_store::Error),
+    /// The bucket of the traces cannot be listed.
+    #[error("the bucket {0} cannot be listed")]
+    List(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// An object of the bucket cannot be read.
+    #[error("the object {0} cannot be read")]
+    Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The queue of notifications refused a request.
+    #[error("the queue {0} refused a request")]
+    Queue(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The list of keys cannot be kept in the temporary folder.
+    #[error("the temporary folder cannot be used")]
+    Temporary(#[from] std::io::Error),
+    /// Other writers won every commit.
+    #[error("{0} commits in a row lost their race against other writers; try again later")]
+    Contention(u32),
+    /// The program itself failed.
+    #[error("a task of this program failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A result with an [`Error`] of the lake.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<KernelError> for Error {
+    fn from(error: KernelError) -> Self {
+        Self::Table(Box::new(error))
+    }
+}

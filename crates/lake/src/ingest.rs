@@ -1,0 +1,324 @@
+//! The ingest function: notifications of the bucket → rows of the table.
+//!
+//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that contains
+//! its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the table.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_sqs::{
+    Client,
+    types::{DeleteMessageBatchRequestEntry, Message},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Added, Error, Result, Table, append,
+    maintain::{self, gone, maintain},
+    objects::Objects,
+    sync,
+};
+
+/// The most messages that one request receives or deletes (Amazon SQS API Reference, `ReceiveMessage`).
+const MESSAGES: i32 = 10;
+
+/// The number of requests to a queue in flight.
+const CONCURRENT: usize = 8;
+
+/// The number of messages that are received before their objects are committed.
+const COMMIT: usize = 10_000;
+
+/// The task of a run, which its schedule names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Adds the stored objects. Every five minutes.
+    Ingest,
+    /// Removes the rows of removed objects, merges files, deletes old ones. Every night.
+    Maintain,
+    /// Makes the table equal to the bucket. Every month.
+    Sync,
+}
+
+/// The event of a run.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Event {
+    /// The task.
+    pub task: Task,
+}
+
+/// The outcome of a run, which is also its log line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The messages that were received.
+    pub messages: u64,
+    /// The messages that are not notifications of S3. They stay in the queue until it moves them to the dead letters.
+    pub unreadable: u64,
+    /// The rows that were added.
+    pub added: u64,
+    /// The objects whose row the table contained already.
+    pub known: u64,
+    /// The objects that no longer exist.
+    pub absent: u64,
+    /// The objects that are not traces.
+    pub invalid: u64,
+    /// The rows that were removed.
+    pub removed: u64,
+    /// The files that were replaced by others.
+    pub replaced_files: u64,
+    /// The files that were deleted.
+    pub deleted_files: u64,
+    /// The commits that were repeated because another writer committed first.
+    pub lost_races: u64,
+    /// The files of the table after the run.
+    pub files: u64,
+    /// The rows of the table after the run.
+    pub rows: u64,
+}
+
+/// The queues of notifications.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    /// The client of Amazon SQS.
+    pub client: Client,
+    /// The URL of the queue that reports stored objects.
+    pub stored: String,
+    /// The URL of the queue that reports removed objects.
+    pub removed: String,
+}
+
+/// The lake that the function keeps, and its sources.
+pub struct Lake<'a> {
+    /// The table.
+    pub table: Table,
+    /// The traces.
+    pub objects: &'a dyn Objects,
+    /// The queues.
+    pub queues: Queues,
+    /// The time after which a file without a reference is deleted.
+    pub retention: Duration,
+}
+
+impl fmt::Debug for Lake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lake").field("location", self.table.location()).finish_non_exhaustive()
+    }
+}
+
+impl Lake<'_> {
+    /// Runs a task. Begins no further work after `deadline`.
+    pub async fn run(&self, task: Task, deadline: Instant) -> Result<Report> {
+        let mut report = Report::default();
+        match task {
+            Task::Ingest => self.ingest(deadline, &mut report).await?,
+            Task::Maintain => self.maintain(deadline, &mut report).await?,
+            Task::Sync => {
+                let synced = sync::sync(&self.table, self.objects, self.retention, |_| ()).await?;
+                report.count(&synced.added);
+                report.removed = synced.maintained.removed.len() as u64;
+                report.replaced_files = synced.maintained.replaced.len() as u64;
+                report.deleted_files = synced.deleted_files;
+            }
+        }
+        let snapshot = self.table.load().await?;
+        report.files = snapshot.files().len() as u64;
+        report.rows = snapshot.files().iter().map(crate::DataFile::rows).sum();
+        Ok(report)
+    }
+
+    async fn ingest(&self, deadline: Instant, report: &mut Report) -> Result<()> {
+        loop {
+            let received = self.queues.receive(&self.queues.stored, report).await?;
+            if received.messages.is_empty() {
+                return Ok(());
+            }
+            let added = append(&self.table, self.objects, received.keys).await?;
+            for key in &added.invalid {
+                tracing::warn!(key, "not a trace");
+            }
+            report.count(&added);
+            self.queues.delete(&self.queues.stored, received.messages).await?;
+            if Instant::now() >= deadline {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn maintain(&self, deadline: Instant, report: &mut Report) -> Result<()> {
+        let mut replaced = Vec::new();
+        loop {
+            let received = self.queues.receive(&self.queues.removed, report).await?;
+            let is_last = received.messages.is_empty() || Instant::now() >= deadline;
+            let gone = gone(self.objects, received.keys).await?;
+            let maintained = maintain(&self.table, &gone).await?;
+            self.queues.delete(&self.queues.removed, received.messages).await?;
+            report.removed += maintained.removed.len() as u64;
+            report.replaced_files += maintained.replaced.len() as u64;
+            replaced.extend(maintained.replaced);
+            if is_last {
+                report.deleted_files = maintain::vacuum(&self.table, self.retention, &replaced).await?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Report {
+    fn count(&mut self, added: &Added) {
+        self.added += added.rows;
+        self.known += added.known;
+        self.absent += added.absent;
+        self.invalid += added.invalid.len() as u64;
+        self.lost_races += u64::from(added.lost_races);
+    }
+}
+
+/// Messages of a queue, and the keys that they report.
+#[derive(Default)]
+struct Received {
+    messages: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Queues {
+    /// Receives messages until the queue is empty or a commit is full.
+    async fn receive(&self, queue: &str, report: &mut Report) -> Result<Received> {
+        let mut received = Received::default();
+        while received.messages.len() < COMMIT {
+            let batches = (0..CONCURRENT).map(|_| self.receive_batch(queue));
+            let batches: Vec<Vec<Message>> = stream::iter(batches).buffer_unordered(CONCURRENT).try_collect().await?;
+            let messages: Vec<Message> = batches.into_iter().flatten().collect();
+            if messages.is_empty() {
+                break;
+            }
+            report.messages += messages.len() as u64;
+            for Message { receipt_handle, body, .. } in messages {
+                match (receipt_handle, body.as_deref().and_then(keys)) {
+                    (Some(handle), Some(keys)) => {
+                        received.messages.push(handle);
+                        received.keys.extend(keys);
+                    }
+                    _ => report.unreadable += 1,
+                }
+            }
+        }
+        Ok(received)
+    }
+
+    async fn receive_batch(&self, queue: &str) -> Result<Vec<Message>> {
+        let receive = self.client.receive_message().queue_url(queue).max_number_of_messages(MESSAGES);
+        // A wait, however short, asks all servers of the queue, not a sample of them ("Amazon SQS short and long polling").
+        let received = receive.wait_time_seconds(1).send().await;
+        let received = received.map_err(|error| Error::Queue(queue.to_owned(), Box::new(error)))?;
+        Ok(received.messages.unwrap_or_default())
+    }
+
+    /// Deletes messages. One that is not deleted comes again, and finds its rows in the table.
+    async fn delete(&self, queue: &str, handles: Vec<String>) -> Result<()> {
+        let batches = handles.chunks(usize::try_from(MESSAGES).unwrap_or(1)).map(|handles| async move {
+            let entries = handles.iter().enumerate().filter_map(|(place, handle)| {
+                DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(handle).build().ok()
+            });
+            let delete = self.client.delete_message_batch().queue_url(queue).set_entries(Some(entries.collect()));
+            delete.send().await.map(|_| ()).map_err(|error| Error::Queue(queue.to_owned(), Box::new(error)))
+        });
+        stream::iter(batches).buffer_unordered(CONCURRENT).try_collect().await
+    }
+}
+
+/// A notification of S3 (Amazon S3 User Guide, "Event message structure"). The test message has no records.
+#[derive(Deserialize)]
+struct Notification {
+    #[serde(rename = "Records")]
+    records: Option<Vec<Record>>,
+    #[serde(rename = "Event")]
+    event: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    s3: S3,
+}
+
+#[derive(Deserialize)]
+struct S3 {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    key: String,
+}
+
+/// Returns the keys of a message. Returns `None` if it is not a notification of S3.
+///
+/// S3 encodes keys like the values of a form: `+` is a space, and `%2B` a plus.
+#[must_use]
+pub fn keys(body: &str) -> Option<Vec<String>> {
+    let notification: Notification = serde_json::from_str(body).ok()?;
+    match notification {
+        Notification { records: Some(records), .. } => {
+            records.into_iter().map(|record| decode(&record.s3.object.key)).collect()
+        }
+        Notification { event: Some(event), .. } if event == "s3:TestEvent" => Some(Vec::new()),
+        Notification { .. } => None,
+    }
+}
+
+fn decode(key: &str) -> Option<String> {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new configuration.
+    fn message(keys: &[&str]) -> String {
+        let record = |key: &&str| {
+            serde_json::json!({
+                "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "us-east-1",
+                "eventTime": "2026-11-22T10:00:00.000Z", "eventName": "ObjectCreated:Put",
+                "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": "my-traces", "arn": "arn:aws:s3:::my-traces"},
+                       "object": {"key": key, "size": 1024, "eTag": "d41d8cd98f00b204e9800998ecf8427e", "sequencer": "0A1B2C"}},
+            })
+        };
+        serde_json::json!({"Records": keys.iter().map(record).collect::<Vec<_>>()}).to_string()
+    }
+
+    #[test]
+    fn keys_are_decoded_like_the_values_of_a_form() {
+        let table = [
+            ("gpt-4o/1", "gpt-4o/1"),
+            ("my+model/1", "my model/1"),
+            ("my%2Bmodel/1", "my+model/1"),
+            ("a%2520b/1", "a%20b/1"),
+            ("m/%27%28%29%3A%40%3D%2C", "m/'():@=,"),
+            ("m/Gr%C3%BC%C3%9Fe", "m/Grüße"),
+            ("allenai/OLMoE%252F1/x", "allenai/OLMoE%2F1/x"),
+        ];
+        for (encoded, key) in table {
+            assert_eq!(keys(&message(&[encoded])), Some(vec![key.to_owned()]), "{encoded}");
+        }
+        assert_eq!(keys(&message(&["m/1", "m/2"])), Some(vec!["m/1".to_owned(), "m/2".to_owned()]));
+    }
+
+    #[test]
+    fn the_test_message_of_s3_has_no_keys() {
+        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026-11-22T10:00:00.000Z","Bucket":"my-traces",
+            "RequestId":"5582815E1AEA5ADF","HostId":"8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR+YstdA6Knx4Ip8EXAMPLE"}"#;
+        assert_eq!(keys(test), Some(Vec::new()));
+    }
+
+    #[test]
+    fn other_messages_are_rejected() {
+        for other in ["", "hello", "{}", "[]", r#"{"Event":"other"}"#, r#"{"Records":[{}]}"#, &message(&["m/%FF"])] {
+            assert_eq!(keys(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The ingest function: keeps the lake of a bucket up to date. Its schedules name the task of a run.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
+
+use attest::settings;
+use attest_lake::{
+    Location, Table,
+    ingest::{Event, Lake, Queues, Report},
+    objects::Bucket,
+};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+/// The time before the end of an invocation at which no further commit is begun.
+const MARGIN: Duration = Duration::from_mins(3);
+
+/// The default of `RETENTION_DAYS`.
+const RETENTION_DAYS: u64 = 7;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    attest::log::start(std::env::var("RUST_LOG").ok().as_deref(), &["attest_lake", "attest"], std::io::stdout);
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the function cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> Result<(), Error> {
+    let config = settings::aws_config().await?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let required = |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
+    let objects = Bucket::new(&config, required("BUCKET_NAME")?);
+    let location = Location::bucket(&required("LAKE_URL")?, &config)?;
+    let queues = Queues {
+        client: aws_sdk_sqs::Client::new(&config),
+        stored: required("STORED_QUEUE_URL")?,
+        removed: required("REMOVED_QUEUE_URL")?,
+    };
+    let days = variable("RETENTION_DAYS").map_or(Ok(RETENTION_DAYS), |days| days.parse())?;
+    let retention = Duration::from_hours(24 * days);
+    let lake = |table| Lake { table, objects: &objects, queues: queues.clone(), retention };
+    let handle = async |event: LambdaEvent<Event>| {
+        let table = Table::open(&location).await?;
+        let report = lake(table).run(event.payload.task, deadline(event.context.deadline())).await?;
+        log(&report);
+        Ok::<_, Error>(report)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+/// Returns the time after which a run begins no further work.
+fn deadline(end: SystemTime) -> Instant {
+    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + left.saturating_sub(MARGIN.min(left / 2))
+}
+
+fn log(report: &Report) {
+    let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
+    let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
+    tracing::info!(
+        messages,
+        unreadable,
+        added,
+        known,
+        absent,
+        invalid,
+        removed,
+        replaced_files,
+        deleted_files,
+        lost_races,
+        files,
+        rows,
+        "run"
+    );
+}

@@ -1,0 +1,55 @@
+//! Stops a program at a chosen request of its.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+/// When the program stops: before its request takes effect, or after, but without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    Before,
+    After,
+}
+
+/// Counts requests, and holds back the one that is chosen, and all later ones.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    requests: AtomicUsize,
+    closed: Mutex<Option<(usize, When)>>,
+    reached: Notify,
+}
+
+impl Gate {
+    /// Chooses a request, counted from 1, or none.
+    pub fn close(&self, request: Option<(usize, When)>) {
+        self.0.requests.store(0, Ordering::SeqCst);
+        let _ = self.0.reached.notified().now_or_never(); // nobody waited for the last one
+        *self.0.closed.lock().expect("no holder panics") = request;
+    }
+
+    /// Waits until the chosen request arrives.
+    pub async fn reached(&self) {
+        self.0.reached.notified().await;
+    }
+
+    /// Answers a request, unless it is held back.
+    pub async fn pass<T>(&self, answer: impl Future<Output = T>) -> T {
+        let request = self.0.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        let closed = *self.0.closed.lock().expect("no holder panics");
+        let Some((at, when)) = closed.filter(|(at, _)| request >= *at) else { return answer.await };
+        if request == at && when == When::After {
+            let _ = answer.await;
+        }
+        if request == at {
+            self.0.reached.notify_one();
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,131 @@
+//! A queue as standard queues of SQS may behave: it duplicates, reorders and delays messages, and forgets deletions.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
+use local_aws::http::serve;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::gate::Gate;
+
+/// The queues of one test, by their URLs.
+#[derive(Clone)]
+pub struct Queue {
+    pub address: SocketAddr,
+    messages: Arc<Mutex<Messages>>,
+}
+
+#[derive(Default)]
+struct Messages {
+    all: Vec<Message>,
+    random: u64,
+    handles: u64,
+}
+
+struct Message {
+    queue: String,
+    body: String,
+    /// Set while the message is in flight.
+    handle: Option<String>,
+}
+
+impl Messages {
+    /// Returns a number below `limit`, from a linear congruential generator: every run of the test is the same.
+    fn random(&mut self, limit: usize) -> usize {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.random >> 33).expect("31 bits") % limit
+    }
+
+    fn receive(&mut self, queue: &str) -> Value {
+        let mut messages = Vec::new();
+        for _ in 0..10 {
+            let visible: Vec<usize> = (0..self.all.len())
+                .filter(|place| self.all[*place].queue == queue && self.all[*place].handle.is_none())
+                .collect();
+            if visible.is_empty() {
+                break;
+            }
+            let place = visible[self.random(visible.len())];
+            self.handles += 1;
+            let handle = self.handles.to_string();
+            self.all[place].handle = Some(handle.clone());
+            messages.push(json!({"MessageId": handle, "ReceiptHandle": handle, "Body": self.all[place].body}));
+        }
+        if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) }
+    }
+
+    fn delete(&mut self, entries: &[Value]) -> Value {
+        for entry in entries {
+            let is_forgotten = self.random(8) == 0;
+            if !is_forgotten {
+                self.all.retain(|message| message.handle.as_deref() != entry["ReceiptHandle"].as_str());
+            }
+        }
+        let ids: Vec<Value> = entries.iter().map(|entry| json!({"Id": entry["Id"]})).collect();
+        json!({"Successful": ids, "Failed": []})
+    }
+}
+
+impl Queue {
+    pub async fn start(gate: Gate) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it has an address");
+        let queue = Self { address, messages: Arc::default() };
+        let messages = Arc::clone(&queue.messages);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (messages, gate) = (Arc::clone(&messages), gate.clone());
+            async move {
+                let target = request.headers()["x-amz-target"].to_str().expect("ASCII").to_owned();
+                let body = request.into_body().collect().await.expect("a whole body").to_bytes();
+                let answer = gate.pass(async {
+                    let body: Value = serde_json::from_slice(&body).expect("JSON");
+                    let mut messages = messages.lock().expect("no holder panics");
+                    match target.as_str() {
+                        "AmazonSQS.ReceiveMessage" => messages.receive(body["QueueUrl"].as_str().expect("a text")),
+                        "AmazonSQS.DeleteMessageBatch" => messages.delete(body["Entries"].as_array().expect("a list")),
+                        other => panic!("{other}"),
+                    }
+                });
+                let answer = Response::new(Full::new(Bytes::from(answer.await.to_string())));
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        tokio::spawn(serve(listener, service, std::future::pending()));
+        queue
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{}/123456789012/{name}", self.address)
+    }
+
+    /// Sends a notification one to three times.
+    pub fn send(&self, name: &str, key: &str) {
+        let queue = self.url(name);
+        let mut messages = self.messages.lock().expect("no holder panics");
+        for _ in 0..=messages.random(3) {
+            let body = json!({"Records": [{"s3": {"object": {"key": form(key)}}}]}).to_string();
+            messages.all.push(Message { queue: queue.clone(), body, handle: None });
+        }
+    }
+
+    /// Makes all messages visible that are still in flight, as the end of their visibility timeout does.
+    pub fn time_out(&self) {
+        let mut messages = self.messages.lock().expect("no holder panics");
+        messages.all.iter_mut().for_each(|message| message.handle = None);
+    }
+
+    pub fn len(&self) -> usize {
+        self.messages.lock().expect("no holder panics").all.len()
+    }
+}
+
+/// Encodes a key as S3 does in notifications.
+fn form(key: &str) -> String {
+    percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string().replace("%20", "+")
+}
