@@ -102,10 +102,29 @@ pub(crate) async fn read_rows(
 ) -> Result<ParquetRecordBatchStream<Object>> {
     let failed = |error| Error::Parquet(path.to_string(), error);
     let reader = open(store, path, size).await?;
-    let rows = reader.metadata().file_metadata().num_rows().max(1);
-    let bytes: i64 = reader.metadata().row_groups().iter().map(|group| group.total_byte_size()).sum();
-    let batch = usize::try_from((8 << 20) / (bytes / rows).max(1)).unwrap_or(1).clamp(1, 1_024);
+    let batch = batch_size(reader.metadata());
     reader.with_batch_size(batch).build().map_err(failed)
+}
+
+/// Reads the keys, times and traces of a file, beginning at a row, in batches of about 8 MB.
+pub(crate) async fn read_traces(
+    store: &Arc<DynObjectStore>,
+    path: &Path,
+    size: u64,
+    from_row: usize,
+) -> Result<ParquetRecordBatchStream<Object>> {
+    let failed = |error| Error::Parquet(path.to_string(), error);
+    let reader = open(store, path, size).await?;
+    let batch = batch_size(reader.metadata());
+    let columns = ProjectionMask::columns(reader.parquet_schema(), ["key", "stored", "trace"]);
+    reader.with_projection(columns).with_offset(from_row).with_batch_size(batch).build().map_err(failed)
+}
+
+/// Returns the number of rows that are about 8 MB.
+fn batch_size(file: &ParquetMetaData) -> usize {
+    let rows = file.file_metadata().num_rows().max(1);
+    let bytes: i64 = file.row_groups().iter().map(|group| group.total_byte_size()).sum();
+    usize::try_from((8 << 20) / (bytes / rows).max(1)).unwrap_or(1).clamp(1, 1_024)
 }
 
 /// Reads the keys of a file, with their times.

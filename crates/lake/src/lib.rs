@@ -21,6 +21,7 @@ pub mod listing;
 mod location;
 pub mod maintain;
 pub mod objects;
+pub mod scan;
 pub mod sync;
 mod table;
 

@@ -84,6 +84,11 @@ impl DataFile {
         self.statistics.num_records
     }
 
+    /// Returns the time of its newest row, if the log states it.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.statistics.max_values.stored
+    }
+
     /// Returns whether the statistics permit that the file contains this row.
     fn may_contain(&self, entry: &Entry) -> bool {
         let Statistics { min_values, max_values, .. } = &self.statistics;
@@ -161,6 +166,16 @@ impl Table {
     pub async fn load(&self) -> Result<Snapshot> {
         let table = self.clone();
         spawn_blocking(move || table.snapshot(table.load_kernel()?)).await?
+    }
+
+    /// Loads a version of the table.
+    pub(crate) async fn load_version(&self, version: Version) -> Result<Snapshot> {
+        let table = self.clone();
+        spawn_blocking(move || {
+            let builder = delta_kernel::Snapshot::builder_for(table.location.url.as_str()).at_version(version);
+            table.snapshot(builder.build(table.engine.as_ref())?)
+        })
+        .await?
     }
 
     /// Loads the version that was the newest one at a time. `None` if the log does not reach back that far.

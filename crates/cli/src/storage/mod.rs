@@ -5,6 +5,8 @@
 mod aws;
 mod bucket_reader;
 mod folder_reader;
+#[cfg(feature = "lake")]
+mod lake_index;
 mod listing;
 mod location;
 mod reader;
@@ -12,6 +14,8 @@ mod selection;
 
 pub use aws::{aws_config, s3_client};
 pub use folder_reader::serve_folder;
+#[cfg(feature = "lake")]
+pub use lake_index::LakeIndex;
 pub use listing::{Branch, Entry, Page};
 pub use location::Location;
 pub use reader::TraceReader;

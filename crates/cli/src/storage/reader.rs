@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use local_aws::s3::FileStore;
 
+#[cfg(feature = "lake")]
+use super::lake_index::LakeIndex;
 use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
@@ -22,6 +24,9 @@ pub struct TraceReader {
     fingerprint: Option<Fingerprint>,
     /// The URL of a folder's S3, if one is served.
     folder_s3: Option<String>,
+    /// A lake of the same traces.
+    #[cfg(feature = "lake")]
+    lake: Option<LakeIndex>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +46,13 @@ impl TraceReader {
     }
 
     fn new(place: Place) -> Self {
-        Self { place, fingerprint: None, folder_s3: None }
+        Self {
+            place,
+            fingerprint: None,
+            folder_s3: None,
+            #[cfg(feature = "lake")]
+            lake: None,
+        }
     }
 
     /// Reads the folder of an endpoint that runs in this process.
@@ -66,6 +77,20 @@ impl TraceReader {
     #[must_use]
     pub fn served_at(self, s3_url: String) -> Self {
         Self { folder_s3: Some(s3_url), ..self }
+    }
+
+    /// Searches a lake of the same traces.
+    #[cfg(feature = "lake")]
+    #[must_use]
+    pub fn indexed_by(self, lake: LakeIndex) -> Self {
+        Self { lake: Some(lake), ..self }
+    }
+
+    /// Returns the lake of the traces, if there is one.
+    #[cfg(feature = "lake")]
+    #[must_use]
+    pub fn lake(&self) -> Option<&LakeIndex> {
+        self.lake.as_ref()
     }
 
     /// Returns the name of the bucket.
@@ -171,7 +196,16 @@ impl TraceReader {
         }
     }
 
-    fn contains(&self, key: &str) -> bool {
+    /// Returns whether only one fingerprint is read.
+    #[cfg(feature = "lake")]
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
+    /// Returns whether a key is that of a trace, and belongs to the fingerprint.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
         Key::read(key).is_some() && self.fingerprint.as_ref().is_none_or(|fingerprint| fingerprint.contains(key))
     }
 

@@ -68,6 +68,14 @@ impl TimeRange {
     pub fn contains(self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
+
+    /// Returns whether the range contains some time of a day in UTC.
+    #[cfg(feature = "lake")]
+    #[must_use]
+    pub fn overlaps(self, day: Date) -> bool {
+        let day_of = |time: Timestamp| time.to_zoned_datetime(TimeZone::UTC).date();
+        self.since.is_none_or(|since| day >= day_of(since)) && self.until.is_none_or(|until| day <= day_of(until))
+    }
 }
 
 /// Parses a time from the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.

@@ -9,6 +9,8 @@ use local_aws::http::serve;
 use tokio::net::TcpListener;
 
 use super::routes::router;
+#[cfg(feature = "lake")]
+use crate::storage::LakeIndex;
 use crate::{
     shutdown::stop_signal,
     storage::{Fingerprint, Location, TraceReader, serve_folder},
@@ -22,6 +24,10 @@ pub struct Options {
     /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
     #[arg(long, value_parser = Fingerprint::new)]
     fingerprint: Option<Fingerprint>,
+    /// Search this lake of the traces instead of the traces themselves: a folder, or s3://BUCKET/PREFIX
+    #[cfg(feature = "lake")]
+    #[arg(long)]
+    lake: Option<String>,
     /// The port of the page on 127.0.0.1, or 0 for any free port
     #[arg(long, default_value_t = 9082)]
     port: u16,
@@ -32,6 +38,10 @@ pub async fn run(options: Options) -> Result<()> {
     let mut traces = TraceReader::open(&options.location).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
         traces = traces.served_at(format!("http://{}", serve_folder(store).await?));
+    }
+    #[cfg(feature = "lake")]
+    if let Some(lake) = &options.lake {
+        traces = traces.indexed_by(LakeIndex::open(lake).await?);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =

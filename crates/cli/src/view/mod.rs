@@ -9,6 +9,8 @@ mod command;
 mod conversation;
 mod guard;
 mod json;
+#[cfg(feature = "lake")]
+mod lake;
 mod pages;
 mod query;
 mod routes;

@@ -89,6 +89,10 @@ pub fn prefix_of(query: &Query) -> String {
 
 /// Finds the rows of a page that begins at the cursor `from`.
 pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: &str) -> anyhow::Result<Found> {
+    #[cfg(feature = "lake")]
+    if let Some(lake) = traces.lake() {
+        return super::lake::find(traces, lake, workers, query, from).await;
+    }
     let prefix = prefix_of(query);
     let times = query.times()?;
     let mut found =
@@ -137,7 +141,7 @@ pub async fn find_keys(
 }
 
 /// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
-fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
+pub fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };
     let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
     times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
@@ -171,7 +175,7 @@ pub fn read_row(entry: Entry, json: &[u8]) -> Row {
 }
 
 /// Returns whether the content of a trace matches.
-fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
+pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
     if !query.needs_content() {
         return true;
     }

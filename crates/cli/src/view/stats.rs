@@ -54,12 +54,18 @@ pub struct Stats {
     pub read: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
+    /// Whether the log of a lake counted the traces. Sizes are then those of the traces that were read.
+    pub is_lake: bool,
     pub newest: Vec<Row>,
 }
 
 impl Stats {
     /// Lists traces, and reads as many of them as the limits allow.
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
+        #[cfg(feature = "lake")]
+        if let Some(lake) = traces.lake() {
+            return super::lake::stats(traces, lake, workers).await;
+        }
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
@@ -80,28 +86,59 @@ impl Stats {
     fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
         let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
         for entry in entries {
-            stats.bytes += entry.size;
-            let class = SIZES.iter().position(|bound| entry.size <= *bound).unwrap_or(SIZES.len() - 1);
-            stats.sizes[class] += 1;
+            stats.add_size(entry);
         }
         for entry in &entries[chosen..] {
-            stats.figures(entry, UNREAD).traces += 1;
+            stats.figures(day_of(entry), UNREAD).traces += 1;
+        }
+        stats.add_rows(rows);
+        stats
+    }
+
+    /// Computes the figures of a lake, whose log counts the traces of each day.
+    #[cfg(feature = "lake")]
+    pub fn of_lake(days: &BTreeMap<Date, u64>, rows: Vec<Row>) -> Self {
+        let mut read: BTreeMap<Date, u64> = BTreeMap::new();
+        for row in &rows {
+            *read.entry(day_of(&row.entry)).or_default() += 1;
+        }
+        let mut stats = Self { read: rows.len(), is_lake: true, ..Self::default() };
+        for (day, traces) in days {
+            let unread = traces.saturating_sub(read.get(day).copied().unwrap_or_default());
+            if unread > 0 {
+                stats.figures(*day, UNREAD).traces = unread;
+            }
         }
         for row in &rows {
-            let figures = stats.figures(&row.entry, &row.header.model);
+            stats.add_size(&row.entry);
+        }
+        stats.add_rows(rows);
+        let counted: u64 = stats.days.values().flat_map(BTreeMap::values).map(|figures| figures.traces).sum();
+        stats.traces = usize::try_from(counted).unwrap_or(usize::MAX);
+        stats
+    }
+
+    fn add_size(&mut self, entry: &Entry) {
+        self.bytes += entry.size;
+        let class = SIZES.iter().position(|bound| entry.size <= *bound).unwrap_or(SIZES.len() - 1);
+        self.sizes[class] += 1;
+    }
+
+    fn add_rows(&mut self, rows: Vec<Row>) {
+        for row in &rows {
+            let figures = self.figures(day_of(&row.entry), &row.header.model);
             figures.traces += 1;
             figures.tokens = figures.tokens.saturating_add(row.header.tokens.total.unwrap_or_default());
             figures.errors += u64::from(row.header.error.is_some());
             figures.refusals += u64::from(row.header.is_refused);
         }
-        stats.newest = rows;
-        stats.newest.sort_by_key(|row| Reverse(row.entry.stored));
-        stats.newest.truncate(NEWEST);
-        stats
+        self.newest = rows;
+        self.newest.sort_by_key(|row| Reverse(row.entry.stored));
+        self.newest.truncate(NEWEST);
     }
 
-    fn figures(&mut self, entry: &Entry, model: &str) -> &mut Figures {
-        let day = self.days.entry(entry.stored.to_zoned_datetime(TimeZone::UTC).date()).or_default();
+    fn figures(&mut self, day: Date, model: &str) -> &mut Figures {
+        let day = self.days.entry(day).or_default();
         if !day.contains_key(model) {
             day.insert(model.to_owned(), Figures::default());
         }
@@ -122,6 +159,11 @@ impl Stats {
         models.sort_by_key(|(model, figures)| (*model == UNREAD, Reverse(figures.traces)));
         models
     }
+}
+
+/// Returns the day on which a trace was stored, in UTC.
+fn day_of(entry: &Entry) -> Date {
+    entry.stored.to_zoned_datetime(TimeZone::UTC).date()
 }
 
 async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<Entry>, bool)> {

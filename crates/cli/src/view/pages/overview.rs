@@ -59,7 +59,7 @@ impl Overview {
                     }
                     (table(&models))
                     section aria-labelledby="newest" {
-                        h2 #newest { @if self.is_folder { "Newest traces" } @else { "Newest of the traces read" } }
+                        h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
                         ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
                     }
                 }
@@ -78,6 +78,9 @@ impl Overview {
             @else if has_more {
                 "The first " (traces) " traces in the order of the keys are counted, because S3 lists in no other order. "
                 "Models, tokens, errors and refusals are those of the first " (read) "."
+            } @else if self.stats.is_lake {
+                "All " (traces) " traces of the lake are counted. Models, tokens, errors, refusals and sizes are those of "
+                (read) " traces of the newest days."
             } @else if self.is_folder {
                 "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the newest " (read) "."
             } @else {

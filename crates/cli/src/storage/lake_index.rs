@@ -1,0 +1,38 @@
+//! A lake of the traces, in which all of them can be searched.
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use attest_lake::{Location, Table, scan::Scan};
+
+/// A lake that is open for reading.
+#[derive(Clone)]
+pub struct LakeIndex(Table);
+
+impl fmt::Debug for LakeIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LakeIndex").field(self.0.location()).finish()
+    }
+}
+
+impl LakeIndex {
+    /// Opens the lake in a folder, or at `s3://BUCKET/PREFIX`.
+    pub async fn open(place: &str) -> Result<Self> {
+        let table = Table::open(&Location::open(place).await?).await;
+        let table =
+            table.with_context(|| format!("cannot open the lake {place}: create it with `attest lake sync`"))?;
+        Ok(Self(table))
+    }
+
+    /// Begins to read whole traces, the newest day first. `from` is a position as text, or empty.
+    pub async fn scan(&self, from: &str) -> Result<Scan> {
+        let from = match from {
+            "" => None,
+            text => match text.parse() {
+                Ok(position) => Some(position),
+                Err(()) => bail!("{text} is not a position in a lake"),
+            },
+        };
+        Ok(Scan::begin(&self.0, from).await?)
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads whole traces, the newest day first.
+
+use std::{cmp::Reverse, fmt, str::FromStr};
+
+use arrow_array::{Array, RecordBatch, cast::AsArray};
+use futures_util::TryStreamExt;
+use jiff::civil::Date;
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
+
+use crate::{
+    Error, Result, Table,
+    columns::Entry,
+    data_file::{Object, entry, keys_of, read_traces},
+    table::{DataFile, Snapshot},
+};
+
+/// A place in a version of the table. Every row before it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    version: u64,
+    file: usize,
+    row: usize,
+}
+
+impl Position {
+    /// Returns the place that follows after `rows` more rows of the same file.
+    #[must_use]
+    pub fn after(self, rows: usize) -> Self {
+        Self { row: self.row + rows, ..self }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.version, self.file, self.row)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut numbers = text.splitn(3, '.');
+        let mut next = || numbers.next().ok_or(());
+        Ok(Self {
+            version: next()?.parse().map_err(drop)?,
+            file: next()?.parse().map_err(drop)?,
+            row: next()?.parse().map_err(drop)?,
+        })
+    }
+}
+
+/// Some rows of the table.
+#[derive(Debug)]
+pub struct Rows {
+    /// The place of the first row.
+    pub position: Position,
+    /// The traces, as they are stored.
+    pub traces: Vec<(Entry, String)>,
+}
+
+/// A reader of the rows of one version.
+pub struct Scan {
+    snapshot: Snapshot,
+    /// The files, the newest day first.
+    files: Vec<DataFile>,
+    next: Position,
+    open: Option<ParquetRecordBatchStream<Object>>,
+}
+
+impl Scan {
+    /// Begins at a position in its version, or at the first row of the newest version.
+    pub async fn begin(table: &Table, from: Option<Position>) -> Result<Self> {
+        let snapshot = match from {
+            Some(position) => table.load_version(position.version).await?,
+            None => table.load().await?,
+        };
+        let mut files = snapshot.files().to_vec();
+        files.sort_by_cached_key(|file| Reverse((file.day, file.newest(), file.path.clone())));
+        let next = from.unwrap_or(Position { version: snapshot.version(), file: 0, row: 0 });
+        Ok(Self { snapshot, files, next, open: None })
+    }
+
+    /// Returns the files of the version, the newest day first.
+    #[must_use]
+    pub fn files(&self) -> &[DataFile] {
+        &self.files
+    }
+
+    /// Reads some rows. Skips the files of days that `is_selected` rejects. Returns `None` after the last row.
+    pub async fn next(&mut self, is_selected: impl Fn(Date) -> bool) -> Result<Option<Rows>> {
+        while let Some(file) = self.files.get(self.next.file) {
+            let path = self.snapshot.path(file)?;
+            if self.open.is_none() && is_selected(file.day) {
+                let store = &self.snapshot.table().location().store;
+                self.open = Some(read_traces(store, &path, file.size, self.next.row).await?);
+            }
+            let batch = match &mut self.open {
+                Some(batches) => batches.try_next().await.map_err(|error| Error::Parquet(path.to_string(), error))?,
+                None => None,
+            };
+            match batch {
+                Some(batch) => {
+                    let traces = traces(&batch).ok_or_else(|| Error::OtherTable(path.to_string()))?;
+                    let position = self.next;
+                    self.next = position.after(batch.num_rows());
+                    return Ok(Some(Rows { position, traces }));
+                }
+                None => {
+                    self.open = None;
+                    self.next = Position { file: self.next.file + 1, row: 0, ..self.next };
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn traces(batch: &RecordBatch) -> Option<Vec<(Entry, String)>> {
+    let (keys, times) = keys_of(batch)?;
+    let traces = batch.column_by_name("trace")?.as_string_opt::<i32>()?;
+    (traces.null_count() == 0).then_some(())?;
+    Some((0..batch.num_rows()).map(|row| (entry(keys, times, row), traces.value(row).to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        let position = Position { version: 3, file: 0, row: 41 };
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for text in ["", "1", "1.2", "1.2.x", "1.2.3.4", "-1.2.3"] {
+            assert_eq!(text.parse::<Position>(), Err(()), "{text}");
+        }
+    }
+}
