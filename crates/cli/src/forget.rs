@@ -248,13 +248,23 @@ async fn delete(
     let stored: Vec<&String> = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key).collect();
     let removed = remove(table, &absent).await?;
     let deleted_files = purge(table, &keys).await?;
-    ensure!(failures.is_empty(), "{} of {} traces are not deleted:\n{}", failures.len(), keys.len(), failures.join("\n"));
+    ensure!(
+        failures.is_empty(),
+        "{} of {} traces are not deleted:\n{}",
+        failures.len(),
+        keys.len(),
+        failures.join("\n")
+    );
     ensure!(stored.is_empty(), "{} was stored again meanwhile", stored[0]);
     let left = table.load().await?.rows_of(&keys).await?;
     ensure!(left.is_empty(), "{} rows are left in the lake", left.len());
     if let Some(text) = &options.text {
         let left = find(table, text).await?;
-        ensure!(left.is_empty(), "{} traces with this text were added meanwhile: run it again with --text too", left.len());
+        ensure!(
+            left.is_empty(),
+            "{} traces with this text were added meanwhile: run it again with --text too",
+            left.len()
+        );
     }
     Ok(Receipt {
         begun,

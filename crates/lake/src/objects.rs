@@ -96,7 +96,8 @@ impl Bucket {
         loop {
             let list = self.client.list_object_versions().bucket(&self.name).prefix(key);
             let page = list.set_key_marker(key_marker).set_version_id_marker(version_marker).send().await;
-            let page = page.map_err(|error| Error::Versions(key.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?;
+            let page =
+                page.map_err(|error| Error::Versions(key.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?;
             // The prefix also selects longer keys. They follow, because versions are listed in the order of their keys.
             let is_last = !page.is_truncated().unwrap_or_default()
                 || page.next_key_marker.as_deref().is_some_and(|next| next != key);

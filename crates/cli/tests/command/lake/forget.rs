@@ -6,7 +6,10 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use super::{data_files, files, keys, rows, run, store_days, trace};
-use crate::{export::{names, store}, import::program};
+use crate::{
+    export::{names, store},
+    import::program,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {

@@ -76,7 +76,8 @@ async fn a_created_that_is_not_a_time_is_null() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let of = |created: &str| format!(r#"{{"model":"m","created":{created},"messages":[]}}"#);
     // Seconds, the first second after the year 9999, nanoseconds, and numbers that do not fit 64 bits or are not whole.
-    let numbers = ["1795305600", "253402300799", "253402300800", "1746709563492141000", "1e20", "100000000000000000000"];
+    let numbers =
+        ["1795305600", "253402300799", "253402300800", "1746709563492141000", "1e20", "100000000000000000000"];
     let numbers = numbers.iter().chain(&["-1", "0", "1795305600.0", "1.5", "-0", "9e3", "-1e400"]);
     for (id, created) in numbers.enumerate() {
         store(folder.path(), &format!("m/{id:02}"), &of(created), 0);
