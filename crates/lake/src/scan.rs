@@ -8,10 +8,9 @@ use jiff::civil::Date;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::{
-    Error, Result, Table,
+    DataFile, Error, Result, Snapshot, Table,
     columns::Entry,
     data_file::{Object, entry, keys_of, read_traces},
-    table::{DataFile, Snapshot},
 };
 
 /// A place in a version of the table. Every row before it was read.

@@ -18,7 +18,7 @@ impl fmt::Debug for LakeIndex {
 impl LakeIndex {
     /// Opens the lake in a folder, or at `s3://BUCKET/PREFIX`.
     pub async fn open(place: &str) -> Result<Self> {
-        let table = Table::open(&Location::open(place).await?).await;
+        let table = Table::open_existing(&Location::open(place).await?).await;
         let table =
             table.with_context(|| format!("cannot open the lake {place}: create it with `attest lake sync`"))?;
         Ok(Self(table))
