@@ -4,12 +4,12 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, BufRead, IsTerminal, Write},
-    path::PathBuf,
+    path::{Display, Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use attest::settings;
+use anyhow::{Context, Result, ensure};
+use attest::{key::Key, settings};
 use attest_lake::{
     Location as LakeLocation, Table,
     find::find,
@@ -28,11 +28,12 @@ use crate::{lake::Folder, storage::Location};
 const SHOWN: usize = 20;
 
 /// The copies that this command does not reach.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
     "log lines of the function, which contain keys",
     "replicas and backups of the bucket",
     "exported files, and copies of the lake",
     "results of queries",
+    "unfinished uploads to the lake's bucket, which a lifecycle rule deletes",
     "entries of the lake's log before this version, which contain the smallest and largest key of each file",
 ];
 
@@ -50,7 +51,7 @@ Exit status:
   1  nothing was deleted, because the answer was not yes
   2  the command failed")]
 pub struct Options {
-    /// Forget the traces with these keys, one per line
+    /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
     #[arg(long, value_name = "FILE", required_unless_present = "text", conflicts_with = "text")]
     keys: Option<PathBuf>,
     /// Forget all traces of the lake that contain this text (case matters)
@@ -82,7 +83,7 @@ struct Receipt {
     removed_rows: usize,
     deleted_files: u64,
     keys: BTreeSet<String>,
-    not_covered: [&'static str; 5],
+    not_covered: [&'static str; 6],
 }
 
 /// Forgets, and prints the result.
@@ -157,11 +158,15 @@ impl Place {
 async fn forget(options: &Options) -> Result<Option<Receipt>> {
     let begun = Timestamp::now();
     let place = Place::open(&options.location).await?;
-    let table = Table::open(&LakeLocation::open(&options.lake).await?).await;
+    let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
     let keys = keys(options, &table).await?;
-    if keys.is_empty() {
-        bail!("no trace of the lake contains this text. If the lake is not up to date, run `attest lake sync` first");
+    match &options.keys {
+        Some(file) => ensure!(!keys.is_empty(), "{} contains no key", source_of_keys(file)),
+        None => ensure!(
+            !keys.is_empty(),
+            "no trace of the lake contains this text. If the lake is not up to date, run `attest lake sync` first"
+        ),
     }
     if !options.yes && !confirm(&keys, &place.name(), &options.lake)? {
         return Ok(None);
@@ -189,13 +194,23 @@ async fn forget(options: &Options) -> Result<Option<Receipt>> {
 
 async fn keys(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
     if let Some(file) = &options.keys {
-        let failed = || format!("cannot read the keys in {}", file.display());
-        let text = fs::read_to_string(file).with_context(failed)?;
-        return Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect());
+        let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+        let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
+        return text.lines().filter(|line| !line.is_empty()).map(key).collect();
     }
     let text = options.text.as_deref().unwrap_or_default();
     ensure!(!text.is_empty(), "an empty text would select all traces");
     Ok(find(table, text).await?.into_iter().map(|entry| entry.key).collect())
+}
+
+fn source_of_keys(file: &Path) -> Display<'_> {
+    if file == Path::new("-") { Path::new("standard input").display() } else { file.display() }
+}
+
+/// Reads a line of a file of keys. A line that is not a key shows that the file contains something else.
+fn key(line: &str) -> Result<String> {
+    ensure!(Key::read(line).is_some(), "{line:?} is not the key of a trace: nothing was deleted");
+    Ok(line.to_owned())
 }
 
 fn confirm(keys: &BTreeSet<String>, source: &str, lake: &str) -> Result<bool> {
@@ -220,21 +235,36 @@ async fn delete(
     keys: BTreeSet<String>,
     begun: Timestamp,
 ) -> Result<Receipt> {
-    let mut deleted_versions = 0;
+    let (mut deleted_versions, mut failures) = (0, Vec::new());
     for key in &keys {
-        deleted_versions += place.delete(key).await?;
+        match place.delete(key).await {
+            Ok(versions) => deleted_versions += versions,
+            // One object that S3 protects must not keep the others.
+            Err(error) => failures.push(format!("{error:#}")),
+        }
     }
+    // A key that still has an object keeps its row: the lake stays equal to the bucket.
     let absent = gone(place.objects(), keys.iter().cloned()).await?;
-    if let Some(key) = absent.iter().find_map(|(key, stored)| stored.as_ref().map(|_| key)) {
-        bail!("{key} was stored again meanwhile: run the command again");
-    }
+    let stored: Vec<&String> = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key).collect();
     let removed = remove(table, &absent).await?;
     let deleted_files = purge(table, &keys).await?;
+    ensure!(
+        failures.is_empty(),
+        "{} of {} traces are not deleted:\n{}",
+        failures.len(),
+        keys.len(),
+        failures.join("\n")
+    );
+    ensure!(stored.is_empty(), "{} was stored again meanwhile", stored[0]);
     let left = table.load().await?.rows_of(&keys).await?;
-    ensure!(left.is_empty(), "{} rows are left in the lake: run the command again", left.len());
+    ensure!(left.is_empty(), "{} rows are left in the lake", left.len());
     if let Some(text) = &options.text {
         let left = find(table, text).await?;
-        ensure!(left.is_empty(), "{} traces with this text were added meanwhile: run the command again", left.len());
+        ensure!(
+            left.is_empty(),
+            "{} traces with this text were added meanwhile: run it again with --text too",
+            left.len()
+        );
     }
     Ok(Receipt {
         begun,

@@ -27,7 +27,7 @@ enum Command {
     Serve(serve::Options),
     /// Import traces from JSON Lines files
     Import(import::Options),
-    /// Export stored traces to a file or a lake
+    /// Export stored traces to a file
     Export(export::Options),
     /// Keep stored traces as one table for queries
     #[cfg(feature = "lake")]

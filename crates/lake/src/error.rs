@@ -10,9 +10,18 @@ pub enum Error {
     /// The location is neither a folder nor `s3://BUCKET/PREFIX`.
     #[error("{0} is not a location of a lake: use a folder or s3://BUCKET/PREFIX")]
     Location(String),
-    /// The folder of the lake cannot be created or resolved.
+    /// The folder of the lake cannot be used.
     #[error("the folder {0} cannot be used")]
     Folder(String, #[source] std::io::Error),
+    /// The folder that would contain the lake does not exist.
+    #[error("cannot use the folder {0}: create its parent folder, or correct the path")]
+    NoParent(String),
+    /// The location has no table.
+    #[error("there is no lake at {0}: correct the location, or create the lake with `attest lake sync`")]
+    NoTable(String),
+    /// The location has no table, but has Parquet files, which `vacuum` would delete.
+    #[error("{0} contains Parquet files that do not belong to a lake: choose another location")]
+    OtherFiles(String),
     /// A setting of the AWS SDK is missing.
     #[error(transparent)]
     Settings(#[from] attest::settings::SettingsError),
@@ -34,6 +43,20 @@ pub enum Error {
     /// An object of the bucket cannot be read.
     #[error("the object {0} cannot be read")]
     Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The versions of an object cannot be listed.
+    #[error("the versions of {0} cannot be listed")]
+    Versions(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A version of an object cannot be deleted.
+    #[error("the version {version} of {key} cannot be deleted")]
+    Delete {
+        /// The key of the object.
+        key: String,
+        /// The id of the version.
+        version: String,
+        /// The response of S3.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The queue of notifications refused a request.
     #[error("the queue {0} refused a request")]
     Queue(String, #[source] Box<dyn std::error::Error + Send + Sync>),

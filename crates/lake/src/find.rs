@@ -1,8 +1,9 @@
 //! Finds traces in the table by their text.
 
 use arrow_array::{Array, cast::AsArray};
+use attest::trace::MAX_DEPTH;
 use futures_util::TryStreamExt;
-use serde_json::Value;
+use jiter::{Jiter, JiterResult, Peek};
 
 use crate::{
     Error, Result, Table,
@@ -35,15 +36,60 @@ pub async fn find(table: &Table, text: &str) -> Result<Vec<Entry>> {
 }
 
 fn contains(json: &str, text: &str) -> bool {
-    json.contains(text) || serde_json::from_str(json).is_ok_and(|value: Value| has_string(&value, text))
+    // Without an escape, the strings are the text of the JSON.
+    json.contains(text) || (json.contains('\\') && has_string(json, text).unwrap_or(false))
 }
 
-fn has_string(value: &Value, text: &str) -> bool {
-    match value {
-        Value::String(string) => string.contains(text),
-        Value::Array(items) => items.iter().any(|item| has_string(item, text)),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains(text) || has_string(value, text)),
-        _ => false,
+fn has_string(json: &str, text: &str) -> JiterResult<bool> {
+    let mut jiter = Jiter::new(json.as_bytes());
+    let peek = jiter.peek()?;
+    Strings { jiter, text, depth: 0 }.search(peek)
+}
+
+/// Searches the decoded strings of a JSON text. A number may have any size, because it is not converted.
+struct Strings<'j> {
+    jiter: Jiter<'j>,
+    text: &'j str,
+    depth: usize,
+}
+
+impl Strings<'_> {
+    /// Searches a value. Stops at the first string that contains the text.
+    fn search(&mut self, peek: Peek) -> JiterResult<bool> {
+        match peek {
+            Peek::String => Ok(self.jiter.known_str()?.contains(self.text)),
+            // The endpoint stores nothing deeper.
+            Peek::Array | Peek::Object if self.depth == MAX_DEPTH => self.jiter.known_skip(peek).map(|()| false),
+            Peek::Array => {
+                self.depth += 1;
+                let mut next = self.jiter.known_array()?;
+                while let Some(peek) = next {
+                    if self.search(peek)? {
+                        return Ok(true);
+                    }
+                    next = self.jiter.array_step()?;
+                }
+                self.depth -= 1;
+                Ok(false)
+            }
+            Peek::Object => {
+                self.depth += 1;
+                let mut name = self.jiter.known_object()?;
+                while let Some(member) = name {
+                    if member.contains(self.text) {
+                        return Ok(true);
+                    }
+                    let peek = self.jiter.peek()?;
+                    if self.search(peek)? {
+                        return Ok(true);
+                    }
+                    name = self.jiter.next_key()?;
+                }
+                self.depth -= 1;
+                Ok(false)
+            }
+            _ => self.jiter.known_skip(peek).map(|()| false),
+        }
     }
 }
 
@@ -60,5 +106,13 @@ mod tests {
         for text in ["grüße", "john"] {
             assert!(!contains(json, text), "{text}");
         }
+    }
+
+    #[test]
+    fn deep_nesting_and_long_numbers_do_not_hide_a_text() {
+        let (open, close) = ("[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+        let json = format!(r#"{{"n":1e999,"m":{},"deep":{open}"\u006aane"{close}}}"#, "9".repeat(400));
+        assert!(contains(&json, "jane"));
+        assert!(!contains(&json, "john"));
     }
 }

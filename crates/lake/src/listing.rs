@@ -155,7 +155,7 @@ mod tests {
         };
         let entries: Vec<Entry> = list(page).try_collect().await.expect("no page fails");
         let mut listed: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
-        listed.sort();
+        listed.sort_unstable();
         (listed, requests.into_inner(), begin.elapsed())
     }
 
@@ -176,14 +176,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_million_keys_are_listed_at_least_five_times_as_fast_as_page_by_page() {
-        let keys: BTreeSet<String> = uuids("gpt-4o-2024-08-06", 700_000)
+        let mut keys: Vec<String> = uuids("gpt-4o-2024-08-06", 700_000)
             .chain(uuids("allenai/OLMoE-1B-7B", 250_000))
             .chain((0..50_000).map(|number| format!("numbered/{number:08}")))
             .collect();
-        let keys: Vec<String> = keys.into_iter().collect();
+        keys.sort_unstable();
         let (listed, requests, time) = list_all(&keys).await;
         assert!(listed == keys, "each key is listed once");
         let sequential = Duration::from_millis(20) * u32::try_from(keys.len().div_ceil(1_000)).expect("a thousand");
+        println!("{time:?} instead of {sequential:?}, {requests} requests");
         assert!(time * 5 < sequential, "{time:?} of {sequential:?}, {requests} requests");
         assert!(requests < 3 * keys.len() / 1_000, "{requests} requests");
     }

@@ -1,16 +1,26 @@
 //! The place of a lake: a folder, or a prefix of a bucket.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    ffi::OsStr,
+    fmt, fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use async_trait::async_trait;
 use attest::settings;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use futures_util::TryStreamExt;
 use object_store::{
-    CredentialProvider, DynObjectStore,
+    CredentialProvider, DynObjectStore, ObjectMeta, ObjectStore,
     aws::{AmazonS3Builder, AwsCredential},
     local::LocalFileSystem,
+    path::Path as ObjectPath,
 };
+use tokio::task::spawn_blocking;
 use url::Url;
 
 use crate::{Error, Result};
@@ -20,6 +30,8 @@ use crate::{Error, Result};
 pub struct Location {
     pub(crate) url: Url,
     pub(crate) store: Arc<DynObjectStore>,
+    /// The path of a folder.
+    folder: Option<PathBuf>,
 }
 
 impl fmt::Debug for Location {
@@ -35,9 +47,9 @@ impl fmt::Display for Location {
 }
 
 impl Location {
-    /// Opens `s3://BUCKET/PREFIX` with the region, credentials and endpoint of the AWS SDK, or a folder, which is created.
+    /// Opens `s3://BUCKET/PREFIX` with the region, credentials and endpoint of the AWS SDK, or a folder.
     ///
-    /// Sends nothing to a bucket.
+    /// Sends nothing to a bucket, and creates nothing.
     pub async fn open(place: &str) -> Result<Self> {
         if place.starts_with("s3://") {
             Self::bucket(place, &settings::aws_config().await?)
@@ -46,13 +58,19 @@ impl Location {
         }
     }
 
-    /// Opens a folder, which is created.
+    /// Opens a folder. It may be absent, but its parent must exist, so that a typo creates nothing.
     pub fn folder(folder: &Path) -> Result<Self> {
         let failed = |error| Error::Folder(folder.display().to_string(), error);
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let folder = folder.canonicalize().map_err(failed)?;
+        let folder = match folder.canonicalize() {
+            Ok(existing) if existing.is_dir() => existing,
+            Ok(_) => return Err(failed(ErrorKind::NotADirectory.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => absent(folder)?,
+            Err(error) => return Err(failed(error)),
+        };
         let url = Url::from_directory_path(&folder).map_err(|()| Error::Location(folder.display().to_string()))?;
-        Ok(Self { url, store: Arc::new(LocalFileSystem::new()) })
+        // The table must survive a crash of the machine: a log entry that is cut off would make it unreadable.
+        let store = Arc::new(LocalFileSystem::new().with_fsync(true));
+        Ok(Self { url, store, folder: Some(folder) })
     }
 
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
@@ -78,8 +96,69 @@ impl Location {
         if let Some(endpoint) = settings::s3_endpoint(config) {
             s3 = s3.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
         }
-        Ok(Self { url, store: Arc::new(s3.build()?) })
+        Ok(Self { url, store: Arc::new(s3.build()?), folder: None })
     }
+
+    /// Creates the folder of the lake.
+    pub(crate) fn create_folder(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))
+    }
+
+    /// Returns whether the location is a folder that does not exist.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| !folder.exists())
+    }
+
+    /// Lists the data files, whether or not the log refers to them.
+    pub(crate) async fn data_files(&self) -> Result<Vec<ObjectMeta>> {
+        let root = ObjectPath::from_url_path(self.url.path()).map_err(object_store::Error::from)?;
+        let log = root.clone().join("_delta_log");
+        let files = self.store.list(Some(&root));
+        let is_data = |path: &ObjectPath| path.extension() == Some("parquet") && !path.prefix_matches(&log);
+        let files = files.try_filter(|file| std::future::ready(is_data(&file.location)));
+        Ok(files.try_collect().await?)
+    }
+
+    /// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
+    ///
+    /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, such
+    /// rests are unfinished uploads, which a lifecycle rule deletes.
+    pub(crate) async fn delete_staged(&self, before: SystemTime) -> Result<u64> {
+        let Some(folder) = self.folder.clone() else { return Ok(0) };
+        spawn_blocking(move || {
+            delete_staged(&folder, before).map_err(|error| Error::Folder(folder.display().to_string(), error))
+        })
+        .await?
+    }
+}
+
+fn delete_staged(folder: &Path, before: SystemTime) -> io::Result<u64> {
+    let mut deleted = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if name.starts_with("day=") && path.is_dir() {
+            deleted += delete_staged(&path, before)?;
+        } else if name.contains(".parquet#") {
+            let is_old = fs::metadata(&path).and_then(|file| file.modified()).map(|modified| modified < before);
+            match is_old.and_then(|is_old| if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }) {
+                Ok(count) => deleted += count,
+                // Its writer has renamed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+/// Returns the absolute path of a folder that does not exist.
+fn absent(folder: &Path) -> Result<PathBuf> {
+    let no_parent = || Error::NoParent(folder.display().to_string());
+    let parent = folder.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    let parent = parent.and_then(|parent| parent.canonicalize().ok()).ok_or_else(no_parent)?;
+    Ok(parent.join(folder.file_name().ok_or_else(no_parent)?))
 }
 
 /// The credentials of the AWS SDK, which also knows profiles, SSO and roles of Lambda.

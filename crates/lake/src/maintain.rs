@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arrow_array::{BooleanArray, RecordBatch};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, civil::Date};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStoreExt, path::Path};
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::{
@@ -210,8 +210,8 @@ pub async fn vacuum(table: &Table, retention: Duration, replaced: &[String]) -> 
     }
     let replaced: HashSet<Path> = if retention.is_zero() { newest.paths(replaced)? } else { HashSet::new() };
     let before = now - retention.max(UNCOMMITTED);
-    let mut deleted = 0;
-    for file in data_files(table).await? {
+    let mut deleted = table.location().delete_staged(SystemTime::now() - UNCOMMITTED).await?;
+    for file in table.location().data_files().await? {
         let is_old = file.last_modified.timestamp_millis() < before.as_millisecond();
         if !kept.contains(&file.location) && (is_old || replaced.contains(&file.location)) {
             delete(table, &file.location).await?;
@@ -229,8 +229,9 @@ pub async fn purge(table: &Table, keys: &BTreeSet<String>) -> Result<u64> {
     let kept: HashSet<Path> = newest.files().iter().map(|file| newest.path(file)).collect::<Result<_>>()?;
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let store = &table.location().store;
-    let mut deleted = 0;
-    for file in data_files(table).await?.into_iter().filter(|file| !kept.contains(&file.location)) {
+    // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails and has to be repeated.
+    let mut deleted = table.location().delete_staged(SystemTime::now()).await?;
+    for file in table.location().data_files().await?.into_iter().filter(|file| !kept.contains(&file.location)) {
         let contains = async {
             Ok::<_, Error>(
                 may_contain(store, &file.location, file.size, &names).await?
@@ -244,17 +245,6 @@ pub async fn purge(table: &Table, keys: &BTreeSet<String>) -> Result<u64> {
         }
     }
     Ok(deleted)
-}
-
-/// Lists the data files of the table's folder, with or without a reference.
-async fn data_files(table: &Table) -> Result<Vec<ObjectMeta>> {
-    let location = table.location();
-    let root = Path::from_url_path(location.url.path()).map_err(object_store::Error::from)?;
-    let log = root.clone().join("_delta_log");
-    let files = location.store.list(Some(&root));
-    let is_data = |path: &Path| path.extension() == Some("parquet") && !path.prefix_matches(&log);
-    let files = files.try_filter(|file| std::future::ready(is_data(&file.location)));
-    Ok(files.try_collect().await?)
 }
 
 async fn delete(table: &Table, path: &Path) -> Result<()> {

@@ -22,6 +22,10 @@ use crate::{
 /// The number of times that an object is read whose body breaks off.
 const ATTEMPTS: u32 = 3;
 
+/// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
+/// versioning-suspended bucket").
+const NO_VERSION: &str = "null";
+
 /// A place that stores traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
     /// Lists all traces, in any order.
@@ -68,29 +72,41 @@ impl Bucket {
     }
 
     /// Deletes an object with all its versions and delete markers, and returns their number.
+    ///
+    /// Delete markers are deleted last. If a version cannot be deleted, they keep hiding it.
     pub async fn delete_versions(&self, key: &str) -> Result<u64> {
-        let failed = |error: Arc<dyn std::error::Error + Send + Sync>| Error::Object(key.to_owned(), error);
-        let (mut deleted, mut key_marker, mut version_marker) = (0, None, None);
+        let [versions, markers] = self.versions(key).await?;
+        let mut deleted = 0;
+        for version in versions.into_iter().chain(markers) {
+            let delete = self.client.delete_object().bucket(&self.name).key(key).version_id(&version);
+            delete.send().await.map_err(|error| Error::Delete {
+                key: key.to_owned(),
+                version,
+                source: Box::new(aws_sdk_s3::Error::from(error)),
+            })?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    /// Returns the ids of an object's versions, and of its delete markers.
+    async fn versions(&self, key: &str) -> Result<[Vec<String>; 2]> {
+        let (mut versions, mut markers) = (Vec::new(), Vec::new());
+        let (mut key_marker, mut version_marker) = (None, None);
         loop {
             let list = self.client.list_object_versions().bucket(&self.name).prefix(key);
             let page = list.set_key_marker(key_marker).set_version_id_marker(version_marker).send().await;
-            let page = page.map_err(|error| failed(Arc::new(error)))?;
-            let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
-            let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-            let mut is_last = !page.is_truncated().unwrap_or_default();
-            for (name, version) in versions.chain(markers) {
-                if name != Some(key) {
-                    // The prefix of a longer key. Versions are listed in the order of their keys.
-                    is_last = true;
-                    continue;
-                }
-                let delete = self.client.delete_object().bucket(&self.name).key(key);
-                let delete = delete.set_version_id(version.map(ToOwned::to_owned)).send().await;
-                delete.map_err(|error| failed(Arc::new(error)))?;
-                deleted += 1;
-            }
+            let page =
+                page.map_err(|error| Error::Versions(key.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?;
+            // The prefix also selects longer keys. They follow, because versions are listed in the order of their keys.
+            let is_last = !page.is_truncated().unwrap_or_default()
+                || page.next_key_marker.as_deref().is_some_and(|next| next != key);
+            let listed = page.versions.unwrap_or_default().into_iter().filter(|version| version.key() == Some(key));
+            versions.extend(listed.map(|version| version.version_id.unwrap_or_else(|| NO_VERSION.to_owned())));
+            let listed = page.delete_markers.unwrap_or_default().into_iter().filter(|marker| marker.key() == Some(key));
+            markers.extend(listed.map(|marker| marker.version_id.unwrap_or_else(|| NO_VERSION.to_owned())));
             if is_last {
-                return Ok(deleted);
+                return Ok([versions, markers]);
             }
             (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
         }

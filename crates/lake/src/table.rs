@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{Array, RecordBatch, cast::AsArray, types::Int64Type};
+use arrow_array::{RecordBatch, cast::AsArray};
 use delta_kernel::{
     Engine, EngineData, FilteredEngineData, KernelError, SnapshotRef, Version,
     committer::FileSystemCommitter,
@@ -18,13 +18,13 @@ use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder, executor:
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, civil::Date};
 use object_store::{ObjectStoreExt, path::Path};
-use serde::Deserialize;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
     Error, Location, Result,
     columns::{DAY, Entry, WITH_STATISTICS, schema},
     data_file::{self, Writer},
+    log_entry::{DataFile, files_of},
 };
 
 /// The name of this program in the log of the table.
@@ -44,59 +44,6 @@ pub(crate) const MAX_LOST_RACES: u32 = 20;
 pub struct Table {
     location: Location,
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
-}
-
-/// A data file of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataFile {
-    /// The path, relative to the table and URL-encoded.
-    pub path: String,
-    /// The size in bytes.
-    pub size: u64,
-    /// The partition.
-    pub day: Date,
-    /// The number of rows, and the ranges of their keys and times.
-    statistics: Statistics,
-    /// The batch of the log's replay, and the row in it.
-    place: (usize, usize),
-}
-
-/// The statistics of a file in the log (Delta Transaction Log Protocol, "Per-file Statistics").
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Statistics {
-    num_records: u64,
-    min_values: Values,
-    max_values: Values,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Values {
-    key: Option<String>,
-    stored: Option<Timestamp>,
-}
-
-impl DataFile {
-    /// Returns the number of rows.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.statistics.num_records
-    }
-
-    /// Returns whether the statistics permit that the file contains this row.
-    fn may_contain(&self, entry: &Entry) -> bool {
-        let Statistics { min_values, max_values, .. } = &self.statistics;
-        self.may_contain_key(&entry.key)
-            && min_values.stored.is_none_or(|min| min <= entry.stored)
-            && max_values.stored.is_none_or(|max| entry.stored <= max)
-    }
-
-    /// Returns whether the statistics permit that the file contains this key.
-    pub(crate) fn may_contain_key(&self, key: &str) -> bool {
-        let Statistics { min_values, max_values, .. } = &self.statistics;
-        min_values.key.as_deref().is_none_or(|min| min <= key) && max_values.key.as_deref().is_none_or(|max| key <= max)
-    }
 }
 
 /// The table at one version.
@@ -120,12 +67,36 @@ pub(crate) struct Change {
 impl Table {
     /// Opens the table of a lake, which is created if it does not exist. Must run on a multi-threaded runtime.
     pub async fn open(location: &Location) -> Result<Self> {
+        match Self::open_existing(location).await {
+            Err(Error::NoTable(_)) => {}
+            opened => return opened,
+        }
+        location.create_folder()?;
+        let table = Self::new(location);
+        // Data files are listed before the table is looked up again: another writer may create the table meanwhile.
+        let has_files = !location.data_files().await?.is_empty();
+        let created = table.clone();
+        spawn_blocking(move || match created.exists()? {
+            true => Ok(()),
+            false if has_files => Err(Error::OtherFiles(created.location.to_string())),
+            false => created.create(),
+        })
+        .await??;
+        Ok(table)
+    }
+
+    /// Opens the table of a lake, which must exist. Must run on a multi-threaded runtime.
+    pub async fn open_existing(location: &Location) -> Result<Self> {
+        let table = Self::new(location);
+        let opened = table.clone();
+        let exists = !location.is_absent() && spawn_blocking(move || opened.exists()).await??;
+        if exists { Ok(table) } else { Err(Error::NoTable(location.to_string())) }
+    }
+
+    fn new(location: &Location) -> Self {
         let executor = Arc::new(TokioMultiThreadExecutor::new(Handle::current()));
         let engine = DefaultEngineBuilder::new(Arc::clone(&location.store)).with_task_executor(executor).build();
-        let table = Self { location: location.clone(), engine: Arc::new(engine) };
-        let opened = table.clone();
-        spawn_blocking(move || opened.create_if_absent()).await??;
-        Ok(table)
+        Self { location: location.clone(), engine: Arc::new(engine) }
     }
 
     /// Returns the place of the table.
@@ -138,13 +109,17 @@ impl Table {
         delta_kernel::Snapshot::builder_for(self.location.url.as_str()).build(self.engine.as_ref())
     }
 
-    fn create_if_absent(&self) -> Result<()> {
+    /// Returns whether the location has a table. Fails if the table is not a lake.
+    fn exists(&self) -> Result<bool> {
         match self.load_kernel() {
-            Ok(snapshot) if snapshot.schema() == Arc::new(table_schema()?) => return Ok(()),
-            Ok(_) => return Err(Error::OtherTable(self.location.to_string())),
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(error.into()),
+            Ok(snapshot) if snapshot.schema() == Arc::new(table_schema()?) => Ok(true),
+            Ok(_) => Err(Error::OtherTable(self.location.to_string())),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    fn create(&self) -> Result<()> {
         let created = create_table(self.location.url.as_str(), Arc::new(table_schema()?), ENGINE, false)
             .with_data_layout(DataLayout::partitioned([DAY]))
             .with_table_properties([("delta.dataSkippingStatsColumns", WITH_STATISTICS.join(","))])
@@ -207,29 +182,6 @@ fn table_schema() -> Result<StructType> {
     let columns = StructType::try_from_arrow(&schema()).map_err(KernelError::from)?;
     let day = StructField::nullable(DAY, DataType::DATE);
     Ok(StructType::try_new(columns.into_fields().chain([day]))?)
-}
-
-/// Reads the rows of a scan (`delta_kernel::scan::scan_row_schema`).
-fn files_of(batch: &RecordBatch, selected: &[bool], place: usize) -> Option<Vec<DataFile>> {
-    let paths = batch.column_by_name("path")?.as_string_opt::<i32>()?;
-    let sizes = batch.column_by_name("size")?.as_primitive_opt::<Int64Type>()?;
-    let statistics = batch.column_by_name("stats")?.as_string_opt::<i32>()?;
-    let constants = batch.column_by_name("fileConstantValues")?.as_struct_opt()?;
-    let partitions = constants.column_by_name("partitionValues")?.as_map_opt()?;
-    let rows = (0..batch.num_rows()).filter(|row| selected.get(*row).copied().unwrap_or(true));
-    rows.map(|row| {
-        let values = partitions.value(row);
-        let day = values.column(1).as_string_opt::<i32>()?;
-        let statistics = (!statistics.is_null(row)).then(|| serde_json::from_str(statistics.value(row)).ok()).flatten();
-        Some(DataFile {
-            path: paths.value(row).to_owned(),
-            size: u64::try_from(sizes.value(row)).ok()?,
-            day: (!day.is_empty()).then(|| day.value(0).parse().ok()).flatten()?,
-            statistics: statistics.unwrap_or_default(),
-            place: (place, row),
-        })
-    })
-    .collect()
 }
 
 impl Snapshot {

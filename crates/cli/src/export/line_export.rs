@@ -54,7 +54,7 @@ pub async fn export(
             biased;
             () = &mut stop => {
                 output.save(counts)?;
-                return Ok(Completion::resumable());
+                return Ok(Completion::Interrupted);
             }
             next = reads.next() => next,
         };

@@ -26,7 +26,7 @@ pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         ensure!(
             !path.to_str().is_some_and(|path| path.starts_with("s3://")),
-            "only `attest export lake` writes to S3: export to a file, then copy it"
+            "an export is a file: write a local file, then copy it to S3"
         );
         Ok(path)
     })

@@ -1,22 +1,20 @@
-//! `attest export`: writes stored traces as JSON Lines, as fine-tuning examples, or as a lake of Parquet files.
+//! `attest export`: writes stored traces as JSON Lines or as fine-tuning examples.
 
 use std::process::{self, ExitCode};
 
 use clap::{Args, Subcommand};
 
 use crate::shutdown::stop_signal;
-use completion::Completion;
+use completion::{Completion, RESUME};
 use counts::ExportCounts;
 use fine_tuning::FineTuningOptions;
 use json_lines::JsonLinesOptions;
-use lake::LakeOptions;
 
 mod completion;
 mod compression;
 mod counts;
 mod fine_tuning;
 mod json_lines;
-mod lake;
 mod line_export;
 mod line_output;
 mod part_file;
@@ -53,8 +51,6 @@ pub struct Options {
 enum Format {
     /// Write fine-tuning examples, one conversation per line, in the format of OpenAI's chat models
     FineTuning(Box<FineTuningOptions>),
-    /// Write a lake of Parquet files, one row per trace
-    Lake(Box<LakeOptions>),
 }
 
 /// Exports traces and prints the counts to standard error.
@@ -63,7 +59,6 @@ pub async fn run(options: Options) -> ExitCode {
     let stop = std::pin::pin!(stop_signal());
     let result = match options.format {
         Some(Format::FineTuning(options)) => options.export(&mut counts, stop).await,
-        Some(Format::Lake(options)) => options.export(&mut counts, stop).await,
         None => options.json_lines.export(&mut counts, stop).await,
     };
     if result.is_ok() || counts.total() > 0 {
@@ -72,8 +67,8 @@ pub async fn run(options: Options) -> ExitCode {
     match result {
         Ok(Completion::Complete) if counts.not_traces == 0 => ExitCode::SUCCESS,
         Ok(Completion::Complete) => ExitCode::FAILURE,
-        Ok(Completion::Interrupted { advice }) => {
-            eprintln!("\nstopped: {advice}");
+        Ok(Completion::Interrupted) => {
+            eprintln!("\nstopped: {RESUME}");
             // A thread that reads from a slow file system must not delay the exit. Everything is saved and unlocked.
             process::exit(2)
         }

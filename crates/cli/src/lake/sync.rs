@@ -1,6 +1,10 @@
 //! `lake sync`: makes a lake equal to the stored traces.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    process::{self, ExitCode},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use attest::settings;
@@ -46,8 +50,9 @@ pub async fn run(options: Options) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
         () = stop_signal() => {
-            eprintln!("stopped; run the same command again to resume");
-            return ExitCode::from(2);
+            eprintln!("stopped: run the same command again to resume");
+            // A thread that reads from a slow file system must not delay the exit.
+            process::exit(2)
         }
     };
     match synced {

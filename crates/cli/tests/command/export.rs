@@ -15,11 +15,10 @@ use tokio::process::{Child, Command};
 
 use super::import::{counts, objects, program};
 
-mod failures;
+pub mod failures;
 mod fine_tuning;
 mod identity;
-mod lake;
-mod overlap;
+pub mod overlap;
 
 /// The option that selects a fingerprint.
 const FINGERPRINT: &str = "--fingerprint";
@@ -49,19 +48,19 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Sends a signal to a process.
-fn signal(process: &Child, name: &str) {
+pub fn signal(process: &Child, name: &str) {
     let pid = process.id().expect("the process runs").to_string();
     let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().expect("kill is installed");
     assert!(sent.success());
 }
 
 /// Waits until `condition` is true, which must happen before `process` ends.
-async fn wait_until(process: &mut Child, condition: impl Fn() -> bool) {
+pub async fn wait_until(process: &mut Child, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(process.try_wait().expect("the process can be queried").is_none(), "it ended too early");
         tokio::task::yield_now().await;
@@ -75,11 +74,11 @@ fn has_progress(output: &Path) -> bool {
 }
 
 /// An object that makes exports wait: a named pipe, whose reader waits for a writer.
-struct Gate(PathBuf);
+pub struct Gate(PathBuf);
 
 impl Gate {
     /// Creates the object in a folder of traces.
-    fn close(folder: &Path, key: &str) -> Self {
+    pub fn close(folder: &Path, key: &str) -> Self {
         let path = folder.join(format!("{key}.json"));
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo is installed");
         assert!(made.success());
@@ -87,7 +86,7 @@ impl Gate {
     }
 
     /// Lets the waiting export proceed, for which the object is deleted.
-    fn open(self) {
+    pub fn open(self) {
         let moved = self.0.with_extension("gate"); // not an object
         fs::rename(&self.0, &moved).expect("it exists");
         // A writer that is also a reader does not wait for the export.
@@ -96,17 +95,17 @@ impl Gate {
     }
 
     /// Removes the object.
-    fn remove(self) {
+    pub fn remove(self) {
         fs::remove_file(self.0).expect("it exists");
     }
 }
 
 /// Stores an object as the endpoint does, so many minutes ago.
-fn store(folder: &Path, key: &str, object: &str, minutes_ago: u64) {
+pub fn store(folder: &Path, key: &str, object: &str, minutes_ago: u64) {
     store_at(folder, key, object, SystemTime::now() - Duration::from_mins(minutes_ago));
 }
 
-fn store_at(folder: &Path, key: &str, object: &str, time: SystemTime) {
+pub fn store_at(folder: &Path, key: &str, object: &str, time: SystemTime) {
     let path = folder.join("traces").join(format!("{key}.json"));
     fs::create_dir_all(path.parent().expect("a key has a folder")).expect("the folder is writable");
     fs::write(&path, object).expect("the folder is writable");
@@ -149,7 +148,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 /// Returns the names in a folder.
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("the folder exists");
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
     let mut names: Vec<_> = names.collect();
@@ -230,18 +229,14 @@ async fn options_of_another_format_are_refused_before_anything_is_written() {
         &["-o", "t.jsonl", "--state", "state"],
         &["-o", "t.jsonl", "--format", "parquet"],
         &["-o", "t.jsonl", "fine-tuning", "-o", "t.jsonl"],
-        &["--model", "m", "lake", "-o", "lake"],
         &["fine-tuning", "-o", "t.jsonl", "--state", "state"],
-        &["lake", "-o", "lake", "--dedupe"],
-        &["lake", "-o", "lake", "--min-messages", "2"],
-        &["lake", "-o", "s3://"],
         &["-o", "s3://bucket/t.jsonl"],
         &["fine-tuning", "-o", "s3://bucket/t.jsonl"],
         &["-o", "t.jsonl", "--bucket", "b", "--folder", "traces"],
         &["-o", "t.jsonl", "--concurrency", "0"],
         &["-o", "t.jsonl", "--since", "yesterday"],
         &["fine-tuning"],
-        &["lake"],
+        &["lake", "-o", "lake"],
         &[],
     ] {
         let message = refusal(folder.path(), arguments).await;

@@ -34,6 +34,11 @@ impl Gate {
         *self.0.closed.lock().expect("no holder panics") = request;
     }
 
+    /// Returns the number of requests since the last choice.
+    pub fn requests(&self) -> usize {
+        self.0.requests.load(Ordering::SeqCst)
+    }
+
     /// Waits until the chosen request arrives.
     pub async fn reached(&self) {
         self.0.reached.notified().await;

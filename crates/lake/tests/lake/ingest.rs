@@ -1,74 +1,14 @@
-//! The built ingest function under a Runtime API, with a real S3 and a queue that misbehaves.
+//! The ingest function with a queue that misbehaves, killed at each of its requests.
 
-use std::{process::Stdio, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use attest_lake::Table;
-use bytes::Bytes;
-use local_aws::runtime_api::RuntimeApi;
-use serde_json::Value;
-use tokio::process::Command;
 
 use crate::{
+    function::Function,
     gate::When,
-    queue::Queue,
-    support::{S3, assert_rows, rows, trace},
+    support::{assert_rows, rows},
 };
-
-/// The time after which a run counts as hanging.
-const LIMIT: Duration = Duration::from_secs(40);
-
-struct Function {
-    s3: S3,
-    queue: Queue,
-}
-
-impl Function {
-    async fn start() -> Self {
-        let s3 = S3::start().await;
-        let queue = Queue::start(s3.gate.clone()).await;
-        Self { s3, queue }
-    }
-
-    /// Runs a task in a new process. Returns `None` if it was killed at the chosen request.
-    async fn run(&self, task: &str, kill: Option<(usize, When)>) -> Option<Value> {
-        self.s3.gate.close(kill);
-        let runtime = RuntimeApi::start().await.expect("a free port");
-        let mut function = Command::new(env!("CARGO_BIN_EXE_attest-lake"));
-        function.env_clear().stdout(Stdio::null()).kill_on_drop(true);
-        let environment = [
-            ("AWS_LAMBDA_RUNTIME_API", runtime.address.to_string()),
-            ("AWS_LAMBDA_FUNCTION_NAME", "lake".to_owned()),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512".to_owned()),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", "lake".to_owned()),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "lake".to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_ENDPOINT_URL_S3", format!("http://{}", self.s3.address)),
-            ("AWS_ENDPOINT_URL_SQS", format!("http://{}", self.queue.address)),
-            ("BUCKET_NAME", "traces".to_owned()),
-            ("LAKE_URL", "s3://lake/lake".to_owned()),
-            ("STORED_QUEUE_URL", self.queue.url("stored")),
-            ("REMOVED_QUEUE_URL", self.queue.url("removed")),
-            ("RETENTION_DAYS", "0".to_owned()),
-        ];
-        let mut function = function.envs(environment).spawn().expect("the function starts");
-        let event = Bytes::from(format!(r#"{{"task":"{task}"}}"#));
-        let report = tokio::select! {
-            report = runtime.invoke(event) => Some(report.expect("the task succeeds")),
-            () = self.s3.gate.reached() => None,
-            () = tokio::time::sleep(LIMIT) => panic!("{task} hangs, {kill:?}"),
-        };
-        function.kill().await.expect("it is killed");
-        self.s3.gate.close(None);
-        report.map(|report| serde_json::from_slice(&report).expect("a report"))
-    }
-
-    async fn store(&self, key: &str) {
-        self.s3.put(key, &trace(key)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_equal_objects_although_the_queue_misbehaves_and_every_request_is_killed_once() {
@@ -102,12 +42,12 @@ async fn rows_equal_objects_although_the_queue_misbehaves_and_every_request_is_k
         queue.send("stored", key);
     }
     while queue.len() > 0 {
-        function.run("ingest", None).await.expect("it is not killed");
+        function.complete("ingest").await;
         queue.time_out();
     }
     let table = Table::open(&s3.lake()).await.expect("the table");
     assert_eq!(rows(&table).await.len(), keys.len() - lost, "{lost} events were lost");
-    let report = function.run("sync", None).await.expect("it is not killed");
+    let report = function.complete("sync").await;
     assert_eq!(report["added"], lost);
     assert_rows(&table, Some(s3), &keys).await;
 
@@ -117,7 +57,105 @@ async fn rows_equal_objects_although_the_queue_misbehaves_and_every_request_is_k
         s3.delete(key).await;
         queue.send("removed", key);
     }
-    let report = function.run("maintain", None).await.expect("it is not killed");
+    let report = function.complete("maintain").await;
     assert_eq!(report["removed"], keys.len());
     assert_rows(&table, Some(s3), &stays).await;
+}
+
+/// Copies a folder with the times of its files, which are the times of storing.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().expect("cp is installed");
+    assert!(copied.success());
+}
+
+/// Returns the keys of the table, each of which must have one row.
+async fn keys_once(table: &Table) -> Vec<String> {
+    let rows = rows(table).await;
+    assert!(rows.values().all(|count| *count == 1), "{rows:?}");
+    rows.into_keys().collect()
+}
+
+/// Every kill begins with the same bucket, table and queue. Otherwise the log would grow with each kill, and with it the number
+/// of requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_that_is_killed_at_any_request_leaves_an_equal_table() {
+    let function = Function::start().await;
+    let (s3, queue) = (&function.s3, &function.queue);
+    let mut keys = Vec::new();
+    for run in 0..3 {
+        for number in 0..4 {
+            let key = format!("m/{run}{number}");
+            function.store(&key).await;
+            queue.send_once("stored", &key);
+            keys.push(key);
+        }
+        function.complete("ingest").await;
+    }
+    let gone: BTreeSet<String> = keys.iter().step_by(3).cloned().collect();
+    for key in &gone {
+        s3.delete(key).await;
+    }
+    let stays: Vec<String> = keys.iter().filter(|key| !gone.contains(*key)).cloned().collect();
+    let backup = tempfile::tempdir().expect("a temporary folder");
+    copy(s3.root.path(), backup.path());
+    let mut kills = 0;
+    for request in 1.. {
+        for entry in std::fs::read_dir(s3.root.path()).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+        }
+        copy(backup.path(), s3.root.path());
+        queue.clear();
+        gone.iter().for_each(|key| queue.send("removed", key));
+        let when = if request % 2 == 0 { When::Before } else { When::After };
+        let killed = function.run("maintain", Some((request, when))).await;
+        let table = Table::open_existing(&s3.lake()).await.expect("the table");
+        let left = keys_once(&table).await;
+        assert!(left == keys || left == stays, "request {request}: {left:?}");
+        if request % 8 == 0 {
+            // The other readers take seconds.
+            assert_rows(&table, Some(s3), &left).await;
+        }
+        if killed.is_some() {
+            assert_eq!(left, stays);
+            break;
+        }
+        kills += 1;
+        queue.time_out();
+        function.complete("maintain").await;
+        assert_eq!(keys_once(&table).await, stays, "request {request}");
+    }
+    assert!(kills > 20, "{kills} requests");
+    let table = Table::open_existing(&s3.lake()).await.expect("the table");
+    assert_rows(&table, Some(s3), &stays).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_synchronisation_and_maintenance_race_without_losing_or_repeating_a_row() {
+    let function = Function::start().await;
+    let (s3, queue) = (&function.s3, &function.queue);
+    let (mut keys, mut gone) = (Vec::new(), BTreeSet::new());
+    for round in 0..4 {
+        for number in 0..20 {
+            let key = format!("m/{round}-{number:02}");
+            function.store(&key).await;
+            queue.send("stored", &key);
+            keys.push(key);
+        }
+        for key in keys.iter().skip(round).step_by(9) {
+            if gone.insert(key.clone()) {
+                s3.delete(key).await;
+                queue.send("removed", key);
+            }
+        }
+        let never = std::future::pending;
+        let tasks = ["ingest", "maintain", "ingest", "sync"];
+        let runs = futures_util::future::join_all(tasks.map(|task| function.race(task, never()))).await;
+        assert!(runs.iter().all(Option::is_some));
+        queue.time_out();
+    }
+    function.complete("sync").await;
+    keys.retain(|key| !gone.contains(key));
+    let table = Table::open_existing(&s3.lake()).await.expect("the table");
+    assert_rows(&table, Some(s3), &keys).await;
 }

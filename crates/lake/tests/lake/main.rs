@@ -1,5 +1,7 @@
 //! The lake against a real S3: `s3s-fs`, which also deletes, overwrites and takes multipart uploads.
 
+mod cost;
+mod function;
 mod gate;
 mod ingest;
 mod queue;

@@ -109,9 +109,19 @@ impl Queue {
         let queue = self.url(name);
         let mut messages = self.messages.lock().expect("no holder panics");
         for _ in 0..=messages.random(3) {
-            let body = json!({"Records": [{"s3": {"object": {"key": form(key)}}}]}).to_string();
-            messages.all.push(Message { queue: queue.clone(), body, handle: None });
+            messages.all.push(Message { queue: queue.clone(), body: notification(key), handle: None });
         }
+    }
+
+    /// Sends a notification once.
+    pub fn send_once(&self, name: &str, key: &str) {
+        let message = Message { queue: self.url(name), body: notification(key), handle: None };
+        self.messages.lock().expect("no holder panics").all.push(message);
+    }
+
+    /// Deletes all messages.
+    pub fn clear(&self) {
+        self.messages.lock().expect("no holder panics").all.clear();
     }
 
     /// Makes all messages visible that are still in flight, as the end of their visibility timeout does.
@@ -123,6 +133,10 @@ impl Queue {
     pub fn len(&self) -> usize {
         self.messages.lock().expect("no holder panics").all.len()
     }
+}
+
+fn notification(key: &str) -> String {
+    json!({"Records": [{"s3": {"object": {"key": form(key)}}}]}).to_string()
 }
 
 /// Encodes a key as S3 does in notifications.

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    process::Output,
     sync::Arc,
 };
 
@@ -24,7 +25,7 @@ use tokio::{net::TcpListener, process::Command};
 use super::{command, counts, export, folder_of, lines, lines_of, names, run, stderr};
 
 /// Runs the program without root's right to write everywhere, if the tests have it.
-fn unprivileged(command: &mut Command, folder: &Path) {
+pub fn unprivileged(command: &mut Command, folder: &Path) {
     let owner = fs::metadata(folder).expect("the folder exists").uid();
     if owner == 0 {
         command.uid(65_534);
@@ -41,12 +42,7 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
     // The object cannot be read either: an export that reads first reports this.
     fs::remove_file(folder.path().join("traces/m/00000.json")).expect("it exists");
     fs::create_dir(folder.path().join("traces/m/00000.json")).expect("the folder is writable");
-    for arguments in [
-        &["-o", "locked/t.jsonl"][..],
-        &["fine-tuning", "-o", "locked/t.jsonl"],
-        &["lake", "-o", "locked"],
-        &["lake", "-o", "locked/lake"],
-    ] {
+    for arguments in [&["-o", "locked/t.jsonl"][..], &["fine-tuning", "-o", "locked/t.jsonl"]] {
         let mut command = command(folder.path(), arguments);
         unprivileged(&mut command, folder.path());
         let output = command.output().await.expect("the program is readable by everybody");
@@ -61,26 +57,23 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
 #[tokio::test]
 async fn an_export_that_a_full_disk_stops_resumes_when_there_is_room() {
     let folder = folder_of(1_000);
-    for arguments in [&["-q", "-o", "t.jsonl"][..], &["lake", "-q", "-o", "lake"]] {
-        let program = program_path();
-        let script = r#"trap "" XFSZ; ulimit -f 24; exec "$0" export "$@""#;
-        let mut limited = Command::new("sh");
-        limited.current_dir(folder.path()).args(["-c", script, &program]).args(arguments);
-        let output = limited.output().await.expect("sh is installed");
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        assert!(
-            stderr(&output).contains("cannot write")
-                && stderr(&output).contains(folder.path().to_str().expect("UTF-8"))
-        );
-        export(folder.path(), arguments).await;
-    }
+    let arguments = ["export", "-q", "-o", "t.jsonl"];
+    let output = with_limited_files(folder.path(), &arguments).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot write") && stderr(&output).contains(folder.path().to_str().expect("UTF-8"))
+    );
+    export(folder.path(), &arguments[1..]).await;
     assert!(lines(&folder.path().join("t.jsonl")) == lines_of(1_000));
-    assert_eq!(super::lake::keys(&folder.path().join("lake")).len(), 1_000);
-    assert_eq!(names(folder.path()), ["lake", "t.jsonl", "traces"]);
+    assert_eq!(names(folder.path()), ["t.jsonl", "traces"]);
 }
 
-fn program_path() -> String {
-    env!("CARGO_BIN_EXE_attest").to_owned()
+/// Runs the program, whose files cannot exceed 24 blocks.
+pub async fn with_limited_files(folder: &Path, arguments: &[&str]) -> Output {
+    let script = r#"trap "" XFSZ; ulimit -f 24; exec "$0" "$@""#;
+    let mut limited = Command::new("sh");
+    limited.current_dir(folder).args(["-c", script, env!("CARGO_BIN_EXE_attest")]).args(arguments);
+    limited.output().await.expect("sh is installed")
 }
 
 #[cfg(target_os = "linux")]

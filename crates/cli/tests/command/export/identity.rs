@@ -2,11 +2,9 @@
 
 use std::{fs, path::Path};
 
-use tempfile::TempDir;
-
 use super::{
     FINGERPRINT, Gate, command, counts, export, folder_of, has_progress, lines, lines_of, names, refusal, stderr,
-    store, trace, wait_until,
+    wait_until,
 };
 
 /// Starts an export of the traces in a folder, and kills it after its first checkpoint.
@@ -26,25 +24,20 @@ fn part(folder: &Path) -> [Vec<u8>; 2] {
 #[tokio::test]
 async fn a_second_run_is_refused_with_the_process_that_holds_the_output() {
     let folder = folder_of(500);
-    for (arguments, lock) in [
-        (&["-q", "-o", "t.jsonl"][..], "t.jsonl.part.lock"),
-        (&["lake", "-q", "-o", "lake", "--state", "state"], "state/lake.lock"),
-    ] {
-        let lock = folder.path().join(lock);
-        let gate = Gate::close(&folder.path().join("traces"), "m/z");
-        let mut first = command(folder.path(), arguments).spawn().expect("it starts");
-        wait_until(&mut first, || fs::read(&lock).is_ok_and(|pid| pid.ends_with(b"\n"))).await;
-        let pid = first.id().expect("it waits at the gate");
-        let message = refusal(folder.path(), arguments).await;
-        assert!(message.contains(&format!("in use by process {pid}")), "{message}");
-        gate.open();
-        let output = first.wait_with_output().await.expect("it ends");
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert_eq!(counts(&output.stderr)["exported"], 500);
-        assert!(!lock.exists());
-    }
+    let arguments = ["-q", "-o", "t.jsonl"];
+    let lock = folder.path().join("t.jsonl.part.lock");
+    let gate = Gate::close(&folder.path().join("traces"), "m/z");
+    let mut first = command(folder.path(), &arguments).spawn().expect("it starts");
+    wait_until(&mut first, || fs::read(&lock).is_ok_and(|pid| pid.ends_with(b"\n"))).await;
+    let pid = first.id().expect("it waits at the gate");
+    let message = refusal(folder.path(), &arguments).await;
+    assert!(message.contains(&format!("in use by process {pid}")), "{message}");
+    gate.open();
+    let output = first.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(counts(&output.stderr)["exported"], 500);
+    assert!(!lock.exists());
     assert!(lines(&folder.path().join("t.jsonl")) == lines_of(500));
-    assert_eq!(super::lake::keys(&folder.path().join("lake")).len(), 500);
 }
 
 #[tokio::test]
@@ -118,7 +111,6 @@ async fn a_part_without_its_lines_starts_again_or_is_refused() {
 
 #[tokio::test]
 async fn files_of_others_are_refused_and_left_unchanged() {
-    let lake = ["lake", "-o", "lake", "--state", "state"];
     for (arguments, file, contents) in [
         (&["-o", "t.jsonl"][..], "t.jsonl", "notes"),
         (&["-o", "t.jsonl"], "t.jsonl.part", "notes"),
@@ -128,16 +120,6 @@ async fn files_of_others_are_refused_and_left_unchanged() {
         (&["-o", "t.jsonl"], "t.jsonl.part.checkpoint", r#"{"key":null,"bytes":0}"#),
         (&["-o", "t.jsonl"], "t.jsonl.part.lock", "notes"),
         (&["fine-tuning", "-o", "t.jsonl"], "t.jsonl.part", "notes"),
-        (&lake, "state/lake.json", "notes"),
-        (&lake, "state/lake.json", ""),
-        (&lake, "state/lake.json", "{}"),
-        (&lake, "state/lake.lock", "notes"),
-        (&lake, "state/keys/notes", "notes"),
-        (&lake, "state/recorded.keys", "notes"),
-        (&lake, "state/parquet.part", "notes"),
-        (&lake, "state/notes", "notes"),
-        (&lake, "state", "notes"),
-        (&lake, "lake", "notes"),
     ] {
         let folder = folder_of(1);
         let path = folder.path().join(file);
@@ -172,48 +154,9 @@ async fn a_typo_in_a_path_creates_nothing() {
         (&["-o", "typo/t.jsonl"][..], "typo"),
         (&["-o", "t.jsonl", "--folder", "typo"], "typo"),
         (&["fine-tuning", "-o", "typo/t.jsonl"], "typo"),
-        (&["lake", "-o", "typo/lake"], "typo"),
-        (&["lake", "-o", "lake", "--folder", "typo"], "typo"),
-        (&["lake", "-o", "lake", "--state", "typo/state"], "typo/state"),
     ] {
         let message = refusal(folder.path(), arguments).await;
         assert!(message.contains(typo), "{message}");
         assert_eq!(names(folder.path()), ["traces"], "{arguments:?}");
     }
-}
-
-#[tokio::test]
-async fn a_lakes_state_belongs_to_one_export() {
-    let folder = folder_of(4);
-    let other: TempDir = folder_of(3);
-    let other = other.path().join("traces");
-    let arguments = ["lake", "-o", "lake", "--state", "state"];
-    export(folder.path(), &arguments).await;
-    store(folder.path(), "m/new", &trace("m", "new", ""), 1);
-    for change in [
-        &["--model", "m"][..],
-        &[FINGERPRINT, "m"],
-        &["--since", "2000-01-01"],
-        &["--until", "2100-01-01"],
-        &["--folder", other.to_str().expect("UTF-8")],
-    ] {
-        let message = refusal(folder.path(), &[&arguments, change].concat()).await;
-        assert!(message.contains("belongs to another export") && message.contains(change[1]), "{message}");
-    }
-    let message = refusal(folder.path(), &["lake", "-o", "other", "--state", "state"]).await;
-    assert!(message.contains("/lake\"") && message.contains("/other\""), "{message}");
-    assert_eq!(export(folder.path(), &arguments).await["exported"], 1);
-    // The lake of the state is gone: a run that exports nothing would be a wrong success.
-    fs::remove_dir_all(folder.path().join("lake")).expect("it exists");
-    let message = refusal(folder.path(), &arguments).await;
-    assert!(message.contains("delete both"), "{message}");
-    fs::remove_dir_all(folder.path().join("state")).expect("it exists");
-    assert_eq!(export(folder.path(), &arguments).await["exported"], 5);
-    // The default state is inside its lake, so moving or deleting the lake also moves or deletes the state.
-    fs::remove_dir_all(folder.path().join("lake")).expect("it exists");
-    assert_eq!(export(folder.path(), &["lake", "-o", "lake"]).await["exported"], 5);
-    fs::rename(folder.path().join("lake"), folder.path().join("moved")).expect("it exists");
-    assert_eq!(export(folder.path(), &["lake", "-o", "moved"]).await["exported"], 0);
-    fs::remove_dir_all(folder.path().join("moved")).expect("it exists");
-    assert_eq!(export(folder.path(), &["lake", "-o", "moved"]).await["exported"], 5);
 }

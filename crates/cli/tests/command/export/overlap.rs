@@ -1,33 +1,32 @@
 //! Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its length.
 
-use std::{
-    env, fs,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{env, fs, time::Duration};
 
 use fastrand::Rng;
-use tokio::{process::Child, time::sleep};
+use tokio::{
+    process::{Child, Command},
+    time::sleep,
+};
 
-use super::{FINGERPRINT, command, export, folder_of, lake, lines, signal, store, trace};
+use super::{command, folder_of, lines, signal};
 
 /// Returns random numbers that a seed repeats.
-fn random() -> Rng {
+pub fn random() -> Rng {
     let seed = env::var("EXPORT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
     println!("EXPORT_SEED={seed}");
     Rng::with_seed(seed)
 }
 
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     env::var("EXPORT_ROUNDS").map_or(8, |rounds| rounds.parse().expect("a number"))
 }
 
-/// Starts each export after a random time, and kills or stops some of them. Returns the exit codes; a killed process has none.
-async fn overlap(random: &mut Rng, folder: &Path, exports: &[Vec<&str>]) -> Vec<Option<i32>> {
+/// Starts each command after a random time, and kills or stops some of them. Returns the exit codes; a killed process has none.
+pub async fn overlap(random: &mut Rng, commands: impl IntoIterator<Item = Command>) -> Vec<Option<i32>> {
     let mut processes: Vec<Child> = Vec::new();
-    for arguments in exports {
+    for mut command in commands {
         sleep(Duration::from_millis(random.u64(..80))).await;
-        processes.push(command(folder, arguments).spawn().expect("it starts"));
+        processes.push(command.spawn().expect("it starts"));
     }
     let mut codes = Vec::new();
     for mut process in processes {
@@ -58,8 +57,8 @@ async fn overlapping_and_killed_exports_of_lines_are_complete_or_fail() {
     let export_of = |source: usize| vec!["-q", "-o", "t.jsonl.zst", "--folder", &paths[source]];
     for round in 0..rounds() {
         let chosen: Vec<usize> = (0..2 + random.u64(..3)).map(|_| random.usize(..2)).collect();
-        let exports: Vec<_> = chosen.iter().map(|source| export_of(*source)).collect();
-        let codes = overlap(&mut random, folder.path(), &exports).await;
+        let exports = chosen.iter().map(|source| command(folder.path(), &export_of(*source)));
+        let codes = overlap(&mut random, exports).await;
         let done: Vec<_> = chosen.iter().zip(&codes).filter(|(_, code)| **code == Some(0)).collect();
         assert!(done.len() <= 1, "round {round}: only one run may write the file");
         if let Some((source, _)) = done.first() {
@@ -81,42 +80,4 @@ async fn overlapping_and_killed_exports_of_lines_are_complete_or_fail() {
         }
     }
     assert!(completed >= 2);
-}
-
-#[tokio::test]
-async fn overlapping_and_killed_exports_into_one_lake_have_each_trace_once() {
-    let mut random = random();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let fingerprints = ["a", "b", "c"];
-    let mut expected = Vec::new();
-    let mut add = |folder: &Path, random: &mut Rng, count: u64| {
-        for _ in 0..count {
-            let fingerprint = fingerprints[random.usize(..3)];
-            let id = format!("{:05}", expected.len());
-            // Hours before and after the present.
-            let hours = Duration::from_hours(random.u64(..100));
-            let time = if random.u64(..2) == 0 { SystemTime::now() - hours } else { SystemTime::now() + hours };
-            super::store_at(folder, &format!("{fingerprint}/{id}"), &trace(fingerprint, &id, ""), time);
-            expected.push(format!("{fingerprint}/{id}"));
-        }
-        expected.clone()
-    };
-    let mut keys = add(folder.path(), &mut random, 600);
-    for _ in 0..rounds() {
-        let chosen: Vec<_> = (0..2 + random.u64(..4)).map(|_| fingerprints[random.usize(..3)]).collect();
-        let exports: Vec<_> =
-            chosen.iter().map(|of| vec!["lake", "-q", "-o", "lake", FINGERPRINT, *of, "--concurrency", "4"]).collect();
-        overlap(&mut random, folder.path(), &exports).await;
-        // A restored trace: stored again under its key, at another time.
-        let restored = &keys[random.usize(..keys.len())];
-        let (fingerprint, id) = restored.split_once('/').expect("a key has a slash");
-        store(folder.path(), restored, &trace(fingerprint, id, ""), random.u64(..10_000));
-        keys = add(folder.path(), &mut random, 20);
-    }
-    for fingerprint in fingerprints {
-        export(folder.path(), &["lake", "-o", "lake", FINGERPRINT, fingerprint]).await;
-    }
-    keys.sort();
-    let rows = lake::keys(&folder.path().join("lake"));
-    assert!(rows == keys, "{} rows of {} traces", rows.len(), keys.len());
 }

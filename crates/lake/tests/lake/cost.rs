@@ -1,0 +1,135 @@
+//! The requests, time and memory of a run, by the size of the table.
+//!
+//! `LAKE_ROWS` sets the largest table, `LAKE_FUNCTION` names a release build of the function, and `LAKE_RATE` is the number of
+//! traces per second that it must reach.
+
+use std::{env, time::Duration};
+
+use attest_lake::{Error, Result, Table, append, columns::Entry, maintain::maintain, objects::Objects};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use jiff::Timestamp;
+
+use crate::{
+    function::{Function, Run},
+    support::trace,
+};
+
+/// The number of runs per size: a run writes one commit, and every 20th commit writes a checkpoint.
+const RUNS: usize = 20;
+
+/// The number of new traces per run.
+const NEW: usize = 50;
+
+/// The days that the generated traces are stored on.
+const DAYS: u64 = 10;
+
+/// Returns a number from the environment.
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Traces that no bucket stores. The key `existing/N` has the trace N.
+struct Generated;
+
+impl Objects for Generated {
+    fn list(&self) -> BoxStream<'_, Result<Entry>> {
+        stream::empty().boxed()
+    }
+
+    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
+        let read = async move {
+            let number: u64 = key.rsplit('/').next().and_then(|number| number.parse().ok()).expect("a generated key");
+            let second = 1_790_000_000 + i64::try_from(86_400 * (number % DAYS) + number % 86_400).expect("small");
+            let stored = Timestamp::from_second(second).expect("a time of 2026");
+            Ok::<_, Error>(Some((Entry { key: key.to_owned(), stored }, trace(&content(number)).into())))
+        };
+        read.boxed()
+    }
+
+    fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
+        async move { Ok(self.read(key).await?.map(|(entry, _)| entry)) }.boxed()
+    }
+}
+
+/// Returns a text of about 200 characters that compresses like a conversation, not like a constant.
+fn content(number: u64) -> String {
+    (0..12).map(|word| format!("{:x} ", number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(word * 5))).collect()
+}
+
+/// Adds traces until the table has a number of rows, and merges their files.
+async fn grow(table: &Table, from: u64, to: u64) {
+    for begin in (from..to).step_by(20_000) {
+        let keys = (begin..to.min(begin + 20_000)).map(|number| format!("existing/{number:07}")).collect();
+        append(table, &Generated, keys).await.expect("added");
+    }
+    maintain(table, &Default::default()).await.expect("merged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_time_and_memory_of_a_run_do_not_grow_with_the_table() {
+    let largest = number("LAKE_ROWS").unwrap_or(100_000);
+    let function = Function::start().await;
+    let (s3, queue) = (&function.s3, &function.queue);
+    let table = Table::open(&s3.lake()).await.expect("a table");
+    let (mut rows, mut results) = (0, Vec::new());
+    for size in [largest / 100, largest / 10, largest] {
+        grow(&table, rows, size).await;
+        rows = size;
+        let mut runs: Vec<Run> = Vec::new();
+        for run in 0..RUNS {
+            for number in 0..NEW {
+                let key = format!("new/{size}-{run}-{number}");
+                function.store(&key).await;
+                queue.send_once("stored", &key);
+            }
+            runs.push(function.run("ingest", None).await.expect("it is not killed"));
+            assert_eq!(runs[run].report["added"], NEW);
+            queue.clear();
+        }
+        let requests: usize = runs.iter().map(|run| run.requests).sum();
+        let time: Duration = runs.iter().map(|run| run.time).sum();
+        let peak = runs.iter().filter_map(|run| run.peak_mib).max();
+        println!(
+            "{size} rows, {} files: {:.2} requests per new trace, {:.0} ms per run, {peak:?} MiB",
+            runs[RUNS - 1].report["files"],
+            requests as f64 / (RUNS * NEW) as f64,
+            time.as_secs_f64() * 1e3 / RUNS as f64,
+        );
+        results.push((requests, time, peak));
+    }
+    for (requests, time, peak) in &results[1..] {
+        let (first_requests, first_time, first_peak) = &results[0];
+        assert!(requests * 10 <= first_requests * 11, "{results:?}");
+        // Times are noisy, and a time that grows with the table would be 100 times as long.
+        assert!(*time <= *first_time * 4, "{results:?}");
+        assert!(peak.zip(*first_peak).is_none_or(|(peak, first)| peak <= first + 64), "{results:?}");
+    }
+    assert!(s3.traces().stored("new/0").await.expect("looked up").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_run_needs_bounded_memory() {
+    let traces = number("LAKE_RUN").unwrap_or(3_000);
+    let function = Function::start().await;
+    let (s3, queue) = (&function.s3, &function.queue);
+    let puts = stream::iter(0..traces).map(|number| {
+        let (key, json) = (format!("m/{number:06}"), trace(&content(number).repeat(5)));
+        async move { s3.put(&key, &json).await }
+    });
+    puts.buffer_unordered(16).collect::<Vec<()>>().await;
+    (0..traces).for_each(|number| queue.send_once("stored", &format!("m/{number:06}")));
+    let run = function.run("ingest", None).await.expect("it is not killed");
+    assert_eq!(run.report["added"], traces);
+    let rate = traces as f64 / run.time.as_secs_f64();
+    println!(
+        "{traces} traces in {:?}: {rate:.0} per second, {} requests, {:?} MiB",
+        run.time, run.requests, run.peak_mib
+    );
+    assert!(run.peak_mib.is_none_or(|peak| peak < 512), "{run:?}");
+    assert!(number("LAKE_RATE").is_none_or(|required| rate >= required as f64), "{run:?}");
+}
