@@ -13,8 +13,13 @@ use tracing_subscriber::{
 /// Logs through `writer` for the rest of the process.
 ///
 /// A panic is logged with its location only, because its message may quote content.
-pub fn start(level: Option<&str>, crates: &[&str], writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static) {
-    subscriber(level, crates, writer).init();
+pub fn start(
+    level: Option<&str>,
+    crates: &[&str],
+    silent: &[&str],
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) {
+    subscriber(level, crates, silent, writer).init();
     panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
         tracing::error!(at, "panicked");
@@ -24,14 +29,19 @@ pub fn start(level: Option<&str>, crates: &[&str], writer: impl for<'w> MakeWrit
 /// The subscriber that [`start`] installs.
 ///
 /// `level` applies to the lines of `crates` (default `info`). Other crates log errors only: at other levels they may quote
-/// a request, and `lambda_runtime` prints whole events.
+/// a request, and `lambda_runtime` prints whole events. The crates in `silent` log nothing, because they log errors that they
+/// also return, and that their callers expect.
 pub fn subscriber(
     level: Option<&str>,
     crates: &[&str],
+    silent: &[&str],
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let filter = Targets::new().with_default(Level::ERROR).with_targets(crates.iter().map(|name| (*name, level)));
+    let filter = Targets::new()
+        .with_default(Level::ERROR)
+        .with_targets(crates.iter().map(|name| (*name, level)))
+        .with_targets(silent.iter().map(|name| (*name, LevelFilter::OFF)));
     let lines = fmt::layer()
         .json()
         .flatten_event(true)

@@ -14,7 +14,7 @@ use lambda_http::Error;
 // One thread is enough because an environment serves one request at a time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), &["attest"], std::io::stdout);
+    log::start(env::var("RUST_LOG").ok().as_deref(), &["attest"], &[], std::io::stdout);
     match serve().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

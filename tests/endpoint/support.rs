@@ -97,7 +97,7 @@ impl Log {
     pub fn start() -> Self {
         static LOGGING: Once = Once::new();
         LOGGING.call_once(|| {
-            let subscriber = log::subscriber(Some("trace"), &["attest"], || Log);
+            let subscriber = log::subscriber(Some("trace"), &["attest"], &[], || Log);
             tracing::subscriber::set_global_default(subscriber).expect("nothing else sets one");
         });
         LINES.take();

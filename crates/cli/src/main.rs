@@ -57,7 +57,7 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
-    log::start(env::var("RUST_LOG").ok().as_deref(), &crates, || HumanLog);
+    log::start(env::var("RUST_LOG").ok().as_deref(), &crates, &["delta_kernel"], || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,

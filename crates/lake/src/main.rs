@@ -21,7 +21,12 @@ const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    attest::log::start(std::env::var("RUST_LOG").ok().as_deref(), &["attest_lake", "attest"], std::io::stdout);
+    attest::log::start(
+        std::env::var("RUST_LOG").ok().as_deref(),
+        &["attest_lake", "attest"],
+        &["delta_kernel"],
+        std::io::stdout,
+    );
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
