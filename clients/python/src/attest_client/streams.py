@@ -50,7 +50,7 @@ def assemble(api: str, body: bytes) -> Assembler:
 
 def _events(body: bytes) -> Iterator[Members | None]:
     """Yields the data of each event that is a JSON object, and `None` for `[DONE]`."""
-    text = body.decode("utf-8-sig", "replace")  # the parser raises on a truncated character
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")  # the parser raises on a truncated character
     lines = text.replace("\r\n", "\n").replace("\r", "\n")  # the parser does not recognize mixed line ends
     for event in sseclient.SSEClient(iter([lines.encode()])).events():
         if event.data.strip() == "[DONE]":
