@@ -10,11 +10,13 @@ type Fetch = typeof globalThis.fetch;
 
 /** The calls whose responses have not ended. */
 const inFlight = new Set<Recording>();
+/** Whether these calls are finished when the process ends. */
+let isWatched = false;
 /** Cleans up after a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
 const dropped = new FinalizationRegistry<() => void>((end) => end());
 
 /** Finishes the recordings of a process that ends. */
-export function finishAll(): void {
+function finishAll(): void {
   for (const recording of inFlight) recording.finish("closed");
 }
 
@@ -106,6 +108,8 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
   const isStream = response.headers.get("content-type")?.includes("text/event-stream");
   const recorded = isStream || !(response instanceof Response) ? copied(response, source, recording, finish) : readable(response, source, recording, finish);
   signal?.addEventListener("abort", abort, { once: true });
+  if (!isWatched) process.on("exit", finishAll);
+  isWatched = true;
   inFlight.add(recording);
   return recorded;
 }
