@@ -1,15 +1,20 @@
-"""Starts the local endpoint for a check. ATTEST names the command."""
+"""Starts the local endpoint for a check. ATTEST names the command; by default, it is `attest` on the PATH."""
 
 import atexit
 import json
 import os
 import subprocess
 
+ATTEST = os.environ.get("ATTEST") or "attest"
 
-def start(folder, api_key, *options):
-    """Serves a folder on free ports until the check ends. Returns the process, the endpoint's URL and the URL of its S3."""
+
+def start(folder, api_key, *options, port="0"):
+    """Serves a folder until the check ends, on free ports or on `port`.
+
+    Returns the process, the endpoint's URL and the URL of its S3.
+    """
     reader, writer = os.pipe()
-    command = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", folder]
+    command = [ATTEST, "serve", "--port", port, "--s3-port", "0", "--folder", folder]
     command += ["--ready-file", f"/dev/fd/{writer}", *options]
     environment = {**os.environ, "API_KEY": api_key}
     output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -8,7 +8,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "clients" / "python" / "tests"))
 import stand_ins
-from stand_ins import Endpoint
+from stand_ins import running_endpoint
+
+endpoint = pytest.fixture(running_endpoint, name="endpoint")
 
 
 class Server(stand_ins.Server):
@@ -16,13 +18,6 @@ class Server(stand_ins.Server):
 
     def __init__(self, respond, *, by_path=False):
         super().__init__(lambda path, headers, body: respond(path if by_path else headers, json.loads(body)))
-
-
-@pytest.fixture
-def endpoint(tmp_path):
-    endpoint = Endpoint(tmp_path / "traces")
-    yield endpoint
-    endpoint.kill()
 
 
 @pytest.fixture

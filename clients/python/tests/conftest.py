@@ -6,14 +6,9 @@ import pytest
 
 import attest_client
 from attest_client import log, warn
-from stand_ins import Endpoint
+from stand_ins import running_endpoint
 
-
-@pytest.fixture
-def endpoint(tmp_path):
-    endpoint = Endpoint(tmp_path / "traces")
-    yield endpoint
-    endpoint.kill()
+endpoint = pytest.fixture(running_endpoint, name="endpoint")
 
 
 @pytest.fixture

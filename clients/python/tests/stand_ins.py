@@ -2,16 +2,17 @@
 
 import http.server
 import json
-import os
 import pathlib
-import shutil
 import signal
 import socketserver
 import subprocess
+import sys
 import threading
 import time
 
-ATTEST = os.environ.get("ATTEST") or shutil.which("attest") or "attest"
+sys.path.append(str(pathlib.Path(__file__).parents[3] / ".ci"))
+from endpoint import ATTEST
+from endpoint import start as serve
 
 
 class Endpoint:
@@ -23,18 +24,7 @@ class Endpoint:
         self.start()
 
     def start(self):
-        reader, writer = os.pipe()
-        command = [ATTEST, "serve", "--port", self._port, "--s3-port", "0", "--folder", self.folder]
-        command += ["--ready-file", f"/dev/fd/{writer}"]
-        environment = {**os.environ, "API_KEY": "recipe"}
-        output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, pass_fds=[writer], env=environment, **output)
-        os.close(writer)
-        with open(reader, encoding="utf-8") as ready:  # ends at the first document, or when the process ends
-            ready = json.loads(ready.readline() or "null")
-        if ready is None:
-            raise RuntimeError("the endpoint did not start")
-        self.url, self.s3 = ready["url"], ready["s3_url"]
+        self._process, self.url, self.s3 = serve(self.folder, "recipe", port=self._port)
         self._port = self.url.split(":")[2].split("/")[0]
 
     def kill(self):
@@ -57,6 +47,13 @@ class Endpoint:
     def traces(self):
         """Returns every stored trace, in the order of creation."""
         return sorted((json.loads(path.read_bytes()) for path in self.paths()), key=lambda trace: trace["created"])
+
+
+def running_endpoint(tmp_path):
+    """Yields an endpoint, for a fixture."""
+    endpoint = Endpoint(tmp_path / "traces")
+    yield endpoint
+    endpoint.kill()
 
 
 class Server:

@@ -5,6 +5,8 @@ import gc
 import gzip
 import json
 import pathlib
+import subprocess
+import sys
 import threading
 import zlib
 
@@ -303,6 +305,64 @@ def test_an_abandoned_stream_is_logged_when_it_is_collected(logged):
         gc.collect()
         gate.set()
     [trace] = logged()
+    assert trace["incomplete"] == "closed"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_that_is_never_read_is_logged_when_it_is_collected(logged, is_async):
+    gate = threading.Event()
+    with Server(lambda *_: chunked_stream(gate)) as server:
+        if is_async:
+
+            async def start():
+                client = attest_client.async_http_client()
+                await openai.AsyncOpenAI(base_url=server.url, api_key="sk", http_client=client).chat.completions.create(
+                    model="m", messages=MESSAGES, stream=True
+                )
+
+            asyncio.run(start())
+        else:
+            sdk = openai.OpenAI(base_url=server.url, api_key="sk", http_client=attest_client.http_client())
+            sdk.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        gc.collect()
+        gate.set()
+    [trace] = logged()
+    assert (trace["incomplete"], trace["messages"]) == ("closed", MESSAGES)
+
+
+UNFINISHED = {
+    "never read": "",
+    "partly read": "next(chunks)",
+    "partly read, and sys.exit": "next(chunks); sys.exit(3)",
+    "read by a daemon thread": (
+        "import threading\nread = threading.Event()\n"
+        "def go():\n    next(chunks); read.set(); list(chunks)\nthreading.Thread(target=go, daemon=True).start(); read.wait()"
+    ),
+    "read by the parent of a fork": "next(chunks)\nif os.fork() == 0: sys.exit()\nos.wait()",
+    "read by a child of multiprocessing": (
+        "import multiprocessing\nchild = multiprocessing.get_context('fork').Process(target=lambda: next(start()))\n"
+        "child.start(); child.join(); os._exit(0)"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", UNFINISHED)
+def test_a_stream_that_is_not_finished_when_the_process_ends_is_logged_once(endpoint, environment, tmp_path, program):
+    gate = threading.Event()
+    script = """
+import os, sys, attest_client, openai
+def start():
+    sdk = openai.OpenAI(base_url=sys.argv[1], api_key="sk", http_client=attest_client.http_client(), max_retries=0)
+    return iter(sdk.chat.completions.create(model="m", messages=[], stream=True))
+"""
+    script += ("" if "multiprocessing" in program else "chunks = start()\n") + UNFINISHED[program]
+    with Server(lambda *_: chunked_stream(gate)) as server:
+        command = [sys.executable, "-c", script, server.url]
+        done = subprocess.run(command, env=environment(endpoint.url), capture_output=True, text=True, timeout=60)
+        gate.set()
+    assert "Traceback" not in done.stderr, done.stderr
+    assert attest_client.flush(20)
+    [trace] = endpoint.traces()
     assert trace["incomplete"] == "closed"
 
 

@@ -46,6 +46,7 @@ ENDS = {
     "a handler at exit": "atexit.register(log, 2); log(1)",
     "a handler at exit that runs last": "atexit.register(log, 1); import attest_client.log; log(2)",
     "an object's finalizer": "class A:\n    def __del__(self): log(2)\na = A(); log(1)",
+    "an object's finalizer that makes the first call": "class A:\n    def __del__(self): log(1); log(2)\na = A()",
     "a thread that outlives the main thread": (
         "main = threading.current_thread()\nthreading.Thread(target=lambda: (main.join(), log(2))).start()\nlog(1)"
     ),

@@ -10,11 +10,13 @@ type Fetch = typeof globalThis.fetch;
 
 /** The calls whose responses have not ended. */
 const inFlight = new Set<Recording>();
+/** Whether these calls are finished when the process ends. */
+let isWatched = false;
 /** Cleans up after a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
 const dropped = new FinalizationRegistry<() => void>((end) => end());
 
 /** Finishes the recordings of a process that ends. */
-export function finishAll(): void {
+function finishAll(): void {
   for (const recording of inFlight) recording.finish("closed");
 }
 
@@ -103,14 +105,95 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
     signal?.removeEventListener("abort", abort);
     recording.finish(incomplete);
   };
+  const isStream = response.headers.get("content-type")?.includes("text/event-stream");
+  const recorded = isStream || !(response instanceof Response) ? copied(response, source, recording, finish) : readable(response, source, recording, finish);
+  signal?.addEventListener("abort", abort, { once: true });
+  if (!isWatched) process.on("exit", finishAll);
+  isWatched = true;
+  inFlight.add(recording);
+  return recorded;
+}
+
+type Finish = (incomplete?: Incomplete) => void;
+
+/** Returns a copy of the response, whose body is a stream. */
+function copied(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish): Response {
   const { status, statusText, headers } = response;
   const { stream, start } = passThrough(source, recording, finish);
   const copy = new Response(stream, { status, statusText, headers });
   for (const name of ["url", "redirected", "type"] as const) Object.defineProperty(copy, name, { value: response[name] });
   start(); // last: if anything above fails, the application gets the response with its original body
-  signal?.addEventListener("abort", abort, { once: true });
-  inFlight.add(recording);
   return copy;
+}
+
+/**
+ * Replaces the methods that read the whole body, because another stream would cost as much as the rest of the recording. A stream is
+ * created only if the application asks for `body` or `clone`.
+ */
+function readable(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish): Response {
+  if (response.bodyUsed || source.locked) throw new TypeError("the body is already being read");
+  let copy: Response | undefined;
+  let isUsed = false;
+  const read = async (): Promise<Buffer<ArrayBuffer>> => {
+    if (isUsed) throw new TypeError("Body is unusable: Body has already been read");
+    isUsed = true;
+    dropped.unregister(recording); // nothing may refer to the response while it is read
+    return readAll(source, recording, finish);
+  };
+  const whole = (): Response => {
+    if (copy) return copy;
+    dropped.unregister(recording);
+    try {
+      return (copy = copied(response, source, recording, finish));
+    } catch (error) {
+      warn("record", `a response could not be copied and is not logged: ${reason(error)}`);
+      inFlight.delete(recording);
+      for (const name of [...Object.keys(methods), "body", "bodyUsed"]) delete (response as unknown as Record<string, unknown>)[name];
+      return response;
+    }
+  };
+  const { headers } = response;
+  const text = async () => new TextDecoder().decode(await read());
+  const methods = {
+    text: () => (copy ? copy.text() : text()),
+    json: () => (copy ? copy.json() : text().then((text) => JSON.parse(text))),
+    arrayBuffer: () => (copy ? copy.arrayBuffer() : read().then(({ buffer }) => buffer)),
+    bytes: () => (copy ? copy.arrayBuffer() : read()).then((bytes) => new Uint8Array(bytes as ArrayBuffer)),
+    blob: () => (copy ? copy.blob() : read().then((bytes) => new Response(bytes, { headers }).blob())),
+    formData: () => whole().formData(),
+    clone: () => (isUsed ? Response.prototype.clone.call(response) : whole().clone()),
+  };
+  for (const [name, value] of Object.entries(methods)) {
+    if (name in response) Object.defineProperty(response, name, { value, configurable: true, writable: true });
+  }
+  Object.defineProperty(response, "body", { get: () => (isUsed ? source : whole().body), configurable: true });
+  Object.defineProperty(response, "bodyUsed", { get: () => (copy ? copy.bodyUsed : isUsed), configurable: true });
+  dropped.register(response, () => finish("closed"), recording);
+  return response;
+}
+
+async function readAll(source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish): Promise<Buffer<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    const reader = source.getReader();
+    for (let chunk; (chunk = (await reader.read()).value); ) {
+      chunks.push(chunk);
+      size += chunk.length;
+      recording.add(chunk);
+    }
+  } catch (error) {
+    finish("broken");
+    throw error;
+  }
+  finish(); // first, so that the trace is in the spool once the application sees the end
+  const body = Buffer.from(new ArrayBuffer(size)); // not a part of Node's pool, whose whole buffer `arrayBuffer` would return
+  let place = 0;
+  for (const chunk of chunks) {
+    body.set(chunk, place);
+    place += chunk.length;
+  }
+  return body;
 }
 
 /** Returns the body as a web stream; `node-fetch` has a stream of Node. */

@@ -6,7 +6,7 @@
 
 import { type Api, apiOfCall } from "./api.js";
 import { Client, configuration, type Counters, type Mask, type Message, type Trace } from "./client.js";
-import { finishAll, recordingFetch } from "./fetch.js";
+import { recordingFetch } from "./fetch.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { toJson } from "./values.js";
@@ -93,10 +93,7 @@ let hasWarned = false;
 
 function openClient(): Client | undefined {
   const found = configuration();
-  if (found) {
-    process.on("exit", finishAll);
-    return new Client(found);
-  }
+  if (found) return new Client(found);
   if (!hasWarned) console.warn("attest: nothing is logged because ATTEST_URL and ATTEST_API_KEY are not set");
   hasWarned = true;
   return undefined;

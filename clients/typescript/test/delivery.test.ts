@@ -68,6 +68,27 @@ for (const [how, end] of Object.entries({
   });
 }
 
+for (const [what, { stream, program }] of Object.entries({
+  "a stream that is never read": { stream: true, program: "process.exit(0)" },
+  "a stream that is partly read": { stream: true, program: "for await (const _ of response.body) process.exit(0)" },
+  "a body that is never read": { stream: false, program: "" },
+  "a body that is being read": { stream: false, program: "response.json().catch(() => {}); setTimeout(() => process.exit(0), 100)" },
+})) {
+  test(`${what} when the process ends is logged as far as it came`, async () => {
+    const attest = await endpoint();
+    const url = await listen((_, response) => {
+      response.writeHead(200, { "content-type": stream ? "text/event-stream" : "application/json" });
+      response.write(stream ? 'data: {"id":"c","created":1,"choices":[]}\n\n' : '{"id":"c"');
+      if (!program) response.end("}");
+    });
+    const call = `import { loggedFetch } from "attest-client"; const response = await loggedFetch()("${url}/v1/chat/completions", { method: "POST", body: "{}" });`;
+    await run(`${call} ${program}`, attest.environment);
+    const [trace] = attest.waiting;
+    assert.equal(trace!.incomplete, "closed");
+    assert.equal(attest.waiting.length, 1);
+  });
+}
+
 test("several processes adopt what a dead one left exactly once", async () => {
   const attest = await endpoint();
   await attest.kill();

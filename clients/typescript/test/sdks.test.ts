@@ -298,6 +298,51 @@ test("the application gets status, headers, address and body as they came", asyn
   assert.equal(await response.text(), '{"a": 1.0}');
 });
 
+/** Each way to read a body, with its result. */
+const READERS: Record<string, (response: Response) => Promise<unknown>> = {
+  json: (response) => response.json(),
+  text: (response) => response.text(),
+  arrayBuffer: async (response) => Buffer.from(await response.arrayBuffer()).toString(),
+  blob: async (response) => [(await response.clone().blob()).type, await (await response.blob()).text()],
+  formData: (response) => response.formData().catch(({ name }) => name),
+  body: async (response) => {
+    const chunks = [];
+    for await (const chunk of response.body!) chunks.push(chunk);
+    return Buffer.concat(chunks).toString();
+  },
+  "a BYOB reader": async (response) => (await response.body!.getReader({ mode: "byob" }).read(new Uint8Array(5))).value,
+  "a new Response": (response) => new Response(response.body).text(),
+  "a clone, then the response": async (response) => [await response.clone().text(), await response.json()],
+  "text after body": async (response) => [response.body!.locked, response.bodyUsed, await response.text(), response.bodyUsed],
+  "twice": async (response) => [await response.text(), response.bodyUsed, await response.json().catch(({ name }) => name), response.body!.locked],
+  "twice at once": (response) => Promise.all([response.text(), response.text().catch(({ name }) => name)]),
+  "a clone of a used body": async (response) => [await response.text(), (() => { try { return response.clone(); } catch ({ name }: any) { return name; } })()],
+  "nothing": async (response) => [response instanceof Response, response.bodyUsed, response.ok, Object.keys(response)],
+};
+
+for (const [name, read] of Object.entries(READERS)) {
+  test(`a body is read as without logging: ${name}`, async (t) => {
+    for (const text of ['\ufeff{"id":"c","choices":[],"text":"Grüße"}', "no JSON"]) {
+      const url = `${await serve(() => [200, { "content-type": "application/json", "x-a": "1" }, text])}/v1/chat/completions`;
+      const init = { method: "POST", body: "{}" };
+      const result = (fetch: typeof globalThis.fetch) => fetch(url, init).then(read).catch(({ name, message }) => [name, message]);
+      assert.deepEqual(await result(loggedFetch({ extra: { test: t.name } })), await result(fetch));
+    }
+  });
+}
+
+test("a response without streaming that breaks off is logged as far as it came, and the application sees the error", async (t) => {
+  const url = await listen((_, response) => {
+    response.writeHead(200, { "content-type": "application/json", "content-length": 100 });
+    response.write('{"id":"c"', () => response.destroy());
+  });
+  const call = (fetch: typeof globalThis.fetch) => fetch(`${url}/v1/chat/completions`, { method: "POST", body: "{}" }).then((response) => response.json());
+  const reason: any = await call(fetch).catch((error) => error);
+  await assert.rejects(call(loggedFetch({ extra: { test: t.name } })), { name: reason.name, message: reason.message });
+  const trace = await traceOf(t.name);
+  assert.deepEqual([trace.incomplete, trace.error], ["broken", { status: 200, body: '{"id":"c"' }]);
+});
+
 test("a response that cannot be copied reaches the application untouched", async () => {
   const used = new Response("{}");
   used.body!.getReader();
@@ -307,7 +352,7 @@ test("a response that cannot be copied reaches the application untouched", async
     const response = await loggedFetch({ fetch: async () => original })("http://h/v1/messages", { method: "POST", body: "{}" });
     assert.equal(response, original);
   }
-  assert.equal(await odd.text(), "{}");
+  assert.equal(await new Response(odd.body).text(), "{}");
 });
 
 test("every kind of request body is logged", async (t) => {

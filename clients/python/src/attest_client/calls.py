@@ -60,7 +60,7 @@ class Call:
             self._log(None, error={"type": type(error).__name__, "message": str(error)})
 
     def _log(self, response: Any, error: Any = None, incomplete: str | None = None) -> None:
-        request = values.loads(self._request)
+        request = _json_or_text(self._request)
         if not isinstance(request, dict):
             request = {"messages": request}
         trace = mapping.to_trace(
@@ -131,5 +131,5 @@ def _guess(request: Mapping[str, Any], response: Mapping[str, Any]) -> str:
 def _json_or_text(body: bytes) -> Any:
     try:
         return values.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body.decode("utf-8", "replace")

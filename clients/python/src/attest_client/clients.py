@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from attest_client import log
 from attest_client.calls import Call, Mask, api_of
@@ -116,11 +118,16 @@ def _classes(library: Any) -> tuple[type, type]:
 class _Copy:
     """Copies the bytes of a response as the application receives them. Logs the call once, when the response ends."""
 
+    in_flight: ClassVar[set[_Copy]] = set()
+
     def __init__(self, library: Any, call: Call, response: Any):
-        self._library, self._call = library, call
+        self._library, self._calls = library, [call]
+        self.in_flight.add(self)
         self._status, self._headers = response.status_code, response.headers
         self.chunks: list[bytes] = []
         self.is_whole = False
+        self._inherited = -1
+        """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
 
     def __enter__(self) -> None:
         pass
@@ -129,11 +136,19 @@ class _Copy:
         is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
         self.finish("closed" if is_closed else "broken")
 
+    def inherit(self) -> None:
+        """Leaves the call to the parent after a fork, unless this process reads on."""
+        self._inherited = len(self.chunks)
+
     @never_raises
     def finish(self, reason: str) -> None:
-        if (call := self._call) is None:
+        self.in_flight.discard(self)
+        try:
+            call = self._calls.pop()  # atomic: the thread that ends the process may come here too
+        except IndexError:
             return
-        self._call = None  # type: ignore[assignment]
+        if self._inherited == len(self.chunks) and not self.is_whole:
+            return  # only the parent reads this response
         body = _decoded(self._library, self._headers, self.chunks)
         call.finish(self._status, self._headers.get("content-type", ""), body, None if self.is_whole else reason)
 
@@ -149,8 +164,26 @@ def _watch(library: Any, call: Call | None, response: Any, copied: type) -> Any:
     if call and response.is_stream_consumed:
         _finish(call, response)
     elif call:
-        response.stream = copied(response.stream, _Copy(library, call, response))
+        copy = _Copy(library, call, response)
+        response.stream = copied(response.stream, copy)
+        # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
+        weakref.finalize(response.stream, copy.finish, "closed").atexit = False
     return response
+
+
+def _finish_all() -> None:
+    for copy in list(_Copy.in_flight):
+        copy.finish("closed")
+
+
+def _after_fork() -> None:
+    for copy in _Copy.in_flight:
+        copy.inherit()
+
+
+log.before_close.append(_finish_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @never_raises

@@ -9,6 +9,7 @@ import multiprocessing.util
 import os
 import pathlib
 import queue
+import sys
 import threading
 import time
 import uuid
@@ -118,7 +119,7 @@ class TraceLog:
 
     def _start(self) -> None:
         """Starts the threads. If the interpreter is shutting down, no thread starts, and the traces stay in the spool."""
-        if self._threads:
+        if self._threads or sys.is_finalizing():  # a thread that starts now never runs, and `start` would wait for it
             return
         with self._changed:
             if self._threads:
@@ -257,7 +258,13 @@ def _open() -> TraceLog | None:
         return _log
 
 
+before_close: list[Callable[[], None]] = []
+"""Functions that log the calls that are in flight at the end of the process."""
+
+
 def _close() -> None:
+    for function in before_close:
+        function()
     if _log:
         _log.close()
 

@@ -308,8 +308,12 @@ def _start_of(pid: int) -> str | None:
     A process that its parent has not waited for yet is `ended`.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
-            state, *fields = file.read().rpartition(")")[2].split()  # the name before it may contain spaces
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # `open` does not exist late in an interpreter shutdown
+        try:
+            stat = os.read(fd, 4_096).decode("latin-1")
+        finally:
+            os.close(fd)
+        state, *fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces
     except OSError:
         return None
     return "ended" if state in ("Z", "X") else fields[18]

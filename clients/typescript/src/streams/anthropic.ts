@@ -17,7 +17,7 @@ export class AnthropicAssembly implements Assembly {
     const index = indexOr(event.index);
     switch (event.type) {
       case "message_start":
-        if (isObject(event.message)) this.message = { ...event.message };
+        if (isObject(event.message)) this.startMessage(event.message);
         break;
       case "content_block_start":
         if (isObject(event.content_block) && index >= 0) this.startBlock(index, event.content_block);
@@ -29,7 +29,7 @@ export class AnthropicAssembly implements Assembly {
         this.stopped.add(index);
         break;
       case "message_delta":
-        if (this.message) this.finishMessage(this.message, event);
+        this.finishMessage((this.message ??= {}), event);
         break;
       case "message_stop":
         this.isComplete = true;
@@ -49,27 +49,50 @@ export class AnthropicAssembly implements Assembly {
     return { ...this.message, content: content.filter(isObject) };
   }
 
+  private startMessage(message: JsonObject): void {
+    this.message = { ...message };
+    const blocks = Array.isArray(message.content) ? message.content : [];
+    for (const [index, block] of blocks.entries()) if (isObject(block)) this.blocks[index] ??= { ...block };
+  }
+
   private startBlock(index: number, block: JsonObject): void {
+    this.message ??= {};
     this.blocks[index] = { ...block };
     const model = block.type === "fallback" && isObject(block.to) ? block.to.model : undefined;
-    if (this.message && typeof model === "string") this.message.model = model; // from here on, another model responds
+    if (typeof model === "string") this.message.model = model; // from here on, another model responds
   }
 
   private addDelta(index: number, block: JsonObject, delta: JsonObject): void {
     const { type, ...members } = delta;
-    if (type === "input_json_delta") this.inputs.set(index, (this.inputs.get(index) ?? "") + textOr(members.partial_json));
-    else if (type === "citations_delta") block.citations = [...(Array.isArray(block.citations) ? block.citations : []), members.citation ?? null];
-    else if (type === "signature_delta") block.signature = members.signature ?? null;
-    else mergeInto(block, members); // text, thinking, and future types
+    if (type === "input_json_delta") {
+      this.inputs.set(index, (this.inputs.get(index) ?? "") + textOr(members.partial_json));
+    } else if (type === "citations_delta") {
+      const { citation } = members;
+      if (citation !== undefined && citation !== null) block.citations = [...(Array.isArray(block.citations) ? block.citations : []), citation];
+    } else if (type === "signature_delta") {
+      if (typeof members.signature === "string") block.signature = members.signature;
+    } else {
+      mergeInto(block, members); // text, thinking, and future types
+    }
   }
 
-  /** The counts of `usage` are totals, so they replace those of the first event. */
-  private finishMessage(message: JsonObject, { type: _, delta, usage, ...rest }: JsonObject): void {
-    const before = isObject(message.usage) ? message.usage : {};
-    const counts = Object.entries(isObject(usage) ? usage : {}).filter(([name, count]) => count !== null || !Object.hasOwn(before, name));
-    message.usage = { ...before, ...Object.fromEntries(counts) };
-    for (const [name, value] of Object.entries({ ...rest, ...(isObject(delta) ? delta : {}) })) set(message, name, value);
+  private finishMessage(message: JsonObject, event: JsonObject): void {
+    for (const [name, value] of Object.entries(event)) {
+      if (name === "delta") {
+        for (const [member, changed] of Object.entries(isObject(value) ? value : {})) set(message, member, changed);
+      } else if (name === "usage") {
+        if (isObject(value) && Object.keys(value).length > 0) message.usage = withCounts(isObject(message.usage) ? message.usage : {}, value);
+      } else if (name !== "type") {
+        set(message, name, value);
+      }
+    }
   }
+}
+
+/** The counts of `usage` are totals, so they replace those of the first event. */
+function withCounts(before: JsonObject, counts: JsonObject): JsonObject {
+  const changed = Object.entries(counts).filter(([name, count]) => count !== null || !Object.hasOwn(before, name));
+  return { ...before, ...Object.fromEntries(changed) };
 }
 
 /** Parses the input of a tool. Some models write inputs that are not JSON; their text is kept. */

@@ -1,6 +1,6 @@
 /** Streams of Chat Completions. */
 
-import { isObject, type Json, type JsonObject, set } from "../json.js";
+import { indexOr, isObject, type Json, type JsonObject, set } from "../json.js";
 import type { Assembly } from "./assembly.js";
 import { mergeInto } from "./merge.js";
 
@@ -20,7 +20,7 @@ export class ChatAssembly implements Assembly {
     for (const [name, value] of Object.entries(chunk)) {
       if (name === "choices") {
         if (Array.isArray(value)) value.forEach((choice, place) => isObject(choice) && this.addChoice(choice, place));
-      } else if (name !== "obfuscation" && (value !== null || (name !== "usage" && !Object.hasOwn(this.completion, name)))) {
+      } else if (name !== "obfuscation" && ((value !== null && value !== "") || !Object.hasOwn(this.completion, name))) {
         set(this.completion, name, value); // `obfuscation` only pads the events of a stream
       }
     }
@@ -28,7 +28,7 @@ export class ChatAssembly implements Assembly {
 
   response(): JsonObject | undefined {
     if (!this.started) return undefined;
-    const choices = [...this.choices.values()].sort((one, other) => Number(one.index) - Number(other.index));
+    const choices = [...this.choices].sort(([one], [other]) => one - other).map(([, choice]) => choice);
     const { usage, ...rest } = this.completion;
     return {
       ...rest,
@@ -40,11 +40,11 @@ export class ChatAssembly implements Assembly {
 
   /** Some servers do not send `[DONE]`. */
   get isComplete(): boolean {
-    return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => reason !== undefined && reason !== null);
+    return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => Boolean(reason));
   }
 
-  private addChoice({ delta, logprobs, ...rest }: JsonObject, place: number): void {
-    const index = typeof rest.index === "number" ? rest.index : place;
+  private addChoice({ index: given, delta, message: _, logprobs, ...rest }: JsonObject, place: number): void {
+    const index = indexOr(given) >= 0 ? indexOr(given) : place;
     let choice = this.choices.get(index);
     if (!choice) this.choices.set(index, (choice = { index, message: {}, finish_reason: null }));
     for (const [name, value] of Object.entries(rest)) {
@@ -58,15 +58,19 @@ export class ChatAssembly implements Assembly {
 function addDelta(message: JsonObject, { tool_calls: calls, ...rest }: JsonObject): void {
   mergeInto(message, rest);
   if (!Array.isArray(calls)) return;
-  const snapshots = (message.tool_calls ??= []) as Json[];
   for (const call of calls.filter(isObject)) {
-    const last = snapshots.at(-1) as JsonObject | undefined;
-    // Some servers send calls without an index. A new id then starts a new call.
-    const isSame = (snapshot: Json) => isObject(snapshot) && snapshot.index === call.index && (call.index !== undefined || !call.id || snapshot.id === call.id);
-    const snapshot = call.index === undefined && !call.id ? last : (snapshots.find(isSame) as JsonObject | undefined);
+    const snapshots = (message.tool_calls ??= []) as JsonObject[];
+    const snapshot = snapshotOf(call, snapshots);
     if (snapshot) mergeInto(snapshot, call);
     else snapshots.push(withFunction(call));
   }
+}
+
+/** Some servers send calls without an index. A new id then starts a new call. */
+function snapshotOf(call: JsonObject, snapshots: JsonObject[]): JsonObject | undefined {
+  const index = indexOr(call.index);
+  if (index >= 0) return snapshots.find((snapshot) => snapshot.index === index);
+  return call.id ? snapshots.find((snapshot) => snapshot.id === call.id) : snapshots.at(-1);
 }
 
 function withFunction(call: JsonObject): JsonObject {
@@ -76,11 +80,11 @@ function withFunction(call: JsonObject): JsonObject {
 /** Adds the members to a choice that the API sends without streaming. */
 function finish({ index, message, logprobs, finish_reason, ...rest }: JsonObject): JsonObject {
   const { role, content, refusal, tool_calls: calls, ...others } = message as JsonObject;
-  const toolCalls = (calls as JsonObject[] | undefined)?.toSorted((one, other) => Number(one.index ?? 0) - Number(other.index ?? 0));
+  const toolCalls = (calls as JsonObject[] | undefined)?.toSorted((one, other) => Math.max(indexOr(one.index), 0) - Math.max(indexOr(other.index), 0));
   return {
     index: index!,
     message: {
-      role: role ?? "assistant",
+      role: role || "assistant",
       content: content ?? null,
       ...(refusal === undefined ? {} : { refusal }),
       ...(toolCalls ? { tool_calls: toolCalls.map(({ index: _, ...call }) => call) } : {}),

@@ -1,6 +1,6 @@
 /** Merges deltas, for all streams. */
 
-import { isObject, type Json, type JsonObject, set } from "../json.js";
+import { indexOr, isObject, type Json, type JsonObject, set } from "../json.js";
 
 /** Members whose later value replaces the earlier one. All other strings are pieces of one text. */
 const NAMES = new Set(["id", "index", "type", "role", "name", "format", "status"]);
@@ -33,8 +33,8 @@ function merged(name: string, before: Json | undefined, value: Json): Json {
 
 function mergeElements(elements: Json[], deltas: Json[]): void {
   for (const delta of deltas) {
-    const index = isObject(delta) ? delta.index : undefined;
-    const same = index === undefined ? undefined : elements.find((element) => isObject(element) && element.index === index);
+    const index = isObject(delta) ? indexOr(delta.index) : -1;
+    const same = index < 0 ? undefined : elements.find((element) => isObject(element) && element.index === index);
     if (isObject(same) && isObject(delta)) mergeInto(same, delta);
     else elements.push(copied(delta));
   }

@@ -37,7 +37,7 @@ export class ResponsesAssembly implements Assembly {
       const { type: _, sequence_number: __, ...error } = event;
       this.error = error;
     } else if (isObject(event.response)) {
-      this.snapshot = event.response;
+      if (!this.isComplete) this.snapshot = event.response;
       this.isComplete ||= ["response.completed", "response.incomplete", "response.failed"].includes(type);
     } else if (type === "response.output_item.added" || type === "response.output_item.done") {
       const index = indexOr(event.output_index);
@@ -48,42 +48,56 @@ export class ResponsesAssembly implements Assembly {
   }
 
   response(): JsonObject | undefined {
-    if (!this.snapshot) return undefined;
-    const { output } = this.snapshot;
+    const output = this.snapshot?.output;
     if (this.isComplete && Array.isArray(output) && output.length > 0) return this.snapshot; // some servers leave it empty
-    const items = this.output.filter(isObject).map(withoutHoles);
+    const items = this.output.filter(isObject);
     return items.length > 0 ? { ...this.snapshot, output: items } : this.snapshot;
   }
 
   private addPiece(type: string, event: JsonObject): void {
     const item = this.output[indexOr(event.output_index)];
-    const prefix = type.slice(0, type.lastIndexOf("."));
     if (!item) return;
+    const end = type.slice(type.lastIndexOf(".") + 1);
+    const prefix = type.slice(0, -end.length - 1);
     const part = PARTS[prefix];
-    const place = part ? indexOr(event[part[1]]) : -1;
-    if (part && place >= 0 && event.part !== undefined) elements(item, part[0])[place] = copyOf(event.part);
-    if (type === "response.output_text.annotation.added" && event.annotation !== undefined) {
-      const holder = elements(item, "content")[indexOr(event.content_index)];
-      if (isObject(holder)) elements(holder, "annotations").push(event.annotation);
-    }
     const text = TEXTS[prefix];
-    if (text) addText(item, text, type, event);
+    if (part) {
+      const place = indexOr(event[part[1]]);
+      if (place >= 0 && isObject(event.part)) put(elements(item, part[0]), place, { ...event.part });
+    } else if (type === "response.output_text.annotation.added") {
+      const holder = partOf(item, "content", event.content_index);
+      const place = indexOr(event.annotation_index);
+      if (holder && event.annotation !== undefined && event.annotation !== null) put(elements(holder, "annotations"), place < 0 ? Infinity : place, event.annotation);
+    } else if (text && (end === "delta" || end === "done")) {
+      addText(item, text, prefix, end, event);
+    }
   }
 }
 
-function addText(item: JsonObject, [list, index, member]: Text, type: string, event: JsonObject): void {
-  let holder: Json | undefined = item;
+function addText(item: JsonObject, [list, index, member]: Text, prefix: string, end: "delta" | "done", event: JsonObject): void {
+  const text = end === "delta" ? event.delta : event[member];
+  if (typeof text !== "string") return;
+  let holder: JsonObject | undefined = item;
   if (list) {
-    const parts = elements(item, list);
-    const place = indexOr(event[index]);
+    const parts = item[list];
     // Reasoning text has no event that adds its part.
-    if (place === parts.length) parts.push({ type: type.split(".")[1]!, text: "" });
-    holder = parts[place];
+    if (event[index] === (Array.isArray(parts) ? parts.length : 0)) elements(item, list).push({ type: prefix.slice(prefix.indexOf(".") + 1), [member]: "" });
+    holder = partOf(item, list, event[index]);
   }
-  if (!isObject(holder)) return;
-  if (type.endsWith(".delta") && typeof event.delta === "string") holder[member] = textOr(holder[member]) + event.delta;
-  if (type.endsWith(".done") && event[member] !== undefined) holder[member] = event[member];
-  if (type.endsWith(".delta") && Array.isArray(event.logprobs) && event.logprobs.length > 0) elements(holder, "logprobs").push(...event.logprobs);
+  if (!holder) return;
+  holder[member] = end === "delta" ? textOr(holder[member]) + text : text;
+  if (end === "delta" && Array.isArray(event.logprobs) && event.logprobs.length > 0) elements(holder, "logprobs").push(...event.logprobs);
+}
+
+function partOf(item: JsonObject, list: string, index: Json | undefined): JsonObject | undefined {
+  const parts = item[list];
+  const part = Array.isArray(parts) ? parts[indexOr(index)] : undefined;
+  return isObject(part) ? part : undefined;
+}
+
+function put(elements: Json[], place: number, value: Json): void {
+  if (place < elements.length) elements[place] = value;
+  else elements.push(value);
 }
 
 /** Returns a list member of the object, and creates it if necessary. */
@@ -91,13 +105,4 @@ function elements(object: JsonObject, name: string): Json[] {
   const list = object[name];
   if (Array.isArray(list)) return list;
   return (object[name] = []);
-}
-
-function copyOf(value: Json): Json {
-  return isObject(value) ? { ...value } : value;
-}
-
-function withoutHoles(item: JsonObject): JsonObject {
-  const lists = Object.entries(item).map(([name, value]): [string, Json] => [name, Array.isArray(value) ? value.filter(() => true) : value]);
-  return Object.fromEntries(lists);
 }

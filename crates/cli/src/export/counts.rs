@@ -1,6 +1,6 @@
 //! The counts that an export prints when it ends.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ pub struct ExportCounts {
     pub exported: u64,
     /// Traces that an option excludes.
     pub left_out: u64,
+    /// Traces that the format cannot express, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
     /// Objects that are not traces.
     pub not_traces: u64,
     /// Traces that were deleted after they were listed.
@@ -23,7 +26,7 @@ pub struct ExportCounts {
 impl ExportCounts {
     /// Returns the number of processed objects.
     pub fn total(&self) -> u64 {
-        self.exported + self.left_out + self.not_traces + self.deleted
+        self.exported + self.left_out + self.refused.values().sum::<u64>() + self.not_traces + self.deleted
     }
 
     /// Counts an object that is not a trace and prints its key.
@@ -38,6 +41,9 @@ impl fmt::Display for ExportCounts {
         let mut line = |count: u64, what: &str| writeln!(f, "{:>13} {what}", HumanCount(count).to_string());
         line(self.exported, "exported")?;
         line(self.left_out, "left out by an option")?;
+        for (reason, count) in &self.refused {
+            line(*count, &format!("left out: {reason}"))?;
+        }
         line(self.deleted, "deleted since they were listed")?;
         line(self.not_traces, "not traces")
     }

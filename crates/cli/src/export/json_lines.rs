@@ -8,7 +8,7 @@ use clap::Args;
 use super::{
     completion::Completion,
     counts::ExportCounts,
-    line_export::{LineFormat, export},
+    line_export::{Line, LineFormat, export, one_line},
     line_output::output_parser,
     traces::ReadOptions,
 };
@@ -30,15 +30,12 @@ impl JsonLinesOptions {
         counts: &mut ExportCounts,
         stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Completion> {
-        let format =
-            LineFormat { name: "JSON Lines".to_owned(), dedupe: false, line: |trace: &[u8]| Some(one_line(trace)) };
+        let format = LineFormat {
+            name: "JSON Lines".to_owned(),
+            dedupe: false,
+            line: |trace: &[u8]| Line::Write(one_line(trace)),
+        };
         let output = self.output.as_ref().expect("clap requires --output if there is no subcommand");
         export(&self.read, output, &format, counts, stop).await
     }
-}
-
-/// Removes the line breaks between the tokens of a trace. JSON does not allow line breaks within a token (RFC 8259,
-/// section 7).
-fn one_line(trace: &[u8]) -> Vec<u8> {
-    trace.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }

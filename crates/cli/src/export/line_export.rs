@@ -20,8 +20,17 @@ pub struct LineFormat<F> {
     pub name: String,
     /// Whether to leave out lines that are equal to an earlier line.
     pub dedupe: bool,
-    /// Returns the line of a trace, or `None` to leave it out.
+    /// Converts a trace.
     pub line: F,
+}
+
+/// The result of converting a trace.
+pub enum Line {
+    Write(Vec<u8>),
+    /// An option excludes the trace.
+    LeftOut,
+    /// The format cannot express the trace, for this reason.
+    Refused(String),
 }
 
 /// The first 16 bytes of the SHA-256 of a line.
@@ -31,7 +40,7 @@ type LineHash = [u8; 16];
 pub async fn export(
     read: &ReadOptions,
     output: &Path,
-    format: &LineFormat<impl Fn(&[u8]) -> Option<Vec<u8>>>,
+    format: &LineFormat<impl Fn(&[u8]) -> Line>,
     counts: &mut ExportCounts,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Completion> {
@@ -68,16 +77,14 @@ pub async fn export(
             None => break,
         };
         match read {
-            ReadTrace::Trace(trace) => {
-                let line = (format.line)(&trace);
-                match line.filter(|line| !format.dedupe || seen.insert(hash(line))) {
-                    Some(line) => {
-                        output.write(&line)?;
-                        counts.exported += 1;
-                    }
-                    None => counts.left_out += 1,
+            ReadTrace::Trace(trace) => match (format.line)(&trace) {
+                Line::Write(line) if !format.dedupe || seen.insert(hash(&line)) => {
+                    output.write(&line)?;
+                    counts.exported += 1;
                 }
-            }
+                Line::Write(_) | Line::LeftOut => counts.left_out += 1,
+                Line::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
+            },
             ReadTrace::LeftOut => counts.left_out += 1,
             ReadTrace::NotATrace => counts.add_not_a_trace(&entry.key),
             ReadTrace::Deleted => counts.deleted += 1,
@@ -97,6 +104,12 @@ fn exit_on_stop() {
         eprintln!("\nstopped: the output is not complete");
         process::exit(2);
     });
+}
+
+/// Removes the line breaks between the tokens of a JSON text. JSON does not allow line breaks within a token (RFC 8259,
+/// section 7).
+pub fn one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }
 
 fn hash(line: &[u8]) -> LineHash {

@@ -35,7 +35,7 @@ bytes of the stored trace without the line breaks between its tokens. FILE is co
 An interrupted export leaves FILE.part and FILE.part.checkpoint. Run the same command again to resume it.
 
 Exit status:
-  0  every selected trace is exported
+  0  every selected trace is exported, except those that the format of the examples cannot express
   1  some objects are not traces and were left out
   2  the export failed or was stopped: run the same command again to resume"
 )]

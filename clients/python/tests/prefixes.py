@@ -1,0 +1,36 @@
+"""Prints the trace of every prefix of recorded streams, for the comparison with the TypeScript client.
+
+    python prefixes.py FILE...
+
+A line contains the file's name, the length of the prefix, and its trace. A prefix whose trace equals the one before is left out.
+"""
+
+import pathlib
+import sys
+
+from attest_client import mapping, streams, values
+
+
+def main():
+    for path in map(pathlib.Path, sys.argv[1:]):
+        api, body = path.name.partition(".")[0], path.read_bytes()
+        last = None
+        for end in range(len(body) + 1):
+            stream = streams.assemble(api, body[:end])
+            incomplete = "error" if stream.error is not None else None if stream.is_complete else "broken"
+            trace = mapping.to_trace(
+                api,
+                {"model": "requested", "messages": [{"role": "user", "content": "a"}]},
+                stream.response,
+                created=1,
+                incomplete=incomplete,
+                error=stream.error,
+            )
+            line = values.dumps(trace)
+            if line != last:
+                sys.stdout.buffer.write(b"%s %d %s\n" % (path.name.encode(), end, line))
+            last = line
+
+
+if __name__ == "__main__":
+    main()

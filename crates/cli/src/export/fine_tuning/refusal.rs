@@ -1,0 +1,37 @@
+//! The reasons for which a trace cannot become a fine-tuning example.
+
+use std::fmt;
+
+/// A part of a trace that the format cannot express, although the model read or wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Incomplete,
+    StoredMessages,
+    NoAssistant,
+    EmptyAssistant,
+    Audio,
+    File,
+    Image,
+    NotAFunction,
+    FunctionName,
+    UnmatchedCalls,
+    UnknownContent,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Incomplete => "the answer is incomplete",
+            Self::StoredMessages => "messages that only the provider has",
+            Self::NoAssistant => "no message of the assistant",
+            Self::EmptyAssistant => "an empty message of the assistant",
+            Self::Audio => "audio",
+            Self::File => "a file or a document",
+            Self::Image => "an image outside a user message, or without a URL",
+            Self::NotAFunction => "a call of a tool that is not a function",
+            Self::FunctionName => "a function name that OpenAI does not accept",
+            Self::UnmatchedCalls => "tool calls and results that do not match",
+            Self::UnknownContent => "content of an unknown type",
+        })
+    }
+}
