@@ -43,7 +43,10 @@ async fn binary(name: &str) -> anyhow::Result<Result<(), Mismatch>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(code)).context("the function's code is not a ZIP file")?;
     let Ok(mut bootstrap) = archive.by_name("bootstrap") else {
         // `sam build` leaves out the function of the lake while Queries is off.
-        return Ok(Err(Mismatch::new(expected, format!("no binary in {name}: run `sam build` with the same parameters"))));
+        return Ok(Err(Mismatch::new(
+            expected,
+            format!("no binary in {name}: run `sam build` with the same parameters"),
+        )));
     };
     let mut head = [0; 20];
     bootstrap.read_exact(&mut head).context("cannot read `bootstrap`")?;
