@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from check import check, failures
-from stack import Stack, trace
+from stack import ROOT, Stack, trace
 from test_variants import EVENTS, reported_events
 
 TRACES = 2_000
@@ -64,7 +64,7 @@ def run_until(stack, task, rows, seconds=120):
 
 def keys(stack):
     """Returns the keys of the rows, as two independent readers of Delta find them."""
-    command = [*os.environ["LAKE_READERS"].split(), stack.outputs["LakeUrl"], stack.aws.removeprefix("http://")]
+    command = [os.environ["LAKE_READERS"], ROOT / ".ci/lake_readers.py", stack.outputs["LakeUrl"], stack.aws.removeprefix("http://")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
