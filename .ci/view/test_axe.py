@@ -13,9 +13,12 @@ def test_axe_finds_nothing(site, page, scheme):
     choice = lambda text: {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     several = site.post(talk("a", "b", id="several", choices={"0": choice("b"), "1": choice("c")}))
     failed = site.post(talk("a", "b" * 3_000, id="failed", error={"status": 429}, incomplete="closed"))
+    spans = [site.post(trace) for trace in agent.spans()]
+    long = site.post(talk(*["turn"] * 30, id="long"))
     page.emulate_media(color_scheme=scheme)
     paths = ["", "traces", "traces?q=nothing", "traces?q=since:x", "trace?key=none/none", f"trace?key={key}"]
     paths += [f"trace?key={key}&plain=true", f"trace?key={several}", f"trace?key={failed}", f"trace?key={key}&with={other}"]
+    paths += [f"session?id={agent.TRACE}", "session?id=session-5", "session?id=none", f"trace?key={spans[0]}", f"trace?key={long}"]
     for path in paths:
         page.goto(site.url + path)
         unfold(page)

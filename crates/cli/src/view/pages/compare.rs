@@ -6,10 +6,7 @@ use maud::{Markup, html};
 use similar::{ChangeTag, TextDiff};
 
 use super::{layout::Frame, trace::trace_url};
-use crate::view::{
-    conversation::Conversation,
-    json::{Json, Members},
-};
+use crate::view::json::{Json, Members};
 
 /// The time limit, after which a comparison is only approximate. If two texts have no line in common, the time would
 /// otherwise grow with the product of their numbers of lines.
@@ -51,7 +48,7 @@ pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
 
 /// Returns a trace as the lines that are compared: each message, then the other members.
 fn lines_of(json: &[u8]) -> String {
-    let trace = Conversation::read(json).trace;
+    let trace = Members::read(json);
     let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
     let said = |message: Members<'_>| {
         let text = |name: &str| message.get(name).map(Json::text).unwrap_or_default();

@@ -36,7 +36,7 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
-                    ol.rows #rows { @for row in &found.rows { (row_of(row, search)) } }
+                    ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
                     p.none { "No trace here." }
                     p.more {
                         @if found.looked_at > found.rows.len() {

@@ -27,11 +27,20 @@ const MEMBER_LINES: usize = 8;
 /// The number of characters shown of a folded text.
 const SUMMARY: usize = 200;
 
+/// The form of the assistant's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// The exact white space.
+    Plain,
+    Markdown,
+    /// Both, for a file without scripts, in which the style sheet selects one.
+    Both,
+}
+
 /// Options for showing parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
-    /// Whether texts are Markdown.
-    pub markdown: bool,
+    pub text: Text,
     /// The amount of code that may still be highlighted.
     pub code: &'a Budget,
 }
@@ -67,10 +76,13 @@ fn part_of(part: &Part<'_>, style: Style<'_>) -> Markup {
 
 /// Shows a text, folded if it is long.
 fn text_of(text: &str, style: Style<'_>) -> Markup {
-    let shown = if style.markdown && text.len() <= markdown::LONGEST {
-        html! { div.markdown { (markdown::rendered(text, style.code)) } }
-    } else {
+    let shown = if style.text == Text::Plain || text.len() > markdown::LONGEST {
         plain(text)
+    } else {
+        html! {
+            div.markdown { (markdown::rendered(text, style.code)) }
+            @if style.text == Text::Both { pre.content.exact { (text) } }
+        }
     };
     folded(text, &shown)
 }
@@ -144,7 +156,7 @@ fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
             @if result.parts.is_empty() { p { "Empty" } }
             @if let Some(text) = json {
                 (folded(text, &highlight::code(style.code, "json", text)))
-            } @else { (parts(&result.parts, Style { markdown: false, ..style })) }
+            } @else { (parts(&result.parts, Style { text: Text::Plain, ..style })) }
         }
     }
 }
