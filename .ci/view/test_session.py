@@ -1,5 +1,8 @@
 """The traces of one session or of one OpenTelemetry trace, and a span's conversation."""
 
+import os
+import time
+
 import agent
 import pytest
 from conftest import talk, unfold
@@ -11,6 +14,8 @@ from test_hostile import HOSTILE
 def keys(site):
     """Stores the spans of an agent's run, the last one first, and another trace."""
     keys = [site.post(trace) for trace in reversed(list(agent.spans()))]
+    for age, key in enumerate(keys):
+        os.utime(site.folder / f"{key}.json", (time.time() - age, time.time() - age))  # the last span was stored last
     site.post(talk("Hello"))
     return keys
 

@@ -8,7 +8,7 @@ use crate::view::conversation::{MediaKind, Part, Turn};
 const FEWEST: usize = 3;
 
 /// The longest text of an entry, in characters.
-const WORDS: usize = 80;
+const WORDS: usize = 60;
 
 /// The largest number of tools that an entry names.
 const TOOLS: usize = 4;

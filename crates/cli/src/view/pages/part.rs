@@ -145,6 +145,11 @@ fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
+/// Formats JSON over several lines. Other text stays as it is.
+fn laid_out(text: &str) -> String {
+    Json::parse(text).map_or_else(|| text.to_owned(), Json::readable)
+}
+
 fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
     let json = match &result.parts[..] {
         [Part::Text { text, .. }] if is_json(text) => Some(text),
@@ -155,7 +160,8 @@ fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
             p.label { @if result.is_error { "Error: " } (title) }
             @if result.parts.is_empty() { p { "Empty" } }
             @if let Some(text) = json {
-                (folded(text, &highlight::code(style.code, "json", text)))
+                @let shown = if style.text == Text::Plain { text.clone() } else { laid_out(text) };
+                (folded(&shown, &highlight::code(style.code, "json", &shown)))
             } @else { (parts(&result.parts, Style { text: Text::Plain, ..style })) }
         }
     }

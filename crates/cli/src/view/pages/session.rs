@@ -43,7 +43,9 @@ pub fn session(session: &Session) -> Markup {
                 }
                 div.actions { a href=(search.own_url()) { "As a list" } }
             }
-            div.axis aria-hidden="true" { span { "0 s" } span { (seconds(session.seconds / 2.0)) } span { (seconds(session.seconds)) } }
+            div.axis aria-hidden="true" {
+                p { @for part in [0.0, 0.5, 1.0] { span { (seconds(session.seconds * part)) } } }
+            }
             ol.rows.spans #rows { @for span in &session.spans { (line(span, session, &q)) } }
             p.none { "No trace here." }
             p.more {
