@@ -12,7 +12,7 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def test_the_list_the_comparison_and_a_shared_file(site, page, tmp_path, picture):
-    page.set_viewport_size({"width": 1000, "height": 620})
+    page.set_viewport_size({"width": 1200, "height": 400})
     for number, (model, question) in enumerate([
         ("gpt-4o", "Can I get a refund for the blue one?"),
         ("claude-sonnet-4-5", "The refund has not arrived yet. Where is it?"),
@@ -29,7 +29,8 @@ def test_the_list_the_comparison_and_a_shared_file(site, page, tmp_path, picture
     other = site.post(other)
     page.goto(site.list_url("refund since:2026-01-01"))
     expect(page.locator("#rows li")).to_have_count(6)
-    picture("list-search", full_page=False)
+    picture("list-docs", full_page=False)
+    page.set_viewport_size({"width": 1000, "height": 860})
     page.goto(site.trace_url(key, **{"with": other}))
     expect(page.locator("mark").first).to_be_visible()
     picture("compare-docs", full_page=False)

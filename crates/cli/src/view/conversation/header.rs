@@ -57,7 +57,8 @@ impl Header {
             created: created(trace),
             api,
             start: times.map(|(start, _)| start),
-            seconds: seconds(&places[1..]).or_else(|| times.map(|(start, end)| end - start).filter(is_duration)),
+            seconds: seconds(&places[1..])
+                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds))),
             tokens: Tokens::read(&trace.object("usage"), &attributes),
             is_refused: is_refused(trace, finish_reason.as_deref()),
             finish_reason,
@@ -137,12 +138,12 @@ fn seconds(places: &[Members<'_>]) -> Option<f64> {
         let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.number());
         number(&["duration", "duration_s", "duration_seconds", "seconds", "latency", "response_time"])
             .or_else(|| Some(number(&["duration_ms", "latency_ms", "ms", "_response_ms"])? / 1e3))
-            .filter(is_duration)
+            .filter(|seconds| is_duration(*seconds))
     })
 }
 
-fn is_duration(seconds: &f64) -> bool {
-    (0.0..1e7).contains(seconds)
+fn is_duration(seconds: f64) -> bool {
+    (0.0..1e7).contains(&seconds)
 }
 
 /// Returns the start and the end of the call, in seconds since 1970.

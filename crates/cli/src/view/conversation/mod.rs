@@ -106,7 +106,9 @@ impl<'a> Conversation<'a> {
         let messages = Json::parse(&span.json).and_then(Json::list).unwrap_or_default();
         let (request, answers) = messages.split_at(span.request.min(messages.len()));
         let mut turns = Vec::new();
-        request.iter().for_each(|message| item::read(*message, &mut turns));
+        for message in request {
+            item::read(*message, &mut turns);
+        }
         let mut choices = Vec::new();
         if let [answer] = answers {
             item::read(*answer, &mut turns);

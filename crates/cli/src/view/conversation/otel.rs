@@ -128,7 +128,7 @@ fn decoded(value: Json<'_>) -> Value {
     }
 }
 
-/// Converts a value in the JSON encoding of OTLP. Other values stay as they are.
+/// Converts a value in the JSON encoding of OTLP. Returns other values unchanged.
 fn plain(value: Value) -> Value {
     let Value::Object(mut object) = value else { return value };
     let values = |list: Value| match list {

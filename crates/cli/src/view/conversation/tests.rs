@@ -206,6 +206,20 @@ fn opentelemetrys_messages_are_read_from_originals() {
     assert_eq!(turns_of(&json!({"messages": messages.collect::<Vec<_>>()})), SPAN_TURNS);
 }
 
+/// Returns a value in the JSON encoding of OTLP.
+fn typed(value: &Value) -> Value {
+    match value {
+        Value::Array(values) => json!({"arrayValue": {"values": values.iter().map(typed).collect::<Value>()}}),
+        Value::Object(members) => {
+            let pairs = members.iter().map(|(key, value)| json!({"key": key, "value": typed(value)}));
+            json!({"kvlistValue": {"values": pairs.collect::<Value>()}})
+        }
+        Value::String(text) => json!({"stringValue": text}),
+        Value::Number(number) => json!({"intValue": number}),
+        other => json!({"stringValue": other.to_string()}),
+    }
+}
+
 #[test]
 fn opentelemetrys_messages_are_read_from_the_attributes_of_a_span() {
     let (instructions, input, output) = span_messages();
@@ -215,18 +229,6 @@ fn opentelemetrys_messages_are_read_from_the_attributes_of_a_span() {
     let object = |convert| Value::Object(values_of(convert).map(|(name, value)| (name.to_owned(), value)).collect());
     let text = |value: &Value| Value::String(value.to_string());
     let pairs = |convert| values_of(convert).map(|(key, value)| json!({"key": key, "value": value})).collect::<Value>();
-    fn typed(value: &Value) -> Value {
-        match value {
-            Value::Array(values) => json!({"arrayValue": {"values": values.iter().map(typed).collect::<Value>()}}),
-            Value::Object(members) => {
-                let pairs = members.iter().map(|(key, value)| json!({"key": key, "value": typed(value)}));
-                json!({"kvlistValue": {"values": pairs.collect::<Value>()}})
-            }
-            Value::String(text) => json!({"stringValue": text}),
-            Value::Number(number) => json!({"intValue": number}),
-            other => json!({"stringValue": other.to_string()}),
-        }
-    }
     let as_value: fn(&Value) -> Value = Clone::clone;
     let as_otlp_text: fn(&Value) -> Value = |value| json!({"stringValue": value.to_string()});
     for otel in [

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aws_smithy_types::base64;
 use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
@@ -54,55 +55,65 @@ pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
 fn lines_of(json: &[u8]) -> String {
     let stored = Stored::read(json);
     let conversation = stored.conversation();
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for turn in &conversation.turns {
-        lines += &format!("{}:\n", turn.role);
-        turn.parts.iter().for_each(|part| lines_of_part(part, &mut lines));
-        lines += &members(turn.more.iter().map(|(name, value)| (name.as_str(), *value)));
-        lines += "\n";
+        lines.push(format!("{}:", turn.role));
+        for part in &turn.parts {
+            add_part(part, &mut lines);
+        }
+        lines.extend(turn.more.iter().map(|(name, value)| member(name, *value)));
+        lines.push(String::new());
     }
-    lines + &members(conversation.trace.iter().filter(|(name, _)| *name != "messages"))
+    let members = conversation.trace.iter().filter(|(name, _)| *name != "messages");
+    lines.extend(members.map(|(name, value)| member(name, value)));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn lines_of_part(part: &Part<'_>, lines: &mut String) {
-    let mut add = |text: &str| *lines += &format!("{text}\n");
+fn add_part(part: &Part<'_>, lines: &mut Vec<String>) {
     match part {
         Part::Text { text, citations } => {
-            add(text);
-            citations.iter().for_each(|Citation { title, quote }| {
-                add(&format!("source: {title} {}", quote.as_deref().unwrap_or_default()));
-            });
+            lines.push(text.clone());
+            lines.extend(
+                citations.iter().map(|Citation { title, quote }| {
+                    format!("source: {title} {}", quote.as_deref().unwrap_or_default())
+                }),
+            );
         }
-        Part::Thinking(text) => add(&format!("thinking: {}", text.as_deref().unwrap_or("encrypted"))),
-        Part::Refusal(text) => add(&format!("refusal: {text}")),
+        Part::Thinking(text) => lines.push(format!("thinking: {}", text.as_deref().unwrap_or("encrypted"))),
+        Part::Refusal(text) => lines.push(format!("refusal: {text}")),
         Part::Media(Media { kind, name, source }) => {
-            let name = name.as_deref().unwrap_or_default();
+            let name = name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
             let content = match source {
                 MediaSource::Data { media_type, base64 } => format!("{media_type}, SHA-256 {}", digest(base64)),
                 MediaSource::Elsewhere(text) | MediaSource::Text(text) => text.clone(),
             };
-            add(&format!("{kind:?} {name}: {content}"));
+            lines.push(format!("{kind:?}{name}: {content}"));
         }
         Part::Call(call) => {
-            add(&format!("call {} {}:\n{}", call.name, call.id, call.arguments));
-            call.result.iter().for_each(|result| lines_of_result(result, lines));
+            lines.push(format!("call {} {}:\n{}", call.name, call.id, call.arguments));
+            if let Some(result) = &call.result {
+                add_result(result, lines);
+            }
         }
-        Part::Result(result) => lines_of_result(result, lines),
-        Part::Other { kind, json } => add(&format!("{kind}: {}", json.readable())),
+        Part::Result(result) => add_result(result, lines),
+        Part::Other { kind, json } => lines.push(format!("{kind}: {}", json.readable())),
     }
 }
 
-fn lines_of_result(result: &ToolResult<'_>, lines: &mut String) {
-    *lines += &format!("{} {}:\n", if result.is_error { "error" } else { "result" }, result.call);
-    result.parts.iter().for_each(|part| lines_of_part(part, lines));
+fn add_result(result: &ToolResult<'_>, lines: &mut Vec<String>) {
+    lines.push(format!("{} {}:", if result.is_error { "error" } else { "result" }, result.call));
+    for part in &result.parts {
+        add_part(part, lines);
+    }
 }
 
-/// Returns the SHA-256 of a medium's base64, which stands for its content.
-fn digest(base64: &str) -> String {
-    Sha256::digest(base64.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+/// Returns the beginning of the SHA-256 of a medium's base64, which stands for its content.
+fn digest(content: &str) -> String {
+    base64::encode(&Sha256::digest(content.as_bytes())[..12])
 }
 
-/// Returns members, each beginning on its own line.
-fn members<'a>(members: impl Iterator<Item = (&'a str, Json<'a>)>) -> String {
-    members.fold(String::new(), |lines, (name, value)| lines + name + ": " + &value.readable() + "\n")
+/// Returns a member, beginning on its own line.
+fn member(name: &str, value: Json<'_>) -> String {
+    format!("{name}: {}", value.readable())
 }

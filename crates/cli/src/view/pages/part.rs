@@ -145,7 +145,7 @@ fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-/// Formats JSON over several lines. Other text stays as it is.
+/// Formats JSON over several lines. Returns other text unchanged.
 fn laid_out(text: &str) -> String {
     Json::parse(text).map_or_else(|| text.to_owned(), Json::readable)
 }
