@@ -1,4 +1,4 @@
-"""axe-core reports no violation on any page, in light and dark mode."""
+"""axe-core reports no violation on any page, in light and dark mode, and on a telephone."""
 
 import agent
 import pytest
@@ -6,8 +6,9 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import talk, unfold
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(site, page, scheme):
+@pytest.mark.parametrize("scheme, width", [("light", 1200), ("dark", 1200), ("light", 375)])
+def test_axe_finds_nothing(site, page, scheme, width):
+    page.set_viewport_size({"width": width, "height": 800})
     key = site.post(agent.chat())
     other = site.post(agent.chat(id="other"))
     choice = lambda text: {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
