@@ -112,7 +112,7 @@ def spans(conversation="session-9"):
                 {"role": "assistant", "finish_reason": "stop", "parts": [{"type": "text", "content": "It is in **Hamburg**."}]}]),
         }
         otel = {
-            "traceId": TRACE, "spanId": f"00f067aa0ba9{span:0>4}", "parentSpanId": f"00f067aa0ba9{parent:0>4}", "name": name,
+            "traceId": TRACE, "spanId": f"00f067aa02c7{span:0>4}", "parentSpanId": f"00f067aa02c7{parent:0>4}", "name": name,
             "startTimeUnixNano": f"{start + begin}000000", "endTimeUnixNano": f"{start + begin + duration}000000",
             "attributes": attributes,
         }

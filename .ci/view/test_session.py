@@ -28,7 +28,7 @@ def test_spans_are_a_tree_with_one_time_axis(site, keys, page, picture):
     page.goto(session_url(site, agent.TRACE))
     rows = page.locator("#rows li")
     expect(rows.locator("b")).to_have_text(["plan", "search the shop", "read the rules", "compare carriers", "answer"])
-    expect(rows.first).to_contain_text("00f067aa0ba900f0 is not stored here")
+    expect(rows.first).to_contain_text("00f067aa02c700f0 is not stored here")
     levels = [row.get_attribute("class") for row in rows.all()]
     assert levels == ["depth-0", "depth-1", "depth-2", "depth-2", "depth-3", "depth-1"]
     bars = [[float(bar.get_attribute(side)) for side in ["x", "width"]] for bar in page.locator("rect.span-bar").all()]
