@@ -28,8 +28,9 @@ def test_a_bucket_is_shown_page_by_page_in_the_order_of_the_keys(site, page):
 
 @pytest.mark.parametrize("place", ["bucket", "folder"])
 def test_a_page_for_one_fingerprint_shows_no_other(site, page, place):
-    shown = site.post(talk("Shown", system_fingerprint="open"))
-    secret = site.post(talk("Hidden", system_fingerprint="secret"))
+    of_session = {"log": {"session_id": "shared-session"}}
+    shown = site.post(talk("Shown", system_fingerprint="open", **of_session))
+    secret = site.post(talk("Hidden", system_fingerprint="secret", **of_session))
     beside = site.post(talk("Hidden", system_fingerprint="opened"))
     options = ["--bucket", "traces"] if place == "bucket" else ["--folder", str(site.folder)]
     url = site.view(*options, "--fingerprint", "open")
@@ -39,7 +40,13 @@ def test_a_page_for_one_fingerprint_shows_no_other(site, page, place):
     for q in ["fingerprint:secret", "fingerprint:", "Hidden", "id:"]:
         page.goto(f"{url}traces?q={q}")
         expect(page.locator("main")).not_to_contain_text("Hidden")
+    page.goto(f"{url}session?id=shared-session")
+    expect(page.locator("#rows li")).to_have_count(1)
+    expect(page.locator("main")).not_to_contain_text("Hidden")
     assert page.goto(f"{url}trace?key={shown}").status == 200
+    for to in ["next", "previous"]:
+        page.goto(f"{url}step?key={shown}&to={to}")
+        expect(page.locator("main")).not_to_contain_text("Hidden")
     for key in [secret, beside, f"open/../{secret}", f"open/%2e%2e/{secret}", f"open/..%2F{secret}"]:
         for route in [f"trace?key={key}", f"trace?key={shown}&with={key}", f"raw?key={key}"]:
             answer = page.goto(url + route)

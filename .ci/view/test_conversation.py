@@ -34,7 +34,7 @@ def test_an_agents_conversation_is_shown_as_it_happened(site, key, page, picture
     facts = page.locator("header.facts dl")
     for fact in ["gpt-4o-2024-08-06", "order-17", "2.34 s", "1,280 in, 214 out", "stop", "openai-chat", "session-5", "KiB"]:
         expect(facts).to_contain_text(fact)
-    page.set_viewport_size({"width": 1000, "height": 860})
+    page.set_viewport_size({"width": 1000, "height": 1560})
     picture("conversation", full_page=False)
 
 

@@ -45,6 +45,15 @@ def test_fingerprints_are_a_tree(site, three, page):
     expect(rows).to_have_count(1)
 
 
+def test_fingerprints_in_the_tree_are_decoded(site, page):
+    site.post(talk("Hello", system_fingerprint="my model/Zürich"))
+    page.goto(site.list_url())
+    page.locator("nav.tree").get_by_role("link", name="my model", exact=True).click()
+    page.locator("nav.tree").get_by_role("link", name="Zürich", exact=True).click()
+    expect(page.locator("nav.tree [aria-current=page]")).to_have_text("Zürich")
+    expect(page.locator("#rows li")).to_have_count(1)
+
+
 def test_the_keyboard_moves_opens_and_searches(site, three, page):
     site.post(talk("Just arrived", id="arrived"))
     page.goto(site.list_url())

@@ -6,6 +6,7 @@ import urllib.request
 
 import agent
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import AWS, talk, unfold
 from playwright.sync_api import expect
 from test_hostile import HOSTILE
@@ -33,6 +34,28 @@ def test_a_shared_file_opens_from_the_disk_without_scripts(site, page, tmp_path,
     before = file.read_text()
     failed = share(site, key, "--folder", str(site.folder), "-o", str(file), expected=1)
     assert "choose another file" in failed.stderr and file.read_text() == before
+
+
+def test_a_shared_file_switches_to_plain_text_without_a_script(site, page, tmp_path):
+    key = site.post(agent.chat())
+    file = tmp_path / "trace.html"
+    share(site, key, "--folder", str(site.folder), "-o", str(file))
+    page.goto(file.as_uri())
+    rendered, exact = page.locator(".markdown"), page.locator("pre.exact")
+    expect(rendered).to_be_visible()
+    expect(exact).to_be_hidden()
+    page.get_by_label("Plain text").check()
+    expect(rendered).to_be_hidden()
+    expect(exact).to_be_visible()
+    assert exact.text_content() == agent.ANSWER
+    page.keyboard.press("Space")
+    expect(rendered).to_be_visible()
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    page.set_viewport_size({"width": 375, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    page.locator(".outline a").last.click()
+    expect(page.locator("#turn-4")).to_be_in_viewport()
 
 
 def test_the_button_downloads_the_same_file(site, page, tmp_path):
@@ -87,7 +110,12 @@ def test_hostile_content_stays_text_in_every_new_place(site, page, tmp_path, tex
     share(site, key, "--folder", str(site.folder), "-o", str(shared))
     page.goto(shared.as_uri())
     assert page.locator("h1").count() == 1
-    assert page.locator("script, iframe, base, link, form, object, embed").count() == 0
+    for _ in range(2):
+        assert page.locator("script, iframe, base, link, form, object, embed").count() == 0
+        unfold(page)
+        page.get_by_label("Plain text", exact=True).check()
+    expect(page.locator(".markdown:visible")).to_have_count(0)
+    assert page.locator("pre.exact").last.text_content() == clean
 
 
 def test_the_curl_command_stores_the_same_trace(site, page):

@@ -2,6 +2,7 @@
 
 import urllib.parse
 
+import agent
 import pytest
 from conftest import talk
 from playwright.sync_api import expect
@@ -84,3 +85,17 @@ def test_an_expensive_comparison_is_cut_short_and_leaves_the_endpoint_answering(
     page.goto(compared)
     expect(page.get_by_role("status")).to_contain_text("cut short")
     assert page.locator("mark").count() > 0
+
+
+def test_a_comparison_shows_turns_instead_of_stored_json(site, page):
+    one, other = agent.chat(), agent.chat(id="other")
+    other["messages"][1]["original"]["content"][1]["image_url"]["url"] = f"data:image/png;base64,{agent.png(80)}"
+    other["messages"][3]["original"]["content"] = '{"status": "delivered", "place": "Bremen"}'
+    page.goto(site.trace_url(site.post(one), **{"with": site.post(other)}))
+    side = page.locator("article").first
+    expect(side).to_contain_text("developer:\nAnswer from the shop's tools only.")
+    expect(side).to_contain_text("call track_order call_1:")
+    expect(side).not_to_contain_text("iVBORw0KGgo")
+    marks = side.locator("mark").all_text_contents()
+    assert any(mark.startswith("Image: image/png, SHA-256 ") for mark in marks), marks
+    assert any('"in transit"' in mark for mark in marks), marks

@@ -185,7 +185,7 @@ async fn explain(request: Request, next: Next) -> Response {
     let is_explained = response.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
         media_type == MEDIA_TYPE || media_type.as_bytes().starts_with(b"text/html") // from the handler or the page
     });
-    if status.is_success() || is_explained {
+    if status.is_success() || status.is_redirection() || is_explained {
         return response;
     }
     if let (Some(body), false) = (Arc::into_inner(body), status == StatusCode::REQUEST_TIMEOUT) {

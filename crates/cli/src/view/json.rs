@@ -16,6 +16,11 @@ const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
+    /// Reads one value. Returns `None` if the text is not JSON.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str::<&RawValue>(text).ok().map(Self::from)
+    }
+
     /// Returns the stored text.
     pub fn as_str(self) -> &'a str {
         self.0
@@ -106,6 +111,31 @@ impl<'a> Members<'a> {
     pub fn read(json: &'a [u8]) -> Self {
         let json = std::str::from_utf8(json).unwrap_or_default();
         Self(serde_json::from_str(json).unwrap_or_default())
+    }
+
+    /// Reads a list of `key` and `value`, as the JSON encoding of OTLP writes attributes. Returns `None` for any other
+    /// value.
+    pub fn of_key_values(list: Json<'a>) -> Option<Self> {
+        let members = list.list()?.into_iter().map(|pair| {
+            let pair = pair.object()?;
+            let value = *pair.0.get("value")?;
+            let typed = Json::from(value).object().unwrap_or_default();
+            let simple = ["stringValue", "intValue", "doubleValue", "boolValue"];
+            let inner = simple.iter().find_map(|kind| typed.0.get(*kind).copied());
+            Some((pair.string("key")?, inner.unwrap_or(value)))
+        });
+        members.collect::<Option<_>>().map(Self)
+    }
+
+    /// Returns the members whose name starts with this text.
+    pub fn starting_with(&self, start: &str) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter(|(name, _)| name.starts_with(start))
+                .map(|(name, value)| (name.clone(), *value))
+                .collect(),
+        )
     }
 
     /// Returns a member's value.

@@ -10,7 +10,7 @@ use jiff::civil::Date;
 
 use super::{
     query::Query,
-    search::{Found, ROWS, Row, fits, fits_key, prefix_of, read_row},
+    search::{Found, Row, fits, fits_key, prefix_of, read_row},
     stats::Stats,
     workers::Workers,
 };
@@ -25,13 +25,14 @@ const READ: usize = 10_000;
 /// The time after which the overview stops to read.
 const OVERVIEW: Duration = Duration::from_secs(2);
 
-/// Finds the rows of a page that begins at the position `from`. Searches the newest day first.
+/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day first.
 pub async fn find(
     traces: &TraceReader,
     lake: &LakeIndex,
     workers: &Workers,
     query: &Query,
     from: &str,
+    limit: usize,
 ) -> anyhow::Result<Found> {
     let matcher =
         Matcher { traces: traces.clone(), query: query.clone(), prefix: prefix_of(query), times: query.times()? };
@@ -39,11 +40,11 @@ pub async fn find(
     let mut found = Found { rows: Vec::new(), looked_at: 0, next: None };
     let deadline = Instant::now() + SEARCH;
     while let Some(rows) = scan.next(|day| matcher.times.overlaps(day)).await? {
-        let (matcher, wanted) = (matcher.clone(), ROWS - found.rows.len());
+        let (matcher, wanted) = (matcher.clone(), limit - found.rows.len());
         let (matching, looked_at) = workers.run(move || matcher.matching(&rows.traces, wanted)).await?;
         found.rows.extend(matching);
         found.looked_at += looked_at;
-        if found.rows.len() >= ROWS || Instant::now() > deadline {
+        if found.rows.len() >= limit || Instant::now() > deadline {
             found.next = Some(rows.position.after(looked_at).to_string());
             break;
         }

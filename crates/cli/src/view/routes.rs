@@ -5,7 +5,7 @@ use axum::{
     extract::{Query as UrlQuery, State},
     http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     middleware::from_fn,
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use bytes::Bytes;
@@ -13,9 +13,11 @@ use maud::Markup;
 
 use super::{
     guard::guard,
-    pages::{self, Failure, List, Overview, TracePage},
-    query::Query,
+    pages::{self, Failure, List, Overview, TracePage, trace_url},
+    query::{Field, Query},
+    results::{Direction, Neighbour, Results},
     search::{self, Search},
+    session::{self, Session},
     stats::Stats,
     take::commands,
     workers::Workers,
@@ -27,19 +29,24 @@ use crate::storage::TraceReader;
 struct Viewer {
     traces: TraceReader,
     workers: Workers,
+    results: Results,
 }
 
 /// Returns the page over the traces of a reader.
 pub fn router(traces: TraceReader) -> Router {
+    let workers = Workers::default();
+    let results = Results::new(traces.clone(), workers.clone());
     Router::new()
         .route("/", get(overview))
         .route("/traces", get(list))
+        .route("/session", get(session))
         .route("/trace", get(trace))
+        .route("/step", get(step))
         .route("/raw", get(raw))
         .route("/share", get(share))
         .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
-        .with_state(Viewer { traces, workers: Workers::default() })
+        .with_state(Viewer { traces, workers, results })
         .layer(from_fn(guard))
 }
 
@@ -47,14 +54,14 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, media_type)], text)
 }
 
-async fn overview(State(Viewer { traces, workers }): State<Viewer>) -> Result<Markup, Failure> {
+async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
     let stats = Stats::gather(&traces, &workers).await?;
     let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
     Ok(workers.run(move || page.render()).await?)
 }
 
 async fn list(
-    State(Viewer { traces, workers }): State<Viewer>,
+    State(Viewer { traces, workers, results }): State<Viewer>,
     UrlQuery(search): UrlQuery<Search>,
 ) -> Result<Markup, Failure> {
     let query = Query::parse(&search.q);
@@ -62,10 +69,27 @@ async fn list(
         return Err(Failure::BadSearch { q: search.q, error });
     }
     let prefix = search::prefix_of(&query);
-    let (tree, found) = tokio::try_join!(traces.tree(&prefix), search::find(&traces, &workers, &query, &search.from))?;
+    let (tree, found) = tokio::try_join!(traces.tree(&prefix), results.find(&query, &search))?;
     let bucket = traces.bucket().to_owned();
     let page = List { search, query, tree, found, bucket };
     Ok(workers.run(move || page.render()).await?)
+}
+
+/// A session, and the cursor of its page.
+#[derive(Debug, serde::Deserialize)]
+struct Of {
+    id: String,
+    #[serde(default)]
+    from: String,
+}
+
+async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id, from }): UrlQuery<Of>) -> Result<Markup, Failure> {
+    if id.is_empty() {
+        return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
+    }
+    let query = Query::default().with(Field::Session, &id);
+    let found = search::find(&viewer.traces, &viewer.workers, &query, &from, session::ROWS).await?;
+    Ok(viewer.workers.run(move || pages::session(&Session::new(id, found))).await?)
 }
 
 /// A trace, and the options for showing it.
@@ -99,7 +123,7 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
     }
     let Shown { key, plain, turn, q, from, .. } = shown;
     let search = Search { q, from, with: String::new() };
-    let neighbours = viewer.neighbours(&key, &search).await;
+    let neighbours = viewer.results.neighbours(&key, &search).await.unwrap_or_default(); // the trace itself was read
     let traces = viewer.traces.clone();
     let page = viewer.workers.run(move || {
         let commands = commands(&traces, &key, &json);
@@ -108,18 +132,28 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
     Ok(page.await?.into_response())
 }
 
-impl Viewer {
-    /// Returns the keys before and after `key` on the page of results that it was opened from. Returns no keys if the
-    /// search fails.
-    async fn neighbours(&self, key: &str, search: &Search) -> [Option<String>; 2] {
-        let query = Query::parse(&search.q);
-        let Ok(keys) = search::find_keys(&self.traces, &self.workers, &query, &search.from).await else {
-            return [None, None];
-        };
-        let at = keys.iter().position(|other| other == key);
-        let key_at = |place: Option<usize>| keys.get(place?).cloned();
-        [key_at(at.and_then(|at| at.checked_sub(1))), key_at(at.map(|at| at + 1))]
-    }
+/// A step from a trace to its neighbour in a result.
+#[derive(Debug, serde::Deserialize)]
+struct Steps {
+    key: String,
+    to: Direction,
+    #[serde(default)]
+    plain: bool,
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    from: String,
+}
+
+/// Redirects to the neighbour of a trace on another page of results.
+async fn step(State(viewer): State<Viewer>, UrlQuery(steps): UrlQuery<Steps>) -> Result<Redirect, Failure> {
+    let Steps { key, to, plain, q, from } = steps;
+    let search = Search { q, from, with: String::new() };
+    let plain = if plain { "true" } else { "" };
+    Ok(Redirect::to(&match viewer.results.step(&key, &search, to).await? {
+        Neighbour::Trace { key, from } => trace_url(&key, &[("plain", plain), ("q", &search.q), ("from", &from)]),
+        Neighbour::Page { from } => Search { from, ..search }.own_url(),
+    }))
 }
 
 #[derive(Debug, serde::Deserialize)]

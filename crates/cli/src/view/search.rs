@@ -5,8 +5,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    conversation::{Conversation, Header},
-    json::Json,
+    conversation::{Conversation, Header, Part, Stored},
+    json::{Json, Members},
     query::{Field, Query},
     workers::Workers,
 };
@@ -87,11 +87,17 @@ pub fn prefix_of(query: &Query) -> String {
     query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
 }
 
-/// Finds the rows of a page that begins at the cursor `from`.
-pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: &str) -> anyhow::Result<Found> {
+/// Finds the rows of a page that begins at the cursor `from` and has at most `limit` rows.
+pub async fn find(
+    traces: &TraceReader,
+    workers: &Workers,
+    query: &Query,
+    from: &str,
+    limit: usize,
+) -> anyhow::Result<Found> {
     #[cfg(feature = "lake")]
     if let Some(lake) = traces.lake() {
-        return super::lake::find(traces, lake, workers, query, from).await;
+        return super::lake::find(traces, lake, workers, query, from, limit).await;
     }
     let prefix = prefix_of(query);
     let times = query.times()?;
@@ -99,7 +105,7 @@ pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: 
         Found { rows: Vec::new(), looked_at: 0, next: Some(from.to_owned()).filter(|from| !from.is_empty()) };
     let mut bytes = 0;
     loop {
-        let page = traces.page(&prefix, found.next.as_deref(), ROWS - found.rows.len()).await?;
+        let page = traces.page(&prefix, found.next.as_deref(), limit - found.rows.len()).await?;
         found.looked_at += page.entries.len();
         let entries: Vec<_> = page.entries.into_iter().filter(|entry| fits_key(query, entry, times)).collect();
         bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
@@ -107,22 +113,23 @@ pub async fn find(traces: &TraceReader, workers: &Workers, query: &Query, from: 
         found.rows.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
         found.next = page.next;
         let is_bounded = found.looked_at >= LOOKED_AT || bytes >= READ_BYTES;
-        if found.rows.len() >= ROWS || is_bounded || found.next.is_none() {
+        if found.rows.len() >= limit || is_bounded || found.next.is_none() {
             return Ok(found);
         }
     }
 }
 
-/// Finds the keys of the rows on a page. Reads traces only if the query depends on their content.
+/// Finds the keys of the rows on a page, and the cursor of the next page. Reads traces only if the query depends on
+/// their content.
 pub async fn find_keys(
     traces: &TraceReader,
     workers: &Workers,
     query: &Query,
     from: &str,
-) -> anyhow::Result<Vec<String>> {
-    if query.needs_content() {
-        let rows = find(traces, workers, query, from).await?.rows;
-        return Ok(rows.into_iter().map(|row| row.entry.key).collect());
+) -> anyhow::Result<(Vec<String>, Option<String>)> {
+    if query.needs_content() || has_lake(traces) {
+        let found = find(traces, workers, query, from, ROWS).await?;
+        return Ok((found.rows.into_iter().map(|row| row.entry.key).collect(), found.next));
     }
     let (prefix, times) = (prefix_of(query), query.times()?);
     let mut keys = Vec::new();
@@ -135,9 +142,20 @@ pub async fn find_keys(
         keys.extend(entries.map(|entry| entry.key));
         next = page.next;
         if keys.len() >= ROWS || looked_at >= LOOKED_AT || next.is_none() {
-            return Ok(keys);
+            return Ok((keys, next));
         }
     }
+}
+
+/// Returns whether searches read a lake, whose cursors are not those of a listing.
+#[cfg(feature = "lake")]
+fn has_lake(traces: &TraceReader) -> bool {
+    traces.lake().is_some()
+}
+
+#[cfg(not(feature = "lake"))]
+const fn has_lake(_: &TraceReader) -> bool {
+    false
 }
 
 /// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
@@ -160,18 +178,30 @@ async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entr
 
 /// Reads the parts of a trace that the list shows.
 pub fn read_row(entry: Entry, json: &[u8]) -> Row {
-    let trace = super::json::Members::read(json);
+    let trace = Members::read(json);
     let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
     let mut messages = messages.iter().filter_map(|message| message.object());
     let first = messages.next();
-    let is_of_the_user = |message: &super::json::Members<'_>| message.string("role").as_deref() == Some("user");
+    let is_of_the_user = |message: &Members<'_>| message.string("role").as_deref() == Some("user");
     let spoken = match first {
         Some(first) if !is_of_the_user(&first) => messages.find(is_of_the_user).or(Some(first)),
         first => first,
     };
-    let words = spoken.and_then(|message| Some(message.get("content")?.text())).unwrap_or_default();
+    let words = spoken.and_then(|message| Some(message.get("content")?.text()));
+    let words = words.or_else(|| words_of_span(json)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
     Row { entry, header: Header::read(&trace), words: words.chars().take(WORDS).collect() }
+}
+
+/// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
+fn words_of_span(json: &[u8]) -> Option<String> {
+    let stored = Stored::read(json);
+    let turns = stored.conversation().turns;
+    let turn = turns.iter().find(|turn| turn.role == "user").or(turns.first())?;
+    turn.parts.iter().find_map(|part| match part {
+        Part::Text { text, .. } => Some(text.clone()),
+        _ => None,
+    })
 }
 
 /// Returns whether the content of a trace matches.
@@ -187,7 +217,7 @@ pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
         _ => false,
     };
     if !query.values(Field::Model).all(|model| header.model == model)
-        || !query.values(Field::Session).all(|session| header.session.as_deref() == Some(session))
+        || !query.values(Field::Session).all(|session| header.is_of_session(session))
         || !query.values(Field::Is).all(is)
     {
         return false;
@@ -195,7 +225,8 @@ pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
     if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
         return true;
     }
-    let conversation = Conversation::read(json);
+    let stored = Stored::read(json);
+    let conversation = stored.conversation();
     let stored_roles = || {
         let messages = conversation.trace.get("messages").and_then(Json::list).unwrap_or_default();
         let roles = messages.iter().filter_map(|message| message.object()?.string("role"));

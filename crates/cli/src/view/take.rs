@@ -77,7 +77,7 @@ fn python(json: &[u8]) -> Option<String> {
 
 /// Rebuilds the provider's request, as `docs/mapping.md` describes.
 fn request(trace: &Map<String, Value>, api: &str) -> Option<Map<String, Value>> {
-    let messages = trace.get("messages")?.as_array()?;
+    let messages = trace.get("messages")?.as_array().filter(|messages| !messages.is_empty())?;
     let is_answer = |message: &Value| message.get("role").and_then(Value::as_str) == Some("assistant");
     let unmapped = messages.len() - usize::from(messages.last().is_some_and(is_answer));
     let count = trace.get("request_messages").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());

@@ -3,6 +3,7 @@
 
 const help = document.getElementById("help");
 const box = document.querySelector("[name=q]");
+const outline = document.querySelector(".outline details");
 
 for (const button of document.querySelectorAll("[data-help]")) button.addEventListener("click", () => help.showModal());
 
@@ -12,12 +13,17 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
-  const items = [...document.querySelectorAll(".rows a, .message")].filter((item) => item.checkVisibility());
-  const at = items.indexOf(document.activeElement?.closest(".rows a, .message"));
+  const scope = document.activeElement?.closest(".outline") ? ".outline a" : ".rows a, .message";
+  const items = [...document.querySelectorAll(scope)].filter((item) => item.checkVisibility());
+  const at = items.indexOf(document.activeElement?.closest(scope));
   const to = { j: at + 1, k: at < 0 ? 0 : at - 1 }[event.key];
   const link = { n: "a[rel=next]", p: "a[rel=prev]", m: "a[data-key=m]", o: "nav a[href='/']" }[event.key];
   if (event.key === "/") box.focus();
   else if (event.key === "?") help.showModal();
+  else if (event.key === "t" && outline) {
+    outline.open = true;
+    (outline.querySelector("[data-seen]") ?? outline.querySelector("a")).focus();
+  }
   else if (link) document.querySelector(link)?.click();
   else if (to !== undefined && items[to]) items[to].focus();
   else return;
@@ -25,6 +31,19 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const message of document.querySelectorAll(".message")) message.tabIndex = -1;
+
+// The outline marks the turns in view. It starts folded where it stands above the conversation instead of beside it.
+const entries = new Map([...document.querySelectorAll(".outline a")].map((link) => [link.hash.slice(1), link]));
+const seen = new IntersectionObserver((changes) => {
+  for (const { target, isIntersecting } of changes) entries.get(target.id)?.toggleAttribute("data-seen", isIntersecting);
+  const list = outline.parentElement;
+  const first = list.querySelector("[data-seen]");
+  if (first && !list.contains(document.activeElement)) list.scrollTop = first.offsetTop - list.clientHeight / 2;
+});
+if (outline) {
+  outline.open = matchMedia("(min-width: 1000px)").matches;
+  for (const id of entries.keys()) seen.observe(document.getElementById(id));
+}
 
 for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) {
   button.addEventListener("click", async () => {
@@ -61,4 +80,4 @@ async function watch() {
   setTimeout(watch, Math.max(2000, 5 * (performance.now() - start)));
 }
 
-if (rows && !new URLSearchParams(location.search).get("from")) setTimeout(watch, 2000);
+if (rows?.dataset.live !== undefined && !new URLSearchParams(location.search).get("from")) setTimeout(watch, 2000);

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Members that become a turn's role, name and parts, or that only identify it.
-const SHOWN: [&str; 16] = [
+const SHOWN: [&str; 17] = [
     "role",
     "content",
     "name",
@@ -24,6 +24,7 @@ const SHOWN: [&str; 16] = [
     "thinking_blocks",
     "audio",
     "annotations",
+    "finish_reason",
     "type",
 ];
 

@@ -111,15 +111,29 @@ impl Media {
                     });
                 }
                 let place = file.first_string(&["file_url", "file_id"])?;
-                Some(Self { kind: MediaKind::File, name, source: MediaSource::Elsewhere(place) })
+                Some(Self { kind: Self::modality(part), name, source: MediaSource::Elsewhere(place) })
             }
-            "blob" => Some(Self::base64(&text(&["mime_type"]).unwrap_or_default(), &text(&["content", "data"])?, None)),
-            "uri" => {
-                let kind =
-                    if text(&["modality"]).as_deref() == Some("image") { MediaKind::Image } else { MediaKind::File };
-                Some(Self::url(kind, &text(&["uri"])?, None))
+            "blob" => {
+                // Browsers recognize the format of an image or of audio whose media type is not known.
+                let of_modality = match Self::modality(part) {
+                    MediaKind::Image => "image/png",
+                    MediaKind::Audio => "audio/wav",
+                    MediaKind::File => "application/octet-stream",
+                };
+                let media_type = text(&["mime_type"]).unwrap_or_else(|| of_modality.to_owned());
+                Some(Self::base64(&media_type, &text(&["content", "data"])?, None))
             }
+            "uri" => Some(Self::url(Self::modality(part), &text(&["uri"])?, None)),
             _ => None,
+        }
+    }
+
+    /// Returns the kind of an OpenTelemetry part.
+    fn modality(part: &Members<'_>) -> MediaKind {
+        match part.string("modality").as_deref() {
+            Some("image") => MediaKind::Image,
+            Some("audio") => MediaKind::Audio,
+            _ => MediaKind::File,
         }
     }
 

@@ -9,11 +9,42 @@ use super::json::{Json, Members};
 mod header;
 mod item;
 mod media;
+mod otel;
 mod part;
+mod tokens;
 
-pub use header::{Header, Tokens};
+pub use header::Header;
 pub use media::{Media, MediaKind, MediaSource};
 pub use part::{Call, Citation, Part, ToolResult};
+pub use tokens::Tokens;
+
+/// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    trace: Members<'a>,
+    /// The messages of the span, if the trace itself has none.
+    span: Option<otel::SpanMessages>,
+}
+
+impl<'a> Stored<'a> {
+    /// Reads a stored trace.
+    pub fn read(json: &'a [u8]) -> Self {
+        let trace = Members::read(json);
+        let span = match trace.filled("messages") {
+            None => otel::SpanMessages::read(&otel::attributes(&header::places(&trace))),
+            Some(_) => None,
+        };
+        Self { trace, span }
+    }
+
+    /// Returns the conversation.
+    pub fn conversation(&self) -> Conversation<'_> {
+        match &self.span {
+            Some(span) => Conversation::of_span(self.trace.clone(), span),
+            None => Conversation::read(self.trace.clone()),
+        }
+    }
+}
 
 /// A trace that was read. Bytes that are not a trace have neither members nor turns.
 #[derive(Debug, Default)]
@@ -44,9 +75,8 @@ pub struct Choice<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    /// Reads a stored trace.
-    pub fn read(json: &'a [u8]) -> Self {
-        let trace = Members::read(json);
+    /// Reads the messages of a trace.
+    fn read(trace: Members<'a>) -> Self {
         let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
         let answer = trace.get("request_messages").and_then(Json::count).and_then(|count| usize::try_from(count).ok());
         let mut choices = choices(&trace);
@@ -66,6 +96,29 @@ impl<'a> Conversation<'a> {
         }
         if choices.len() < 2 {
             choices.clear();
+        }
+        part::pair(&mut turns);
+        Self { trace, turns, choices }
+    }
+
+    /// Reads the messages of an OpenTelemetry span. Its output messages are alternatives of the answer.
+    fn of_span(trace: Members<'a>, span: &'a otel::SpanMessages) -> Self {
+        let messages = Json::parse(&span.json).and_then(Json::list).unwrap_or_default();
+        let (request, answers) = messages.split_at(span.request.min(messages.len()));
+        let mut turns = Vec::new();
+        for message in request {
+            item::read(*message, &mut turns);
+        }
+        let mut choices = Vec::new();
+        if let [answer] = answers {
+            item::read(*answer, &mut turns);
+        } else {
+            choices.extend(answers.iter().enumerate().filter_map(|(place, answer)| {
+                let mut turns = Vec::new();
+                item::read(*answer, &mut turns);
+                let finish_reason = answer.object().and_then(|answer| answer.string("finish_reason"));
+                Some(Choice { name: place.to_string(), turn: turns.into_iter().next()?, finish_reason })
+            }));
         }
         part::pair(&mut turns);
         Self { trace, turns, choices }

@@ -120,7 +120,7 @@ impl<'a> Call<'a> {
 
     /// Reads an Anthropic content block, or an OpenTelemetry part.
     fn of_block(block: &Members<'a>) -> Self {
-        let arguments = block.first(&["input", "arguments"]).map(formatted).unwrap_or_default();
+        let arguments = block.first(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
         let text = |name: &str| block.string(name).unwrap_or_default();
         Self { id: text("id"), name: text("name"), arguments, result: None }
     }
@@ -185,18 +185,30 @@ fn block(json: Json<'_>, depth: usize) -> Part<'_> {
             Some(Part::Thinking(part.first(&["thinking", "text", "content"]).map(joined)))
         }
         "redacted_thinking" => Some(Part::Thinking(None)),
-        "tool_use" | "server_tool_use" | "mcp_tool_use" | "tool_call" => Some(Part::Call(Call::of_block(&part))),
-        _ if kind == "tool_call_response" || kind.ends_with("tool_result") => {
-            let result = part.first(&["content", "response", "result"]);
+        "tool_use" | "server_tool_use" | "mcp_tool_use" | "tool_call" | "server_tool_call" => {
+            Some(Part::Call(Call::of_block(&part)))
+        }
+        _ if kind.ends_with("tool_call_response") || kind.ends_with("tool_result") => {
+            let result = part.first(&["content", "response", "result", "server_tool_call_response"]);
             Some(Part::Result(ToolResult {
                 call: text(&["tool_use_id", "id"]).unwrap_or_default(),
-                parts: result.map(|result| content_at(result, depth + 1)).unwrap_or_default(),
+                parts: result.map(|result| returned(result, depth + 1)).unwrap_or_default(),
                 is_error: part.get("is_error").is_some_and(|is_error| is_error.as_str() == "true"),
             }))
         }
         _ => Media::of_block(&kind, &part).map(Part::Media),
     };
     known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { &kind }, json))
+}
+
+/// Reads what a tool returned: the parts of a message, or any other value as JSON.
+fn returned(result: Json<'_>, depth: usize) -> Vec<Part<'_>> {
+    let is_part = |value: &Json<'_>| value.object().map_or(value.string().is_some(), |part| part.get("type").is_some());
+    match result.list() {
+        Some(list) if list.iter().all(is_part) => content_at(result, depth),
+        None if is_part(&result) => content_at(result, depth),
+        _ => vec![Part::text(result.readable())],
+    }
 }
 
 /// Joins the texts of a list. Mistral sends thinking as such a list.

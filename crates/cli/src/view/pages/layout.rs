@@ -5,12 +5,13 @@ use maud::{DOCTYPE, Markup, html};
 use crate::view::query::Field;
 
 /// Keyboard shortcuts and their effects.
-const KEYS: [(&str, &str); 8] = [
+const KEYS: [(&str, &str); 9] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
     ("j  k", "go to the next or the previous trace or message"),
     ("Enter", "open the trace"),
     ("n  p", "show the next or the previous trace of the result"),
+    ("t", "go to the outline of a conversation; j, k and Enter choose a turn"),
     ("m", "switch between Markdown and plain text"),
     ("o", "go to the overview"),
     ("?", "show this help"),

@@ -1,8 +1,11 @@
 //! The list of traces.
 
+use std::borrow::Cow;
+
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
+use percent_encoding::percent_decode_str;
 
 use super::{layout::Frame, trace::trace_url};
 use crate::{
@@ -36,7 +39,7 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
-                    ol.rows #rows { @for row in &found.rows { (row_of(row, search)) } }
+                    ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
                     p.none { "No trace here." }
                     p.more {
                         @if found.looked_at > found.rows.len() {
@@ -61,7 +64,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
                 li {
                     a href=(search.url(|search| search.q = query.clone().with(Field::Fingerprint, prefix).to_string()))
                         aria-current=[(prefix == shown).then_some("page")] {
-                        (prefix.split('/').rev().nth(1).unwrap_or(prefix))
+                        (segment(prefix))
                     }
                     @if let Some(traces) = traces { " " small { (HumanCount(*traces)) } }
                     @if !below.is_empty() { (tree_of(below, shown, search, query)) }
@@ -69,6 +72,12 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
             }
         }
     }
+}
+
+/// Returns the last segment of a prefix, decoded as in the fingerprint.
+fn segment(prefix: &str) -> Cow<'_, str> {
+    let encoded = prefix.split('/').rev().nth(1).unwrap_or(prefix);
+    percent_decode_str(encoded).decode_utf8_lossy()
 }
 
 /// Renders one trace as a row that links to it.

@@ -56,8 +56,8 @@ impl Overview {
                         (by_day(stats, &models, "Traces per day", "traces", |figures| figures.traces))
                         (by_day(stats, &models, "Tokens per day", "tokens", |figures| figures.tokens))
                         (sizes(stats))
+                        (table(&models))
                     }
-                    (table(&models))
                     section aria-labelledby="newest" {
                         h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
                         ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
@@ -205,7 +205,7 @@ fn sizes(stats: &Stats) -> Markup {
 
 fn table(models: &[(&str, Figures)]) -> Markup {
     html! {
-        section aria-labelledby="models" {
+        section.card aria-labelledby="models" {
             h2 #models { "Models" }
             table {
                 thead { tr { th { "Model" } th { "Traces" } th { "Tokens" } th { "Errors" } th { "Refusals" } } }

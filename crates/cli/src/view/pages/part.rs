@@ -27,11 +27,20 @@ const MEMBER_LINES: usize = 8;
 /// The number of characters shown of a folded text.
 const SUMMARY: usize = 200;
 
+/// The form of the assistant's texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// The exact white space.
+    Plain,
+    Markdown,
+    /// Both, for a file without scripts, in which the style sheet selects one.
+    Both,
+}
+
 /// Options for showing parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
-    /// Whether texts are Markdown.
-    pub markdown: bool,
+    pub text: Text,
     /// The amount of code that may still be highlighted.
     pub code: &'a Budget,
 }
@@ -67,10 +76,13 @@ fn part_of(part: &Part<'_>, style: Style<'_>) -> Markup {
 
 /// Shows a text, folded if it is long.
 fn text_of(text: &str, style: Style<'_>) -> Markup {
-    let shown = if style.markdown && text.len() <= markdown::LONGEST {
-        html! { div.markdown { (markdown::rendered(text, style.code)) } }
-    } else {
+    let shown = if style.text == Text::Plain || text.len() > markdown::LONGEST {
         plain(text)
+    } else {
+        html! {
+            div.markdown { (markdown::rendered(text, style.code)) }
+            @if style.text == Text::Both { pre.content.exact { (text) } }
+        }
     };
     folded(text, &shown)
 }
@@ -133,6 +145,11 @@ fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
+/// Formats JSON over several lines. Returns other text unchanged.
+fn laid_out(text: &str) -> String {
+    Json::parse(text).map_or_else(|| text.to_owned(), Json::readable)
+}
+
 fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
     let json = match &result.parts[..] {
         [Part::Text { text, .. }] if is_json(text) => Some(text),
@@ -143,8 +160,9 @@ fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
             p.label { @if result.is_error { "Error: " } (title) }
             @if result.parts.is_empty() { p { "Empty" } }
             @if let Some(text) = json {
-                (folded(text, &highlight::code(style.code, "json", text)))
-            } @else { (parts(&result.parts, Style { markdown: false, ..style })) }
+                @let shown = if style.text == Text::Plain { text.clone() } else { laid_out(text) };
+                (folded(&shown, &highlight::code(style.code, "json", &shown)))
+            } @else { (parts(&result.parts, Style { text: Text::Plain, ..style })) }
         }
     }
 }

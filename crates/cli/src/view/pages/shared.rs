@@ -6,19 +6,21 @@ use sha2::{Digest, Sha256};
 
 use super::{
     highlight::Budget,
-    part::Style,
+    outline::outline,
+    part::{Style, Text},
     trace::{choices, facts, more, turn_of},
 };
-use crate::view::conversation::{Conversation, Header};
+use crate::view::conversation::{Header, Stored};
 
 const CSS: &str = include_str!("../view.css");
 
 /// Renders the file of a trace.
 pub fn shared(key: &str, json: &[u8]) -> Markup {
-    let conversation = Conversation::read(json);
+    let stored = Stored::read(json);
+    let conversation = stored.conversation();
     let header = Header::read(&conversation.trace);
     let code = Budget::default();
-    let style = Style { markdown: true, code: &code };
+    let style = Style { text: Text::Both, code: &code };
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
         base64::encode(Sha256::digest(CSS.as_bytes()))
@@ -37,13 +39,24 @@ pub fn shared(key: &str, json: &[u8]) -> Markup {
             }
             body {
                 main #main {
-                    header.facts { h1 { (key) } (facts(key, &header, json.len(), false)) }
-                    @for turn in &conversation.turns { (turn_of(turn, style)) }
-                    (choices(&conversation.choices, style))
-                    (more(&conversation.trace))
-                    details.rest {
-                        summary { "JSON, as it is stored" }
-                        pre #raw { (String::from_utf8_lossy(json)) }
+                    header.facts {
+                        h1 { (key) }
+                        (facts(key, &header, json.len(), false))
+                        p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
+                    }
+                    div.transcript {
+                        (outline(&conversation.turns, 0))
+                        div.turns {
+                            @for (place, turn) in conversation.turns.iter().enumerate() {
+                                (turn_of(turn, Some(place), style))
+                            }
+                            (choices(&conversation.choices, style))
+                            (more(&conversation.trace))
+                            details.rest {
+                                summary { "JSON, as it is stored" }
+                                pre #raw { (String::from_utf8_lossy(json)) }
+                            }
+                        }
                     }
                 }
             }

@@ -7,12 +7,15 @@ use maud::{Markup, html};
 use super::{
     highlight::Budget,
     layout::Frame,
-    part::{self, Style},
+    outline::{outline, turn_id},
+    part::{self, Style, Text},
+    session::session_url,
+    tokens,
 };
 use crate::view::{
-    conversation::{Choice, Conversation, Header, Tokens, Turn},
+    conversation::{Choice, Conversation, Header, Stored, Tokens, Turn},
     json::Members,
-    query::{Field, Query},
+    results::Neighbour,
     search::Search,
     take::Command,
 };
@@ -40,8 +43,8 @@ pub struct TracePage<'a> {
     pub turn: usize,
     /// The page of results that this trace was opened from.
     pub search: &'a Search,
-    /// The keys before and after this one on that page.
-    pub neighbours: [Option<String>; 2],
+    /// The traces before and after this one in the result.
+    pub neighbours: [Option<Neighbour>; 2],
     pub commands: &'a [Command],
 }
 
@@ -56,10 +59,12 @@ impl TracePage<'_> {
     /// Renders the page.
     pub fn render(&self) -> Markup {
         let code = Budget::default();
-        let style = Style { markdown: !self.plain, code: &code };
-        let conversation = Conversation::read(self.json);
+        let style = Style { text: if self.plain { Text::Plain } else { Text::Markdown }, code: &code };
+        let stored = Stored::read(self.json);
+        let conversation = stored.conversation();
         let header = Header::read(&conversation.trace);
         let (turns, next) = self.turns(&conversation, style);
+        let shown = conversation.turns.get(self.turn..next.unwrap_or(conversation.turns.len())).unwrap_or_default();
         let body = html! {
             main #main {
                 header.facts {
@@ -67,14 +72,20 @@ impl TracePage<'_> {
                     (facts(self.key, &header, self.json.len(), true))
                     (self.actions())
                 }
-                (turns)
-                @if let Some(next) = next {
-                    p.more {
-                        "Turns to " (HumanCount(next as u64)) " of " (HumanCount(conversation.turns.len() as u64)) ". "
-                        a href=(self.url(self.plain, next)) { "Further turns" }
+                div.transcript {
+                    (outline(shown, self.turn))
+                    div.turns {
+                        (turns)
+                        @if let Some(next) = next {
+                            p.more {
+                                "Turns to " (HumanCount(next as u64)) " of "
+                                (HumanCount(conversation.turns.len() as u64)) ". "
+                                a href=(self.url(self.plain, next)) { "Further turns" }
+                            }
+                        } @else { (choices(&conversation.choices, style)) }
+                        (more(&conversation.trace))
                     }
-                } @else { (choices(&conversation.choices, style)) }
-                (more(&conversation.trace))
+                }
             }
         };
         Frame { title: self.key, q: &self.search.q, ..Frame::default() }.page(&body)
@@ -86,9 +97,17 @@ impl TracePage<'_> {
         trace_url(self.key, &[("plain", plain), ("turn", &turn), ("q", &self.search.q), ("from", &self.search.from)])
     }
 
-    fn neighbour(&self, key: &str) -> String {
+    fn neighbour(&self, neighbour: &Neighbour, direction: &str) -> String {
         let plain = if self.plain { "true" } else { "" };
-        trace_url(key, &[("plain", plain), ("q", &self.search.q), ("from", &self.search.from)])
+        match neighbour {
+            Neighbour::Trace { key, from } => {
+                trace_url(key, &[("plain", plain), ("q", &self.search.q), ("from", from)])
+            }
+            Neighbour::Page { .. } => {
+                let more = [("plain", plain), ("q", &self.search.q), ("from", &self.search.from), ("to", direction)];
+                trace_url(self.key, &more).replacen("/trace", "/step", 1)
+            }
+        }
     }
 
     /// Renders turns until the page is full. Also returns the index of the next turn.
@@ -98,7 +117,7 @@ impl TracePage<'_> {
             if place - self.turn >= TURNS || html.len() >= HTML_BYTES {
                 return (maud::PreEscaped(html), Some(place));
             }
-            html.push_str(&turn_of(turn, style).into_string());
+            html.push_str(&turn_of(turn, Some(place), style).into_string());
         }
         (maud::PreEscaped(html), None)
     }
@@ -108,8 +127,11 @@ impl TracePage<'_> {
         let [previous, next] = &self.neighbours;
         html! {
             div.actions {
-                @if let Some(previous) = previous { a rel="prev" href=(self.neighbour(previous)) { "Previous" } }
-                @if let Some(next) = next { a rel="next" href=(self.neighbour(next)) { "Next" } }
+                @if self.search.own_url() != "/traces" { a href=(self.search.own_url()) { "Results" } }
+                @if let Some(previous) = previous {
+                    a rel="prev" href=(self.neighbour(previous, "previous")) { "Previous" }
+                }
+                @if let Some(next) = next { a rel="next" href=(self.neighbour(next, "next")) { "Next" } }
                 a data-key="m" href=(self.url(!self.plain, self.turn)) {
                     @if self.plain { "Render Markdown" } @else { "Plain text" }
                 }
@@ -146,18 +168,27 @@ pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Marku
             (fact("id", Some(id)))
             (fact("created", Some(header.created.clone())))
             (fact("duration", header.seconds.map(|seconds| format!("{seconds:.2} s"))))
-            (fact("tokens", tokens(header.tokens)))
+            (fact("tokens", in_and_out(header.tokens)))
             (fact("finish", header.finish_reason.clone()))
             (fact("api", header.api.clone()))
             (fact("size", Some(BinaryBytes(bytes as u64).to_string())))
-            @if let Some(session) = &header.session {
-                div {
-                    dt { "session" }
-                    dd { @if is_linked { a href=(session_url(session)) { (session) } } @else { (session) } }
-                }
+            @for (name, session) in sessions(header) {
+                div { dt { (name) } dd { @if is_linked { a href=(session_url(session)) { (session) } } @else { (session) } } }
             }
+            (fact("span", header.span.as_ref().and_then(|span| span.name.clone())))
         }
+        (tokens::bar(header.tokens))
     }
+}
+
+/// Returns the session and the OpenTelemetry trace that a trace belongs to.
+fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
+    let trace = header.span.as_ref().and_then(|span| span.trace.as_deref());
+    let session = header.session.as_deref().filter(|session| Some(*session) != trace);
+    [("session", session), ("OpenTelemetry trace", trace)]
+        .into_iter()
+        .filter_map(|(name, id)| Some((name, id?)))
+        .collect()
 }
 
 /// Returns the name of the shared file of a trace.
@@ -168,11 +199,7 @@ fn file_name(key: &str) -> String {
     format!("trace-{}.html", id.chars().take(80).map(safe).collect::<String>())
 }
 
-fn session_url(session: &str) -> String {
-    Search { q: Query::default().with(Field::Session, session).to_string(), ..Search::default() }.own_url()
-}
-
-fn tokens(tokens: Tokens) -> Option<String> {
+fn in_and_out(tokens: Tokens) -> Option<String> {
     let count = |tokens: u64| HumanCount(tokens).to_string();
     match tokens {
         Tokens { input: Some(input), output: Some(output), .. } => {
@@ -182,11 +209,11 @@ fn tokens(tokens: Tokens) -> Option<String> {
     }
 }
 
-/// Shows one turn.
-pub fn turn_of(turn: &Turn<'_>, style: Style<'_>) -> Markup {
-    let style = Style { markdown: style.markdown && turn.role == "assistant", ..style };
+/// Shows one turn, which the outline links to by its place.
+pub fn turn_of(turn: &Turn<'_>, place: Option<usize>, style: Style<'_>) -> Markup {
+    let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
     html! {
-        article.message data-role=(turn.role) {
+        article.message id=[place.map(turn_id)] data-role=(turn.role) {
             h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
             (part::parts(&turn.parts, style))
             @if !turn.more.is_empty() {
@@ -211,7 +238,7 @@ pub fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
                     label for=(id) {
                         "Choice " (choice.name) @if let Some(reason) = &choice.finish_reason { " " small { (reason) } }
                     }
-                    div.panel { (turn_of(&choice.turn, style)) }
+                    div.panel { (turn_of(&choice.turn, None, style)) }
                 }
             }
         }
