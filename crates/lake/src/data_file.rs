@@ -20,7 +20,7 @@ use parquet::{
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
     file::{
-        metadata::{ParquetMetaData, ParquetMetaDataReader},
+        metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData},
         properties::WriterProperties,
     },
     schema::types::ColumnPath,
@@ -40,7 +40,7 @@ const FOOTER: usize = 64 << 10;
 
 /// A file that is being written. Nothing refers to it before its commit.
 pub(crate) struct Writer {
-    writer: AsyncArrowWriter<BufWriter>,
+    rows: AsyncArrowWriter<BufWriter>,
     statistics: FileStatsAccumulator,
     url: url::Url,
     context: BoundWriteContext,
@@ -65,28 +65,28 @@ impl Writer {
         let writer = AsyncArrowWriter::try_new(output, Arc::new(schema()), Some(properties));
         let writer = writer.map_err(|error| Error::Parquet(url.to_string(), error))?;
         let statistics = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
-        Ok(Self { writer, statistics, url, context })
+        Ok(Self { rows: writer, statistics, url, context })
     }
 
     pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         self.statistics.merge(rows)?;
         let failed = |error| Error::Parquet(self.url.to_string(), error);
-        self.writer.write(rows).await.map_err(failed)?;
-        if self.writer.in_progress_size() >= ROW_GROUP {
-            self.writer.flush().await.map_err(failed)?;
+        self.rows.write(rows).await.map_err(failed)?;
+        if self.rows.in_progress_size() >= ROW_GROUP {
+            self.rows.flush().await.map_err(failed)?;
         }
         Ok(())
     }
 
     /// Returns the size so far, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.writer.bytes_written() + self.writer.in_progress_size()
+        self.rows.bytes_written() + self.rows.in_progress_size()
     }
 
     /// Completes the file and returns its description for a commit.
     pub(crate) async fn finish(mut self) -> Result<RecordBatch> {
-        self.writer.finish().await.map_err(|error| Error::Parquet(self.url.to_string(), error))?;
-        let size = self.writer.bytes_written() as u64;
+        self.rows.finish().await.map_err(|error| Error::Parquet(self.url.to_string(), error))?;
+        let size = self.rows.bytes_written() as u64;
         let statistics = self.statistics.finish()?.expect("a file is only begun for rows");
         let file = FileMeta::new(self.url, Timestamp::now().as_millisecond(), size);
         let description = build_add_file_metadata(DataFileMetadata::new(file, statistics), &self.context)?;
@@ -123,7 +123,7 @@ pub(crate) async fn read_traces(
 /// Returns the number of rows that are about 8 MB.
 fn batch_size(file: &ParquetMetaData) -> usize {
     let rows = file.file_metadata().num_rows().max(1);
-    let bytes: i64 = file.row_groups().iter().map(|group| group.total_byte_size()).sum();
+    let bytes: i64 = file.row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();
     usize::try_from((8 << 20) / (bytes / rows).max(1)).unwrap_or(1).clamp(1, 1_024)
 }
 

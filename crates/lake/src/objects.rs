@@ -61,8 +61,8 @@ impl Bucket {
     }
 
     async fn page(&self, after: String) -> Result<Page> {
-        let list = self.client.list_objects_v2().bucket(&self.name);
-        let page = list.set_start_after(Some(after).filter(|after| !after.is_empty())).send().await;
+        let listing = self.client.list_objects_v2().bucket(&self.name);
+        let page = listing.set_start_after(Some(after).filter(|after| !after.is_empty())).send().await;
         let page = page.map_err(|error| Error::List(self.name.clone(), Box::new(error)))?;
         let last = page.contents().last().and_then(|object| object.key.clone());
         let next = page.is_truncated.unwrap_or_default().then_some(last).flatten();

@@ -320,7 +320,9 @@ impl Snapshot {
         for (batch, rows) in removed {
             let batch = &self.batches[batch];
             let mut selected = vec![false; batch.num_rows()];
-            rows.into_iter().for_each(|row| selected[row] = true);
+            for row in rows {
+                selected[row] = true;
+            }
             let data: Box<dyn EngineData> = Box::new(ArrowEngineData::new(batch.clone()));
             transaction.remove_files(FilteredEngineData::try_new(data, selected)?);
         }
