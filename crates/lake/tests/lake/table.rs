@@ -1,6 +1,7 @@
 //! The table: additions, races, removals, compaction, vacuum, synchronisation.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };

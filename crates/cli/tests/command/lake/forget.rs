@@ -109,7 +109,7 @@ async fn checkpoints_do_not_contain_content_and_keys_are_read_from_standard_inpu
         assert!(code == Some(2) && error.contains(message), "{error}");
         assert_eq!(keys(&lake).await.len(), 22, "nothing was deleted");
     }
-    let all: String = (0..22).map(|number| format!("m/{number:02}\n")).collect();
+    let all = (0..22).map(|number| format!("m/{number:02}")).collect::<Vec<_>>().join("\n");
     let (code, error) = forget(all.leak()).await;
     assert_eq!(code, Some(0), "{error}");
     assert_eq!(keys(&lake).await, <[String; 0]>::default());
