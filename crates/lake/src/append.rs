@@ -59,10 +59,15 @@ pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> 
             // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
             // object that was deleted, and whose row a concurrent commit removed, cannot come back.
             let snapshot = table.load().await?;
-            let (added, change) = read(&snapshot, objects, keys).await?;
-            if change.added.is_empty() || snapshot.commit_or_discard(change).await? {
-                all.add(added);
-                break;
+            match read(&snapshot, objects, keys).await {
+                Ok((added, change)) => {
+                    if change.added.is_empty() || snapshot.commit_or_discard(change).await? {
+                        all.add(added);
+                        break;
+                    }
+                }
+                Err(error) if error.is_deleted_file() => {}
+                Err(error) => return Err(error),
             }
             lost_races += 1;
             if lost_races == MAX_LOST_RACES {

@@ -71,6 +71,14 @@ pub enum Error {
     Task(#[from] tokio::task::JoinError),
 }
 
+impl Error {
+    /// Returns whether a file was read that no longer exists: another run replaced it and deleted it at once.
+    pub(crate) fn is_deleted_file(&self) -> bool {
+        let Self::Parquet(_, parquet::errors::ParquetError::External(source)) = self else { return false };
+        matches!(source.downcast_ref(), Some(object_store::Error::NotFound { .. }))
+    }
+}
+
 /// A result with an [`Error`] of the lake.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

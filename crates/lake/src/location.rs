@@ -52,6 +52,7 @@ impl Location {
     /// Sends nothing to a bucket, and creates nothing.
     pub async fn open(place: &str) -> Result<Self> {
         if place.starts_with("s3://") {
+            parse(place)?;
             Self::bucket(place, &settings::aws_config().await?)
         } else {
             Self::folder(Path::new(place))
@@ -75,15 +76,7 @@ impl Location {
 
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
-        let other = || Error::Location(place.to_owned());
-        let mut url = Url::parse(place).map_err(|_| other())?;
-        let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(other)?.to_owned();
-        if url.scheme() != "s3" || url.query().is_some() || url.fragment().is_some() {
-            return Err(other());
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
+        let (url, bucket) = parse(place)?;
         // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one is.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut s3 = AmazonS3Builder::new().with_bucket_name(bucket);
@@ -105,9 +98,10 @@ impl Location {
         fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))
     }
 
-    /// Returns whether the location is a folder that does not exist.
-    pub(crate) fn is_absent(&self) -> bool {
-        self.folder.as_ref().is_some_and(|folder| !folder.exists())
+    /// Returns whether the location has the log of a table.
+    pub(crate) async fn has_log(&self) -> Result<bool> {
+        let root = ObjectPath::from_url_path(self.url.path()).map_err(object_store::Error::from)?;
+        Ok(self.store.list(Some(&root.join("_delta_log"))).try_next().await?.is_some())
     }
 
     /// Lists the data files, whether or not the log refers to them.
@@ -151,6 +145,20 @@ fn delete_staged(folder: &Path, before: SystemTime) -> io::Result<u64> {
         }
     }
     Ok(deleted)
+}
+
+/// Reads `s3://BUCKET/PREFIX`, and returns the URL with a slash at its end, and the bucket.
+fn parse(place: &str) -> Result<(Url, String)> {
+    let other = || Error::Location(place.to_owned());
+    let mut url = Url::parse(place).map_err(|_| other())?;
+    let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(other)?.to_owned();
+    if url.scheme() != "s3" || url.query().is_some() || url.fragment().is_some() {
+        return Err(other());
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok((url, bucket))
 }
 
 /// Returns the absolute path of a folder that does not exist.

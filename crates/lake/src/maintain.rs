@@ -78,7 +78,14 @@ async fn change(table: &Table, gone: &Gone, merges: bool) -> Result<Maintained> 
             snapshot.discard(&work.added).await;
             work = Work::default();
         }
-        work.extend(&snapshot, gone, merges).await?;
+        match work.extend(&snapshot, gone, merges).await {
+            Err(error) if error.is_deleted_file() => {
+                snapshot.discard(&work.added).await;
+                work = Work::default();
+                continue;
+            }
+            extended => extended?,
+        }
         if work.replaced.is_empty() && gone.is_empty() {
             return Ok(Maintained { version: snapshot.version(), ..Maintained::default() });
         }

@@ -11,10 +11,11 @@ use jiff::{Timestamp, civil::Date};
 use tempfile::TempDir;
 
 use crate::{
-    Added, DataFile, Result, Table, append,
+    Added, DataFile, Error, Result, Table, append,
     columns::Entry,
     maintain::{self, Maintained, gone, maintain},
     objects::Objects,
+    table::MAX_LOST_RACES,
 };
 
 /// The number of listed keys that are collected before they are written to the files of their days.
@@ -62,9 +63,7 @@ pub async fn sync(
     let (mut compared, mut extra) = (0, BTreeSet::new());
     for day in days {
         let listed = listing.day(day)?;
-        let snapshot = table.load().await?;
-        let files: Vec<DataFile> = snapshot.files().iter().filter(|file| file.day == day).cloned().collect();
-        let known = snapshot.keys(files).await?;
+        let known = known(table, day).await?;
         let missing: Vec<String> = listed.difference(&known).map(|entry| entry.key.clone()).collect();
         for keys in missing.chunks(BUFFERED) {
             synced.added.add(append(table, objects, keys.to_vec()).await?);
@@ -77,6 +76,19 @@ pub async fn sync(
     synced.maintained = maintain(table, &gone(objects, extra).await?).await?;
     synced.deleted_files = maintain::vacuum(table, retention, &synced.maintained.replaced).await?;
     Ok(synced)
+}
+
+/// Reads the entries of a day's partition.
+async fn known(table: &Table, day: Date) -> Result<HashSet<Entry>> {
+    for _ in 0..MAX_LOST_RACES {
+        let snapshot = table.load().await?;
+        let files: Vec<DataFile> = snapshot.files().iter().filter(|file| file.day == day).cloned().collect();
+        match snapshot.keys(files).await {
+            Err(error) if error.is_deleted_file() => {}
+            known => return known,
+        }
+    }
+    Err(Error::Contention(MAX_LOST_RACES))
 }
 
 /// The listed entries, in a temporary file per day: a bucket may have more keys than memory holds.

@@ -89,7 +89,8 @@ impl Table {
     pub async fn open_existing(location: &Location) -> Result<Self> {
         let table = Self::new(location);
         let opened = table.clone();
-        let exists = !location.is_absent() && spawn_blocking(move || opened.exists()).await??;
+        // The kernel logs an error if it finds no log.
+        let exists = location.has_log().await? && spawn_blocking(move || opened.exists()).await??;
         if exists { Ok(table) } else { Err(Error::NoTable(location.to_string())) }
     }
 
