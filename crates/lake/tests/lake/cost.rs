@@ -3,9 +3,16 @@
 //! `LAKE_ROWS` sets the largest table, `LAKE_FUNCTION` names a release build of the function, and `LAKE_RATE` is the number of
 //! traces per second that it must reach.
 
+#![expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^53")]
+
 use std::{env, time::Duration};
 
-use attest_lake::{Error, Result, Table, append, columns::Entry, maintain::maintain, objects::Objects};
+use attest_lake::{
+    Error, Result, Table, append,
+    columns::Entry,
+    maintain::{Gone, maintain},
+    objects::Objects,
+};
 use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
@@ -67,7 +74,7 @@ async fn grow(table: &Table, from: u64, to: u64) {
         let keys = (begin..to.min(begin + 20_000)).map(|number| format!("existing/{number:07}")).collect();
         append(table, &Generated, keys).await.expect("added");
     }
-    maintain(table, &Default::default()).await.expect("merged");
+    maintain(table, &Gone::new()).await.expect("merged");
 }
 
 #[tokio::test(flavor = "multi_thread")]
