@@ -76,10 +76,14 @@ impl Table {
         // Data files are listed before the table is looked up again: another writer may create the table meanwhile.
         let has_files = !location.data_files().await?.is_empty();
         let created = table.clone();
-        spawn_blocking(move || match created.exists()? {
-            true => Ok(()),
-            false if has_files => Err(Error::OtherFiles(created.location.to_string())),
-            false => created.create(),
+        spawn_blocking(move || {
+            if created.exists()? {
+                Ok(())
+            } else if has_files {
+                Err(Error::OtherFiles(created.location.to_string()))
+            } else {
+                created.create()
+            }
         })
         .await??;
         Ok(table)

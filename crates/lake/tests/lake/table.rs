@@ -1,14 +1,13 @@
 //! The table: additions, races, removals, compaction, vacuum, synchronisation.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use attest_lake::{
     Location, Table, append,
-    maintain::{gone, maintain, vacuum},
+    maintain::{Gone, gone, maintain, vacuum},
     objects::Objects,
     sync::sync,
 };
@@ -93,7 +92,7 @@ async fn rows_of_removed_objects_are_removed_while_others_are_added() {
     let (maintained, ()) = tokio::join!(removal, additions);
     assert_eq!(maintained.removed.len(), 10);
     assert_rows(&table, Some(&s3), &keys[10..]).await;
-    maintain(&table, &HashMap::default()).await.expect("merged");
+    maintain(&table, &Gone::new()).await.expect("merged");
     assert_eq!(table.load().await.expect("the table").files().len(), 1, "one file for the day");
     assert_rows(&table, Some(&s3), &keys[10..]).await;
 }
