@@ -33,6 +33,8 @@ pub struct Run {
     /// The requests to S3 and to the queues.
     pub requests: usize,
     pub time: Duration,
+    /// The CPU time of the process, on Linux. Unlike `time`, it does not depend on other processes.
+    pub cpu: Option<Duration>,
     /// The peak memory of the process, on Linux.
     pub peak_mib: Option<u64>,
 }
@@ -94,6 +96,7 @@ impl Function {
             report: serde_json::from_slice(&report).expect("a report"),
             requests: self.s3.gate.requests(),
             time: begin.elapsed(),
+            cpu: function.id().and_then(cpu),
             peak_mib: function.id().and_then(peak_mib),
         });
         function.kill().await.expect("it is killed");
@@ -103,6 +106,14 @@ impl Function {
     pub async fn store(&self, key: &str) {
         self.s3.put(key, &trace(key)).await;
     }
+}
+
+/// Returns the CPU time of a running process, on Linux (proc(5): `utime` and `stime`, usually in hundredths of a second).
+fn cpu(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<i64> = stat.rsplit(')').next()?.split(' ').filter_map(|field| field.parse().ok()).collect();
+    // The fields after the name: the state is a letter, so `utime`, field 14 of the line, is the eleventh number.
+    Some(Duration::from_millis(10 * u64::try_from(fields.get(10)? + fields.get(11)?).ok()?))
 }
 
 /// Returns the peak memory of a running process in MiB, on Linux.
