@@ -65,7 +65,8 @@ impl Objects for Generated {
 
 /// Returns a text of about 200 characters that compresses like a conversation, not like a constant.
 fn content(number: u64) -> String {
-    (0..12).map(|word| format!("{:x} ", number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(word * 5))).collect()
+    let words = (0..12).map(|word| format!("{:x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(word * 5)));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Adds traces until the table has a number of rows, and merges their files.
