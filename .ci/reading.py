@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,43 @@ def install(connection, folder, module):
     name = module.__name__.removeprefix("duckdb_extension_")
     [extension] = glob.glob(f"{Path(module.__file__).parent}/extensions/*/{name}.duckdb_extension")
     connection.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{extension}'; LOAD {name}")
+
+
+@pytest.fixture
+def forget(folder, tmp_path):
+    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI finds its extension in the home directory."""
+    shutil.copytree(folder / "my-traces", tmp_path / "my-traces", copy_function=shutil.copy2)
+    place = ["--folder", "my-traces"]
+    subprocess.run([os.environ["ATTEST"], "lake", "sync", *place, "-o", "lake"], cwd=tmp_path, check=True)
+    [extension] = glob.glob(f"{Path(duckdb_extension_delta.__file__).parent}/extensions/*/delta.duckdb_extension")
+    with duckdb.connect() as connection:
+        [[platform]] = connection.execute("PRAGMA platform").fetchall()
+    extensions = tmp_path / ".duckdb/extensions" / Path(extension).parent.name / platform
+    extensions.mkdir(parents=True)
+    shutil.copy(extension, extensions)
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def run(condition):
+        command = [os.environ["ATTEST"], "forget", "--where", condition, "--yes", *place, "--lake", "lake"]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_forget_deletes_the_traces_for_which_a_condition_holds(forget, tmp_path):
+    for condition, message in [
+        ("nope = 1", "nope"),
+        ("model = 'gpt-5'", "no trace of the lake matches"),
+    ]:
+        refused = forget(condition)
+        assert refused.returncode == 2 and message in refused.stderr, refused.stderr
+    before = {file.relative_to(tmp_path) for file in tmp_path.glob("my-traces/**/*.json")}
+    forgotten = forget("model = 'gpt-4o' AND contains(trace, 'Rome') -- one person")
+    assert forgotten.returncode == 0, forgotten.stderr
+    after = {file.relative_to(tmp_path) for file in tmp_path.glob("my-traces/**/*.json")}
+    assert before - after == {Path("my-traces/gpt-4o/6.json"), Path("my-traces/gpt-4o/7.json")}
+    assert json.loads((tmp_path / "forgotten.json").read_text())["keys"] == ["gpt-4o/6", "gpt-4o/7"]
+    assert forget("contains(trace, 'Rome')").returncode == 2, "no row is left in the lake"
 
 
 def test_the_page_has_every_view_and_question():

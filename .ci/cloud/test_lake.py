@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +18,9 @@ from stack import ROOT, Stack, trace
 from test_variants import EVENTS, reported_events
 
 TRACES = 2_000
+
+# DuckDB's names of processors.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 # S3 encodes these keys in its notifications.
 MODELS = ["gpt-4o", "my model+1", "Grüße/ß", "a%2Fb"]
@@ -82,6 +87,27 @@ def test_every_trace_is_in_the_lake_once_and_a_deleted_one_is_gone_after_the_nig
     # The monthly run finds nothing to do.
     report = run(lake, "sync")
     assert (report["added"], report["removed"], report["rows"]) == (0, 0, TRACES - 100)
+
+
+def test_forget_deletes_the_traces_for_which_a_condition_holds(lake, tmp_path):
+    before = keys(lake)
+    [stored] = post(lake, 1)
+    run_until(lake, "ingest", len(before) + 1)
+    # DuckDB's CLI finds its extensions in the home directory.
+    packages = Path(os.environ["LAKE_READERS"]).parents[1].glob("lib/*/site-packages/duckdb_extension_*/extensions/*/*")
+    for extension in packages:
+        folder = tmp_path / ".duckdb/extensions" / extension.parent.name / f"linux_{ARCHITECTURES[platform.machine()]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(extension, folder)
+    path = f"{Path(os.environ['LAKE_READERS']).parent}:{os.environ['PATH']}"
+    command = [os.environ["ATTEST"], "forget", "--where", f"key = '{stored}'", "--yes", "--bucket", lake.bucket]
+    command += ["--lake", lake.outputs["LakeUrl"]]
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": path}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "forgotten.json").read_text())["keys"] == [stored]
+    assert keys(lake) == before
+    assert stored not in lake.keys()
 
 
 def test_the_monthly_run_finds_what_no_notification_reported(lake):

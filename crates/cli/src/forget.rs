@@ -22,7 +22,10 @@ use jiff::Timestamp;
 use local_aws::s3::FileStore;
 use serde::Serialize;
 
-use crate::{lake::Folder, storage::Location};
+use crate::{
+    lake::{Folder, duckdb},
+    storage::Location,
+};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
@@ -52,11 +55,14 @@ Exit status:
   2  the command failed")]
 pub struct Options {
     /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
-    #[arg(long, value_name = "FILE", required_unless_present = "text", conflicts_with = "text")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
     keys: Option<PathBuf>,
     /// Forget all traces of the lake that contain this text (case matters)
     #[arg(long)]
     text: Option<String>,
+    /// Forget all traces of the lake for which this condition holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
+    condition: Option<String>,
     #[command(flatten)]
     location: Location,
     /// The lake: a folder, or s3://BUCKET/PREFIX
@@ -165,7 +171,7 @@ async fn forget(options: &Options) -> Result<Option<Receipt>> {
         Some(file) => ensure!(!keys.is_empty(), "{} contains no key", source_of_keys(file)),
         None => ensure!(
             !keys.is_empty(),
-            "no trace of the lake contains this text. If the lake is not up to date, run `attest lake sync` first"
+            "no trace of the lake matches. If the lake is not up to date, run `attest lake sync` first"
         ),
     }
     if !options.yes && !confirm(&keys, &place.name(), &options.lake)? {
@@ -197,6 +203,14 @@ async fn keys(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
         let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
         let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
         return text.lines().filter(|line| !line.is_empty()).map(key).collect();
+    }
+    matching(options, table).await
+}
+
+/// Returns the keys of the traces in the lake that match the text or the condition.
+async fn matching(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
+    if let Some(condition) = &options.condition {
+        return duckdb::keys(&options.lake, condition).await?.iter().map(|line| key(line)).collect();
     }
     let text = options.text.as_deref().unwrap_or_default();
     ensure!(!text.is_empty(), "an empty text would select all traces");
@@ -258,11 +272,11 @@ async fn delete(
     ensure!(stored.is_empty(), "{} was stored again meanwhile", stored[0]);
     let left = table.load().await?.rows_of(&keys).await?;
     ensure!(left.is_empty(), "{} rows are left in the lake", left.len());
-    if let Some(text) = &options.text {
-        let left = find(table, text).await?;
+    if options.keys.is_none() {
+        let left = matching(options, table).await?;
         ensure!(
             left.is_empty(),
-            "{} traces with this text were added meanwhile: run it again with --text too",
+            "{} matching traces were added meanwhile: run it again with --text or --where too",
             left.len()
         );
     }

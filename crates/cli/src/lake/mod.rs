@@ -1,5 +1,6 @@
 //! `lake`: stored traces as one Delta table.
 
+pub mod duckdb;
 mod folder;
 mod sync;
 
