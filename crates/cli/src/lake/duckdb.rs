@@ -9,12 +9,13 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 /// Returns the keys of the traces in a lake for which a condition on the lake's columns holds.
 pub async fn keys(lake: &str, condition: &str) -> Result<Vec<String>> {
-    let mut script = "INSTALL delta;\nLOAD delta;\n".to_owned();
+    // CREATE SECRET prints a row too.
+    let mut script = ".output /dev/null\nINSTALL delta;\nLOAD delta;\n".to_owned();
     if lake.starts_with("s3://") {
         script.push_str(&secret().await?);
     }
     // A comment at the end of the condition must not hide the parenthesis.
-    writeln!(script, "SELECT key FROM delta_scan({}) WHERE (\n{condition}\n);", quoted(lake))?;
+    writeln!(script, ".output\nSELECT key FROM delta_scan({}) WHERE (\n{condition}\n);", quoted(lake))?;
     // Credentials on the command line would be visible to other users.
     let mut duckdb = Command::new("duckdb")
         .args(["-init", "/dev/null", "-bail", "-noheader", "-list"])
