@@ -47,7 +47,7 @@ The command finds the traces, shows them, and asks. Then it deletes their object
 lake, deletes the old files of the lake that contain them, checks that none is left, and writes a receipt without content. If it
 fails or is stopped, run it again with --keys and the file of keys that it leaves beside the receipt.
 
-A query that reads one of the old files while they are deleted fails, and has to be repeated.
+A query that reads one of the old files while they are deleted fails, and must be repeated.
 
 Exit status:
   0  none of the traces is left

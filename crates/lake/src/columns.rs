@@ -47,7 +47,7 @@ impl Entry {
 
 /// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole trace.
 ///
-/// Every column may be null for the readers' sake: Delta makes columns that may not a feature that a writer has to support.
+/// Every column is nullable, because Delta requires a table feature for other columns.
 #[must_use]
 pub fn schema() -> Schema {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));

@@ -1,35 +1,19 @@
 //! Finds traces in the table by their text.
 
-use arrow_array::{Array, cast::AsArray};
 use attest::trace::MAX_DEPTH;
-use futures_util::TryStreamExt;
 use jiter::{Jiter, JiterResult, Peek};
 
-use crate::{
-    Error, Result, Table,
-    columns::Entry,
-    data_file::{entry, keys_of, read_rows},
-};
+use crate::{Result, Table, columns::Entry, scan::Scan};
 
 /// Returns the traces that contain a text, in their JSON or in one of its strings.
 ///
 /// A string may be written with escapes, such as `\u00fc`, so the decoded strings are searched too. Case matters.
 pub async fn find(table: &Table, text: &str) -> Result<Vec<Entry>> {
-    let snapshot = table.load().await?;
+    let mut scan = Scan::begin(table, None).await?;
     let mut found = Vec::new();
-    for file in snapshot.files() {
-        let path = snapshot.path(file)?;
-        let failed = |error| Error::Parquet(path.to_string(), error);
-        let mut batches = read_rows(&table.location().store, &path, file.size).await?;
-        while let Some(rows) = batches.try_next().await.map_err(failed)? {
-            let other = || Error::OtherTable(path.to_string());
-            let (keys, times) = keys_of(&rows).ok_or_else(other)?;
-            let traces =
-                rows.column_by_name("trace").and_then(|traces| traces.as_string_opt::<i32>()).ok_or_else(other)?;
-            let matches =
-                (0..rows.num_rows()).filter(|row| !traces.is_null(*row) && contains(traces.value(*row), text));
-            found.extend(matches.map(|row| entry(keys, times, row)));
-        }
+    while let Some(rows) = scan.next(|_| true).await? {
+        let matches = rows.traces.into_iter().filter(|(_, json)| contains(json, text));
+        found.extend(matches.map(|(entry, _)| entry));
     }
     found.sort();
     Ok(found)

@@ -116,8 +116,8 @@ impl Location {
 
     /// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
     ///
-    /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, such
-    /// rests are unfinished uploads, which a lifecycle rule deletes.
+    /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, a
+    /// killed writer leaves an unfinished upload, which a lifecycle rule deletes.
     pub(crate) async fn delete_staged(&self, before: SystemTime) -> Result<u64> {
         let Some(folder) = self.folder.clone() else { return Ok(0) };
         spawn_blocking(move || {

@@ -236,7 +236,7 @@ pub async fn purge(table: &Table, keys: &BTreeSet<String>) -> Result<u64> {
     let kept: HashSet<Path> = newest.files().iter().map(|file| newest.path(file)).collect::<Result<_>>()?;
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let store = &table.location().store;
-    // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails and has to be repeated.
+    // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
     let mut deleted = table.location().delete_staged(SystemTime::now()).await?;
     for file in table.location().data_files().await?.into_iter().filter(|file| !kept.contains(&file.location)) {
         let contains = async {

@@ -94,22 +94,17 @@ impl Scan {
                 let store = &self.snapshot.table().location().store;
                 self.open = Some(read_traces(store, &path, file.size, self.next.row).await?);
             }
-            let batch = match &mut self.open {
-                Some(batches) => batches.try_next().await.map_err(|error| Error::Parquet(path.to_string(), error))?,
-                None => None,
-            };
-            match batch {
-                Some(batch) => {
-                    let traces = traces(&batch).ok_or_else(|| Error::OtherTable(path.to_string()))?;
-                    let position = self.next;
-                    self.next = position.after(batch.num_rows());
-                    return Ok(Some(Rows { position, traces }));
-                }
-                None => {
-                    self.open = None;
-                    self.next = Position { file: self.next.file + 1, row: 0, ..self.next };
-                }
+            if let Some(batches) = &mut self.open
+                && let Some(batch) =
+                    batches.try_next().await.map_err(|error| Error::Parquet(path.to_string(), error))?
+            {
+                let traces = traces(&batch).ok_or_else(|| Error::OtherTable(path.to_string()))?;
+                let position = self.next;
+                self.next = position.after(batch.num_rows());
+                return Ok(Some(Rows { position, traces }));
             }
+            self.open = None;
+            self.next = Position { file: self.next.file + 1, row: 0, ..self.next };
         }
         Ok(None)
     }

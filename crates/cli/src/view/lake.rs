@@ -22,7 +22,7 @@ const SEARCH: Duration = Duration::from_secs(5);
 /// The largest number of traces that the overview reads.
 const READ: usize = 10_000;
 
-/// The time after which the overview stops to read.
+/// The time after which the overview stops reading.
 const OVERVIEW: Duration = Duration::from_secs(2);
 
 /// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day first.
@@ -61,9 +61,13 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
         *days.entry(file.day).or_default() += file.rows();
     }
     let mut read = Vec::new();
+    let mut has_more = true;
     let deadline = Instant::now() + OVERVIEW;
     while read.len() < READ && Instant::now() < deadline {
-        let Some(rows) = scan.next(|_| true).await? else { break };
+        let Some(rows) = scan.next(|_| true).await? else {
+            has_more = false;
+            break;
+        };
         let traces = traces.clone();
         let rows = move || {
             let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
@@ -73,8 +77,10 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
     }
     if traces.is_restricted() {
         days.clear(); // the log counts the traces of all fingerprints
+    } else {
+        has_more = false; // the log counts those that were not read
     }
-    workers.run(move || Stats::of_lake(&days, read)).await
+    workers.run(move || Stats::of_lake(&days, read, has_more)).await
 }
 
 /// The conditions of a search.

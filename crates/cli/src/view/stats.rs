@@ -97,12 +97,12 @@ impl Stats {
 
     /// Computes the figures of a lake, whose log counts the traces of each day.
     #[cfg(feature = "lake")]
-    pub fn of_lake(days: &BTreeMap<Date, u64>, rows: Vec<Row>) -> Self {
+    pub fn of_lake(days: &BTreeMap<Date, u64>, rows: Vec<Row>, has_more: bool) -> Self {
         let mut read: BTreeMap<Date, u64> = BTreeMap::new();
         for row in &rows {
             *read.entry(day_of(&row.entry)).or_default() += 1;
         }
-        let mut stats = Self { read: rows.len(), is_lake: true, ..Self::default() };
+        let mut stats = Self { read: rows.len(), has_more, is_lake: true, ..Self::default() };
         for (day, traces) in days {
             let unread = traces.saturating_sub(read.get(day).copied().unwrap_or_default());
             if unread > 0 {

@@ -75,7 +75,9 @@ impl Overview {
         html! {
             @if self.stats.traces == 0 { "No trace is stored here yet." }
             @else if self.stats.read == self.stats.traces && !has_more { "All " (traces) " traces were read." }
-            @else if has_more {
+            @else if self.stats.is_lake && has_more {
+                (read) " traces of the newest days of the lake were read. The lake does not count the traces of one fingerprint."
+            } @else if has_more {
                 "The first " (traces) " traces in the order of the keys are counted, because S3 lists in no other order. "
                 "Models, tokens, errors and refusals are those of the first " (read) "."
             } @else if self.stats.is_lake {
