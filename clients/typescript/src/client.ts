@@ -104,7 +104,7 @@ export class Client {
       const whole = { id: randomUUID(), ...made };
       const trace = mask ? this.masked(whole, mask) : whole;
       const id = typeof trace.id === "string" && trace.id ? trace.id : whole.id;
-      const line = Buffer.from(print({ ...trace, id }));
+      const line = Buffer.from(print(trace.id === id ? trace : { ...trace, id }));
       this.counters.logged++;
       if (line.length > TRACE) this.reject({ id, line }, `it has ${line.length} bytes, more than ${TRACE}`);
       else this.keep(id, line);

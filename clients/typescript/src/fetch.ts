@@ -37,7 +37,9 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
     const recording = start(api, copy, failures, log);
     let response: Response;
     try {
-      response = await fetch(copy.input, copy.init);
+      const arrival = fetch(copy.input, copy.init);
+      setImmediate(() => recording.prepare()); // while the provider works
+      response = await arrival;
     } catch (error) {
       if (failures) recording.fail({ type: error instanceof Error ? error.name : typeof error, message: reason(error) });
       throw error;

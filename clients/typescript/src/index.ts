@@ -44,7 +44,8 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
   return recordingFetch(send, failures, (call) => {
     logCall(() => {
       const made = call();
-      return made && { ...made, log: objectOf(extra, "extra") };
+      if (made && Object.keys(extra).length > 0) made.log = objectOf(extra, "extra");
+      return made;
     }, mask);
   });
 }

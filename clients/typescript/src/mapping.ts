@@ -132,8 +132,11 @@ function modelOf(...sources: JsonObject[]): string | undefined {
 }
 
 function createdOf(response: JsonObject, created: Json | undefined, request: JsonObject): Json | undefined {
-  const times = [...TIME_MEMBERS.map((name) => response[name]), created, request.created];
-  return times.map(seconds).find((time) => time !== undefined);
+  for (const time of [...TIME_MEMBERS.map((name) => response[name]), created, request.created]) {
+    const whole = seconds(time);
+    if (whole !== undefined) return whole;
+  }
+  return undefined;
 }
 
 function fingerprintOf(value: Json | undefined): string | undefined {

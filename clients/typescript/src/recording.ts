@@ -17,11 +17,12 @@ export interface Head {
 }
 
 export class Recording {
-  private readonly chunks: Buffer[] = [];
+  private readonly chunks: Uint8Array[] = [];
   private size = 0;
   private isEnded = false;
   private head: Head | undefined;
-  private request: string | undefined;
+  /** The body of the request, or its text until it is parsed. */
+  private request: JsonObject | string | undefined;
   private readonly arrival: Promise<string> | undefined;
 
   /** `request` is the text of the request's body and never rejects; `finished` is called exactly once. */
@@ -40,9 +41,15 @@ export class Recording {
     this.head = head;
   }
 
+  /** Parses the request, so that the end of the call has less to do. */
+  prepare(): void {
+    if (typeof this.request === "string") this.request = requestOf(this.request);
+  }
+
+  /** Adds bytes of the response, which nobody may change any more. */
   add(chunk: Uint8Array): void {
     this.size += chunk.length;
-    if (this.size <= LIMIT) this.chunks.push(Buffer.from(chunk));
+    if (this.size <= LIMIT) this.chunks.push(chunk);
   }
 
   /** Ends the recording of a call that got no response. */
@@ -59,16 +66,17 @@ export class Recording {
   private end(answer: () => Answer | undefined): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    const pass = (request: string) => this.finished(() => {
+    const pass = () => this.finished(() => {
       const outcome = answer();
-      return outcome && { api: this.api, request: requestOf(request), created: this.created, ...outcome };
+      this.prepare();
+      return outcome && { api: this.api, request: this.request as JsonObject, created: this.created, ...outcome };
     });
     if (this.request === undefined) void this.arrival!.then(pass);
-    else pass(this.request);
+    else pass();
   }
 
   private answer({ status, contentType, contentEncoding }: Head, incomplete: Incomplete | undefined): Answer | undefined {
-    const text = textOf(Buffer.concat(this.chunks), contentEncoding);
+    const text = textOf(this.chunks.length === 1 ? this.chunks[0]! : Buffer.concat(this.chunks), contentEncoding);
     if (isSuccess(status) && contentType.includes("text/event-stream")) {
       const stream = assemble(this.api, text);
       const error = stream.error === undefined ? undefined : { status, body: stream.error };
@@ -99,23 +107,25 @@ function parsed(text: string): Json | undefined {
   }
 }
 
+const UTF_8 = new TextDecoder("utf-8", { fatal: true });
+
 /**
  * Returns the text of a body. Node's `fetch` decompresses most bodies but does not change the header, so only a body that is not UTF-8
  * is decompressed here.
  */
-function textOf(body: Buffer, encoding: string): string {
+function textOf(body: Uint8Array, encoding: string): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(body);
+    return UTF_8.decode(body);
   } catch {
     return new TextDecoder().decode(decompress(body, encoding));
   }
 }
 
 /** Decompresses the received part of a body, which may have been cut off. */
-function decompress(body: Buffer, encoding: string): Buffer {
-  const zstd = (zlib as { zstdDecompressSync?: (body: Buffer) => Buffer }).zstdDecompressSync; // Node 22.15 and later
+function decompress(body: Uint8Array, encoding: string): Uint8Array {
+  const zstd = (zlib as { zstdDecompressSync?: (body: Uint8Array) => Buffer }).zstdDecompressSync; // Node 22.15 and later
   const lenient = { finishFlush: zlib.constants.Z_SYNC_FLUSH };
-  const decoders: Record<string, ((body: Buffer) => Buffer) | undefined> = {
+  const decoders: Record<string, ((body: Uint8Array) => Buffer) | undefined> = {
     gzip: (body) => zlib.gunzipSync(body, lenient),
     deflate: (body) => ((body[0]! & 0x0f) === 8 ? zlib.inflateSync(body, lenient) : zlib.inflateRawSync(body, lenient)),
     br: (body) => zlib.brotliDecompressSync(body, { finishFlush: zlib.constants.BROTLI_OPERATION_FLUSH }),

@@ -38,7 +38,6 @@ export class Segment {
   constructor(
     readonly path: string,
     readonly fd: number | undefined,
-    readonly file: fs.BigIntStats | undefined,
   ) {}
 }
 
@@ -101,7 +100,7 @@ export class Spool {
   reject(line: Buffer): void {
     const fd = fs.openSync(join(this.folder, REJECTED), "a", 0o600);
     try {
-      writeAll(fd, Buffer.concat([line, LF]));
+      writeLine(fd, line);
     } finally {
       fs.closeSync(fd);
     }
@@ -136,7 +135,7 @@ export class Spool {
   }
 
   private claim(created: number, path: string): Entry[] {
-    const segment = new Segment(join(this.folder, newName(created)), undefined, undefined);
+    const segment = new Segment(join(this.folder, newName(created)), undefined);
     try {
       fs.renameSync(path, segment.path);
       const now = new Date();
@@ -188,8 +187,8 @@ export class Spool {
   }
 
   private write(line: Buffer, segment: Segment | undefined, opened: (segment: Segment) => void): Segment {
-    const bytes = Buffer.concat([line, LF]);
-    if (this.folderSize + bytes.length > FOLDER_LIMIT) {
+    const size = line.length + LF.length;
+    if (this.folderSize + size > FOLDER_LIMIT) {
       if (!this.full) warn("full", `the spool ${this.folder} has reached ${FOLDER_LIMIT} bytes; traces are sent from memory`);
       this.full = true;
       throw new Full();
@@ -197,29 +196,29 @@ export class Spool {
     this.full = false;
     // The new file cannot be adopted between its creation and the check, because it is too young.
     for (let attempt = 0; ; attempt++) {
-      if (!segment || segment.sealed || segment.size + bytes.length > SEGMENT) {
+      if (!segment || segment.sealed || segment.size + size > SEGMENT) {
         if (segment) this.seal(segment);
         segment = this.create();
         opened(segment);
       }
       try {
-        writeAll(segment.fd!, bytes);
+        writeLine(segment.fd!, line);
       } catch (error) {
         this.seal(segment); // a partial line must be the last one of its file
         if (segment.pending === 0 && segment.size === 0) this.delete(segment);
         throw error;
       }
-      segment.size += bytes.length;
-      this.folderSize += bytes.length;
-      if (isNamed(segment) || attempt === 2) return segment;
+      segment.size += size;
+      this.folderSize += size;
+      // No other file ever gets this name, because it is random.
+      if (fs.existsSync(segment.path) || attempt === 2) return segment;
       this.seal(segment);
     }
   }
 
   private create(): Segment {
     const path = join(this.folder, newName(Math.floor(Date.now() / 1000)));
-    const fd = fs.openSync(path, "ax", 0o600);
-    const segment = new Segment(path, fd, fs.fstatSync(fd, { bigint: true }));
+    const segment = new Segment(path, fs.openSync(path, "ax", 0o600));
     this.segments.add(segment);
     return segment;
   }
@@ -324,13 +323,11 @@ function makeFolder(path: string): void {
   }
 }
 
-function isNamed({ path, file }: Segment): boolean {
-  const now = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
-  return now?.ino === file!.ino && now.dev === file!.dev;
-}
-
-function writeAll(fd: number, bytes: Buffer): void {
-  for (let written = 0; written < bytes.length; ) written += fs.writeSync(fd, bytes, written);
+/** Appends a line and its line feed with one system call, unless the disk takes only a part of them. */
+function writeLine(fd: number, line: Buffer): void {
+  let written = fs.writevSync(fd, [line, LF]);
+  if (written === line.length + LF.length) return;
+  for (const bytes = Buffer.concat([line, LF]); written < bytes.length; ) written += fs.writeSync(fd, bytes, written);
 }
 
 function split(bytes: Buffer): Buffer[] {

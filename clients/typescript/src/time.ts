@@ -9,6 +9,7 @@ const RFC_3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-]
  * an offset is in UTC.
  */
 export function seconds(value: Json | undefined): number | LosslessNumber | undefined {
+  if (typeof value === "number" && Number.isSafeInteger(value)) return value || 0; // `|| 0` because -0 has no place in JSON
   if (typeof value === "number" || value instanceof LosslessNumber) value = String(value);
   if (typeof value !== "string") return undefined;
   if (/^-?[0-9]{1,19}$/.test(value)) {
@@ -18,7 +19,7 @@ export function seconds(value: Json | undefined): number | LosslessNumber | unde
   }
   if (/^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(value)) {
     const number = Number(value);
-    return Math.abs(number) < 2 ** 53 ? Math.floor(number) || 0 : undefined; // `|| 0` because -0 has no place in JSON
+    return Math.abs(number) < 2 ** 53 ? Math.floor(number) || 0 : undefined;
   }
   const parts = RFC_3339.exec(value);
   return parts ? moment(parts) : undefined;

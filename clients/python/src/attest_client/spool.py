@@ -42,7 +42,6 @@ class Segment:
 
     path: pathlib.Path
     fd: int | None = None
-    inode: tuple[int, int] | None = None
     size: int = 0
     pending: int = 0
     """Lines that are neither confirmed nor rejected."""
@@ -99,7 +98,7 @@ class Spool:
                         self._delete(segment)
                     raise
                 self._size += len(data)
-                if _is_named(segment):
+                if segment.path.exists():  # its name is random, so it is this file
                     break
                 self._seal(segment)
             segment.pending += 1
@@ -177,9 +176,7 @@ class Spool:
             self._seal(segment)
         path = self.folder / self._name(int(time.time()))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(path, flags, 0o600)
-        status = os.fstat(fd)
-        self._current = Segment(path, fd, (status.st_dev, status.st_ino))
+        self._current = Segment(path, os.open(path, flags, 0o600))
         self._segments.add(self._current)
         return self._current
 
@@ -276,14 +273,6 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _is_named(segment: Segment) -> bool:
-    try:
-        status = os.stat(segment.path)
-    except FileNotFoundError:
-        return False
-    return (status.st_dev, status.st_ino) == segment.inode
 
 
 def _is_abandoned(name: re.Match[str], changed: float) -> bool:
