@@ -139,8 +139,8 @@ async fn a_large_run_needs_bounded_memory() {
     assert_eq!(run.report["added"], traces);
     let rate = traces as f64 / run.time.as_secs_f64();
     println!(
-        "{traces} traces in {:?}: {rate:.0} per second, {} requests, {:?} MiB",
-        run.time, run.requests, run.peak_mib
+        "{traces} traces in {:?}: {rate:.0} per second, {:?} of CPU, {} requests, {:?} MiB",
+        run.time, run.cpu, run.requests, run.peak_mib
     );
     assert!(run.peak_mib.is_none_or(|peak| peak < 512), "{run:?}");
     assert!(number("LAKE_RATE").is_none_or(|required| rate >= required as f64), "{run:?}");

@@ -1,9 +1,10 @@
 //! A queue as standard queues of SQS may behave: it duplicates, reorders and delays messages, and forgets deletions.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use http_body_util::{BodyExt, Full};
@@ -23,16 +24,12 @@ pub struct Queue {
 
 #[derive(Default)]
 struct Messages {
-    all: Vec<Message>,
+    /// The messages that a request may receive, by the URLs of their queues.
+    visible: HashMap<String, Vec<String>>,
+    /// The queues and the received messages, by their receipt handles.
+    in_flight: BTreeMap<u64, (String, String)>,
     random: u64,
     handles: u64,
-}
-
-struct Message {
-    queue: String,
-    body: String,
-    /// Set while the message is in flight.
-    handle: Option<String>,
 }
 
 impl Messages {
@@ -42,29 +39,31 @@ impl Messages {
         usize::try_from(self.random >> 33).expect("31 bits") % limit
     }
 
+    fn send(&mut self, queue: &str, body: String) {
+        self.visible.entry(queue.to_owned()).or_default().push(body);
+    }
+
+    /// Receives up to ten messages in random order.
     fn receive(&mut self, queue: &str) -> Value {
         let mut messages = Vec::new();
-        for _ in 0..10 {
-            let visible: Vec<usize> = (0..self.all.len())
-                .filter(|place| self.all[*place].queue == queue && self.all[*place].handle.is_none())
-                .collect();
-            if visible.is_empty() {
-                break;
-            }
-            let place = visible[self.random(visible.len())];
+        let mut visible = self.visible.remove(queue).unwrap_or_default();
+        while !visible.is_empty() && messages.len() < 10 {
+            let body = visible.swap_remove(self.random(visible.len()));
             self.handles += 1;
             let handle = self.handles.to_string();
-            self.all[place].handle = Some(handle.clone());
-            messages.push(json!({"MessageId": handle, "ReceiptHandle": handle, "Body": self.all[place].body}));
+            messages.push(json!({"MessageId": handle, "ReceiptHandle": handle, "Body": body}));
+            self.in_flight.insert(self.handles, (queue.to_owned(), body));
         }
+        self.visible.insert(queue.to_owned(), visible);
         if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) }
     }
 
     fn delete(&mut self, entries: &[Value]) -> Value {
         for entry in entries {
             let is_forgotten = self.random(8) == 0;
+            let handle = entry["ReceiptHandle"].as_str().and_then(|handle| handle.parse().ok()).expect("a handle");
             if !is_forgotten {
-                self.all.retain(|message| message.handle.as_deref() != entry["ReceiptHandle"].as_str());
+                self.in_flight.remove(&handle);
             }
         }
         let ids: Vec<Value> = entries.iter().map(|entry| json!({"Id": entry["Id"]})).collect();
@@ -106,32 +105,39 @@ impl Queue {
 
     /// Sends a notification one to three times.
     pub fn send(&self, name: &str, key: &str) {
-        let queue = self.url(name);
-        let mut messages = self.messages.lock().expect("no holder panics");
+        let mut messages = self.messages();
         for _ in 0..=messages.random(3) {
-            messages.all.push(Message { queue: queue.clone(), body: notification(key), handle: None });
+            messages.send(&self.url(name), notification(key));
         }
     }
 
     /// Sends a notification once.
     pub fn send_once(&self, name: &str, key: &str) {
-        let message = Message { queue: self.url(name), body: notification(key), handle: None };
-        self.messages.lock().expect("no holder panics").all.push(message);
+        self.messages().send(&self.url(name), notification(key));
     }
 
     /// Deletes all messages.
     pub fn clear(&self) {
-        self.messages.lock().expect("no holder panics").all.clear();
+        let mut messages = self.messages();
+        messages.visible.clear();
+        messages.in_flight.clear();
     }
 
     /// Makes all messages visible that are still in flight, as the end of their visibility timeout does.
     pub fn time_out(&self) {
-        let mut messages = self.messages.lock().expect("no holder panics");
-        messages.all.iter_mut().for_each(|message| message.handle = None);
+        let mut messages = self.messages();
+        for (_, (queue, body)) in std::mem::take(&mut messages.in_flight) {
+            messages.send(&queue, body);
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.messages.lock().expect("no holder panics").all.len()
+        let messages = self.messages();
+        messages.in_flight.len() + messages.visible.values().map(Vec::len).sum::<usize>()
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().expect("no holder panics")
     }
 }
 
