@@ -12,7 +12,8 @@ import pytest
 from stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
-STATE = ROOT / "target/ci/cloud/state"
+# Each worker of pytest-xdist has its own local AWS.
+STATE = ROOT / "target/ci/cloud/state" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def free_port():

@@ -5,74 +5,24 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
-from botocore.config import Config
 from check import check, failures
-from stack import ROOT, Stack, trace
-from test_variants import EVENTS, reported_events
+from lake import keys, post, run, run_until
+from stack import Stack
+from variants import EVENTS, reported_events
 
 TRACES = 2_000
 
 # DuckDB's names of processors.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-# S3 encodes these keys in its notifications.
-MODELS = ["gpt-4o", "my model+1", "Grüße/ß", "a%2Fb"]
-
 
 @pytest.fixture(scope="module")
 def lake(aws):
     return Stack(aws, "lake").deploy(Queries="on")
-
-
-def post(stack, count):
-    """Stores traces and returns their keys."""
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda n: stack.post(trace(model=MODELS[n % len(MODELS)])), range(count)))
-    assert {answer.status_code for answer in answers} == {201}
-    return [answer.json()["key"] for answer in answers]
-
-
-def schedules(stack):
-    """Returns the targets of the schedules by their task."""
-    events = boto3.client("events")
-    rules = [of["PhysicalResourceId"] for of in stack.resources().values() if of["ResourceType"] == "AWS::Events::Rule"]
-    targets = [target for rule in rules for target in events.list_targets_by_rule(Rule=rule)["Targets"]]
-    return {json.loads(target["Input"])["task"]: target for target in targets}
-
-
-def run(stack, task):
-    """Invokes the function as the schedule of this task does, and returns its report."""
-    target = schedules(stack)[task]
-    client = boto3.client("lambda", config=Config(read_timeout=900, retries={"max_attempts": 0}))
-    answer = client.invoke(FunctionName=target["Arn"], Payload=target["Input"])
-    report = json.load(answer["Payload"])
-    assert "FunctionError" not in answer, report
-    return report
-
-
-def run_until(stack, task, rows, seconds=120):
-    """Repeats a run until the lake has this number of rows, because notifications arrive later than the objects.
-
-    The schedule may run the task at the same time.
-    """
-    deadline = time.monotonic() + seconds
-    while (report := run(stack, task))["rows"] != rows:
-        assert time.monotonic() < deadline, report
-
-
-def keys(stack):
-    """Returns the keys of the rows, as two independent readers of Delta find them."""
-    command = [os.environ["LAKE_READERS"], ROOT / ".ci/lake_readers.py", stack.outputs["LakeUrl"], stack.aws.removeprefix("http://")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_every_trace_is_in_the_lake_once_and_a_deleted_one_is_gone_after_the_nightly_run(lake):
@@ -119,19 +69,6 @@ def test_the_monthly_run_finds_what_no_notification_reported(lake):
     lake.deploy(Queries="off")
     lake.deploy(Queries="on")
     assert reported_events(lake) == EVENTS
-
-
-def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(aws):
-    boto3.client("s3").create_bucket(Bucket="existing-lake")
-    stack = Stack(aws, "existing-lake").deploy(BucketName="existing-lake", Queries="on")
-    post(stack, 3)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", stack.outputs["NotificationsCommand"]], env=environment, check=True)
-    assert reported_events(stack) == EVENTS
-    assert run(stack, "sync")["rows"] == 3
-    post(stack, 2)
-    run_until(stack, "ingest", 5)
-    assert keys(stack) == sorted(stack.keys())
 
 
 def test_the_check_finds_the_notifications_and_the_schedules(lake):
