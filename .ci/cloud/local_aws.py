@@ -24,7 +24,7 @@ def end_with_the_caller():
     """Ends this process when its parent ends, for any reason."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
-    # LocalStack can hang while it shuts down. Nothing of its state is needed any more.
+    # LocalStack can hang while it shuts down, and its state is no longer needed.
     time.sleep(3)
     os._exit(1)
 
