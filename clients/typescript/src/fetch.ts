@@ -225,7 +225,7 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
         throw error;
       }
       if (chunk) {
-        controller.enqueue(chunk.slice()); // a byte stream detaches the buffer from its owner
+        controller.enqueue(new Uint8Array(chunk)); // a copy, because the stream detaches it; `Buffer.slice` shares memory
         recording.add(chunk);
       } else {
         finish(); // first, so that the trace is in the spool once the application sees the end

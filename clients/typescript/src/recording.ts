@@ -46,7 +46,7 @@ export class Recording {
     if (typeof this.request === "string") this.request = requestOf(this.request);
   }
 
-  /** Adds bytes of the response, which nobody may change any more. */
+  /** Adds bytes of the response. They are not copied, so nobody may change them later. */
   add(chunk: Uint8Array): void {
     this.size += chunk.length;
     if (this.size <= LIMIT) this.chunks.push(chunk);

@@ -210,7 +210,7 @@ export class Spool {
       }
       segment.size += size;
       this.folderSize += size;
-      // No other file ever gets this name, because it is random.
+      // A file with this name is this one, because its name is random.
       if (fs.existsSync(segment.path) || attempt === 2) return segment;
       this.seal(segment);
     }

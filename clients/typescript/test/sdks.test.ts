@@ -1,6 +1,7 @@
 /** Calls of the real SDKs through `loggedFetch`, against stand-ins for the providers and the real endpoint. */
 
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { brotliCompressSync, deflateSync, gzipSync } from "node:zlib";
 import { createAnthropic } from "@ai-sdk/anthropic";
@@ -146,6 +147,20 @@ for (const [encoding, compress] of Object.entries({ gzip: gzipSync, deflate: def
       await response.arrayBuffer();
       await assertRebuilt(`${t.name} ${name}`, CHAT.request, CHAT.response);
     }
+  });
+}
+
+// Small buffers share a block of memory that cannot be transferred; large ones have a block of their own.
+for (const [kind, size] of [["small", 100], ["large", 100_000]] as const) {
+  test(`a body of ${kind} buffers, as node-fetch returns it, is logged and reaches the application`, async (t) => {
+    const text = `: ${"x".repeat(size)}\n\n${CHAT.stream}`;
+    const pieces = text.match(new RegExp(`[^]{1,${size}}`, "gu"))!.map((piece) => Buffer.from(piece));
+    const headers = new Headers({ "content-type": "text/event-stream" });
+    const response = { ok: true, status: 200, statusText: "OK", headers, url: "", body: Readable.from(pieces) };
+    const fetch = loggedFetch({ extra: { test: t.name }, fetch: async () => response as any });
+    const received = await fetch("http://h/v1/chat/completions", { method: "POST", body: JSON.stringify(CHAT.request) });
+    assert.equal(await received.text(), text);
+    await assertRebuilt(t.name, CHAT.request, CHAT.response);
   });
 }
 
