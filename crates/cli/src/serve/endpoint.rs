@@ -15,6 +15,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
+use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -88,7 +89,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
         Ok(()) => {}
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
-            eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
+            note!("warning: cannot store into the bucket `{bucket}` yet: {error}");
         }
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());

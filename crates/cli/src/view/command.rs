@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use attest_terminal::result;
 use clap::Args;
 use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
@@ -46,7 +47,7 @@ pub async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
-    println!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
+    let _ = result!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
     serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
     Ok(())
 }
