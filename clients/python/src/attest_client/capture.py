@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from attest_client import client
-from attest_client.calls import Call, Mask, api_of
+from attest_client.recording import Call, Mask, api_of
 from attest_client.warn import never_raises
 
 
