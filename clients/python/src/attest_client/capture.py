@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from attest_client import log
+from attest_client import client
 from attest_client.recording import Call, Mask, api_of
 from attest_client.warn import never_raises
 
@@ -156,7 +156,7 @@ class _Copy:
 @never_raises
 def _start(request: Any, mask: Mask | None, failures: bool) -> Call | None:
     api = api_of(request.method, request.url.path)
-    return Call(api, request.content, mask, failures) if api and log.is_configured() else None
+    return Call(api, request.content, mask, failures) if api and client.is_configured() else None
 
 
 def _watch(library: Any, call: Call | None, response: Any, copied: type) -> Any:
@@ -181,7 +181,7 @@ def _after_fork() -> None:
         copy.inherit()
 
 
-log.before_close.append(_finish_all)
+client.before_close.append(_finish_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

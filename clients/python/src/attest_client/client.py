@@ -32,7 +32,7 @@ PAUSE_SECONDS = 0.5  # seconds before a trace in the spool is sent: bursts distu
 MAX_WAITING = 100  # the number of traces that ends the pause
 
 
-class TraceLog:
+class Client:
     """The unconfirmed traces of this process, and the threads that send them."""
 
     def __init__(self, url: str, api_key: str, folder: str | None = None):
@@ -211,13 +211,13 @@ class TraceLog:
 
 
 _lock = threading.Lock()
-_log: TraceLog | None = None
+_client: Client | None = None
 
 
 def put(trace: dict[str, Any]) -> None:
     """Logs a trace, with a new `id` if it has none. Warns once if the environment names no endpoint."""
-    if log := _open():
-        log.put({"id": str(uuid.uuid4()), **trace})
+    if client := _open():
+        client.put({"id": str(uuid.uuid4()), **trace})
 
 
 def flush(timeout: float = 10.0) -> bool:
@@ -226,8 +226,8 @@ def flush(timeout: float = 10.0) -> bool:
     Returns `False` if this takes longer than `timeout` seconds. Call it where the host freezes the process between requests,
     such as on AWS Lambda. Unconfirmed traces stay in the spool.
     """
-    log = _open() if os.environ.get("ATTEST_URL") else _log
-    return log.flush(timeout) if log else True
+    client = _open() if os.environ.get("ATTEST_URL") else _client
+    return client.flush(timeout) if client else True
 
 
 def is_configured() -> bool:
@@ -235,27 +235,27 @@ def is_configured() -> bool:
     return _open() is not None
 
 
-def _open() -> TraceLog | None:
-    global _log
-    if _log:
-        return _log
+def _open() -> Client | None:
+    global _client
+    if _client:
+        return _client
     url, api_key = os.environ.get("ATTEST_URL"), os.environ.get("ATTEST_API_KEY")
     with _lock:
-        if _log:
-            return _log
+        if _client:
+            return _client
         if not url or not api_key:
             missing = " and ".join(name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value)
             if not COUNTERS["not-configured"]:
                 warn("not-configured", "calls are not logged: set %s", missing)
             return None
         try:
-            _log = TraceLog(url, api_key, os.environ.get("ATTEST_SPOOL"))
+            _client = Client(url, api_key, os.environ.get("ATTEST_SPOOL"))
         except ValueError as error:
             warn("not-configured", "calls are not logged: %s", error)
             return None
         if multiprocessing.parent_process() is not None:  # children of multiprocessing end without `atexit`
             multiprocessing.util.Finalize(None, _close, exitpriority=0)
-        return _log
+        return _client
 
 
 before_close: list[Callable[[], None]] = []
@@ -265,17 +265,17 @@ before_close: list[Callable[[], None]] = []
 def _close() -> None:
     for function in before_close:
         function()
-    if _log:
-        _log.close()
+    if _client:
+        _client.close()
 
 
 def _after_fork() -> None:
-    """Creates a new log in the child, because threads do not survive a fork, and locks may be held."""
-    global _log, _lock
+    """Creates a new client in the child, because threads do not survive a fork, and locks may be held."""
+    global _client, _lock
     _lock = threading.Lock()
-    if _log:
-        _log.forget()
-    _log = None
+    if _client:
+        _client.forget()
+    _client = None
 
 
 atexit.register(_close)
