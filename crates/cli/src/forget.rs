@@ -16,6 +16,7 @@ use attest_lake::{
     maintain::{gone, purge, remove},
     objects::{Bucket, Objects},
 };
+use attest_storage::Location;
 use attest_terminal::{ask, fail, note};
 use clap::Args;
 use indicatif::HumanCount;
@@ -23,10 +24,7 @@ use jiff::Timestamp;
 use local_aws::s3::FileStore;
 use serde::Serialize;
 
-use crate::{
-    lake::{Folder, duckdb},
-    storage::Location,
-};
+use crate::lake::{Folder, duckdb};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;

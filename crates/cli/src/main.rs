@@ -9,6 +9,7 @@ use attest_cli::{forget, lake};
 #[cfg(not(feature = "lake"))]
 use attest_terminal::note;
 use attest_terminal::{Output, OutputError, fail};
+use attest_view::share;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -51,7 +52,7 @@ enum Command {
     /// Show stored traces in a browser
     View(view::Options),
     /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(view::share::Options),
+    Share(share::Options),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
@@ -62,7 +63,8 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return print(&answer),
     };
-    let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
+    let crates =
+        ["attest", "attest_cli", "attest_lake", "attest_mapping", "attest_storage", "attest_view", "local_aws"];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, &["delta_kernel"], || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
@@ -79,7 +81,7 @@ async fn main() -> ExitCode {
         }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
-        Command::Share(options) => view::share::run(options).await,
+        Command::Share(options) => share::run(options).await,
         Command::Completions { shell } => {
             let mut script = Vec::new(); // `generate` panics if a write fails
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut script);

@@ -11,7 +11,6 @@ use super::{
     file_import::{End, FileImport},
     identity::Destination,
     input::InputFile,
-    mapping::Format,
     options::Options,
     run_files::RunFiles,
     stop::Stop,
@@ -91,7 +90,7 @@ fn checkpoint(
     let (Some(run_files), Some(destination)) = (run_files, destination) else {
         return Ok(Checkpoint::temporary().ok());
     };
-    let from = options.from.map(Format::name);
+    let from = options.from.map(|format| format.name().to_owned());
     let (checkpoint, opened) = run_files.checkpoint(destination, from)?;
     if opened == Opened::DestinationGone {
         note!("{path}: {destination} was recreated since the earlier run, so every line is sent again");

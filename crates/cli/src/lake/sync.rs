@@ -13,13 +13,14 @@ use attest_lake::{
     objects::{Bucket, Objects},
     sync::{Step, Synced, sync},
 };
+use attest_storage::Location;
 use attest_terminal::{fail, note};
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
 
 use super::Folder;
-use crate::{progress::Progress, shutdown::stop_signal, storage::Location};
+use crate::{progress::Progress, shutdown::stop_signal};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]
