@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 import attest_client
-from attest_client import log, mapping, streams, values
+from attest_client import client, mapping, streams, values
 from stand_ins import Server
 
 STREAMS = pathlib.Path(__file__).parents[2] / "streams"
@@ -242,7 +242,7 @@ def test_a_streamed_chunk_is_never_held_back(logged, library):
         chunks = iter(sdk.chat.completions.create(model="m", messages=MESSAGES, stream=True))
         half = len((STREAMS / "openai-chat.text.sse").read_bytes().split(b"\n\n")) // 2
         text = "".join(next(chunks).choices[0].delta.content or "" for _ in range(half))
-        assert text and log._log is None or log._log._pending == 0
+        assert text and client._client is None or client._client._pending == 0
         gate.set()
         rest = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     [trace] = logged()

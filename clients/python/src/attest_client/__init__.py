@@ -5,7 +5,7 @@ configure the endpoint; they are read when the first call is logged.
 """
 
 from attest_client.capture import async_http_client, http_client
-from attest_client.log import flush
+from attest_client.client import flush
 from attest_client.recording import log_trace
 from attest_client.warn import counters
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from attest_client import log
+from attest_client import client
 from attest_client.background import BACKGROUND
 from attest_client.body import LIMIT, Body
 from attest_client.mapping import OPENAI_RESPONSES
@@ -196,7 +196,7 @@ class _Copy:
 @never_raises
 def _start(request: Any, mask: Mask | None, failures: bool) -> Recording | None:
     api, retrieved = api_of(request.method, request.url.path), BACKGROUND.response_of(request.method, request.url.path)
-    if not (api or retrieved) or not log.is_configured():
+    if not (api or retrieved) or not client.is_configured():
         return None
     return Recording(api or OPENAI_RESPONSES, request.content, mask, failures, retrieved)
 
@@ -227,7 +227,7 @@ def _after_fork() -> None:
         copy.inherit()
 
 
-log.before_close.append(_finish_all)
+client.before_close.append(_finish_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from attest_client import log, mapping, recording, values
+from attest_client import client, mapping, recording, values
 from attest_client.warn import never_raises
 
 
@@ -35,7 +35,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
 
     @never_raises
     def _log(self, kwargs: Any) -> None:
-        if log.is_configured():
+        if client.is_configured():
             recording.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
 
 

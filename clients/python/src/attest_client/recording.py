@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attest_client import log, mapping, values
+from attest_client import client, mapping, values
 from attest_client.background import BACKGROUND
 from attest_client.body import Answer, Body, json_of
 from attest_client.warn import never_raises, warn
@@ -103,7 +103,7 @@ def put(trace: Trace, mask: Mask | None) -> None:
         except Exception as error:
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)
             return
-    log.put(trace)
+    client.put(trace)
 
 
 @never_raises
@@ -121,7 +121,7 @@ def log_trace(
     `anthropic`; without it, the members of the response and the request determine the API. `mask` receives the trace before it
     is written anywhere. `extra` becomes the trace's member `log`. Never raises.
     """
-    if not log.is_configured():
+    if not client.is_configured():
         return
     sent, received = values.to_json(request), values.to_json(response)
     sent = sent if isinstance(sent, dict) else {"messages": sent}
