@@ -4,7 +4,7 @@ import * as zlib from "node:zlib";
 import type { Api } from "./api.js";
 import { isObject, type Json, type JsonObject, parse } from "./json.js";
 import type { Incomplete } from "./streams/assembly.js";
-import { type Assembled, Stream } from "./streams/index.js";
+import { Stream } from "./streams/index.js";
 
 const LIMIT = 64 * 1024 * 1024; // the number of bytes of a response that are kept
 const HEAD = 1_024; // the number of bytes after which the kind of a body is known
@@ -68,7 +68,11 @@ export class Body {
       return streamed(this.stream, status, incomplete, outcomes);
     }
     const decompressed = decompress(content, this.encoding);
-    if (decompressed && decompressed !== content) {
+    if (decompressed === "too large") {
+      const body = Buffer.from(content).toString("base64");
+      return { error: { status, body, reason: `the body has more than ${LIMIT} bytes without its encoding` }, incomplete: "truncated", outcomes: ["truncated"] };
+    }
+    if (decompressed) {
       const inner = new Body(this.api, this.isStreamWanted, "", "");
       inner.feed(decompressed);
       return inner.finish(status, incomplete);
@@ -84,7 +88,8 @@ export class Body {
   /** Returns the error of a call that failed. */
   failed(status: number): Json {
     const content = this.content();
-    return { status, body: parsed(decompress(content, this.encoding) ?? content, false).value };
+    const decompressed = decompress(content, this.encoding);
+    return { status, body: parsed(decompressed && decompressed !== "too large" ? decompressed : content, false).value };
   }
 
   private content(): Uint8Array {
@@ -190,7 +195,7 @@ function isPlain(encoding: string): boolean {
 }
 
 /** Decompresses the received part of a body, which may have been cut off. Returns `undefined` if it is not compressed. */
-function decompress(body: Uint8Array, encoding: string): Uint8Array | undefined {
+function decompress(body: Uint8Array, encoding: string): Uint8Array | "too large" | undefined {
   if (isPlain(encoding) || isUtf8(body)) return undefined;
   const zstd = (zlib as { zstdDecompressSync?: (body: Uint8Array, options: object) => Buffer }).zstdDecompressSync; // Node 22.15 and later
   const lenient = { finishFlush: zlib.constants.Z_SYNC_FLUSH, maxOutputLength: LIMIT };
@@ -202,9 +207,10 @@ function decompress(body: Uint8Array, encoding: string): Uint8Array | undefined 
   };
   try {
     const names = encoding.toLowerCase().split(",").map((name) => name.trim().replace(/^x-/, ""));
-    return names.reduceRight((bytes, name) => decoders[name]?.(bytes) ?? bytes, body);
-  } catch {
-    return undefined;
+    const decompressed = names.reduceRight((bytes, name) => decoders[name]?.(bytes) ?? bytes, body);
+    return decompressed === body ? undefined : decompressed;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE" ? "too large" : undefined;
   }
 }
 

@@ -14,7 +14,7 @@ import { type Api, assemble, print, toTrace } from "attest-client/mapping";
 
 const { PYTHON, PREFIXES, RECORDED_STREAMS } = process.env;
 const STREAMS = process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url));
-const folders = [STREAMS, join(STREAMS, "hostile"), ...(RECORDED_STREAMS ? [RECORDED_STREAMS] : [])];
+const folders = [STREAMS, join(STREAMS, "servers"), join(STREAMS, "hostile"), ...(RECORDED_STREAMS ? [RECORDED_STREAMS] : [])];
 
 for (const folder of folders) {
   const paths = readdirSync(folder).filter((name) => /^(openai|anthropic).*\.(sse|txt)$/.test(name)).map((name) => join(folder, name));

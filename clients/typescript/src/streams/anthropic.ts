@@ -1,6 +1,6 @@
 /** Streams of Anthropic's Messages API. */
 
-import { indexOr, isEmpty, isObject, type Json, type JsonObject, parse } from "../json.js";
+import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, parse } from "../json.js";
 import { Assembly } from "./assembly.js";
 import { PIECES, STATE } from "./merge.js";
 
@@ -77,7 +77,10 @@ export class AnthropicAssembly extends Assembly {
       members.input = isStopped ? inputOf(input) : input;
     }
     const content = this.blocks.toSorted((one, other) => one.place - other.place).map(({ members }) => members);
-    if (this.isStarted) return { ...this.message, content };
+    if (this.isStarted) {
+      if (!isFalsy(this.message.content)) this.keep({ content: this.message.content! });
+      return { ...this.message, content };
+    }
     return Object.keys(this.message).length > 0 ? this.message : undefined;
   }
 

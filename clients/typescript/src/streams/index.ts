@@ -15,6 +15,8 @@ export interface Assembled {
   error: Json | undefined;
   /** Values that a later one replaced, and events without a place in the response. */
   unmerged: Json[];
+  /** Whether an event has no place in the response. */
+  isContradictory: boolean;
 }
 
 const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesAssembly, anthropic: AnthropicAssembly };
@@ -52,7 +54,7 @@ export class Stream {
     let why: Incomplete | undefined = incomplete;
     if (error !== undefined) why = "error";
     else if (incomplete !== "truncated" && (this.isDone || this.assembly.isComplete)) why = isContradictory ? "unmerged" : undefined;
-    return { response, incomplete: why, error, unmerged };
+    return { response, incomplete: why, error, unmerged, isContradictory };
   }
 
   private addText(data: string): void {

@@ -19,6 +19,7 @@ export const CHOICE: Rule = { texts: "replace", lists: "append" };
 /** The members of a chunk. Some servers repeat their lists in each chunk. */
 export const STATE: Rule = { texts: "replace", lists: "extend" };
 
+const CONTENTS = new Set(["content", "thinking"]);
 /** Strings that are never pieces of a text. */
 const NAMES = new Set(["id", "index", "type", "role", "format", "status"]);
 
@@ -81,7 +82,7 @@ export class Merger {
   private extend(whole: Json[], added: Json[], name: string, rule: Rule): Json[] | undefined {
     const lost: Json[] = [];
     // A piece continues the last part. Parts that arrive together are separate.
-    const last = rule === PIECES && name === "content" && isPieceOf(whole.at(-1), added[0]) ? (whole.at(-1) as JsonObject) : undefined;
+    const last = rule === PIECES && CONTENTS.has(name) && isPieceOf(whole.at(-1), added[0]) ? (whole.at(-1) as JsonObject) : undefined;
     for (const [place, element] of added.entries()) {
       let same = isObject(element) ? this.continued(whole, element, name) : undefined;
       if (place === 0) same = last ?? same;
@@ -104,7 +105,8 @@ export class Merger {
       if (same && id && !isFalsy(same.id) && same.id !== id) same = places.get(id); // some servers send parallel calls with one index
       places.set(index, same ?? part);
     } else if (name === "tool_calls") { // some servers send calls without an index
-      same = id ? places.get(id) : (whole.at(-1) as JsonObject | undefined);
+      const last = whole.at(-1);
+      same = id ? places.get(id) : isObject(last) ? last : undefined;
     } else {
       return undefined;
     }

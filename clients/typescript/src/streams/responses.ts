@@ -121,8 +121,9 @@ export class ResponsesAssembly extends Assembly {
     else delete before.status;
     for (const [name, value] of Object.entries(item)) {
       if (name === "content" || name === "summary") {
-        if (Array.isArray(value) && !isFalsy(before[name])) value.forEach((part, place) => this.putPart(before, name, place, part));
-        else before[name] = isFalsy(value) && Object.hasOwn(before, name) ? before[name]! : value;
+        if (isEmpty(before[name])) before[name] = value;
+        else if (Array.isArray(value)) value.forEach((part, place) => this.putPart(before, name, place, part));
+        else if (!isEmpty(value)) this.keep({ output: [{ [name]: value }] });
       } else if (name !== "status") {
         // What a finished item lacks may have arrived in deltas.
         this.merge(before, Object.fromEntries([[name, value]]), MEMBERS.includes(name) ? FINAL : STATE);
@@ -168,7 +169,7 @@ export class ResponsesAssembly extends Assembly {
     }
     for (const [member, value] of Object.entries(part)) {
       if (member === "text" || member === "refusal") this.merge(before, { [member]: value }, FINAL);
-      else if (!isEmpty(value) || !Object.hasOwn(before, member)) set(before, member, value);
+      else this.merge(before, Object.fromEntries([[member, value]]), STATE);
     }
   }
 

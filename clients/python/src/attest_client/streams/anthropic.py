@@ -120,6 +120,7 @@ class Anthropic(Assembler):
                     self.unmerged.append({"content": [{"input": block["input"]}]})
                 block["input"] = _input(text) if id(block) in self._stopped else text
         if self._is_started:
+            self.keep({"content": stray} if (stray := self.response.get("content")) else None)
             self.response["content"] = [block for _, block in sorted(self._blocks, key=lambda placed: placed[0])]
 
 

@@ -34,6 +34,7 @@ NOTHING: Json = object()
 MAX_INDEX = 100_000
 """No provider sends lists of more elements."""
 
+_CONTENTS = ("content", "thinking")
 _NAMES = frozenset(("id", "index", "type", "role", "format", "status"))
 """Strings that are never pieces of a text."""
 
@@ -121,6 +122,7 @@ class Merger:
         if name == "created" and _is_zero(value):
             return NOTHING
         whole[name] = value
+        before = str(before) if isinstance(before, _Text) else before
         is_same = type(before) is type(value) and before == value
         return NOTHING if is_same or (name == "created" and _is_zero(before)) else before
 
@@ -153,7 +155,7 @@ class Merger:
         """Adds elements to a list, or merges them into those that they continue."""
         lost = []
         # A piece continues the last part. Parts that arrive together are separate.
-        last = whole[-1] if whole and added and rule is PIECES and name == "content" and _is_piece(whole[-1], added[0]) else None
+        last = whole[-1] if whole and added and rule is PIECES and name in _CONTENTS and _is_piece(whole[-1], added[0]) else None
         for place, element in enumerate(added):
             same = self._continued(whole, element, name) if isinstance(element, dict) else None
             same = last if place == 0 and last is not None else same
@@ -174,7 +176,8 @@ class Merger:
                 same = places.get(part_id)  # some servers send parallel calls with one index
             places[index] = part if same is None else same
         elif name == "tool_calls":  # some servers send calls without an index
-            same = places.get(part_id) if part_id else whole[-1] if whole else None
+            last = whole[-1] if whole and isinstance(whole[-1], dict) else None
+            same = places.get(part_id) if part_id else last
         else:
             return None
         if part_id:

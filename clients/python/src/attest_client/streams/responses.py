@@ -107,11 +107,14 @@ class Responses(Assembler):
         if before["status"] is None:
             del before["status"]
         for name, value in item.items():
-            if name in ("content", "summary") and isinstance(value, list) and before.get(name):
+            if name in ("content", "summary") and isinstance(value, list) and not is_empty(before.get(name)):
                 for place, part in enumerate(value):
                     self._put_part(before, name, place, part)
             elif name in ("content", "summary"):
-                before[name] = value or before.get(name, value)
+                if is_empty(before.get(name)):
+                    before[name] = value
+                elif not is_empty(value):
+                    self.keep({"output": [{name: value}]})
             elif name != "status":
                 # What a finished item lacks may have arrived in deltas.
                 self.merge(before, {name: value}, FINAL if name in _MEMBERS else STATE)
@@ -165,8 +168,8 @@ class Responses(Assembler):
         for member, value in part.items():
             if member in ("text", "refusal"):
                 self.merge(before, {member: value}, FINAL)
-            elif not is_empty(value) or member not in before:
-                before[member] = value
+            else:
+                self.merge(before, {member: value}, STATE)
 
     def _part(self, item: Members, name: str, index: Json) -> Members | None:
         """Returns a part by its index, or the last one for an event without an index."""
