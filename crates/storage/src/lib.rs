@@ -18,5 +18,5 @@ pub use folder_reader::serve_folder;
 pub use lake_index::LakeIndex;
 pub use listing::{Branch, Entry, Page};
 pub use location::Location;
-pub use reader::TraceReader;
+pub use reader::{FolderS3Access, TraceReader};
 pub use selection::{Fingerprint, Selection, TimeRange, parse_time};

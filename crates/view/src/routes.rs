@@ -20,7 +20,7 @@ use super::{
     search::{self, Search},
     session::{self, Session},
     stats::Stats,
-    take::commands,
+    commands::commands,
     workers::Workers,
 };
 
