@@ -16,6 +16,7 @@ use attest::{
     store::{ConnectError, Store},
 };
 use attest_storage::{TraceReader, aws_config};
+use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -85,7 +86,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
         Ok(()) => {}
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
-            eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
+            note!("warning: cannot store into the bucket `{bucket}` yet: {error}");
         }
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());
