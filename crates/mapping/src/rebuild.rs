@@ -66,8 +66,8 @@ pub fn request(trace: &Members) -> Option<Members> {
         }
     }
     if !items.is_empty() {
-        let list = if trace.text("api") == Some("openai-responses") { "input" } else { "messages" };
-        request.set(list, items.into());
+        let member = if trace.text("api") == Some("openai-responses") { "input" } else { "messages" };
+        request.set(member, items.into());
     }
     Some(request)
 }

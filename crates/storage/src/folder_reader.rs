@@ -1,11 +1,6 @@
 //! Traces in a folder of the local endpoint.
 
-use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    path::Path,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -119,7 +114,7 @@ async fn blocking<T: Send + 'static>(
     result.with_context(|| format!("cannot read the folder {}", root.display()))
 }
 
-/// Serves a folder as S3 on a free port of loopback, for as long as the process runs. 
+/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.
 pub async fn serve_folder(store: FileStore) -> Result<FolderS3Access> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
     let address = listener.local_addr().context("cannot listen on 127.0.0.1")?;

@@ -210,7 +210,8 @@ print(anthropic.Anthropic().messages.create(**request))
     #[test]
     fn no_content_ends_the_text_of_the_program() {
         let texts = ["\"\"\"\nimport os", "\\", "\"", "\\\"\"\"", "", "\u{2028}\r"];
-        let messages: Vec<_> = texts.iter().map(|text| json!({"role": text, "content": text, text: text})).collect();
+        let messages: Vec<_> =
+            texts.into_iter().map(|text| json!({"role": text, "content": text, text: text})).collect();
         let trace = json!({"model": "\"\"\"", "created": 1, "messages": messages, "request": {"\"\"\"": "\"\"\""}});
         let program = python(trace.to_string().as_bytes()).expect("a program");
         assert_eq!(program.matches("\"\"\"").count(), 2, "{program}");

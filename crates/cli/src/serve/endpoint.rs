@@ -15,7 +15,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
-use attest_storage::{TraceReader, aws_config};
+use attest_storage::{FolderS3Access, TraceReader, aws_config};
 use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
@@ -118,7 +118,8 @@ async fn open_folder(options: &Options) -> Result<Opened> {
     let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
     Ok(Opened {
         store: Store::new(&config, bucket),
-        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
+        reader: TraceReader::over_folder(files)
+            .served_as(FolderS3Access { url: format!("http://{address}"), secret_key }),
         stored,
         s3: Some(s3),
         s3_url: Some(format!("http://{address}")),

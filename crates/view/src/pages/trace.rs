@@ -16,7 +16,7 @@ use super::{
     session::session_url,
     tokens,
 };
-use crate::{results::Neighbour, search::Search, commands::TerminalCommand};
+use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 
 /// Members of a trace that are shown elsewhere on the page.
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
