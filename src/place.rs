@@ -3,7 +3,16 @@
 //! The id is an object in the bucket. Whoever may write creates it, and it never changes. Tools that continue earlier work
 //! compare ids, so they notice that a bucket was replaced.
 
-use aws_sdk_s3::{Client, Error, error::SdkError, operation::put_object::PutObjectError, primitives::ByteStream};
+use aws_sdk_s3::{
+    Client, Error,
+    config::retry::RetryConfig,
+    error::SdkError,
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        put_object::PutObjectError,
+    },
+    primitives::ByteStream,
+};
 use uuid::Uuid;
 
 use crate::s3_error::status;
@@ -51,24 +60,35 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
     Ok(None)
 }
 
-async fn read(client: &Client, bucket: &str) -> Result<Found, Box<Error>> {
-    let object = match client.get_object().bucket(bucket).key(ID_KEY).send().await {
-        Ok(object) => object,
-        // S3 answers 403 for an absent object if these credentials may not list the bucket.
-        Err(error) if status(&error) == Some(403) => return Ok(Found::Absent),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return Ok(Found::Absent),
-        Err(error) => return Err(Box::new(error.into())),
-    };
-    if object.content_length().is_none_or(|length| length > MAX_BYTES) {
-        return Ok(Found::NotAnId);
-    }
-    let Ok(bytes) = object.body.collect().await else { return Ok(Found::NotAnId) };
-    Ok(std::str::from_utf8(&bytes.into_bytes()).ok().and_then(parse_id).map_or(Found::NotAnId, Found::Id))
+/// Returns the id of a bucket if it has one. Sends one request and does not repeat it.
+pub(crate) async fn existing_id(client: &Client, bucket: &str) -> Result<Option<String>, SdkError<GetObjectError>> {
+    let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+    let object = client.get_object().bucket(bucket).key(ID_KEY).customize().config_override(once).send().await?;
+    Ok(match parse(object).await {
+        Found::Id(id) => Some(id),
+        Found::Absent | Found::NotAnId => None,
+    })
 }
 
-/// Parses the id of a place.
-#[must_use]
-pub fn parse_id(text: &str) -> Option<String> {
+async fn read(client: &Client, bucket: &str) -> Result<Found, Box<Error>> {
+    match client.get_object().bucket(bucket).key(ID_KEY).send().await {
+        Ok(object) => Ok(parse(object).await),
+        // S3 answers 403 for an absent object if these credentials may not list the bucket.
+        Err(error) if status(&error) == Some(403) => Ok(Found::Absent),
+        Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Found::Absent),
+        Err(error) => Err(Box::new(error.into())),
+    }
+}
+
+async fn parse(object: GetObjectOutput) -> Found {
+    if object.content_length().is_none_or(|length| length > MAX_BYTES) {
+        return Found::NotAnId;
+    }
+    let Ok(bytes) = object.body.collect().await else { return Found::NotAnId };
+    std::str::from_utf8(&bytes.into_bytes()).ok().and_then(parse_id).map_or(Found::NotAnId, Found::Id)
+}
+
+fn parse_id(text: &str) -> Option<String> {
     Uuid::try_parse(text.trim_ascii()).ok().map(|id| id.to_string())
 }
 

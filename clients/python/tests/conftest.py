@@ -5,7 +5,7 @@ import os
 import pytest
 
 import attest_client
-from attest_client import log, warn
+from attest_client import client, warn
 from stand_ins import running_endpoint
 
 endpoint = pytest.fixture(running_endpoint, name="endpoint")
@@ -20,12 +20,12 @@ def environment(tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         return {**os.environ, **values}
 
-    monkeypatch.setattr(log, "_log", None)
+    monkeypatch.setattr(client, "_client", None)
     warn.COUNTERS.clear()
     warn._last.clear()
     yield set_up
-    if log._log:
-        log._log._sender.closing.set()
+    if client._client:
+        client._client._sender.closing.set()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import attest_client
-from attest_client import log, sender, spool
+from attest_client import client, sender, spool
 from stand_ins import Server, wait_until
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
@@ -150,7 +150,7 @@ def test_a_rejected_trace_stays_in_the_spool_if_its_file_cannot_be_written(envir
 
 
 def test_a_trace_is_in_a_private_file_before_the_call_returns(environment, folder, monkeypatch):
-    monkeypatch.setattr(log, "THREADS", 0)
+    monkeypatch.setattr(client, "THREADS", 0)
     environment("http://127.0.0.1:1")
     attest_client.log_trace(REQUEST, {"created": 1})
     [file] = files(folder)
@@ -210,7 +210,7 @@ def test_a_full_or_read_only_disk_is_a_warning(environment, folder, monkeypatch,
 
 def test_the_folder_has_a_size_limit(environment, folder, monkeypatch, caplog):
     monkeypatch.setattr(spool, "FOLDER_BYTES", 2_000)
-    monkeypatch.setattr(log, "MEMORY_BYTES", 2_000)
+    monkeypatch.setattr(client, "MEMORY_BYTES", 2_000)
     environment("http://127.0.0.1:1")
     for _ in range(50):
         attest_client.log_trace(REQUEST, {"created": 1})
@@ -290,7 +290,7 @@ def test_old_files_are_deleted_with_a_warning(endpoint, environment, folder, cap
 
 def test_a_file_that_another_process_adopted_loses_nothing(environment, folder, monkeypatch):
     """Other processes consider a frozen process dead. When it resumes, it writes its next trace to a new file."""
-    monkeypatch.setattr(log, "THREADS", 0)
+    monkeypatch.setattr(client, "THREADS", 0)
     environment("http://127.0.0.1:1")
     attest_client.log_trace(REQUEST, {"created": 1})
     [file] = files(folder)
@@ -339,8 +339,8 @@ def test_flush_has_a_deadline(environment, folder):
 
 PROGRAM = """
 import attest_client, sys
-from attest_client import log
-log.EXIT_SECONDS = 0.5
+from attest_client import client
+client.EXIT_SECONDS = 0.5
 attest_client.log_trace({"model": "m", "messages": [{"role": "user", "content": "secret"}]}, {"created": 1})
 print("logged", flush=True)
 """

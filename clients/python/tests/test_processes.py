@@ -44,7 +44,7 @@ ENDS = {
     "SIGKILL": "log(1); log(2); os.kill(os.getpid(), signal.SIGKILL)",
     "SIGTERM": "log(1); log(2); os.kill(os.getpid(), signal.SIGTERM)",
     "a handler at exit": "atexit.register(log, 2); log(1)",
-    "a handler at exit that runs last": "atexit.register(log, 1); import attest_client.log; log(2)",
+    "a handler at exit that runs last": "atexit.register(log, 1); import attest_client.client; log(2)",
     "an object's finalizer": "class A:\n    def __del__(self): log(2)\na = A(); log(1)",
     "an object's finalizer that makes the first call": "class A:\n    def __del__(self): log(1); log(2)\na = A()",
     "a thread that outlives the main thread": (
@@ -214,7 +214,7 @@ def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, env
 
 
 def test_every_file_of_the_spool_can_be_imported(endpoint, environment, tmp_path):
-    program = "from attest_client import log as l; l.THREADS = 0; l.EXIT_SECONDS = 0; log(1); log(2)"
+    program = "from attest_client import client as l; l.THREADS = 0; l.EXIT_SECONDS = 0; log(1); log(2)"
     run(program, environment(endpoint.url), tmp_path)
     [file] = files(tmp_path)
     endpoint.imports(file)

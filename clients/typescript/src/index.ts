@@ -6,7 +6,7 @@
 
 import { type Api, apiOfCall } from "./api.js";
 import { Client, configuration, type Counters, type Mask, type Message, type Trace } from "./client.js";
-import { recordingFetch } from "./fetch.js";
+import { recordingFetch } from "./capture.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { toJson } from "./values.js";

@@ -16,16 +16,14 @@ use attest_lake::{
     maintain::{gone, purge, remove},
     objects::{Bucket, Objects},
 };
+use attest_storage::Location;
 use clap::Args;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use local_aws::s3::FileStore;
 use serde::Serialize;
 
-use crate::{
-    lake::{Folder, duckdb},
-    storage::Location,
-};
+use crate::lake::{Folder, duckdb};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;

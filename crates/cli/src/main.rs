@@ -6,6 +6,7 @@ use attest::log;
 use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
+use attest_view::share;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -48,7 +49,7 @@ enum Command {
     /// Show stored traces in a browser
     View(view::Options),
     /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(view::share::Options),
+    Share(share::Options),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
@@ -56,7 +57,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
+    let crates =
+        ["attest", "attest_cli", "attest_lake", "attest_mapping", "attest_storage", "attest_view", "local_aws"];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, &["delta_kernel"], || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
@@ -73,7 +75,7 @@ async fn main() -> ExitCode {
         }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
-        Command::Share(options) => view::share::run(options).await,
+        Command::Share(options) => share::run(options).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
             Ok(())

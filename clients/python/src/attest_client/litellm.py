@@ -10,14 +10,14 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from attest_client import calls, log, mapping, values
+from attest_client import client, mapping, recording, values
 from attest_client.warn import never_raises
 
 
 class AttestLogger(CustomLogger):  # type: ignore[misc]
     """A callback that LiteLLM invokes once per call: at the end of a stream, or with the error of a failed call."""
 
-    def __init__(self, *, mask: calls.Mask | None = None):
+    def __init__(self, *, mask: recording.Mask | None = None):
         super().__init__()
         self._mask = mask
 
@@ -35,8 +35,8 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
 
     @never_raises
     def _log(self, kwargs: Any) -> None:
-        if log.is_configured():
-            calls.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
+        if client.is_configured():
+            recording.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
 
 
 logger = AttestLogger()

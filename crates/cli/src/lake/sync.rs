@@ -13,12 +13,13 @@ use attest_lake::{
     objects::{Bucket, Objects},
     sync::{Step, Synced, sync},
 };
+use attest_storage::Location;
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
 
 use super::Folder;
-use crate::{progress::Progress, shutdown::stop_signal, storage::Location};
+use crate::{progress::Progress, shutdown::stop_signal};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
+use attest_storage::{PlaceId, TraceReader, aws_config};
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -24,10 +25,6 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{gateway, options::Options};
-use crate::{
-    storage::{PlaceId, TraceReader, aws_config},
-    view,
-};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
@@ -67,7 +64,7 @@ impl LocalEndpoint {
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
         let handler = handler.identified_by(store_id);
-        let page = view::router(reader);
+        let page = attest_view::router(reader);
         let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds), page);
         let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
         Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, s3_url, stored, gateway, s3 })
@@ -89,7 +86,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
     // An endpoint that starts while S3 is unreachable does not report the bucket's id.
     let mut store_id = None;
     match store.connect().await {
-        Ok(()) => store_id = PlaceId::of_bucket(&config, bucket).await.ok().and_then(|place| place.id),
+        Ok(_) => store_id = PlaceId::of_bucket(&config, bucket).await.ok().and_then(|place| place.id),
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
             eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
