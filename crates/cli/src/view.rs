@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 #[cfg(feature = "lake")]
 use attest_storage::LakeIndex;
 use attest_storage::{Fingerprint, Location, TraceReader, serve_folder};
+use attest_terminal::result;
 use attest_view::router;
 use clap::Args;
 use hyper_util::service::TowerToHyperService;
@@ -44,7 +45,7 @@ pub async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
-    println!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
+    let _ = result!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
     serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use attest_storage::{Location, TraceReader, aws_config, s3_client};
+use attest_terminal::result;
 use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use clap::Args;
 use jiff::SignedDuration;
@@ -64,7 +65,8 @@ pub async fn run(options: Options) -> Result<()> {
             if bucket.is_empty() || object.is_empty() {
                 bail!("`{}` is not s3://BUCKET/KEY", output.display());
             }
-            println!("{}", upload(bucket, object, html, expires).await?);
+            let url = upload(bucket, object, html, expires).await?;
+            result!("{url}")?;
         }
         None => write(&output, &html)?,
     }

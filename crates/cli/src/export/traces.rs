@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use attest_storage::{Entry, Location, Selection, TimeRange, TraceReader};
+use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
@@ -88,7 +89,7 @@ impl Traces {
     pub async fn origin(&self) -> Result<String> {
         let place = self.reader.place_id().await?;
         if let Some(warning) = place.warning() {
-            eprintln!("warning: {warning}");
+            note!("warning: {warning}");
         }
         Ok(format!("{place}{}", self.restrictions))
     }

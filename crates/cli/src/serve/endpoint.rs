@@ -16,6 +16,7 @@ use attest::{
     store::{ConnectError, Store},
 };
 use attest_storage::{PlaceId, TraceReader, aws_config};
+use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -89,7 +90,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
         Ok(_) => store_id = PlaceId::of_bucket(&config, bucket).await.ok().and_then(|place| place.id),
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
-            eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
+            note!("warning: cannot store into the bucket `{bucket}` yet: {error}");
         }
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());
