@@ -4,6 +4,8 @@
 //! `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory` and `--s3-ms`, which
 //! set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
 
+#![allow(clippy::print_stdout, reason = "a benchmark reports to its terminal")]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},

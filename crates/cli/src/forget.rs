@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal},
     path::{Display, Path, PathBuf},
     process::ExitCode,
 };
@@ -16,16 +16,15 @@ use attest_lake::{
     maintain::{gone, purge, remove},
     objects::{Bucket, Objects},
 };
+use attest_storage::Location;
+use attest_terminal::{ask, fail, note};
 use clap::Args;
 use indicatif::HumanCount;
 use jiff::Timestamp;
 use local_aws::s3::FileStore;
 use serde::Serialize;
 
-use crate::{
-    lake::{Folder, duckdb},
-    storage::Location,
-};
+use crate::lake::{Folder, duckdb};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
@@ -96,7 +95,7 @@ struct Receipt {
 pub async fn run(options: Options) -> ExitCode {
     match forget(&options).await {
         Ok(Some(receipt)) => {
-            eprintln!(
+            note!(
                 "forgot {} traces: {} versions, {} rows and {} files are deleted. The receipt is {}",
                 HumanCount(receipt.keys.len() as u64),
                 HumanCount(receipt.deleted_versions),
@@ -107,13 +106,10 @@ pub async fn run(options: Options) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(None) => {
-            eprintln!("nothing was deleted");
+            note!("nothing was deleted");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }
 
@@ -230,13 +226,15 @@ fn key(line: &str) -> Result<String> {
 fn confirm(keys: &BTreeSet<String>, source: &str, lake: &str) -> Result<bool> {
     ensure!(io::stdin().is_terminal(), "standard input is not a terminal: add --yes to delete without asking");
     for key in keys.iter().take(SHOWN) {
-        eprintln!("  {key}");
+        note!("  {key}");
     }
     if keys.len() > SHOWN {
-        eprintln!("  and {} more", HumanCount((keys.len() - SHOWN) as u64));
+        note!("  and {} more", HumanCount((keys.len() - SHOWN) as u64));
     }
-    eprint!("Delete these {} traces from {source} and {lake} for good? Type yes: ", HumanCount(keys.len() as u64));
-    io::stderr().flush()?;
+    ask(format_args!(
+        "Delete these {} traces from {source} and {lake} for good? Type yes: ",
+        HumanCount(keys.len() as u64)
+    ))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

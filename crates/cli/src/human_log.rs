@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, io};
 
+use attest_terminal::note;
 use serde_json::{Map, Value};
 
 /// A log writer that reformats lines of JSON. Each write must be one line.
@@ -22,7 +23,7 @@ impl io::Write for HumanLog {
 /// Prints a line of the JSON log to standard error in a readable form.
 pub fn print(line: &[u8]) {
     if let Ok(fields) = serde_json::from_slice(line) {
-        eprintln!("{}", format(fields).unwrap_or_default());
+        note!("{}", format(fields).unwrap_or_default());
     }
 }
 

@@ -12,5 +12,4 @@ mod progress;
 pub mod run_lock;
 pub mod serve;
 pub mod shutdown;
-pub mod storage;
 pub mod view;

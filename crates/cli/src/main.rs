@@ -1,11 +1,15 @@
 //! The command `attest`: `serve`, the endpoint on this machine, and the tools that work with stored traces.
 
-use std::{env, process::ExitCode};
+use std::{env, io::Write, process::ExitCode};
 
 use attest::log;
 use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
+#[cfg(not(feature = "lake"))]
+use attest_terminal::note;
+use attest_terminal::{Output, OutputError, fail};
+use attest_view::share;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -48,15 +52,19 @@ enum Command {
     /// Show stored traces in a browser
     View(view::Options),
     /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(view::share::Options),
+    Share(share::Options),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let crates = ["attest", "attest_cli", "attest_lake", "local_aws"];
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return print(&answer),
+    };
+    let crates =
+        ["attest", "attest_cli", "attest_lake", "attest_mapping", "attest_storage", "attest_view", "local_aws"];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, &["delta_kernel"], || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
@@ -68,22 +76,29 @@ async fn main() -> ExitCode {
         Command::Forget(options) => return forget::run(options).await,
         #[cfg(not(feature = "lake"))]
         Command::Lake { .. } => {
-            eprintln!("error: this build of `attest` has no lake. Run it with `cargo run --locked --features lake --`");
+            note!("error: this build of `attest` has no lake. Run it with `cargo run --locked --features lake --`");
             return ExitCode::from(2);
         }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
-        Command::Share(options) => view::share::run(options).await,
+        Command::Share(options) => share::run(options).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "attest", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new(); // `generate` panics if a write fails
+            clap_complete::generate(shell, &mut Cli::command(), "attest", &mut script);
+            Output::default().write_all(&script).map_err(Into::into)
         }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Prints the help, the version or an error of the command line. `Cli::parse` would exit with 0 if the help is not written.
+fn print(answer: &clap::Error) -> ExitCode {
+    let code = u8::try_from(answer.exit_code()).unwrap_or(2);
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => fail(&OutputError::wrap(error).into(), 1),
+        _ => ExitCode::from(code),
     }
 }

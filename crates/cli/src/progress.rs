@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attest_terminal::note;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 /// The interval between printed lines if standard error is not a terminal.
@@ -56,13 +57,13 @@ impl Progress {
             self.bar.set_message(message);
         } else {
             self.printed = Instant::now();
-            eprintln!("{}: {message}", self.name);
+            note!("{}: {message}", self.name);
         }
     }
 
     /// Prints a permanent line above the bar, even if the progress is hidden.
     pub fn print(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note!("{line}"));
     }
 
     /// Removes the bar.

@@ -6,6 +6,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use attest::settings::MAX_TRACE_BYTES;
+use attest_terminal::fail;
 use clap::Args;
 use reqwest::Url;
 
@@ -71,10 +72,7 @@ pub async fn run(options: Options) -> ExitCode {
     match check(&options).await {
         Ok(report) if report.has_failures() => ExitCode::from(1),
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use attest_terminal::note;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ impl ExportCounts {
 
     /// Counts an object that is not a trace and prints its key.
     pub fn add_not_a_trace(&mut self, key: &str) {
-        eprintln!("{key} is not a trace");
+        note!("{key} is not a trace");
         self.not_traces += 1;
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
+use attest_terminal::note;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
@@ -101,7 +102,7 @@ pub async fn export(
 fn exit_on_stop() {
     tokio::spawn(async {
         stop_signal().await;
-        eprintln!("\nstopped: the output is not complete");
+        note!("\nstopped: the output is not complete");
         process::exit(2);
     });
 }

@@ -2,11 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
+use attest_terminal::Output;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::{counts::ExportCounts, part_file::PartFile, paths};
@@ -38,7 +39,7 @@ impl LineOutput {
         let name = path.display().to_string();
         let failed = || format!("cannot export to {name}");
         if path == Path::new("-") {
-            let writer = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write>);
+            let writer = BufWriter::new(Box::new(Output::default()) as Box<dyn Write>);
             return Ok(Self::Stream { name: "standard output".to_owned(), writer });
         }
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {

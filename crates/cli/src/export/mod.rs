@@ -2,6 +2,7 @@
 
 use std::process::{self, ExitCode};
 
+use attest_terminal::{fail, note};
 use clap::{Args, Subcommand};
 
 use crate::shutdown::stop_signal;
@@ -62,19 +63,16 @@ pub async fn run(options: Options) -> ExitCode {
         None => options.json_lines.export(&mut counts, stop).await,
     };
     if result.is_ok() || counts.total() > 0 {
-        eprint!("{counts}");
+        note!("{}\n", counts.to_string().trim_end());
     }
     match result {
         Ok(Completion::Complete) if counts.not_traces == 0 => ExitCode::SUCCESS,
         Ok(Completion::Complete) => ExitCode::FAILURE,
         Ok(Completion::Interrupted) => {
-            eprintln!("\nstopped: {RESUME}");
+            note!("stopped: {RESUME}");
             // A thread that reads from a slow file system must not delay the exit. Everything is saved and unlocked.
             process::exit(2)
         }
-        Err(error) => {
-            eprintln!("\nerror: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use attest_storage::{Entry, Location, Selection, TimeRange, TraceReader};
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
-
-use crate::storage::{Entry, Location, Selection, TimeRange, TraceReader};
 
 /// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]

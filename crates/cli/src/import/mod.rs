@@ -11,7 +11,6 @@ mod file_import;
 mod identity;
 mod input;
 mod lines;
-mod mapping;
 mod options;
 mod outcome;
 mod rate_limiter;

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use attest_mapping::Format;
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 
-use super::mapping::Format;
 use crate::serve::{self, StoreOptions};
 
 /// Options of the command `import`.
@@ -40,7 +43,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub retry_for: u32,
     /// Format of the lines if they are a provider's log instead of traces
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     pub from: Option<Format>,
     /// Folder for checkpoints and rejected lines [default: the folder of each file]
     #[arg(long, value_name = "FOLDER")]
@@ -51,4 +54,10 @@ pub struct Options {
     /// Hide the progress
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+fn format() -> impl TypedValueParser<Value = Format> {
+    let formats = Format::ALL.map(|format| PossibleValue::new(format.name()).help(format.description()));
+    PossibleValuesParser::new(formats)
+        .map(|name| Format::from_name(&name).expect("the parser accepts only names of formats"))
 }

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use attest_terminal::{fail, note, result};
 use tokio::{select, sync::mpsc};
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
     file_import::{End, FileImport},
     identity::Destination,
     input::InputFile,
-    mapping::Format,
     options::Options,
     run_files::RunFiles,
     stop::Stop,
@@ -21,10 +21,7 @@ use super::{
 pub async fn run(options: Options) -> ExitCode {
     match import(&options).await {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }
 
@@ -71,7 +68,7 @@ async fn import_files(
         let mut import = FileImport::new(options, file, Arc::clone(target), checkpoint, rejected);
         let end = import.run(stop, warned).await;
         let counts = import.finish();
-        println!("{path}:\n{counts}");
+        let _ = result!("{path}:\n{counts}"); // the traces are stored, even if nobody reads the counts
         match end.with_context(failed)? {
             End::Done => {}
             End::Stopped if is_stream && options.state.is_none() => bail!("stopped before the end of {path}"),
@@ -93,10 +90,10 @@ fn checkpoint(
     let (Some(run_files), Some(destination)) = (run_files, destination) else {
         return Ok(Checkpoint::temporary().ok());
     };
-    let from = options.from.map(Format::name);
+    let from = options.from.map(|format| format.name().to_owned());
     let (checkpoint, opened) = run_files.checkpoint(destination, from)?;
     if opened == Opened::DestinationGone {
-        eprintln!("{path}: {destination} was recreated since the earlier run, so every line is sent again");
+        note!("{path}: {destination} was recreated since the earlier run, so every line is sent again");
     }
     Ok(Some(checkpoint))
 }

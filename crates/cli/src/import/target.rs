@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use attest::{problem::Problem, settings, trace::Trace};
+use attest_mapping::{self as mapping, Format};
+use attest_storage::aws_config;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -10,14 +12,10 @@ use super::{
     endpoint::{Endpoint, LastCause},
     identity::Destination,
     lines::{Line, MAX_LINE, Text},
-    mapping::{self, Format},
     options::Options,
     outcome::Outcome,
 };
-use crate::{
-    serve::{self, LocalEndpoint},
-    storage::aws_config,
-};
+use crate::serve::{self, LocalEndpoint};
 
 /// The target of each line.
 pub enum Target {

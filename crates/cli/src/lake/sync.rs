@@ -13,12 +13,14 @@ use attest_lake::{
     objects::{Bucket, Objects},
     sync::{Step, Synced, sync},
 };
+use attest_storage::Location;
+use attest_terminal::{fail, note};
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
 
 use super::Folder;
-use crate::{progress::Progress, shutdown::stop_signal, storage::Location};
+use crate::{progress::Progress, shutdown::stop_signal};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]
@@ -50,7 +52,7 @@ pub async fn run(options: Options) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
         () = stop_signal() => {
-            eprintln!("stopped: run the same command again to resume");
+            note!("stopped: run the same command again to resume");
             // A thread that reads from a slow file system must not delay the exit.
             process::exit(2)
         }
@@ -60,10 +62,7 @@ pub async fn run(options: Options) -> ExitCode {
             report(&synced);
             if synced.added.invalid.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => fail(&error, 2),
     }
 }
 
@@ -97,9 +96,9 @@ async fn synchronise(options: &Options) -> Result<Synced> {
 
 fn report(synced: &Synced) {
     for key in &synced.added.invalid {
-        eprintln!("{key} is not a trace");
+        note!("{key} is not a trace");
     }
-    let line = |count: u64, name: &str| eprintln!("{:>13} {name}", HumanCount(count).to_string());
+    let line = |count: u64, name: &str| note!("{:>13} {name}", HumanCount(count).to_string());
     line(synced.listed, "listed");
     line(synced.added.rows, "added");
     line(synced.maintained.removed.len() as u64, "removed, because their object no longer exists");

@@ -15,6 +15,8 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
+use attest_storage::{TraceReader, aws_config};
+use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -24,10 +26,6 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
 use super::{gateway, options::Options};
-use crate::{
-    storage::{TraceReader, aws_config},
-    view,
-};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
@@ -65,7 +63,7 @@ impl LocalEndpoint {
         let Opened { store, reader, stored, s3, s3_url } = opened;
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
-        let page = view::router(reader);
+        let page = attest_view::router(reader);
         let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds), page);
         let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
         Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, s3_url, stored, gateway, s3 })
@@ -88,7 +86,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
         Ok(()) => {}
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
-            eprintln!("warning: cannot store into the bucket `{bucket}` yet: {error}");
+            note!("warning: cannot store into the bucket `{bucket}` yet: {error}");
         }
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());

@@ -5,6 +5,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
+use attest_terminal::result;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -27,7 +28,8 @@ pub async fn run(options: Options) -> Result<()> {
     let ready_file = options.ready_file.clone();
     let endpoint = LocalEndpoint::start(options, human_log::print).await?;
     let LocalEndpoint { url, api_key, stored, .. } = &endpoint;
-    println!(
+    // A closed output does not stop the endpoint.
+    let _ = result!(
         "Listening on {url}. Try:\n\n\
          curl -X POST {url} -H 'x-api-key: {api_key}' -H 'content-type: application/json' -d '{EXAMPLE}'\n\n\
          For the client packages:\n\n\
@@ -42,7 +44,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     stop_signal().await;
     endpoint.stop().await?;
-    println!("stopped");
+    let _ = result!("stopped");
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use attest::settings::MAX_TRACE_BYTES;
+use attest_storage::Location;
 use clap::Args;
 
 use super::gateway;
-use crate::storage::Location;
 
 /// The options of `serve`.
 #[derive(Debug, Clone, Args)]

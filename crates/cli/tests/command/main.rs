@@ -5,6 +5,7 @@ mod export;
 mod gateway;
 mod import;
 mod lake;
+mod output;
 mod serve;
 
 /// Returns the peak memory of a running process in MiB.

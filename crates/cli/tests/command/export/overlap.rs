@@ -11,6 +11,7 @@ use tokio::{
 use super::{command, folder_of, lines, signal};
 
 /// Returns random numbers that a seed repeats.
+#[expect(clippy::print_stdout, reason = "the harness shows it for a failed test")]
 pub fn random() -> Rng {
     let seed = env::var("EXPORT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
     println!("EXPORT_SEED={seed}");

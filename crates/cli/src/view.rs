@@ -1,0 +1,51 @@
+//! `view`: the page without the endpoint.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+#[cfg(feature = "lake")]
+use attest_storage::LakeIndex;
+use attest_storage::{Fingerprint, Location, TraceReader, serve_folder};
+use attest_terminal::result;
+use attest_view::router;
+use clap::Args;
+use hyper_util::service::TowerToHyperService;
+use local_aws::http::serve;
+use tokio::net::TcpListener;
+
+use crate::shutdown::stop_signal;
+
+/// Options of `view`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    location: Location,
+    /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
+    #[arg(long, value_parser = Fingerprint::new)]
+    fingerprint: Option<Fingerprint>,
+    /// Search this lake of the traces instead of the traces themselves: a folder, or s3://BUCKET/PREFIX
+    #[cfg(feature = "lake")]
+    #[arg(long)]
+    lake: Option<String>,
+    /// The port of the page on 127.0.0.1, or 0 for any free port
+    #[arg(long, default_value_t = 9082)]
+    port: u16,
+}
+
+/// Serves the page until Ctrl-C.
+pub async fn run(options: Options) -> Result<()> {
+    let mut traces = TraceReader::open(&options.location).await?.restricted_to(options.fingerprint);
+    if let Some(store) = traces.folder().cloned() {
+        traces = traces.served_at(format!("http://{}", serve_folder(store).await?));
+    }
+    #[cfg(feature = "lake")]
+    if let Some(lake) = &options.lake {
+        traces = traces.indexed_by(LakeIndex::open(lake).await?);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
+    let _ = result!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
+    serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
+    Ok(())
+}

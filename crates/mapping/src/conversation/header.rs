@@ -1,0 +1,171 @@
+//! Facts from the members of a trace: model, time, duration, tokens and outcome.
+
+use jiff::Timestamp;
+
+use super::{
+    json::{Json, Members},
+    otel::{self, Span},
+    tokens::Tokens,
+};
+
+/// Members of a trace that may contain the details of its call.
+const DETAILS: [&str; 7] = ["log", "litellm", "otel", "span", "response", "request", "metadata"];
+
+/// Members that name a session, the most specific first.
+const SESSIONS: [&str; 8] = [
+    "session_id",
+    "conversation_id",
+    "gen_ai.conversation.id",
+    "session.id",
+    "litellm_session_id",
+    "thread_id",
+    "trace_id",
+    "traceId",
+];
+
+/// The facts of one trace.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Header {
+    pub model: String,
+    pub created: String,
+    pub api: Option<String>,
+    /// The start of the call, in seconds since 1970, if it is known more exactly than `created`.
+    pub start: Option<f64>,
+    /// The duration of the call, in seconds.
+    pub seconds: Option<f64>,
+    pub tokens: Tokens,
+    pub finish_reason: Option<String>,
+    pub error: Option<String>,
+    pub incomplete: Option<String>,
+    pub is_refused: bool,
+    pub session: Option<String>,
+    pub span: Option<Span>,
+}
+
+impl Header {
+    /// Reads the facts. None of them is required.
+    pub fn read(trace: &Members<'_>) -> Self {
+        let text = |name: &str| trace.get(name).map(Json::text).unwrap_or_default();
+        let response = trace.object("response");
+        let places = places(trace);
+        let attributes = otel::attributes(&places);
+        let finish_reason = finish_reason(trace, &response).or_else(|| otel::finish_reason(&attributes));
+        let api = trace.string("api").filter(|api| !api.is_empty());
+        let times = times(&places);
+        Self {
+            model: text("model"),
+            created: created(trace),
+            api,
+            start: times.map(|(start, _)| start),
+            seconds: seconds(&places[1..])
+                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds))),
+            tokens: Tokens::read(&trace.object("usage"), &attributes),
+            is_refused: is_refused(trace, finish_reason.as_deref()),
+            finish_reason,
+            error: error(trace, &response).or_else(|| otel::error(&places)),
+            incomplete: trace.filled("incomplete").map(Json::text),
+            session: session(&places, &attributes),
+            span: Span::read(&places),
+        }
+    }
+
+    /// Returns whether the trace belongs to this session or OpenTelemetry trace.
+    pub fn is_of_session(&self, session: &str) -> bool {
+        let trace = self.span.as_ref().and_then(|span| span.trace.as_deref());
+        self.session.as_deref() == Some(session) || trace == Some(session)
+    }
+}
+
+/// Returns the trace, and its members that may contain details.
+pub fn places<'a>(trace: &Members<'a>) -> Vec<Members<'a>> {
+    let details = DETAILS.iter().map(|name| trace.object(name)).filter(|details| details.iter().next().is_some());
+    [trace.clone()].into_iter().chain(details).collect()
+}
+
+fn created(trace: &Members<'_>) -> String {
+    let created = trace.get("created").map(Json::text).unwrap_or_default();
+    let time = created.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or(created, |time| time.to_string())
+}
+
+fn finish_reason(trace: &Members<'_>, response: &Members<'_>) -> Option<String> {
+    let choice = trace.get("choices").and_then(Json::object).and_then(|choices| choices.iter().next()?.1.object());
+    let details = response.object("incomplete_details");
+    choice
+        .and_then(|choice| choice.string("finish_reason"))
+        .or_else(|| response.first_string(&["stop_reason", "finish_reason"]))
+        .or_else(|| details.string("reason"))
+        .or_else(|| response.string("status"))
+        .or_else(|| trace.first_string(&["finish_reason", "stop_reason"]))
+        .or_else(|| {
+            let last = last_message(trace)?;
+            last.string("finish_reason").or_else(|| last.object("original").string("finish_reason"))
+        })
+}
+
+fn last_message<'a>(trace: &Members<'a>) -> Option<Members<'a>> {
+    trace.get("messages").and_then(Json::list)?.last()?.object()
+}
+
+/// Returns whether the model or the provider refused. Reads only the last message, because that is cheap.
+fn is_refused(trace: &Members<'_>, finish_reason: Option<&str>) -> bool {
+    if matches!(finish_reason, Some("content_filter" | "refusal")) {
+        return true;
+    }
+    let Some(last) = last_message(trace) else { return false };
+    let refuses = |message: &Members<'_>| {
+        let parts = message.get("content").and_then(Json::list).unwrap_or_default();
+        message.filled("refusal").is_some()
+            || parts.iter().any(|part| part.object().is_some_and(|part| part.filled("refusal").is_some()))
+    };
+    let items = last.get("original").and_then(Json::list).unwrap_or_default();
+    refuses(&last)
+        || refuses(&last.object("original"))
+        || items.iter().filter_map(|item| item.object()).any(|item| refuses(&item))
+}
+
+fn error(trace: &Members<'_>, response: &Members<'_>) -> Option<String> {
+    let litellm = trace.object("litellm");
+    let failed = litellm.string("status").is_some_and(|status| status == "failure");
+    let error = trace.filled("error").or_else(|| response.filled("error"));
+    let error = error.or_else(|| litellm.filled("error_str").filter(|_| failed));
+    error.map(Json::readable).or_else(|| failed.then(|| "failure".to_owned()))
+}
+
+/// Returns the duration of the call that one of these objects states, in seconds.
+fn seconds(places: &[Members<'_>]) -> Option<f64> {
+    places.iter().find_map(|details| {
+        let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.number());
+        number(&["duration", "duration_s", "duration_seconds", "seconds", "latency", "response_time"])
+            .or_else(|| Some(number(&["duration_ms", "latency_ms", "ms", "_response_ms"])? / 1e3))
+            .filter(|seconds| is_duration(*seconds))
+    })
+}
+
+fn is_duration(seconds: f64) -> bool {
+    (0.0..1e7).contains(&seconds)
+}
+
+/// Returns the start and the end of the call, in seconds since 1970.
+fn times(places: &[Members<'_>]) -> Option<(f64, f64)> {
+    places.iter().find_map(|details| Some((time(details, "start")?, time(details, "end")?)))
+}
+
+/// Returns the start or the end. OTLP writes nanoseconds as text, LiteLLM writes seconds, and SDKs write RFC 3339.
+fn time(details: &Members<'_>, edge: &str) -> Option<f64> {
+    let first = |names: [String; 2]| names.iter().find_map(|name| details.get(name));
+    if let Some(nanoseconds) = first([format!("{edge}TimeUnixNano"), format!("{edge}_time_unix_nano")]) {
+        return Some(nanoseconds.text().parse::<f64>().ok()? / 1e9);
+    }
+    let time = first([format!("{edge}Time"), format!("{edge}_time")])?;
+    let written = || Some(time.string()?.parse::<Timestamp>().ok()?.as_duration().as_secs_f64());
+    time.number().or_else(written).filter(|time| time.is_finite())
+}
+
+/// Returns the session that this trace belongs to.
+fn session(places: &[Members<'_>], attributes: &Members<'_>) -> Option<String> {
+    let find = |members: &Members<'_>| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
+    let nested = |place: &Members<'_>| find(place).or_else(|| find(&place.object("metadata")));
+    let (trace, details) = places.split_first()?;
+    find(trace).or_else(|| find(attributes)).or_else(|| details.iter().find_map(nested))
+}

@@ -1,0 +1,178 @@
+//! Reads a stored trace as the original conversation: the provider's roles and parts, and each tool call with its
+//! result.
+//!
+//! `docs/mapping.md` defines how a trace stores a provider's call. This module reverses the mapping for display. It
+//! uses a message's `original` if there is one, and recognizes the parts of every API by their `type`.
+
+use json::{Json, Members};
+
+mod header;
+mod item;
+pub mod json;
+mod media;
+mod otel;
+mod part;
+mod tokens;
+
+pub use header::Header;
+pub use media::{Media, MediaKind, MediaSource};
+pub use part::{Call, Citation, Part, ToolResult};
+pub use tokens::Tokens;
+
+/// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    trace: Members<'a>,
+    /// The messages of the span, if the trace itself has none.
+    span: Option<otel::SpanMessages>,
+}
+
+impl<'a> Stored<'a> {
+    /// Reads a stored trace.
+    pub fn read(json: &'a [u8]) -> Self {
+        let trace = Members::read(json);
+        let span = match trace.filled("messages") {
+            None => otel::SpanMessages::read(&otel::attributes(&header::places(&trace))),
+            Some(_) => None,
+        };
+        Self { trace, span }
+    }
+
+    /// Returns the conversation.
+    pub fn conversation(&self) -> Conversation<'_> {
+        match &self.span {
+            Some(span) => Conversation::of_span(self.trace.clone(), span),
+            None => Conversation::read(self.trace.clone()),
+        }
+    }
+}
+
+/// A trace that was read. Bytes that are not a trace have neither members nor turns.
+#[derive(Debug, Default)]
+pub struct Conversation<'a> {
+    pub trace: Members<'a>,
+    pub turns: Vec<Turn<'a>>,
+    /// The alternatives of the answer, if there are several.
+    pub choices: Vec<Choice<'a>>,
+}
+
+/// One turn of one role.
+#[derive(Debug, Clone, Default)]
+pub struct Turn<'a> {
+    pub role: String,
+    /// The participant's name, or the request's member that this prompt comes from.
+    pub name: Option<String>,
+    pub parts: Vec<Part<'a>>,
+    /// Members that are not shown as parts.
+    pub more: Vec<(String, Json<'a>)>,
+}
+
+/// An alternative of the answer.
+#[derive(Debug, Clone)]
+pub struct Choice<'a> {
+    pub name: String,
+    pub turn: Turn<'a>,
+    pub finish_reason: Option<String>,
+}
+
+impl<'a> Conversation<'a> {
+    /// Reads the messages of a trace.
+    fn read(trace: Members<'a>) -> Self {
+        let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
+        let answer = trace.get("request_messages").and_then(Json::count).and_then(|count| usize::try_from(count).ok());
+        let mut choices = choices(&trace);
+        let mut turns: Vec<Turn<'a>> = Vec::new();
+        let is_answered = answer.is_some_and(|answer| answer < messages.len())
+            || messages.last().is_some_and(|last| is_of_the_assistant(*last));
+        let prompt = match (answer, choices.len()) {
+            (_, 0 | 1) => messages.len(),
+            (Some(answer), _) => answer.min(messages.len()),
+            (None, _) => messages.len() - usize::from(is_answered),
+        };
+        for message in &messages[..prompt] {
+            item::read(*message, &mut turns);
+        }
+        if choices.len() == 1 && !is_answered {
+            turns.extend(choices.pop().map(|choice| choice.turn));
+        }
+        if choices.len() < 2 {
+            choices.clear();
+        }
+        part::pair(&mut turns);
+        Self { trace, turns, choices }
+    }
+
+    /// Reads the messages of an OpenTelemetry span. Its output messages are alternatives of the answer.
+    fn of_span(trace: Members<'a>, span: &'a otel::SpanMessages) -> Self {
+        let messages = Json::parse(&span.json).and_then(Json::list).unwrap_or_default();
+        let (request, answers) = messages.split_at(span.request.min(messages.len()));
+        let mut turns = Vec::new();
+        for message in request {
+            item::read(*message, &mut turns);
+        }
+        let mut choices = Vec::new();
+        if let [answer] = answers {
+            item::read(*answer, &mut turns);
+        } else {
+            choices.extend(answers.iter().enumerate().filter_map(|(place, answer)| {
+                let mut turns = Vec::new();
+                item::read(*answer, &mut turns);
+                let finish_reason = answer.object().and_then(|answer| answer.string("finish_reason"));
+                Some(Choice { name: place.to_string(), turn: turns.into_iter().next()?, finish_reason })
+            }));
+        }
+        part::pair(&mut turns);
+        Self { trace, turns, choices }
+    }
+
+    /// Calls `visit` with every searchable text.
+    pub fn texts(&self, mut visit: impl FnMut(&str)) {
+        for turn in self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)) {
+            turn.parts.iter().for_each(|part| part.texts(&mut visit));
+        }
+    }
+
+    /// Returns whether a role takes part. Results that are shown within their call have the role `tool`.
+    pub fn has_role(&self, role: &str) -> bool {
+        let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
+        turns.any(|turn| {
+            turn.role == role
+                || role == "tool"
+                    && turn
+                        .parts
+                        .iter()
+                        .any(|part| matches!(part, Part::Call(Call { result: Some(_), .. }) | Part::Result(_)))
+        })
+    }
+
+    /// Returns whether a tool with this name is called.
+    pub fn calls(&self, tool: &str) -> bool {
+        let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
+        turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))
+    }
+}
+
+fn is_of_the_assistant(message: Json<'_>) -> bool {
+    message.object().is_some_and(|message| message.string("role").as_deref() == Some("assistant"))
+}
+
+fn choices<'a>(trace: &Members<'a>) -> Vec<Choice<'a>> {
+    let choices = trace.object("choices");
+    let read = choices.iter().filter_map(|(place, choice)| {
+        let choice = choice.object()?;
+        let mut turns = Vec::new();
+        match (choice.get("message"), choice.string("text")) {
+            (Some(message), _) => item::read(message, &mut turns),
+            (None, Some(text)) => {
+                turns.push(Turn { role: "assistant".to_owned(), parts: vec![Part::text(text)], ..Turn::default() });
+            }
+            (None, None) => return None,
+        }
+        let turn = turns.into_iter().next()?;
+        Some(Choice { name: place.to_owned(), turn, finish_reason: choice.string("finish_reason") })
+    });
+    read.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! The parts of a turn: texts, thinking, refusals, media, tool calls and their results.
+
+use std::collections::HashMap;
+
+use super::{
+    Turn,
+    json::{Json, Members},
+    media::Media,
+};
+
+/// The number of levels of nested results that are parsed. Deeper results stay JSON.
+const DEEPEST: usize = 4;
+
+/// One part of a turn.
+#[derive(Debug, Clone)]
+pub enum Part<'a> {
+    Text {
+        text: String,
+        citations: Vec<Citation>,
+    },
+    /// Thinking; `None` if the provider encrypted it.
+    Thinking(Option<String>),
+    Refusal(String),
+    Media(Media),
+    Call(Call<'a>),
+    /// A result without its call, which is not in this trace.
+    Result(ToolResult<'a>),
+    /// A part of an unknown type.
+    Other {
+        kind: String,
+        json: Json<'a>,
+    },
+}
+
+/// A source that a text cites.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Citation {
+    pub title: String,
+    /// The quoted text, if the provider includes it.
+    pub quote: Option<String>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    pub id: String,
+    pub name: String,
+    /// Its arguments: JSON, or the text that the model wrote.
+    pub arguments: String,
+    pub result: Option<ToolResult<'a>>,
+}
+
+/// The result of a tool.
+#[derive(Debug, Clone)]
+pub struct ToolResult<'a> {
+    /// The id of the call.
+    pub call: String,
+    pub parts: Vec<Part<'a>>,
+    pub is_error: bool,
+}
+
+impl<'a> Part<'a> {
+    /// A text without citations.
+    pub fn text(text: String) -> Self {
+        Self::Text { text, citations: Vec::new() }
+    }
+
+    /// A value that is shown as JSON.
+    pub fn other(kind: &str, json: Json<'a>) -> Self {
+        Self::Other { kind: kind.to_owned(), json }
+    }
+
+    /// Calls `visit` with every text of this part.
+    pub fn texts(&self, visit: &mut impl FnMut(&str)) {
+        match self {
+            Self::Text { text, .. } | Self::Refusal(text) | Self::Thinking(Some(text)) => visit(text),
+            Self::Call(call) => {
+                visit(&call.name);
+                visit(&call.arguments);
+                call.result.iter().for_each(|result| result.texts(visit));
+            }
+            Self::Result(result) => result.texts(visit),
+            Self::Other { json, .. } => visit(json.as_str()),
+            Self::Thinking(None) | Self::Media(_) => {}
+        }
+    }
+}
+
+impl ToolResult<'_> {
+    fn texts(&self, visit: &mut impl FnMut(&str)) {
+        self.parts.iter().for_each(|part| part.texts(visit));
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Reads a call of Chat Completions.
+    pub fn of_chat(call: &Members<'a>) -> Self {
+        let function = if call.get("function").is_some() { call.object("function") } else { call.object("custom") };
+        let function = if function.iter().next().is_none() { call.clone() } else { function };
+        let arguments = function.first(&["arguments", "input"]).map(formatted).unwrap_or_default();
+        Self {
+            id: call.string("id").unwrap_or_default(),
+            name: function.string("name").unwrap_or_default(),
+            arguments,
+            result: None,
+        }
+    }
+
+    /// Reads an item of the Responses API, which may contain its result.
+    pub fn of_item(kind: &str, item: &Members<'a>) -> Self {
+        let name = item.string("name").unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
+        let name = item.string("server_label").map_or(name.clone(), |server| format!("{server}/{name}"));
+        let arguments = item.first(&["arguments", "input", "action", "operation", "code", "queries"]);
+        let id = item.first_string(&["call_id", "id"]).unwrap_or_default();
+        let is_error = item.filled("error").is_some();
+        let result = item.first(&["error", "output", "outputs", "results"]);
+        let result = result.map(|result| ToolResult { call: id.clone(), parts: content(result), is_error });
+        Self { id, name, arguments: arguments.map(formatted).unwrap_or_default(), result }
+    }
+
+    /// Reads an Anthropic content block, or an OpenTelemetry part.
+    fn of_block(block: &Members<'a>) -> Self {
+        let arguments = block.first(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
+        let text = |name: &str| block.string(name).unwrap_or_default();
+        Self { id: text("id"), name: text("name"), arguments, result: None }
+    }
+}
+
+/// Formats arguments that are JSON, including JSON in a string, as in Chat Completions.
+fn formatted(arguments: Json<'_>) -> String {
+    let text = arguments.readable();
+    let within = serde_json::from_str::<&serde_json::value::RawValue>(&text).map(|value| Json::from(value).readable());
+    within.ok().filter(|_| text.trim_start().starts_with(['{', '['])).unwrap_or(text)
+}
+
+/// Reads the content of a message or of a result.
+pub fn content(content: Json<'_>) -> Vec<Part<'_>> {
+    content_at(content, 0)
+}
+
+fn content_at(content: Json<'_>, depth: usize) -> Vec<Part<'_>> {
+    if let Some(text) = content.string() {
+        return if text.is_empty() { Vec::new() } else { vec![Part::text(text)] };
+    }
+    if content.as_str() == "null" {
+        return Vec::new();
+    }
+    match content.list() {
+        Some(parts) if depth < DEEPEST => {
+            let mut read: Vec<Part<'_>> = Vec::new();
+            for part in parts {
+                // Providers split a text where citations begin and end.
+                match (block(part, depth), read.last_mut()) {
+                    (Part::Text { text, citations }, Some(Part::Text { text: last, citations: all }))
+                        if !(citations.is_empty() && all.is_empty()) =>
+                    {
+                        last.push_str(&text);
+                        all.extend(citations);
+                    }
+                    (part, _) => read.push(part),
+                }
+            }
+            read
+        }
+        _ => match content.object() {
+            Some(object) if object.get("type").is_some() && depth < DEEPEST => vec![block(content, depth)],
+            _ => vec![Part::other("JSON", content)],
+        },
+    }
+}
+
+/// Reads one part by its type.
+fn block(json: Json<'_>, depth: usize) -> Part<'_> {
+    if let Some(text) = json.string() {
+        return Part::text(text);
+    }
+    let Some(part) = json.object() else { return Part::other("part", json) };
+    let kind = part.string("type").unwrap_or_default();
+    let text = |names: &[&str]| part.first_string(names);
+    let known = match kind.as_str() {
+        "text" | "input_text" | "output_text" | "summary_text" => text(&["text", "content"])
+            .map(|text| Part::Text { text, citations: citations(part.first(&["citations", "annotations"])) }),
+        "refusal" => text(&["refusal"]).map(Part::Refusal),
+        "thinking" | "reasoning" | "reasoning_text" => {
+            Some(Part::Thinking(part.first(&["thinking", "text", "content"]).map(joined)))
+        }
+        "redacted_thinking" => Some(Part::Thinking(None)),
+        "tool_use" | "server_tool_use" | "mcp_tool_use" | "tool_call" | "server_tool_call" => {
+            Some(Part::Call(Call::of_block(&part)))
+        }
+        _ if kind.ends_with("tool_call_response") || kind.ends_with("tool_result") => {
+            let result = part.first(&["content", "response", "result", "server_tool_call_response"]);
+            Some(Part::Result(ToolResult {
+                call: text(&["tool_use_id", "id"]).unwrap_or_default(),
+                parts: result.map(|result| returned(result, depth + 1)).unwrap_or_default(),
+                is_error: part.get("is_error").is_some_and(|is_error| is_error.as_str() == "true"),
+            }))
+        }
+        _ => Media::of_block(&kind, &part).map(Part::Media),
+    };
+    known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { &kind }, json))
+}
+
+/// Reads what a tool returned: the parts of a message, or any other value as JSON.
+fn returned(result: Json<'_>, depth: usize) -> Vec<Part<'_>> {
+    let is_part = |value: &Json<'_>| value.object().map_or(value.string().is_some(), |part| part.get("type").is_some());
+    match result.list() {
+        Some(list) if list.iter().all(is_part) => content_at(result, depth),
+        None if is_part(&result) => content_at(result, depth),
+        _ => vec![Part::text(result.readable())],
+    }
+}
+
+/// Joins the texts of a list. Mistral sends thinking as such a list.
+fn joined(value: Json<'_>) -> String {
+    match value.list() {
+        None => value.readable(),
+        Some(values) => {
+            let text = |value: &Json<'_>| {
+                value.object().and_then(|value| value.string("text")).unwrap_or_else(|| value.text())
+            };
+            values.iter().map(text).collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+/// Reads an item of the type `reasoning`.
+pub fn reasoning<'a>(item: &Members<'a>) -> Vec<Part<'a>> {
+    let texts: Vec<_> = ["summary", "content"].iter().filter_map(|name| item.filled(name)).map(joined).collect();
+    vec![Part::Thinking(Some(texts.join("\n\n")).filter(|text| !text.is_empty()))]
+}
+
+/// Reads the spoken answer of Chat Completions: its audio and its transcript.
+pub fn spoken<'a>(audio: &Members<'a>) -> Vec<Part<'a>> {
+    let sound = audio.string("data").map(|data| Part::Media(Media::base64("audio/wav", &data, None)));
+    let transcript = audio.string("transcript").filter(|text| !text.is_empty()).map(Part::text);
+    sound.into_iter().chain(transcript).collect()
+}
+
+/// Adds the annotations of a Chat Completions message to its last text.
+pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
+    let added = citations(message.filled("annotations"));
+    if let Some(Part::Text { citations, .. }) = parts.iter_mut().rfind(|part| matches!(part, Part::Text { .. })) {
+        citations.extend(added);
+    }
+}
+
+/// Reads the sources that a text cites, in the formats of OpenAI and Anthropic.
+fn citations(list: Option<Json<'_>>) -> Vec<Citation> {
+    let citations = list.and_then(Json::list).unwrap_or_default().into_iter().filter_map(|citation| {
+        let citation = citation.object()?;
+        let nested = citation.object("url_citation");
+        let citation = if nested.iter().next().is_some() { nested } else { citation };
+        let names = [
+            citation.first_string(&["title", "document_title", "filename"]),
+            citation.first_string(&["url", "source", "file_id"]),
+        ];
+        let title = names.into_iter().flatten().collect::<Vec<_>>().join(" · ");
+        let title = if title.is_empty() {
+            citation.get("document_index").map(|index| format!("document {}", index.as_str())).unwrap_or_default()
+        } else {
+            title
+        };
+        let quote = citation.string("cited_text").filter(|quote| !quote.is_empty());
+        (!title.is_empty() || quote.is_some()).then_some(Citation { title, quote })
+    });
+    citations.collect()
+}
+
+/// Moves each result into its call, and removes turns that become empty.
+pub fn pair(turns: &mut Vec<Turn<'_>>) {
+    let mut calls: HashMap<String, (usize, usize)> = HashMap::new();
+    let mut moved = vec![false; turns.len()];
+    for at in 0..turns.len() {
+        let parts = std::mem::take(&mut turns[at].parts);
+        let had_parts = !parts.is_empty();
+        let mut kept: Vec<Part<'_>> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Part::Result(result) = part else {
+                if let Part::Call(Call { id, result: None, .. }) = &part
+                    && !id.is_empty()
+                {
+                    calls.insert(id.clone(), (at, kept.len()));
+                }
+                kept.push(part);
+                continue;
+            };
+            let call = calls.remove(&result.call).and_then(|(turn, place)| {
+                if turn == at { kept.get_mut(place) } else { turns[turn].parts.get_mut(place) }
+            });
+            match call {
+                Some(Part::Call(call)) => call.result = Some(result),
+                _ => kept.push(Part::Result(result)),
+            }
+        }
+        moved[at] = had_parts && kept.is_empty() && turns[at].more.is_empty();
+        turns[at].parts = kept;
+    }
+    let mut moved = moved.into_iter();
+    turns.retain(|_| !moved.next().unwrap_or_default());
+}

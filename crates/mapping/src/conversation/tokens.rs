@@ -1,0 +1,64 @@
+//! The tokens of a call, from the usage that each API reports.
+
+use super::json::{Json, Members};
+
+/// The tokens of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// All tokens of the input, including those from a cache.
+    pub input: Option<u64>,
+    /// All tokens of the output, including those of its reasoning.
+    pub output: Option<u64>,
+    pub total: Option<u64>,
+    /// The part of `input` that was read from a cache.
+    pub cached: Option<u64>,
+    /// The part of `output` that was reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Tokens {
+    /// Reads a provider's usage, or the attributes of an OpenTelemetry span if there is none.
+    pub fn read(usage: &Members<'_>, attributes: &Members<'_>) -> Self {
+        let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.count());
+        let attribute = |name: &str| {
+            let value = attributes.get(name)?;
+            value.count().or_else(|| value.string()?.parse().ok()) // OTLP writes 64-bit numbers as text
+        };
+        let detail = |objects: [&str; 2], name: &str| objects.iter().find_map(|o| usage.object(o).get(name)?.count());
+        let cached = detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens")
+            .or_else(|| count(&["cache_read_input_tokens", "prompt_cache_hit_tokens"]))
+            .or_else(|| attribute("gen_ai.usage.cache_read.input_tokens"));
+        let reasoning = detail(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens")
+            .or_else(|| attribute("gen_ai.usage.reasoning.output_tokens"));
+        let input = count(&["prompt_tokens"])
+            .or_else(|| whole_input(usage))
+            .or_else(|| count(&["gen_ai.usage.input_tokens"]))
+            .or_else(|| attribute("gen_ai.usage.input_tokens"));
+        let output = count(&["completion_tokens", "output_tokens", "gen_ai.usage.output_tokens"])
+            .or_else(|| attribute("gen_ai.usage.output_tokens"));
+        let sum = || input.unwrap_or_default().checked_add(output.unwrap_or_default());
+        let total = count(&["total_tokens"]).or_else(|| if input.or(output).is_some() { sum() } else { None });
+        Self { input, output, total, cached, reasoning }
+    }
+
+    /// Returns the counts that add up to the total, with their names: new input, cached input, output and reasoning.
+    /// Counts that are not known are left out.
+    pub fn parts(self) -> Vec<(&'static str, u64)> {
+        let without = |all: Option<u64>, part: Option<u64>| all.map(|all| all.saturating_sub(part.unwrap_or_default()));
+        let parts = [
+            ("input", without(self.input, self.cached)),
+            ("cached", self.cached),
+            ("output", without(self.output, self.reasoning)),
+            ("reasoning", self.reasoning),
+        ];
+        parts.into_iter().filter_map(|(name, count)| Some((name, count.filter(|count| *count > 0)?))).collect()
+    }
+}
+
+/// Returns the whole input. Anthropic reports the tokens that a cache wrote or served beside `input_tokens`; OpenAI's
+/// Responses API includes them.
+fn whole_input(usage: &Members<'_>) -> Option<u64> {
+    let count = |name: &str| usage.get(name).and_then(Json::count);
+    let cache = ["cache_read_input_tokens", "cache_creation_input_tokens"].into_iter().filter_map(count);
+    cache.fold(count("input_tokens"), |sum, tokens| sum?.checked_add(tokens))
+}

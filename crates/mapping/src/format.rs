@@ -1,0 +1,44 @@
+//! The formats of lines.
+
+/// The log format of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    OpenaiChat,
+    OpenaiResponses,
+    OpenaiBatch,
+    Anthropic,
+    Litellm,
+}
+
+impl Format {
+    pub const ALL: [Self; 5] =
+        [Self::OpenaiChat, Self::OpenaiResponses, Self::OpenaiBatch, Self::Anthropic, Self::Litellm];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "openai-chat",
+            Self::OpenaiResponses => "openai-responses",
+            Self::OpenaiBatch => "openai-batch",
+            Self::Anthropic => "anthropic",
+            Self::Litellm => "litellm",
+        }
+    }
+
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => {
+                r#"OpenAI's Chat Completions: `{"request": …, "response": …}`, or a stored chat completion with its `messages`"#
+            }
+            Self::OpenaiResponses => {
+                r#"OpenAI's Responses: `{"request": …, "response": …}`, or a stored response with its `input`"#
+            }
+            Self::OpenaiBatch => "The output file of OpenAI's Batch API",
+            Self::Anthropic => r#"Anthropic's Messages: `{"request": …, "response": …, "created": …}`"#,
+            Self::Litellm => "LiteLLM's `StandardLoggingPayload`, as its generic API, S3 and GCS loggers write it",
+        }
+    }
+}

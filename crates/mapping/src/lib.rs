@@ -1,0 +1,38 @@
+//! Maps a line of a provider's log onto a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping`
+//! test that this module and the clients produce the same traces.
+//!
+//! Each API has a file with the places of its prompts, messages and answers. The other files are shared by all APIs.
+
+mod anthropic;
+mod call;
+pub mod conversation;
+mod error;
+mod format;
+mod json;
+mod litellm;
+mod messages;
+mod openai_batch;
+mod openai_chat;
+mod openai_responses;
+mod time;
+
+pub use error::Unmapped;
+pub use format::Format;
+
+use json::Json;
+
+/// Maps a line onto a trace.
+pub fn to_trace(format: Format, line: &[u8]) -> Result<Vec<u8>, Unmapped> {
+    let Json::Object(line) = json::parse(line)? else { return Err(Unmapped::not_an_object()) };
+    let trace = match format {
+        Format::OpenaiChat => openai_chat::to_trace(line),
+        Format::OpenaiResponses => openai_responses::to_trace(line),
+        Format::OpenaiBatch => openai_batch::to_trace(line),
+        Format::Anthropic => anthropic::to_trace(line),
+        Format::Litellm => litellm::to_trace(line),
+    }?;
+    Ok(serde_json::to_vec(&trace).expect("names are strings, and numbers are valid JSON"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The cases that all implementations of the mapping share.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use attest::trace::Trace;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    from: String,
+    line: Box<RawValue>,
+    #[serde(default)]
+    trace: Option<Box<RawValue>>,
+    /// JSON Pointer to the repeated name that causes the refusal of the line.
+    #[serde(default)]
+    refused: Option<String>,
+}
+
+impl Case {
+    fn format(&self) -> Format {
+        Format::from_name(&self.from).expect("the case names a format")
+    }
+
+    /// The line as it occurs in a log.
+    fn line(&self) -> String {
+        self.line.get().lines().map(str::trim_start).collect()
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/mapping");
+    let mut cases = Vec::new();
+    for file in fs::read_dir(folder).expect("the cases are in the repository") {
+        let text = fs::read_to_string(file.expect("the folder is readable").path()).expect("the file is readable");
+        cases.extend(serde_json::from_str::<Vec<Case>>(&text).expect("a list of cases"));
+    }
+    cases
+}
+
+/// Parses a JSON text and prints it again: numbers keep their digits, members their order.
+fn printed(text: &str) -> String {
+    serde_json::to_string(&json::parse(text.as_bytes()).expect("it is JSON")).expect("it was JSON")
+}
+
+#[test]
+fn every_line_becomes_its_trace() {
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for case in cases() {
+        let Some(trace) = &case.trace else { continue };
+        let mapped = to_trace(case.format(), case.line().as_bytes()).expect(&case.name);
+        assert_eq!(String::from_utf8_lossy(&mapped), printed(trace.get()), "{}", case.name);
+        Trace::parse(mapped, || "i".to_owned()).unwrap_or_else(|problem| panic!("{}: {problem:?}", case.name));
+        *counts.entry(case.from).or_default() += 1;
+    }
+    println!("{counts:?}");
+    assert_eq!(counts.len(), Format::ALL.len(), "every format has cases");
+}
+
+#[test]
+fn lines_with_a_repeated_name_are_refused_with_its_pointer() {
+    let mut count = 0;
+    for case in cases() {
+        let Some(pointer) = &case.refused else { continue };
+        let unmapped = to_trace(case.format(), case.line().as_bytes()).expect_err(&case.name);
+        assert_eq!(unmapped, Unmapped::RepeatedName { pointer: pointer.clone() }, "{}", case.name);
+        count += 1;
+    }
+    assert!(count >= 9, "{count}");
+}
+
+#[test]
+fn a_repeated_name_is_found_in_objects_with_many_members() {
+    for members in [1, 15, 16, 17, 40] {
+        let names: Vec<String> = (0..members).map(|n| format!("\"n{n}\":{n}")).collect();
+        for repeated in [0, members - 1] {
+            let line = format!("{{\"a\":[0,{{{},\"n{repeated}\":1}}]}}", names.join(","));
+            let unmapped = json::parse(line.as_bytes()).expect_err("a name is repeated");
+            assert_eq!(unmapped, Unmapped::RepeatedName { pointer: format!("/a/1/n{repeated}") });
+        }
+        assert!(json::parse(format!("{{{}}}", names.join(",")).as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn lines_that_are_not_a_call_are_refused_without_quoting_them() {
+    let deep = "[".repeat(100_000);
+    for line in [
+        "",
+        "1",
+        "[]",
+        "{}",
+        r#"{"secret":1}"#,
+        r#"{"request":{},"response":{}}"#,
+        r#"{"secret" 1}"#,
+        r#"{"request":"secret"}"#,
+        r#"{"response":{"body":"secret"}}"#,
+        "{\"secret\":\"\\ud8\"}",
+        r#"{"secret":01}"#,
+        r#"{"secret":1} {"secret":1}"#,
+        "{\"secret\":\"\u{1}\"}",
+        deep.as_str(),
+    ] {
+        for format in Format::ALL {
+            let unmapped = to_trace(format, line.as_bytes()).expect_err("it is not a call");
+            assert!(!unmapped.problem().to_string().contains("secret"), "{unmapped:?}");
+        }
+    }
+    assert!(to_trace(Format::Litellm, b"{\"a\":\"\xff\"}").is_err());
+}
+
+#[test]
+fn nan_and_infinities_become_texts() {
+    assert_eq!(printed("[NaN, -Infinity, Infinity, 1]"), r#"["NaN","-Infinity","Infinity",1]"#);
+}
+
+#[test]
+fn members_of_a_line_that_the_mapping_does_not_know_are_kept() {
+    // An empty `error` or `incomplete` is a member like any other.
+    for rest in
+        [r#""error":null"#, r#""incomplete":"""#, r#""incomplete":7"#, r#""response":"text""#, r#""x":{"y":1.50}"#]
+    {
+        let line = format!(r#"{{"request":{{"model":"m","created":1,"messages":[]}},{rest}}}"#);
+        let trace = to_trace(Format::OpenaiChat, line.as_bytes()).expect("it is a call");
+        let trace = String::from_utf8(trace).expect("it is UTF-8");
+        assert!(trace.ends_with(&format!(r#""log":{{{rest}}}}}"#)), "{trace}");
+    }
+    for error in ["false", "0", r#""""#, "{}"] {
+        let line = format!(r#"{{"request":{{"model":"m","created":1}},"error":{error}}}"#);
+        let trace = to_trace(Format::Anthropic, line.as_bytes()).expect("it is a call");
+        assert!(String::from_utf8_lossy(&trace).contains(&format!(r#""error":{error}"#)), "{error}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Lines on standard output and standard error.
+//!
+//! `println!` and `eprintln!` panic if the stream is closed or its disk is full. Then `serve 2>&1 | head -1` would stop
+//! storing traces, and a full log disk would end an export. [`note!`] therefore ignores a failed write, and [`result!`]
+//! returns it. The lints `print_stdout` and `print_stderr` refuse the standard macros.
+
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// The exit status if the reader of standard output is gone: 128 plus the number of SIGPIPE, as a shell reports it for
+/// a tool that the signal ended. It is not 0, because the reader did not get everything.
+const CLOSED: u8 = 141;
+
+/// Writes a line to standard error. Ignores a failed write, because the work is worth more than its log.
+#[macro_export]
+macro_rules! note {
+    ($($text:tt)*) => { $crate::write_note(::core::format_args!($($text)*)) };
+}
+
+/// Writes a line to standard output. Returns an error if the line is not written.
+#[macro_export]
+macro_rules! result {
+    ($($text:tt)*) => { $crate::write_result(::core::format_args!($($text)*)) };
+}
+
+/// Implements [`note!`].
+pub fn write_note(line: fmt::Arguments<'_>) {
+    // A single write keeps the lines of several processes apart.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Implements [`result!`].
+pub fn write_result(line: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut output = Output::default();
+    output.write_all(format!("{line}\n").as_bytes())?;
+    output.flush()
+}
+
+/// Asks a question on standard error. The answer follows on the same line.
+pub fn ask(question: fmt::Arguments<'_>) -> io::Result<()> {
+    let mut stderr = io::stderr();
+    stderr.write_all(question.to_string().as_bytes())?;
+    stderr.flush()
+}
+
+/// Standard output, with errors that [`fail`] recognizes.
+#[derive(Debug)]
+pub struct Output(io::Stdout);
+
+impl Default for Output {
+    fn default() -> Self {
+        Self(io::stdout())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(OutputError::wrap)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(OutputError::wrap)
+    }
+}
+
+/// A failed write to standard output.
+#[derive(Debug)]
+pub struct OutputError(io::Error);
+
+impl OutputError {
+    /// Marks an error as one of standard output, for [`fail`].
+    #[must_use]
+    pub fn wrap(error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return error; // `write_all` repeats it
+        }
+        io::Error::new(error.kind(), Self(error))
+    }
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to standard output: {}", self.0)
+    }
+}
+
+impl Error for OutputError {}
+
+/// Reports the error that ends a command, and returns `code`. If the reader of standard output is gone, reports
+/// nothing, as usual for Unix tools.
+#[must_use]
+pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    if is_closed_output(error) {
+        return ExitCode::from(CLOSED);
+    }
+    note!("error: {error:#}");
+    ExitCode::from(code)
+}
+
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| {
+        error.kind() == io::ErrorKind::BrokenPipe
+            && error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<OutputError>)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broken_pipe_of_standard_output_is_silent() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let closed = |error: io::Error| is_closed_output(&anyhow::Error::from(error).context("cannot export"));
+        assert!(closed(OutputError::wrap(broken())));
+        assert!(!closed(broken()), "a broken connection to S3 is reported");
+        assert!(!closed(OutputError::wrap(io::ErrorKind::StorageFull.into())));
+    }
+}

@@ -1,0 +1,148 @@
+//! Search and figures over a lake, which contains the whole text of every trace.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use attest_storage::{Entry, LakeIndex, TimeRange, TraceReader};
+use jiff::civil::Date;
+
+use super::{
+    query::Query,
+    search::{Found, Row, fits, fits_key, prefix_of, read_row},
+    stats::Stats,
+    workers::Workers,
+};
+
+/// The time after which a page shows the rows that it found so far. The next page continues.
+const SEARCH: Duration = Duration::from_secs(5);
+
+/// The largest number of traces that the overview reads.
+const READ: usize = 10_000;
+
+/// The time after which the overview stops reading.
+const OVERVIEW: Duration = Duration::from_secs(2);
+
+/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day first.
+pub async fn find(
+    traces: &TraceReader,
+    lake: &LakeIndex,
+    workers: &Workers,
+    query: &Query,
+    from: &str,
+    limit: usize,
+) -> anyhow::Result<Found> {
+    let matcher =
+        Matcher { traces: traces.clone(), query: query.clone(), prefix: prefix_of(query), times: query.times()? };
+    let mut scan = lake.scan(from).await?;
+    let mut found = Found { rows: Vec::new(), looked_at: 0, next: None };
+    let deadline = Instant::now() + SEARCH;
+    while let Some(rows) = scan.next(|day| matcher.times.overlaps(day)).await? {
+        let (matcher, wanted) = (matcher.clone(), limit - found.rows.len());
+        let (matching, looked_at) = workers.run(move || matcher.matching(&rows.traces, wanted)).await?;
+        found.rows.extend(matching);
+        found.looked_at += looked_at;
+        if found.rows.len() >= limit || Instant::now() > deadline {
+            found.next = Some(rows.position.after(looked_at).to_string());
+            break;
+        }
+    }
+    found.rows.sort_by_key(|row| Reverse(row.entry.stored));
+    Ok(found)
+}
+
+/// Counts the traces of every day, and reads those of the newest days as far as the limits allow.
+pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) -> anyhow::Result<Stats> {
+    let mut scan = lake.scan("").await?;
+    let mut days: BTreeMap<Date, u64> = BTreeMap::new();
+    for file in scan.files() {
+        *days.entry(file.day).or_default() += file.rows();
+    }
+    let mut read = Vec::new();
+    let mut has_more = true;
+    let deadline = Instant::now() + OVERVIEW;
+    while read.len() < READ && Instant::now() < deadline {
+        let Some(rows) = scan.next(|_| true).await? else {
+            has_more = false;
+            break;
+        };
+        let traces = traces.clone();
+        let rows = move || {
+            let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
+            own.map(|(entry, json)| read_row(listed(entry, json), json.as_bytes())).collect::<Vec<_>>()
+        };
+        read.extend(workers.run(rows).await?);
+    }
+    if traces.is_restricted() {
+        days.clear(); // the log counts the traces of all fingerprints
+    } else {
+        has_more = false; // the log counts those that were not read
+    }
+    workers.run(move || Stats::of_lake(&days, read, has_more)).await
+}
+
+/// The conditions of a search.
+#[derive(Clone)]
+struct Matcher {
+    traces: TraceReader,
+    query: Query,
+    prefix: String,
+    times: TimeRange,
+}
+
+impl Matcher {
+    /// Returns at most `wanted` matching rows, and the number of traces that were looked at.
+    fn matching(&self, traces: &[(attest_lake::columns::Entry, String)], wanted: usize) -> (Vec<Row>, usize) {
+        let words: Vec<String> = self.query.words.iter().map(|word| word.to_lowercase()).collect();
+        let mut rows = Vec::new();
+        for (looked_at, (entry, json)) in traces.iter().enumerate() {
+            if rows.len() == wanted {
+                return (rows, looked_at);
+            }
+            let is_selected = entry.key.starts_with(&self.prefix) && self.traces.contains(&entry.key);
+            let entry = listed(entry, json);
+            if is_selected && fits_key(&self.query, &entry, self.times) && may_have(json, &words) {
+                let row = read_row(entry, json.as_bytes());
+                if fits(&self.query, &row, json.as_bytes()) {
+                    rows.push(row);
+                }
+            }
+        }
+        (rows, traces.len())
+    }
+}
+
+fn listed(entry: &attest_lake::columns::Entry, json: &str) -> Entry {
+    Entry { key: entry.key.clone(), stored: entry.stored, size: json.len() as u64 }
+}
+
+/// Returns whether the strings of a JSON text may contain these words in lower case. `false` is certain.
+///
+/// Only an escape can hide a character. Without `\u`, an escape stands for a quote, a slash or a control character.
+fn may_have(json: &str, words: &[String]) -> bool {
+    let can_be_escaped = |character: char| matches!(character, '"' | '\\' | '/') || character.is_control();
+    if json.contains("\\u") || words.iter().any(|word| word.contains(can_be_escaped)) {
+        return true;
+    }
+    words.is_empty() || {
+        let json = json.to_lowercase();
+        words.iter().all(|word| json.contains(word.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_have;
+
+    #[test]
+    fn a_word_that_an_escape_may_hide_is_not_excluded() {
+        let has = |json, word: &str| may_have(json, &[word.to_owned()]);
+        assert!(has(r#"{"content":"A Refund"}"#, "refund"));
+        assert!(!has(r#"{"content":"A refund\nfor you"}"#, "invoice"));
+        for (json, word) in [(r#""\u0072efund""#, "refund"), (r#""say \"no\"""#, "\"no\""), (r#""a\/b""#, "a/b")] {
+            assert!(has(json, word), "{json}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The page that shows stored traces: the local endpoint serves it at `GET /`, and `view` serves it without the
+//! endpoint.
+//!
+//! A trace is untrusted. Its content is shown as text, which the templates escape. The content security policy allows
+//! no inline script and no request to another host. Requests for a host other than loopback are refused. Every page
+//! limits its work, and is computed outside the async threads.
+
+mod guard;
+#[cfg(feature = "lake")]
+mod lake;
+mod pages;
+mod query;
+mod results;
+mod routes;
+mod search;
+mod session;
+pub mod share;
+mod stats;
+mod take;
+mod workers;
+
+pub use routes::router;

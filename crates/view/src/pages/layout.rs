@@ -1,0 +1,92 @@
+//! The frame of every page: the search box, the views, and the keyboard help.
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::query::Field;
+
+/// Keyboard shortcuts and their effects.
+const KEYS: [(&str, &str); 9] = [
+    ("/", "go to the search box"),
+    ("Esc", "leave the search box"),
+    ("j  k", "go to the next or the previous trace or message"),
+    ("Enter", "open the trace"),
+    ("n  p", "show the next or the previous trace of the result"),
+    ("t", "go to the outline of a conversation; j, k and Enter choose a turn"),
+    ("m", "switch between Markdown and plain text"),
+    ("o", "go to the overview"),
+    ("?", "show this help"),
+];
+
+/// The frame of a page.
+#[derive(Debug, Default)]
+pub struct Frame<'a> {
+    pub title: &'a str,
+    /// The text of the search box.
+    pub q: &'a str,
+    /// The key of a trace to compare with a trace from the search.
+    pub with: &'a str,
+    /// The path of the view in the navigation.
+    pub view: &'a str,
+}
+
+impl Frame<'_> {
+    /// Returns the whole page with this body.
+    pub fn page(&self, body: &Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (self.title) }
+                    link rel="stylesheet" href="/view.css";
+                    script src="/view.js" defer {}
+                }
+                body {
+                    a.skip href="#main" { "Skip to the content" }
+                    (self.banner())
+                    (body)
+                    (help())
+                }
+            }
+        }
+    }
+
+    fn banner(&self) -> Markup {
+        html! {
+            header.banner {
+                nav aria-label="Views" {
+                    @for (path, name) in [("/", "Overview"), ("/traces", "Traces")] {
+                        a href=(path) aria-current=[(self.view == path).then_some("page")] { (name) }
+                    }
+                }
+                form role="search" action="/traces" {
+                    @if !self.with.is_empty() { input type="hidden" name="with" value=(self.with); }
+                    input type="search" name="q" value=(self.q) aria-label="Search" autocomplete="off" spellcheck="false"
+                        placeholder="model:gpt-4o role:tool since:2026-11-01 \"refund\"";
+                    button { "Search" }
+                }
+                button.help type="button" data-help { "Help" }
+            }
+        }
+    }
+}
+
+fn help() -> Markup {
+    html! {
+        dialog #help aria-labelledby="help-title" {
+            h2 #help-title { "Help" }
+            h3 { "Search" }
+            p { "All words and conditions must hold. "
+                "Words are searched for in messages, tool calls and results, ignoring case. "
+                "Quote a value that contains spaces." }
+            dl {
+                @for (_, name, meaning) in Field::ALL { dt { code { (name) ":" } } dd { (meaning) } }
+            }
+            h3 { "Keyboard" }
+            dl { @for (keys, meaning) in KEYS { dt { kbd { (keys) } } dd { (meaning) } } }
+            form method="dialog" { button { "Close" } }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The list of traces.
+
+use std::borrow::Cow;
+
+use attest_storage::Branch;
+use indicatif::{BinaryBytes, HumanCount};
+use jiff::tz::TimeZone;
+use maud::{Markup, html};
+use percent_encoding::percent_decode_str;
+
+use super::{layout::Frame, trace::trace_url};
+use crate::{
+    query::{Field, Query},
+    search::{Found, Row, Search, prefix_of},
+};
+
+/// A page of results, next to the tree of fingerprints.
+#[derive(Debug)]
+pub struct List {
+    pub search: Search,
+    pub query: Query,
+    pub tree: Vec<Branch>,
+    pub found: Found,
+    pub bucket: String,
+}
+
+impl List {
+    /// Renders the page.
+    pub fn render(&self) -> Markup {
+        let Self { search, query, tree, found, bucket } = self;
+        let prefix = prefix_of(query);
+        let body = html! {
+            div.columns {
+                nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
+                main #main {
+                    h1 { "Traces " small { (bucket) } }
+                    @if !search.with.is_empty() {
+                        p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
+                    }
+                    ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
+                    p.none { "No trace here." }
+                    p.more {
+                        @if found.looked_at > found.rows.len() {
+                            (HumanCount(found.looked_at as u64)) " looked through. "
+                        }
+                        @if let Some(next) = &found.next {
+                            a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
+                        }
+                    }
+                }
+            }
+        };
+        Frame { title: "Traces", q: &search.q, with: &search.with, view: "/traces" }.page(&body)
+    }
+}
+
+/// Renders the branches below a prefix. The shown branch is marked, and the branches above it are expanded.
+fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> Markup {
+    html! {
+        ul {
+            @for Branch { prefix, traces, below } in branches {
+                li {
+                    a href=(search.url(|search| search.q = query.clone().with(Field::Fingerprint, prefix).to_string()))
+                        aria-current=[(prefix == shown).then_some("page")] {
+                        (segment(prefix))
+                    }
+                    @if let Some(traces) = traces { " " small { (HumanCount(*traces)) } }
+                    @if !below.is_empty() { (tree_of(below, shown, search, query)) }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the last segment of a prefix, decoded as in the fingerprint.
+fn segment(prefix: &str) -> Cow<'_, str> {
+    let encoded = prefix.split('/').rev().nth(1).unwrap_or(prefix);
+    percent_decode_str(encoded).decode_utf8_lossy()
+}
+
+/// Renders one trace as a row that links to it.
+pub fn row_of(row: &Row, search: &Search) -> Markup {
+    let key = row.entry.key.as_str();
+    let url = if search.with.is_empty() {
+        trace_url(key, &[("q", &search.q), ("from", &search.from)])
+    } else {
+        trace_url(&search.with, &[("with", key)])
+    };
+    let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let header = &row.header;
+    html! {
+        li data-key=(key) {
+            a href=(url) {
+                time { (time) }
+                span.model { (header.model) }
+                span.words {
+                    @if header.error.is_some() { span.badge.bad { "error" } " " }
+                    @if header.is_refused { span.badge.bad { "refusal" } " " }
+                    @if header.incomplete.is_some() { span.badge { "incomplete" } " " }
+                    (row.words)
+                }
+                span.tokens { @if let Some(tokens) = header.tokens.total { (HumanCount(tokens)) " tokens" } }
+                span.size { (BinaryBytes(row.entry.size)) }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The outline of a conversation: an entry for each turn, which links to it.
+
+use attest_mapping::conversation::{MediaKind, Part, Turn};
+use maud::{Markup, html};
+
+/// The smallest number of turns for which an outline is useful.
+const FEWEST: usize = 3;
+
+/// The longest text of an entry, in characters.
+const WORDS: usize = 60;
+
+/// The largest number of tools that an entry names.
+const TOOLS: usize = 4;
+
+/// Returns the id of the turn at this place of its conversation.
+pub fn turn_id(place: usize) -> String {
+    format!("turn-{}", place + 1)
+}
+
+/// Shows the outline of turns, the first of which is at the place `first`. Returns nothing for a short conversation.
+pub fn outline(turns: &[Turn<'_>], first: usize) -> Markup {
+    html! {
+        @if turns.len() >= FEWEST {
+            nav.outline aria-label="Outline" {
+                details open {
+                    summary { "Outline " small { (turns.len()) " turns" } }
+                    ol {
+                        @for (place, turn) in turns.iter().enumerate() {
+                            li data-role=(turn.role) { a href=(format!("#{}", turn_id(first + place))) { (entry(turn)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn entry(turn: &Turn<'_>) -> Markup {
+    let calls = turn.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(&call.name) } else { None });
+    let calls: Vec<_> = calls.collect();
+    let words = turn.parts.iter().find_map(words).unwrap_or_default();
+    html! {
+        b { (turn.role) }
+        @if !words.is_empty() { " " span { (words) } }
+        @for name in calls.iter().take(TOOLS) { " " code { (name) } }
+        @if calls.len() > TOOLS { " and " (calls.len() - TOOLS) " more" }
+    }
+}
+
+/// Describes a part in a few words. Calls are named separately.
+fn words(part: &Part<'_>) -> Option<String> {
+    let beginning = |text: &str| {
+        let words = text.chars().take(4 * WORDS).collect::<String>();
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.chars().take(WORDS).collect::<String>()
+    };
+    match part {
+        Part::Text { text, .. } => Some(beginning(text)),
+        Part::Refusal(text) => Some(format!("Refusal: {}", beginning(text))),
+        Part::Media(media) => Some(match media.kind {
+            MediaKind::Image => "Image".to_owned(),
+            MediaKind::Audio => "Audio".to_owned(),
+            MediaKind::File => "File".to_owned(),
+        }),
+        Part::Result(result) => Some(format!("Result of {}", beginning(&result.call))),
+        Part::Other { kind, .. } => Some(beginning(kind)),
+        Part::Thinking(_) | Part::Call(_) => None,
+    }
+}

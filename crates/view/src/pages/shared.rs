@@ -1,0 +1,65 @@
+//! One trace as a self-contained file, without scripts or external resources.
+
+use attest_mapping::conversation::{Header, Stored};
+use aws_smithy_types::base64;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use super::{
+    highlight::Budget,
+    outline::outline,
+    part::{Style, Text},
+    trace::{choices, facts, more, turn_of},
+};
+
+const CSS: &str = include_str!("../view.css");
+
+/// Renders the file of a trace.
+pub fn shared(key: &str, json: &[u8]) -> Markup {
+    let stored = Stored::read(json);
+    let conversation = stored.conversation();
+    let header = Header::read(&conversation.trace);
+    let code = Budget::default();
+    let style = Style { text: Text::Both, code: &code };
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
+        base64::encode(Sha256::digest(CSS.as_bytes()))
+    );
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="content-security-policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                title { (key) }
+                style { (PreEscaped(CSS)) }
+            }
+            body {
+                main #main {
+                    header.facts {
+                        h1 { (key) }
+                        (facts(key, &header, json.len(), false))
+                        p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
+                    }
+                    div.transcript {
+                        (outline(&conversation.turns, 0))
+                        div.turns {
+                            @for (place, turn) in conversation.turns.iter().enumerate() {
+                                (turn_of(turn, Some(place), style))
+                            }
+                            (choices(&conversation.choices, style))
+                            (more(&conversation.trace))
+                            details.rest {
+                                summary { "JSON, as it is stored" }
+                                pre #raw { (String::from_utf8_lossy(json)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The routes of the page.
+
+use attest_storage::TraceReader;
+use axum::{
+    Router,
+    extract::{Query as UrlQuery, State},
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    middleware::from_fn,
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use maud::Markup;
+
+use super::{
+    guard::guard,
+    pages::{self, Failure, List, Overview, TracePage, trace_url},
+    query::{Field, Query},
+    results::{Direction, Neighbour, Results},
+    search::{self, Search},
+    session::{self, Session},
+    stats::Stats,
+    take::commands,
+    workers::Workers,
+};
+
+/// The state of the routes.
+#[derive(Debug, Clone)]
+struct Viewer {
+    traces: TraceReader,
+    workers: Workers,
+    results: Results,
+}
+
+/// Returns the page over the traces of a reader.
+pub fn router(traces: TraceReader) -> Router {
+    let workers = Workers::default();
+    let results = Results::new(traces.clone(), workers.clone());
+    Router::new()
+        .route("/", get(overview))
+        .route("/traces", get(list))
+        .route("/session", get(session))
+        .route("/trace", get(trace))
+        .route("/step", get(step))
+        .route("/raw", get(raw))
+        .route("/share", get(share))
+        .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
+        .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
+        .with_state(Viewer { traces, workers, results })
+        .layer(from_fn(guard))
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(CONTENT_TYPE, media_type)], text)
+}
+
+async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
+    let stats = Stats::gather(&traces, &workers).await?;
+    let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
+    Ok(workers.run(move || page.render()).await?)
+}
+
+async fn list(
+    State(Viewer { traces, workers, results }): State<Viewer>,
+    UrlQuery(search): UrlQuery<Search>,
+) -> Result<Markup, Failure> {
+    let query = Query::parse(&search.q);
+    if let Err(error) = query.times() {
+        return Err(Failure::BadSearch { q: search.q, error });
+    }
+    let prefix = search::prefix_of(&query);
+    let (tree, found) = tokio::try_join!(traces.tree(&prefix), results.find(&query, &search))?;
+    let bucket = traces.bucket().to_owned();
+    let page = List { search, query, tree, found, bucket };
+    Ok(workers.run(move || page.render()).await?)
+}
+
+/// A session, and the cursor of its page.
+#[derive(Debug, serde::Deserialize)]
+struct Of {
+    id: String,
+    #[serde(default)]
+    from: String,
+}
+
+async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id, from }): UrlQuery<Of>) -> Result<Markup, Failure> {
+    if id.is_empty() {
+        return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
+    }
+    let query = Query::default().with(Field::Session, &id);
+    let found = search::find(&viewer.traces, &viewer.workers, &query, &from, session::ROWS).await?;
+    Ok(viewer.workers.run(move || pages::session(&Session::new(id, found))).await?)
+}
+
+/// A trace, and the options for showing it.
+#[derive(Debug, serde::Deserialize)]
+struct Shown {
+    key: String,
+    /// Another trace, which is shown next to it.
+    with: Option<String>,
+    #[serde(default)]
+    plain: bool,
+    #[serde(default)]
+    turn: usize,
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    from: String,
+}
+
+impl Viewer {
+    async fn get(&self, key: &str) -> Result<Bytes, Failure> {
+        self.traces.get(key).await?.ok_or_else(|| Failure::NoSuchTrace(key.to_owned()))
+    }
+}
+
+async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -> Result<Response, Failure> {
+    let json = viewer.get(&shown.key).await?;
+    if let Some(with) = shown.with {
+        let other = viewer.get(&with).await?;
+        let compared = viewer.workers.run(move || pages::compare((&shown.key, &json), (&with, &other))).await?;
+        return Ok(compared.into_response());
+    }
+    let Shown { key, plain, turn, q, from, .. } = shown;
+    let search = Search { q, from, with: String::new() };
+    let neighbours = viewer.results.neighbours(&key, &search).await.unwrap_or_default(); // the trace itself was read
+    let traces = viewer.traces.clone();
+    let page = viewer.workers.run(move || {
+        let commands = commands(&traces, &key, &json);
+        TracePage { key: &key, json: &json, plain, turn, search: &search, neighbours, commands: &commands }.render()
+    });
+    Ok(page.await?.into_response())
+}
+
+/// A step from a trace to its neighbour in a result.
+#[derive(Debug, serde::Deserialize)]
+struct Steps {
+    key: String,
+    to: Direction,
+    #[serde(default)]
+    plain: bool,
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    from: String,
+}
+
+/// Redirects to the neighbour of a trace on another page of results.
+async fn step(State(viewer): State<Viewer>, UrlQuery(steps): UrlQuery<Steps>) -> Result<Redirect, Failure> {
+    let Steps { key, to, plain, q, from } = steps;
+    let search = Search { q, from, with: String::new() };
+    let plain = if plain { "true" } else { "" };
+    Ok(Redirect::to(&match viewer.results.step(&key, &search, to).await? {
+        Neighbour::Trace { key, from } => trace_url(&key, &[("plain", plain), ("q", &search.q), ("from", &from)]),
+        Neighbour::Page { from } => Search { from, ..search }.own_url(),
+    }))
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Raw {
+    key: String,
+}
+
+async fn raw(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+    let json = viewer.get(&key).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+}
+
+async fn share(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+    let json = viewer.get(&key).await?;
+    let html = viewer.workers.run(move || pages::shared(&key, &json)).await?;
+    Ok(([(CONTENT_DISPOSITION, "attachment")], html).into_response())
+}

@@ -1,0 +1,254 @@
+//! The rows on a page of results.
+
+use attest::key::Key;
+use attest_mapping::conversation::{
+    Conversation, Header, Part, Stored,
+    json::{Json, Members},
+};
+use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    query::{Field, Query},
+    workers::Workers,
+};
+
+/// The number of rows on a page.
+pub const ROWS: usize = 50;
+
+/// The largest number of traces that a page looks through. The next page continues.
+const LOOKED_AT: usize = 2_000;
+
+/// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
+const READ_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The number of concurrent reads.
+const CONCURRENCY: usize = 16;
+
+/// The longest beginning of a conversation in a row, in characters.
+const WORDS: usize = 160;
+
+/// A search, as the URL of the page contains it.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Search {
+    /// The text of the search box.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub q: String,
+    /// The key of a trace to compare with one of the results.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub with: String,
+    /// The cursor of the page.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub from: String,
+}
+
+/// A trace in the list.
+#[derive(Debug)]
+pub struct Row {
+    pub entry: Entry,
+    pub header: Header,
+    /// The beginning of the first message of the user.
+    pub words: String,
+}
+
+/// A page of results.
+#[derive(Debug)]
+pub struct Found {
+    pub rows: Vec<Row>,
+    /// The number of traces that were looked through.
+    pub looked_at: usize,
+    pub next: Option<String>,
+}
+
+impl Search {
+    /// Returns the URL of the list with this search from its first page, changed by `change`.
+    pub fn url(&self, change: impl FnOnce(&mut Self)) -> String {
+        let mut search = Self { from: String::new(), ..self.clone() };
+        change(&mut search);
+        search.own_url()
+    }
+
+    /// Returns the URL of this page of the list.
+    pub fn own_url(&self) -> String {
+        let query = serde_urlencoded::to_string(self).unwrap_or_default();
+        if query.is_empty() { "/traces".to_owned() } else { format!("/traces?{query}") }
+    }
+}
+
+/// Returns the beginning of the keys that a query selects: the fingerprint as typed, or the beginning of a key.
+pub fn prefix_of(query: &Query) -> String {
+    let encoded = |typed: &str| {
+        let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
+        match Fingerprint::new(typed) {
+            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
+            _ => typed.to_owned(),
+        }
+    };
+    query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
+}
+
+/// Finds the rows of a page that begins at the cursor `from` and has at most `limit` rows.
+pub async fn find(
+    traces: &TraceReader,
+    workers: &Workers,
+    query: &Query,
+    from: &str,
+    limit: usize,
+) -> anyhow::Result<Found> {
+    #[cfg(feature = "lake")]
+    if let Some(lake) = traces.lake() {
+        return super::lake::find(traces, lake, workers, query, from, limit).await;
+    }
+    let prefix = prefix_of(query);
+    let times = query.times()?;
+    let mut found =
+        Found { rows: Vec::new(), looked_at: 0, next: Some(from.to_owned()).filter(|from| !from.is_empty()) };
+    let mut bytes = 0;
+    loop {
+        let page = traces.page(&prefix, found.next.as_deref(), limit - found.rows.len()).await?;
+        found.looked_at += page.entries.len();
+        let entries: Vec<_> = page.entries.into_iter().filter(|entry| fits_key(query, entry, times)).collect();
+        bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+        let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
+        found.rows.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
+        found.next = page.next;
+        let is_bounded = found.looked_at >= LOOKED_AT || bytes >= READ_BYTES;
+        if found.rows.len() >= limit || is_bounded || found.next.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Finds the keys of the rows on a page, and the cursor of the next page. Reads traces only if the query depends on
+/// their content.
+pub async fn find_keys(
+    traces: &TraceReader,
+    workers: &Workers,
+    query: &Query,
+    from: &str,
+) -> anyhow::Result<(Vec<String>, Option<String>)> {
+    if query.needs_content() || has_lake(traces) {
+        let found = find(traces, workers, query, from, ROWS).await?;
+        return Ok((found.rows.into_iter().map(|row| row.entry.key).collect(), found.next));
+    }
+    let (prefix, times) = (prefix_of(query), query.times()?);
+    let mut keys = Vec::new();
+    let mut next = Some(from.to_owned()).filter(|from| !from.is_empty());
+    let mut looked_at = 0;
+    loop {
+        let page = traces.page(&prefix, next.as_deref(), ROWS - keys.len()).await?;
+        looked_at += page.entries.len();
+        let entries = page.entries.into_iter().filter(|entry| fits_key(query, entry, times));
+        keys.extend(entries.map(|entry| entry.key));
+        next = page.next;
+        if keys.len() >= ROWS || looked_at >= LOOKED_AT || next.is_none() {
+            return Ok((keys, next));
+        }
+    }
+}
+
+/// Returns whether searches read a lake, whose cursors are not those of a listing.
+#[cfg(feature = "lake")]
+fn has_lake(traces: &TraceReader) -> bool {
+    traces.lake().is_some()
+}
+
+#[cfg(not(feature = "lake"))]
+const fn has_lake(_: &TraceReader) -> bool {
+    false
+}
+
+/// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
+pub fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
+    let Some((_, id)) = Key::read(&entry.key) else { return false };
+    let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
+    times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
+}
+
+async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entry) -> anyhow::Result<Option<Row>> {
+    let Some(json) = traces.get(&entry.key).await? else { return Ok(None) };
+    let query = query.clone();
+    workers
+        .run(move || {
+            let row = read_row(entry, &json);
+            fits(&query, &row, &json).then_some(row)
+        })
+        .await
+}
+
+/// Reads the parts of a trace that the list shows.
+pub fn read_row(entry: Entry, json: &[u8]) -> Row {
+    let trace = Members::read(json);
+    let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
+    let mut messages = messages.iter().filter_map(|message| message.object());
+    let first = messages.next();
+    let is_of_the_user = |message: &Members<'_>| message.string("role").as_deref() == Some("user");
+    let spoken = match first {
+        Some(first) if !is_of_the_user(&first) => messages.find(is_of_the_user).or(Some(first)),
+        first => first,
+    };
+    let words = spoken.and_then(|message| Some(message.get("content")?.text()));
+    let words = words.or_else(|| words_of_span(json)).unwrap_or_default();
+    let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
+    Row { entry, header: Header::read(&trace), words: words.chars().take(WORDS).collect() }
+}
+
+/// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
+fn words_of_span(json: &[u8]) -> Option<String> {
+    let stored = Stored::read(json);
+    let turns = stored.conversation().turns;
+    let turn = turns.iter().find(|turn| turn.role == "user").or(turns.first())?;
+    turn.parts.iter().find_map(|part| match part {
+        Part::Text { text, .. } => Some(text.clone()),
+        _ => None,
+    })
+}
+
+/// Returns whether the content of a trace matches.
+pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
+    if !query.needs_content() {
+        return true;
+    }
+    let header = &row.header;
+    let is = |state: &str| match state {
+        "error" => header.error.is_some(),
+        "refusal" => header.is_refused,
+        "incomplete" => header.incomplete.is_some(),
+        _ => false,
+    };
+    if !query.values(Field::Model).all(|model| header.model == model)
+        || !query.values(Field::Session).all(|session| header.is_of_session(session))
+        || !query.values(Field::Is).all(is)
+    {
+        return false;
+    }
+    if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
+        return true;
+    }
+    let stored = Stored::read(json);
+    let conversation = stored.conversation();
+    let stored_roles = || {
+        let messages = conversation.trace.get("messages").and_then(Json::list).unwrap_or_default();
+        let roles = messages.iter().filter_map(|message| message.object()?.string("role"));
+        roles.collect::<Vec<_>>()
+    };
+    query
+        .values(Field::Role)
+        .all(|role| conversation.has_role(role) || stored_roles().iter().any(|stored| stored == role))
+        && query.values(Field::Tool).all(|tool| conversation.calls(tool))
+        && has_words(query, &conversation)
+}
+
+/// Returns whether each word occurs in some text, ignoring case.
+fn has_words(query: &Query, conversation: &Conversation<'_>) -> bool {
+    let mut missing: Vec<String> = query.words.iter().map(|word| word.to_lowercase()).collect();
+    conversation.texts(|text| {
+        if !missing.is_empty() {
+            let text = text.to_lowercase();
+            missing.retain(|word| !text.contains(word.as_str()));
+        }
+    });
+    missing.is_empty()
+}

@@ -1,0 +1,165 @@
+//! The traces of one session, or of one OpenTelemetry trace, as a tree of spans.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::search::{Found, Row};
+
+/// The largest number of traces on a page. The next page continues.
+pub const ROWS: usize = 500;
+
+/// The traces of a session, or a part of them.
+#[derive(Debug)]
+pub struct Session {
+    pub id: String,
+    /// The spans, each after its parent.
+    pub spans: Vec<Span>,
+    /// The earliest start, in seconds since 1970.
+    pub start: f64,
+    /// The time from the earliest start to the latest end, in seconds.
+    pub seconds: f64,
+    /// The number of traces that were looked through.
+    pub looked_at: usize,
+    pub next: Option<String>,
+}
+
+/// A line of the tree.
+#[derive(Debug)]
+pub struct Span {
+    /// The number of spans above it.
+    pub depth: usize,
+    pub content: Content,
+}
+
+/// The trace of a span, or a parent that is not stored.
+#[derive(Debug)]
+pub enum Content {
+    Trace(Box<Row>),
+    /// The id of a parent span, which was not a call of a model, or was not found.
+    Missing(String),
+}
+
+impl Session {
+    /// Arranges the traces that were found.
+    pub fn new(id: String, found: Found) -> Self {
+        let Found { mut rows, looked_at, next } = found;
+        rows.sort_by(|one, other| start(one).total_cmp(&start(other)));
+        let first = rows.first().map(start).unwrap_or_default();
+        let end = rows.iter().map(|row| start(row) + row.header.seconds.unwrap_or_default()).fold(first, f64::max);
+        let spans = arranged(rows);
+        Self { id, spans, start: first, seconds: end - first, looked_at, next }
+    }
+
+    /// Returns the traces, in the order of the tree.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.spans.iter().filter_map(|span| match &span.content {
+            Content::Trace(row) => Some(&**row),
+            Content::Missing(_) => None,
+        })
+    }
+}
+
+/// Returns the start of a call in seconds since 1970: its own, the time of the response, or the time of storing.
+pub fn start(row: &Row) -> f64 {
+    let created = || row.header.created.parse::<Timestamp>().ok();
+    let seconds = |time: Timestamp| time.as_duration().as_secs_f64();
+    row.header.start.unwrap_or_else(|| seconds(created().unwrap_or(row.entry.stored)))
+}
+
+/// Orders spans by their parents. Siblings stay in their order. A circle of parents is broken at its earliest span.
+fn arranged(rows: Vec<Row>) -> Vec<Span> {
+    let mut by_id: HashMap<String, usize> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        if let Some(span) = &row.header.span {
+            by_id.entry(span.id.clone()).or_insert(place);
+        }
+    }
+    let mut children: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut missing: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut roots: Vec<usize> = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        match row.header.span.as_ref().and_then(|span| span.parent.as_ref()) {
+            None => roots.push(place),
+            Some(parent) => match by_id.get(parent) {
+                Some(parent) => children.entry(*parent).or_default().push(place),
+                None => missing.entry(parent.clone()).or_default().push(place),
+            },
+        }
+    }
+    // A parent that is not stored stands where its first child would.
+    let mut first_of: HashMap<usize, String> = HashMap::new();
+    for (parent, places) in &missing {
+        roots.push(places[0]);
+        first_of.insert(places[0], parent.clone());
+    }
+    roots.sort_unstable();
+    roots.extend(0..rows.len()); // those within a circle
+    let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
+    let mut spans = Vec::with_capacity(rows.len());
+    for root in roots {
+        let mut waiting = vec![(root, 0)];
+        if let Some(parent) = first_of.remove(&root) {
+            let places = missing.remove(&parent).unwrap_or_default();
+            spans.push(Span { depth: 0, content: Content::Missing(parent) });
+            waiting = places.into_iter().rev().map(|place| (place, 1)).collect();
+        }
+        while let Some((place, depth)) = waiting.pop() {
+            let Some(row) = rows[place].take() else { continue };
+            spans.push(Span { depth, content: Content::Trace(Box::new(row)) });
+            waiting.extend(children.get(&place).into_iter().flatten().rev().map(|child| (*child, depth + 1)));
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::search::read_row, *};
+    use attest_storage::Entry;
+
+    /// Returns the names of spans, indented by their depth.
+    fn tree(spans: &[(&str, &str, u32)]) -> Vec<String> {
+        let rows = spans.iter().map(|(id, parent, start)| {
+            let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,
+                "startTimeUnixNano": format!("{start}000000000"), "endTimeUnixNano": format!("{}000000000", start + 2)});
+            let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
+            read_row(Entry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace.as_bytes())
+        });
+        let found = Found { rows: rows.collect(), looked_at: 0, next: None };
+        let session = Session::new("s".to_owned(), found);
+        let name = |span: &Span| match &span.content {
+            Content::Trace(row) => row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default(),
+            Content::Missing(parent) => format!("({parent})"),
+        };
+        session.spans.iter().map(|span| format!("{}{}", " ".repeat(span.depth), name(span))).collect()
+    }
+
+    #[test]
+    fn spans_are_below_their_parents_in_the_order_of_time() {
+        let spans =
+            [("late", "root", 7), ("deep", "early", 3), ("early", "root", 2), ("root", "", 1), ("other", "", 9)];
+        assert_eq!(tree(&spans), ["root", " early", "  deep", " late", "other"]);
+    }
+
+    #[test]
+    fn parents_that_are_not_stored_keep_their_children_together() {
+        assert_eq!(tree(&[("a", "gone", 1), ("b", "", 2), ("c", "gone", 3)]), ["(gone)", " a", " c", "b"]);
+    }
+
+    #[test]
+    fn circles_and_repeated_ids_show_every_span_once() {
+        assert_eq!(tree(&[("a", "b", 1), ("b", "a", 2)]), ["a", " b"]);
+        assert_eq!(tree(&[("a", "a", 1), ("c", "a", 2)]), ["a", " c"]);
+        assert_eq!(tree(&[("a", "", 1), ("a", "", 2)]), ["a", "a"]);
+    }
+
+    #[test]
+    fn spans_of_sdks_are_read() {
+        let trace = br#"{"log": {"context": {"trace_id": "0x0af7", "span_id": "0xb7ad"}, "parent_id": null, "name": "chat m"}}"#;
+        let row = read_row(Entry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace);
+        let span = row.header.span.expect("a span");
+        assert_eq!((span.trace.as_deref(), span.id.as_str(), span.parent), (Some("0af7"), "b7ad", None));
+        assert_eq!(span.name.as_deref(), Some("chat m"));
+    }
+}
