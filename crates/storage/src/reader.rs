@@ -14,6 +14,7 @@ use super::{
     folder_reader::FolderReader,
     listing::{Branch, Entry, Page},
     location::Location,
+    place_id::{PlaceId, bucket_name, folder_name},
     selection::{Fingerprint, TimeRange},
 };
 
@@ -130,14 +131,20 @@ impl TraceReader {
         }
     }
 
-    /// Returns a string that identifies the place. Equal strings mean equal places.
-    #[must_use]
-    pub fn identity(&self) -> String {
+    /// Identifies the place. Creates its id if it has none.
+    pub async fn place_id(&self) -> Result<PlaceId> {
         match &self.place {
-            Place::Bucket(bucket) => {
-                format!("bucket {} on {}", bucket.name(), bucket.endpoint().unwrap_or("AWS"))
-            }
-            Place::Folder(folder) => format!("folder {}", folder.store().root().display()),
+            Place::Bucket(bucket) => bucket.place_id().await,
+            Place::Folder(folder) => PlaceId::of_folder(folder.store()),
+        }
+    }
+
+    /// Names the place in messages.
+    #[must_use]
+    pub fn place_name(&self) -> String {
+        match &self.place {
+            Place::Bucket(bucket) => bucket_name(bucket.name(), bucket.endpoint()),
+            Place::Folder(folder) => folder_name(folder.store()),
         }
     }
 

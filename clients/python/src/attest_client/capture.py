@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from attest_client import client
+from attest_client import client, handoff
 from attest_client.recording import Call, Mask, api_of
 from attest_client.warn import never_raises
 
@@ -133,6 +133,9 @@ class _Copy:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is GeneratorExit:  # perhaps in a finalizer
+            handoff.defer(functools.partial(self.finish, "closed"))
+            return
         is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
         self.finish("closed" if is_closed else "broken")
 
@@ -167,7 +170,7 @@ def _watch(library: Any, call: Call | None, response: Any, copied: type) -> Any:
         copy = _Copy(library, call, response)
         response.stream = copied(response.stream, copy)
         # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
-        weakref.finalize(response.stream, copy.finish, "closed").atexit = False
+        weakref.finalize(response.stream, handoff.defer, functools.partial(copy.finish, "closed")).atexit = False
     return response
 
 
