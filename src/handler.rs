@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     key::Key,
     metrics::{RequestLog, Served},
+    place::ID_HEADER,
     problem::{self, Problem},
     store::{Outcome, Store},
     trace::Trace,
@@ -34,7 +35,11 @@ pub struct Handler {
     max_trace_bytes: usize,
     log: Arc<RequestLog>,
     is_warm: Arc<AtomicBool>,
+    store_id: StoreId,
 }
+
+/// Returns the id of the store, if it has one. A folder may be replaced while its endpoint runs.
+type StoreId = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// The body of a response to a stored trace.
 #[derive(Serialize)]
@@ -57,7 +62,13 @@ impl Handler {
     /// Creates a handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
     pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
-        Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default() }
+        Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default(), store_id: Arc::new(|| None) }
+    }
+
+    /// Reports the id of the store in each response.
+    #[must_use]
+    pub fn identified_by(self, store_id: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { store_id: Arc::new(store_id), ..self }
     }
 
     /// Converts the handler into a `tower` service, which is always ready and never fails.
@@ -88,10 +99,13 @@ impl Handler {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Problem::Fault("the request panicked, which is a defect".into())));
-        let response = match &result {
+        let mut response = match &result {
             Ok((status, receipt)) => response(*status, "application/json", receipt.clone()),
             Err(problem) => refusal(problem),
         };
+        if let Some(id) = (self.store_id)().and_then(|id| HeaderValue::try_from(id).ok()) {
+            response.headers_mut().insert(ID_HEADER, id);
+        }
         self.log.write(&Served {
             request_id: &request_id,
             status: response.status().as_u16(),

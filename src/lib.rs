@@ -16,6 +16,7 @@ pub mod handler;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod place;
 pub mod problem;
 mod s3_error;
 pub mod schema;

@@ -43,12 +43,14 @@ async fn serve() -> Result<(), Error> {
         store = store.verifying_conditional_writes();
     }
     // Init runs on a full CPU; a request gets a share proportional to memory. So connect now.
+    let mut store_id = None;
     match store.connect().await {
-        Ok(()) => {}
+        Ok(id) => store_id = id,
         Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
         // The first request connects again.
         Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
     }
-    let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print));
+    let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print))
+        .identified_by(move || store_id.clone());
     lambda_http::run(handler.into_service()).await
 }

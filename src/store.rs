@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     key::Key,
+    place,
     problem::{Cause, Problem},
     s3_error::{Chain, problem, status},
     settings::s3_endpoint,
@@ -118,25 +119,22 @@ impl Store {
         Self { verified: Some(Arc::default()), ..self }
     }
 
-    /// Opens the connection that the first write will use.
+    /// Opens the connection that the first write will use, and returns the id of the bucket if it has one.
     ///
-    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else looks for an
-    /// object that does not exist.
-    pub async fn connect(&self) -> Result<(), ConnectError> {
+    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else reads the id.
+    pub async fn connect(&self) -> Result<Option<String>, ConnectError> {
         if self.verified.is_some() {
             let verified = tokio::time::timeout(ATTEMPT, self.verify()).await;
             return match verified.map_err(|elapsed| ConnectError::Unreachable(elapsed.into()))? {
-                Ok(()) => Ok(()),
+                Ok(()) => Ok(place::existing_id(&self.client, &self.bucket).await.ok().flatten()),
                 Err(VerifyError::IgnoresIfNoneMatch) => Err(ConnectError::IgnoresIfNoneMatch),
                 Err(VerifyError::Failed(problem)) => Err(ConnectError::Unreachable(problem.into())),
             };
         }
-        let head = self.client.head_object().bucket(&self.bucket).key(CHECK_KEY).customize();
-        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
-        match head.config_override(once).send().await {
+        match place::existing_id(&self.client, &self.bucket).await {
             Err(error) if error.raw_response().is_none() => Err(ConnectError::Unreachable(Box::new(Chain(error)))),
             // Any answer shows that the connection works.
-            _ => Ok(()),
+            id => Ok(id.ok().flatten()),
         }
     }
 

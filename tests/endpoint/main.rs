@@ -10,4 +10,5 @@ mod function;
 mod hostile;
 mod keys;
 mod lossless;
+mod place;
 mod repeats;

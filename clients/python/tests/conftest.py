@@ -21,7 +21,8 @@ def environment(tmp_path, monkeypatch):
         return {**os.environ, **values}
 
     monkeypatch.setattr(client, "_client", None)
-    warn.COUNTERS.clear()
+    monkeypatch.setattr(client, "_has_warned", False)
+    warn.COUNTERS.update(dict.fromkeys(warn.COUNTERS, 0))
     warn._last.clear()
     yield set_up
     if client._client:

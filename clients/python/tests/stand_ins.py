@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 sys.path.append(str(pathlib.Path(__file__).parents[3] / ".ci"))
 from endpoint import ATTEST
@@ -54,6 +55,14 @@ def running_endpoint(tmp_path):
     endpoint = Endpoint(tmp_path / "traces")
     yield endpoint
     endpoint.kill()
+
+
+def receipt(body):
+    """Returns the endpoint's answer to a stored trace."""
+    trace = json.loads(body)
+    fingerprint = trace.get("system_fingerprint", trace["model"])
+    key = "/".join(urllib.parse.quote(part, safe="") for part in (fingerprint, trace["id"]))
+    return json.dumps({"id": trace["id"], "object": "chat.trace", "system_fingerprint": fingerprint, "key": key}).encode()
 
 
 class Server:

@@ -12,8 +12,8 @@ import time
 import pytest
 
 import attest_client
-from attest_client import client, sender, spool
-from stand_ins import Server, wait_until
+from attest_client import client, sender, settings, spool
+from stand_ins import Server, receipt, wait_until
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
 
@@ -28,13 +28,14 @@ def folder(tmp_path):
 
 
 def answers(*statuses):
-    """Returns each status in turn, and repeats the last one forever. Records the requests."""
+    """Returns each status in turn, and repeats the last one forever. 200 and 201 have a receipt. Records the requests."""
     came = []
 
     def respond(_, headers, body):
         came.append((time.monotonic(), headers, json.loads(body)))
         status, *rest = statuses[min(len(came), len(statuses)) - 1]
-        return status, rest[0] if rest else {}, rest[1] if len(rest) > 1 else b"{}"
+        default = receipt(body) if status in (200, 201) else b"{}"
+        return status, rest[0] if rest else {}, rest[1] if len(rest) > 1 else default
 
     return respond, came
 
@@ -80,7 +81,7 @@ def test_retry_after_is_bounded():
         class outcome:
             @staticmethod
             def exception():
-                return sender.Refused(429, "", True, 86_400.0)
+                return sender.Refused("", True, 86_400.0)
 
     assert sender._pause(Attempt) <= sender.LONGEST_PAUSE + 1
 
@@ -90,7 +91,7 @@ def test_a_broken_connection_is_retried(environment, folder):
 
     def respond(_, headers, body):
         came.append(headers["idempotency-key"])
-        return (201, {}, b"{}") if len(came) > 2 else lambda handler: handler.connection.close()
+        return (201, {}, receipt(body)) if len(came) > 2 else lambda handler: handler.connection.close()
 
     with Server(respond) as server:
         environment(server.url)
@@ -101,7 +102,7 @@ def test_a_broken_connection_is_retried(environment, folder):
 
 @pytest.mark.parametrize("status", [200, 201])
 def test_a_confirmed_trace_leaves_the_spool(environment, folder, status):
-    with Server(lambda *_: (status, {}, b"{}")) as server:
+    with Server(lambda _path, _headers, body: (status, {}, receipt(body))) as server:
         environment(server.url)
         attest_client.log_trace(REQUEST, {"created": 1})
         assert attest_client.flush(20)
@@ -143,10 +144,13 @@ def test_a_rejected_trace_stays_in_the_spool_if_its_file_cannot_be_written(envir
     with Server(respond) as server:
         environment(server.url)
         attest_client.log_trace(REQUEST, {"created": 1})
+        assert not attest_client.flush(20), "it is neither stored nor in the file of rejected traces"
+        assert len(came) == 1 and "cannot be written" in caplog.text
+        [file] = files(folder)
+        assert json.loads(file.read_text()) == came[0][2]
+        (folder / spool.REJECTED).rmdir()
         assert attest_client.flush(20)
-    assert len(came) == 1 and "cannot be written" in caplog.text
-    [file] = files(folder)
-    assert json.loads(file.read_text()) == came[0][2]
+    assert files(folder) == [] and json.loads((folder / spool.REJECTED).read_text()) == came[0][2]
 
 
 def test_a_trace_is_in_a_private_file_before_the_call_returns(environment, folder, monkeypatch):
@@ -162,10 +166,10 @@ def test_a_trace_is_in_a_private_file_before_the_call_returns(environment, folde
 def test_the_default_folder_belongs_to_the_user_and_the_endpoint(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    first, second = spool.default_folder("https://a/prod"), spool.default_folder("https://b/prod")
+    first, second = settings.default_folder("https://a/prod"), settings.default_folder("https://b/prod")
     assert first != second and first.parent == second.parent == tmp_path / ".local/state/attest/spool"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert spool.default_folder("https://a/prod").parent == tmp_path / "state/attest/spool"
+    assert settings.default_folder("https://a/prod").parent == tmp_path / "state/attest/spool"
 
 
 def test_traces_are_sent_from_memory_if_the_spool_cannot_be_written(environment, tmp_path, caplog):
@@ -216,7 +220,7 @@ def test_the_folder_has_a_size_limit(environment, folder, monkeypatch, caplog):
         attest_client.log_trace(REQUEST, {"created": 1})
     assert sum(file.stat().st_size for file in files(folder)) <= 2_000
     assert "has reached 2000 bytes" in caplog.text and "traces are lost" in caplog.text
-    assert attest_client.counters()["dropped"] > 30
+    assert attest_client.counters()["lost"] > 30
 
 
 def test_a_long_queue_is_read_back_from_the_files(endpoint, environment, folder, monkeypatch):
@@ -233,11 +237,13 @@ def test_a_long_queue_is_read_back_from_the_files(endpoint, environment, folder,
     assert files(folder) == []
 
 
-def leave(folder, lines, created=None, mtime=None, name="1.0"):
+def leave(folder, lines, created=None, mtime=None):
     """Creates a file of a dead process."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{created or int(time.time())}.{spool._HOST}.999999999.0.{os.urandom(8).hex()}.jsonl"
     path.write_bytes(b"".join(lines))
+    if mtime:
+        os.utime(path, (mtime, mtime))
     return path
 
 
@@ -281,10 +287,11 @@ def test_files_of_living_processes_and_other_names_are_left_alone(endpoint, envi
 
 
 def test_old_files_are_deleted_with_a_warning(endpoint, environment, folder, caplog):
-    leave(folder, [line(1), line(2)], created=int(time.time()) - 31 * 24 * 3600)
+    old = int(time.time()) - 31 * 24 * 3600
+    leave(folder, [line(1), line(2)], created=old, mtime=old)
     environment(endpoint.url)
-    assert attest_client.flush(20)
-    assert endpoint.traces() == [] and files(folder) == []
+    assert not attest_client.flush(20), "two traces are lost"
+    assert endpoint.traces() == [] and files(folder) == [] and attest_client.counters()["lost"] == 2
     assert "2 traces" in caplog.text and "older than 30 days" in caplog.text
 
 
@@ -316,9 +323,9 @@ def test_an_attempt_has_a_deadline_if_the_answer_comes_byte_by_byte(environment,
     monkeypatch.setattr(sender, "ATTEMPT", 1)
     came = []
 
-    def respond(_, headers, __):
+    def respond(_, headers, body):
         came.append(headers["idempotency-key"])
-        return drip if len(came) == 1 else (201, {}, b"{}")
+        return drip if len(came) == 1 else (201, {}, receipt(body))
 
     with Server(respond) as server:
         environment(server.url)
@@ -391,10 +398,10 @@ def test_a_host_that_freezes_the_process_between_requests(endpoint, environment,
 def test_a_process_that_is_frozen_within_a_request_sends_it_later(endpoint, environment, folder):
     gate, came = threading.Event(), threading.Event()
 
-    def respond(*_):
+    def respond(_path, _headers, body):
         came.set()
         gate.wait(30)
-        return 201, {}, b"{}"
+        return 201, {}, receipt(body)
 
     with Server(respond) as server:
         process = subprocess.Popen(

@@ -42,7 +42,8 @@ class Chunks:
         return f"<{self.count}>"
 
     def value(self, depth=0):
-        kind = self.random.choice(["text", "text", "text", "number", "true", "null", "object", "list"] if depth < 2 else ["text", "number"])
+        kinds = ["text", "text", "text", "number", "true", "null", "object", "list"]
+        kind = self.random.choice(kinds if depth < 2 else ["text", "number"])
         if kind == "object":
             return self.members(depth + 1)
         if kind == "list":
@@ -65,13 +66,15 @@ class Chunks:
             for place, choice in enumerate(event["choices"]):
                 choice["index"] = place
         elif api == "anthropic":
-            kind = self.random.choice(["content_block_start", "content_block_delta", "content_block_delta", "message_delta", "other"])
+            kinds = ["content_block_start", "content_block_delta", "content_block_delta", "message_delta", "other"]
+            kind = self.random.choice(kinds)
             member = "content_block" if kind == "content_block_start" else "delta"
             event |= {"type": kind, "index": self.random.randrange(3), member: self.members()}
             event[member]["type"] = self.random.choice(["text_delta", "thinking_delta", "citations_delta", "signature_delta"])
         else:
             kind = self.random.choice(["output_text.delta", "output_item.added", "content_part.added", "refusal.done", "other"])
-            event |= {"type": f"response.{kind}", "output_index": self.random.randrange(3), "content_index": self.random.randrange(2)}
+            event |= {"type": f"response.{kind}"}
+            event |= {"output_index": self.random.randrange(3), "content_index": self.random.randrange(2)}
             event |= {"delta": self.text(), "item": self.members(), "part": self.members(), "refusal": self.text()}
             if kind == "output_text.delta":
                 event = {name: event[name] for name in ("type", "output_index", "content_index", "delta")}
@@ -126,7 +129,9 @@ def chat(**members):
 
 LONG = {
     "a text": lambda number: [chat(delta={"content": Piece("word")}) for _ in range(number)],
-    "a name": lambda number: [chat(delta={"tool_calls": [{"index": 0, "function": {"name": Piece("word")}}]}) for _ in range(number)],
+    "a name": lambda number: [
+        chat(delta={"tool_calls": [{"index": 0, "function": {"name": Piece("word")}}]}) for _ in range(number)
+    ],
     "a message in pieces": lambda number: [chat(message={"content": Piece(f"{place:06}")}) for place in range(number)],
     "calls": lambda number: [chat(delta={"tool_calls": [{"index": place, "id": f"c{place}"}]}) for place in range(number)],
     "calls of one index": lambda number: [chat(delta={"tool_calls": [{"index": 0, "id": f"c{place}"}]}) for place in range(number)],

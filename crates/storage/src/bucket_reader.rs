@@ -12,19 +12,25 @@ use jiff::Timestamp;
 use super::{
     aws::s3_client,
     listing::{Branch, Entry, Page},
+    place_id::PlaceId,
 };
 
 /// Reads a bucket.
 #[derive(Debug, Clone)]
 pub struct BucketReader {
     client: Client,
+    config: SdkConfig,
     bucket: String,
     endpoint: Option<String>,
 }
 
 impl BucketReader {
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
-        Self { client: s3_client(config), bucket, endpoint: settings::s3_endpoint(config) }
+        Self { client: s3_client(config), config: config.clone(), bucket, endpoint: settings::s3_endpoint(config) }
+    }
+
+    pub async fn place_id(&self) -> Result<PlaceId> {
+        PlaceId::of_bucket(&self.config, &self.bucket).await
     }
 
     pub fn name(&self) -> &str {

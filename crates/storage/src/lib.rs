@@ -9,6 +9,7 @@ mod folder_reader;
 mod lake_index;
 mod listing;
 mod location;
+mod place_id;
 mod reader;
 mod selection;
 
@@ -18,5 +19,6 @@ pub use folder_reader::serve_folder;
 pub use lake_index::LakeIndex;
 pub use listing::{Branch, Entry, Page};
 pub use location::Location;
-pub use reader::TraceReader;
+pub use place_id::PlaceId;
+pub use reader::{FolderS3Access, TraceReader};
 pub use selection::{Fingerprint, Selection, TimeRange, parse_time};

@@ -57,7 +57,7 @@ pub async fn run(options: Options) -> Result<()> {
     let Options { key, location, output, expires } = options;
     let traces = TraceReader::open(&location).await?;
     let json = traces.get(&key).await?;
-    let json = json.with_context(|| format!("there is no trace `{key}` in {}: check the key", traces.identity()))?;
+    let json = json.with_context(|| format!("there is no trace `{key}` in {}: check the key", traces.place_name()))?;
     let html = pages::shared(&key, &json).into_string();
     match output.to_str().and_then(|output| output.strip_prefix("s3://")) {
         Some(place) => {

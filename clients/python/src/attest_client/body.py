@@ -8,7 +8,7 @@ from typing import Any
 
 from attest_client import values
 from attest_client.streams import Stream
-from attest_client.warn import warn
+from attest_client.warn import count, warn
 
 LIMIT = 64 << 20
 """The number of bytes of a response that are kept."""
@@ -78,6 +78,7 @@ class Body:
         if not self._is_decided:
             self._decide(is_end=True)
         if self.is_truncated:
+            count("truncated")
             warn("truncated", "a response is longer than %d bytes; the rest is not logged", LIMIT)
             incomplete = "truncated"
         if self._stream and (self._stream.has_events or self._is_empty()):
@@ -91,6 +92,7 @@ class Body:
             return _streamed(stream, status, incomplete)
         error = {"status": status, "body": value}
         if not incomplete:
+            count("unparsed")
             warn("unparsed", "a response is logged as it arrived: %s", reason or "it is not a JSON object")
             error["reason"] = reason or "the body is not a JSON object"
         return Answer(error=error, incomplete=incomplete)
@@ -108,6 +110,7 @@ class Body:
 def _streamed(stream: Stream, status: int, incomplete: str | None) -> Answer:
     made = stream.finish()
     if made.is_contradictory:
+        count("unmerged")
         warn("unmerged", "a part of a stream has no place in its response; it is logged as `unmerged`")
     error = None if made.error is None else {"status": status, "body": made.error}
     return Answer(made.response, error, made.incomplete(incomplete or "ended"), made.unmerged)

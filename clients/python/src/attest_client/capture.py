@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
-from attest_client import client
+from attest_client import client, handoff
 from attest_client.background import BACKGROUND
 from attest_client.body import LIMIT, Body
 from attest_client.mapping import OPENAI_RESPONSES
@@ -152,6 +152,9 @@ class _Copy:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is GeneratorExit:  # perhaps in a finalizer
+            handoff.defer(functools.partial(self.finish, "closed"))
+            return
         is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
         self.finish("closed" if is_closed else "broken")
 
@@ -214,7 +217,7 @@ def _watch(library: Any, recording: Recording | None, response: Any, copied: typ
     copy = _Copy(library, recording, response)
     response.stream = copied(response.stream, copy)
     # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
-    weakref.finalize(response.stream, copy.finish, "closed").atexit = False
+    weakref.finalize(response.stream, handoff.defer, functools.partial(copy.finish, "closed")).atexit = False
 
 
 def _finish_all() -> None:

@@ -7,7 +7,6 @@ import collections
 import multiprocessing
 import multiprocessing.util
 import os
-import pathlib
 import queue
 import sys
 import threading
@@ -16,10 +15,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from attest_client import values
+from attest_client import handoff, settings, values
+from attest_client.handoff import Lock, inside, is_inside
 from attest_client.sender import Refused, Sender
-from attest_client.spool import Entry, Spool, SpoolFull, default_folder
-from attest_client.warn import COUNTERS, warn
+from attest_client.settings import NotConfigured, Settings, is_loopback
+from attest_client.spool import Entry, Spool, SpoolFull
+from attest_client.warn import COUNTERS, count, reason, warn
 
 MAX_TRACE = 4 << 20  # bytes; the endpoint's default limit
 THREADS = 8
@@ -35,37 +36,106 @@ MAX_WAITING = 100  # the number of traces that ends the pause
 class Client:
     """The unconfirmed traces of this process, and the threads that send them."""
 
-    def __init__(self, url: str, api_key: str, folder: str | None = None):
-        self._sender = Sender(url, api_key, THREADS, self._warn_of_retry)
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._sender = Sender(settings, THREADS, self._warn_of_retry)
         self._queue: queue.SimpleQueue[Entry] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._adopting = threading.Lock()
-        self._pending = 0
+        self._adopting = Lock()
+        self._starting = Lock()
+        self._pending: set[Entry] = set()
+        self._memory_lock = Lock()
         self._memory = 0
         self._threads: list[threading.Thread] = []
         self._waiting: collections.deque[Entry] = collections.deque()
-        self._wake = threading.Event()
-        path = pathlib.Path(folder).absolute() if folder else default_folder(url)
-        try:
-            self._spool: Spool | None = Spool(path)
-        except OSError as error:
-            self._spool = None
-            warn("spool", "the spool %s cannot be written (%s); traces are sent from memory", path, error)
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._lost = COUNTERS["lost"]
+        """The number of lost traces that an earlier `flush` has reported."""
+        self._spool: Spool | None = None
+        self._open_spool()
+        if not settings.is_encrypted and not is_loopback(settings.host):
+            warn("insecure", "ATTEST_URL has http, so the key and the traces are sent without encryption")
 
     def put(self, trace: dict[str, Any]) -> None:
         """Accepts a trace with an `id`. The trace is in the spool once this returns."""
         line = values.dumps(trace)
-        COUNTERS["logged"] += 1
+        count("logged")
         if len(line) > MAX_TRACE:
-            self._reject(line, f"trace {trace['id']} has {len(line)} bytes; the limit is {MAX_TRACE}")
+            count("rejected")
+            self._reject(Entry(trace["id"], line), line, f"it has {len(line)} bytes; the limit is {MAX_TRACE}")
             return
         if entry := self._entry(trace["id"], line):
-            with self._changed:
-                self._pending += 1
+            self._pending.add(entry)
             self._waiting.append(entry)
             if len(self._waiting) >= MAX_WAITING:
-                self._wake.set()
-            self._start()
+                self._wake.put(None)
+            self.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until every trace is confirmed or rejected, including those of dead processes. Returns `False` on a timeout."""
+        end = time.monotonic() + timeout
+        self.start()
+        is_whole = handoff.wait(end)
+        with inside():
+            self._send_waiting()
+            if self._spool:
+                self._spool.reject_again()
+            while (is_adopted := self._adopt(wanted=lambda: time.monotonic() < end)) is not None and time.monotonic() < end:
+                is_sent = self._wait(end, 0 if is_adopted else MAX_QUEUE // 2)
+                if self._spool and self._spool.has_unsent:
+                    return False
+                if is_adopted and is_sent and not (self._spool and self._spool.has_abandoned()):
+                    before, self._lost = self._lost, COUNTERS["lost"]
+                    return is_whole and self._lost == before
+            return False
+
+    def close(self) -> None:
+        """Sends traces for a bounded time at the end of the process. The others stay in the spool."""
+        end = time.monotonic() + EXIT_SECONDS
+        handoff.wait(end)
+        with inside():
+            self._send_waiting()
+            is_empty = self._wait(end, 0)
+            self._sender.closing.set()
+            self._wake.put(None)
+            if is_empty:
+                return
+            if self._spool:
+                kept = sum(entry.segment is not None for entry in list(self._pending))
+                warn("left", "%d traces are not confirmed; the next process that uses %s sends them", kept, self._spool.folder)
+            self._lose_memory()
+
+    def start(self) -> None:
+        """Starts the threads. If the interpreter is shutting down, no thread starts, and the traces stay in the spool."""
+        if self._threads or sys.is_finalizing():  # a thread that starts now never runs, and `start` would wait for it
+            return
+        with inside(), self._starting:
+            if self._threads:
+                return
+            targets: list[Callable[[], None]] = [self._keep, self._do_deferred, *[self._run] * THREADS]
+            threads = [threading.Thread(target=target, name="attest", daemon=True) for target in targets]
+            try:
+                for thread in threads:
+                    thread.start()
+                self._threads = threads
+            except RuntimeError:
+                pass  # the next call tries again
+
+    def forget(self) -> None:
+        """Leaves everything to the parent after a fork."""
+        if self._spool:
+            self._spool.forget()
+
+    def _open_spool(self) -> None:
+        try:
+            folder = self._settings.folder
+            try:
+                self._spool = Spool(folder)
+            except OSError as error:
+                detail = str(error) if type(error).__module__.startswith("attest_client") else reason(error)
+                warn("spool", "the spool %s cannot be written (%s); traces are sent from memory", folder, detail)
+        except OSError:
+            warn("spool", "there is no home folder for a spool: set ATTEST_SPOOL; traces are sent from memory")
 
     def _send_waiting(self) -> None:
         while True:
@@ -74,33 +144,10 @@ class Client:
             except IndexError:
                 return
 
-    def flush(self, timeout: float) -> bool:
-        """Waits until every trace is confirmed or rejected, including those of dead processes. Returns `False` on a timeout."""
-        end = time.monotonic() + timeout
-        self._start()
-        self._send_waiting()
-        self._adopt(wanted=lambda: time.monotonic() < end)
+    def _wait(self, end: float, most: int) -> bool:
+        """Waits until at most `most` traces are pending. Returns `False` on a timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._pending == 0, max(0.0, end - time.monotonic()))
-
-    def close(self) -> None:
-        """Sends traces for a bounded time at the end of the process. The others stay in the spool."""
-        self._send_waiting()
-        with self._changed:
-            is_empty = self._changed.wait_for(lambda: self._pending == 0, EXIT_SECONDS)
-        self._sender.closing.set()
-        self._wake.set()
-        if is_empty:
-            return
-        if self._spool:
-            warn("left", "%d traces are not confirmed; the next process that uses %s sends them", self._pending, self._spool.folder)
-        if self._memory:
-            warn("dropped", "traces are lost: %d bytes were in memory, and there is no spool", self._memory)
-
-    def forget(self) -> None:
-        """Leaves everything to the parent after a fork."""
-        if self._spool:
-            self._spool.forget()
+            return self._changed.wait_for(lambda: len(self._pending) <= most, max(0.0, end - time.monotonic()))
 
     def _entry(self, trace_id: str, line: bytes) -> Entry | None:
         if self._spool:
@@ -109,39 +156,34 @@ class Client:
             except SpoolFull as error:
                 warn("full", "%s; traces are sent from memory", error)
             except OSError as error:
-                warn("spool", "the spool %s cannot be written (%s); traces are sent from memory", self._spool.folder, error)
-        with self._changed:
+                text = "the spool %s cannot be written (%s); traces are sent from memory"
+                warn("spool", text, self._spool.folder, reason(error))
+        with self._memory_lock:
             if self._memory + len(line) > MEMORY_BYTES:
-                warn("dropped", "traces are lost: %d bytes wait in memory, and there is no spool", self._memory)
+                count("lost")
+                warn("lost", "traces are lost: %d bytes wait in memory, and the spool takes no more", self._memory)
                 return None
             self._memory += len(line)
         return Entry(trace_id, line)
 
-    def _start(self) -> None:
-        """Starts the threads. If the interpreter is shutting down, no thread starts, and the traces stay in the spool."""
-        if self._threads or sys.is_finalizing():  # a thread that starts now never runs, and `start` would wait for it
-            return
-        with self._changed:
-            if self._threads:
-                return
-            targets = [self._keep, *[self._run] * THREADS]
-            self._threads = [threading.Thread(target=target, name="attest", daemon=True) for target in targets]
-        try:
-            for thread in self._threads:
-                thread.start()
-        except RuntimeError:
-            self._threads = []  # the next call tries again
+    def _lose_memory(self) -> None:
+        lost = [entry for entry in list(self._pending) if entry.segment is None]
+        if lost:
+            count("lost", len(lost))
+            warn("lost", "%d traces are lost: they were in memory, and the process ends", len(lost))
 
     def _run(self) -> None:
-        while True:
-            entry = self._queue.get()
-            try:
-                self._deliver(entry)
-            except BaseException as error:  # the thread must survive a fault of its own
-                if not self._sender.closing.is_set():
-                    warn("spool", "a trace stays in the spool: %s", error)
-            if self._sender.closing.is_set():
-                return
+        with inside():
+            while True:
+                entry = self._queue.get()
+                try:
+                    self._deliver(entry)
+                except BaseException as error:  # the thread must survive a fault of its own
+                    if not self._sender.closing.is_set():
+                        warn("sender", "a trace waits for another attempt (%s)", reason(error))
+                        self._waiting.append(entry)
+                if self._sender.closing.is_set():
+                    return
 
     def _deliver(self, entry: Entry) -> None:
         line = self._spool.read(entry) if self._spool and entry.segment else entry.line
@@ -149,109 +191,147 @@ class Client:
         if line is not None:
             try:
                 self._sender.deliver(entry.id, line)
-                COUNTERS["stored"] += 1
+                count("stored")
             except Refused as error:
                 if error.is_transient:
                     return  # the process ends, and the trace stays in the spool
-                is_kept = not self._reject(line, f"trace {entry.id} was refused with {error}")
+                count("rejected")
+                is_kept = not self._reject(entry, line, f"it was refused with {error}")
         if self._spool and not is_kept:
             self._spool.release(entry)
-        with self._changed:
-            self._pending -= 1
-            if entry.segment is None:
+        if entry.segment is None:
+            with self._memory_lock:
                 self._memory -= len(line or b"")
+        with self._changed:
+            self._pending.discard(entry)
             self._changed.notify_all()
 
-    def _reject(self, line: bytes, reason: str) -> bool:
-        """Moves a trace to the file of rejected traces. Returns `False` if the trace stays in the spool."""
-        if self._spool is None:
-            warn("rejected", "%s; it is lost, because there is no spool", reason)
-            return True
+    def _reject(self, entry: Entry, line: bytes, problem: str) -> bool:
+        """Moves a trace to the file of rejected traces. Returns `False` if the trace stays in its file of the spool."""
         try:
+            if self._spool is None:
+                raise FileNotFoundError
             path = self._spool.reject(line)
+            warn("rejected", "trace %s is in %s: %s", _shown(entry.id), path, problem)
+            return True
         except OSError as error:
-            warn("rejected", "%s; the file of rejected traces cannot be written (%s)", reason, error)
-            return False
-        warn("rejected", "%s; it is in %s", reason, path)
-        return True
+            if self._spool and entry.segment:
+                self._spool.unsent.append(entry)
+                text = "trace %s stays in the spool, because the file of rejected traces cannot be written (%s): %s"
+                warn("rejected", text, _shown(entry.id), reason(error), problem)
+                return False
+            count("lost")
+            text = "trace %s is lost, because no file of rejected traces can be written (%s): %s"
+            warn("lost", text, _shown(entry.id), reason(error), problem)
+            return True
 
     def _keep(self) -> None:
         """Starts bursts, adopts files, updates the heartbeat, and closes connections that exceed their deadline."""
         adopted = beaten = -float("inf")
-        while not self._sender.closing.is_set():
-            self._wake.clear()
-            try:
-                self._send_waiting()
-                self._sender.close_overdue()
-                now = time.monotonic()
-                if self._spool and now - beaten >= BEAT_SECONDS:
-                    beaten = now
-                    self._spool.beat()
-                if now - adopted >= ADOPT_SECONDS:
-                    adopted = now
-                    self._adopt(wanted=lambda: not self._sender.closing.is_set())
-            except Exception as error:  # the thread must survive a fault of its own
-                warn("spool", "files of the spool wait for the next search: %s", error)
-            self._wake.wait(PAUSE_SECONDS)
+        with inside():
+            while not self._sender.closing.is_set():
+                try:
+                    self._send_waiting()
+                    self._sender.close_overdue()
+                    now = time.monotonic()
+                    if self._spool and now - beaten >= BEAT_SECONDS:
+                        beaten = now
+                        self._spool.beat()
+                    if now - adopted >= ADOPT_SECONDS:
+                        adopted = now
+                        if self._spool:
+                            self._spool.reject_again()
+                        self._adopt(wanted=lambda: not self._sender.closing.is_set())
+                except Exception as error:  # the thread must survive a fault of its own
+                    warn("keeper", "files of the spool wait for the next search (%s)", reason(error))
+                try:
+                    self._wake.get(timeout=PAUSE_SECONDS)
+                except queue.Empty:
+                    pass
 
-    def _adopt(self, wanted: Callable[[], bool]) -> None:
+    def _do_deferred(self) -> None:
+        handoff.run(self._sender.closing.is_set)
+
+    def _adopt(self, wanted: Callable[[], bool]) -> bool | None:
+        """Queues traces of dead processes while there is room. Returns whether none is left; `None` if that cannot be known."""
         if not self._spool:
-            return
+            return True
+        is_left = False
+
+        def has_room() -> bool:
+            nonlocal is_left
+            is_left = not wanted() or len(self._pending) >= MAX_QUEUE
+            return not is_left
+
         with self._adopting:
             try:
-                for entry in self._spool.adopt(lambda: wanted() and self._pending < MAX_QUEUE):
-                    with self._changed:
-                        self._pending += 1
+                for entry in self._spool.adopt(has_room):
+                    self._pending.add(entry)
                     self._queue.put(entry)
             except OSError as error:
-                warn("spool", "the spool %s cannot be read: %s", self._spool.folder, error)
+                warn("adopt", "the spool %s cannot be read (%s)", self._spool.folder, reason(error))
+                return None
+        return not is_left
 
     def _warn_of_retry(self, error: BaseException) -> None:
-        warn("late", "the endpoint does not confirm traces (%s); %d are pending", error, self._pending)
+        text = str(error) if isinstance(error, Refused) else reason(error)
+        warn("late", "the endpoint does not confirm traces (%s); %d are pending", text, len(self._pending))
 
 
-_lock = threading.Lock()
+def _shown(trace_id: str) -> str:
+    """Returns an id for a warning. A mask may have made it of anything."""
+    return ascii(trace_id)[1:-1][:64]
+
+
+_lock = Lock()
 _client: Client | None = None
+_has_warned = False
 
 
 def put(trace: dict[str, Any]) -> None:
     """Logs a trace, with a new `id` if it has none. Warns once if the environment names no endpoint."""
-    if client := _open():
-        client.put({"id": str(uuid.uuid4()), **trace})
+    if is_inside():
+        handoff.defer(lambda: put(trace))  # a finalizer: this thread may hold a lock
+    elif client := _open():
+        with inside():
+            client.put({"id": str(uuid.uuid4()), **trace})
 
 
 def flush(timeout: float = 10.0) -> bool:
-    """Waits until the endpoint has confirmed every trace of this process and of dead processes.
+    """Sends all pending traces, also those of dead processes, for at most `timeout` seconds.
 
-    Returns `False` if this takes longer than `timeout` seconds. Call it where the host freezes the process between requests,
+    Returns whether the endpoint stored or refused every one of them. Call it where the host freezes the process between requests,
     such as on AWS Lambda. Unconfirmed traces stay in the spool.
     """
     client = _open() if os.environ.get("ATTEST_URL") else _client
-    return client.flush(timeout) if client else True
+    if client is None:
+        return not os.environ.get("ATTEST_URL")
+    return client.flush(timeout)
 
 
 def is_configured() -> bool:
     """Returns whether the environment names an endpoint. Warns the first time that it does not."""
-    return _open() is not None
+    if is_inside():
+        return _client is not None
+    client = _open()
+    if client:
+        client.start()  # before a finalizer needs the threads
+    return client is not None
 
 
 def _open() -> Client | None:
-    global _client
+    global _client, _has_warned
     if _client:
         return _client
-    url, api_key = os.environ.get("ATTEST_URL"), os.environ.get("ATTEST_API_KEY")
-    with _lock:
+    with inside(), _lock:
         if _client:
             return _client
-        if not url or not api_key:
-            missing = " and ".join(name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value)
-            if not COUNTERS["not-configured"]:
-                warn("not-configured", "calls are not logged: set %s", missing)
-            return None
         try:
-            _client = Client(url, api_key, os.environ.get("ATTEST_SPOOL"))
-        except ValueError as error:
-            warn("not-configured", "calls are not logged: %s", error)
+            _client = Client(settings.read())
+        except NotConfigured as error:
+            if not _has_warned:
+                warn("not-configured", "calls are not logged: %s", error)
+            _has_warned = True
             return None
         if multiprocessing.parent_process() is not None:  # children of multiprocessing end without `atexit`
             multiprocessing.util.Finalize(None, _close, exitpriority=0)
@@ -272,7 +352,8 @@ def _close() -> None:
 def _after_fork() -> None:
     """Creates a new client in the child, because threads do not survive a fork, and locks may be held."""
     global _client, _lock
-    _lock = threading.Lock()
+    _lock = Lock()
+    handoff.forget()
     if _client:
         _client.forget()
     _client = None

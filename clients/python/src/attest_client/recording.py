@@ -10,7 +10,7 @@ from typing import Any
 from attest_client import client, mapping, values
 from attest_client.background import BACKGROUND
 from attest_client.body import Answer, Body, json_of
-from attest_client.warn import never_raises, warn
+from attest_client.warn import count, never_raises, warn
 
 Trace = dict[str, Any]
 Mask = Callable[[Trace], Trace]
@@ -101,6 +101,7 @@ def put(trace: Trace, mask: Mask | None) -> None:
                 raise TypeError("mask did not return a dictionary")
             trace = values.to_json(masked)
         except Exception as error:
+            count("unmasked")
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)
             return
     client.put(trace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import socket
 import ssl
 import threading
@@ -19,19 +20,25 @@ import urllib3
 import urllib3.connection
 import urllib3.connectionpool
 
+from attest_client.receipt import confirms
+from attest_client.settings import Settings, is_loopback
+from attest_client.warn import reason, warn
+
 ATTEMPT = 30  # seconds for one attempt, even if the response is arriving byte by byte
 LONGEST_PAUSE = 60  # seconds, even if `Retry-After` is longer
-MAX_PROBLEM = 64 << 10  # the number of bytes of an error response that are read
+MAX_ANSWER = 64 << 10  # the number of bytes of an answer that are read
 
 _TRANSIENT = (408, 429, 502, 503, 504)
+_PROBLEM = "urn:attest:problem:"
 _GATEWAY = "urn:attest:problem:gateway"
+_HEADER = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
 class Refused(Exception):
-    """The endpoint returned an error."""
+    """The endpoint returned an error, or a server that is not the endpoint answered."""
 
-    def __init__(self, status: int, detail: str, is_transient: bool, retry_after: float):
-        super().__init__(f"{status}: {detail}" if detail else f"status {status}")
+    def __init__(self, detail: str, is_transient: bool, retry_after: float = 0.0):
+        super().__init__(detail)
         self.is_transient = is_transient
         self.retry_after = retry_after
 
@@ -39,12 +46,10 @@ class Refused(Exception):
 class Sender:
     """A pool of connections to the endpoint."""
 
-    def __init__(self, url: str, api_key: str, connections: int, on_retry: Callable[[BaseException], None]):
-        target = urllib3.util.parse_url(url)
-        if target.scheme not in ("http", "https") or not target.host:
-            raise ValueError("ATTEST_URL is not a URL with http or https")
-        self._target, self._headers = url, {"x-api-key": api_key, "content-type": "application/json"}
-        self._pool = _pool(target.scheme, target.host, connections)
+    def __init__(self, settings: Settings, connections: int, on_retry: Callable[[BaseException], None]):
+        self._url = settings.url
+        self._headers = {"x-api-key": settings.api_key, "content-type": "application/json"}
+        self._pool = _pool(settings, connections)
         self._deadlines: dict[int, tuple[float, Any]] = {}
         self.closing = threading.Event()
         self._retrying = tenacity.Retrying(
@@ -64,23 +69,29 @@ class Sender:
         thread = threading.get_ident()
         self._deadlines[thread] = (time.monotonic() + ATTEMPT, None)
         _current.deadlines = self._deadlines
+        # Any other id is no value of a header. The trace has it anyway, and the endpoint prefers it there.
+        key = {"idempotency-key": trace_id} if _HEADER.fullmatch(trace_id) else {}
         try:
             response = self._pool.request(
                 "POST",
-                self._target,
+                self._url,
                 body=line,
-                headers=self._headers | {"idempotency-key": trace_id},
+                headers=self._headers | key,
                 timeout=urllib3.Timeout(connect=10, read=ATTEMPT),
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
-            body = response.read(MAX_PROBLEM, decode_content=True)
-            if len(body) == MAX_PROBLEM:
+            try:
+                body = response.read(MAX_ANSWER, decode_content=True)
+            except BaseException:
+                response.close()
+                raise
+            if len(body) == MAX_ANSWER:
                 response.close()
         finally:
             self._deadlines.pop(thread, None)
-        if response.status not in (200, 201):
+        if not confirms(response.status, response.headers.get("content-type", ""), body, trace_id):
             raise _refused(response.status, response.headers.get("retry-after", ""), body)
 
     def close_overdue(self) -> None:
@@ -100,8 +111,16 @@ _current = threading.local()
 class _Watched:
     """A connection that registers its socket with the deadline of the attempt that uses it."""
 
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self._register()
+
     def request(self, *arguments: Any, **named: Any) -> None:
+        self._register()
         super().request(*arguments, **named)  # type: ignore[misc]
+        self._register()
+
+    def _register(self) -> None:
         thread = threading.get_ident()
         deadline, _ = _current.deadlines[thread]
         _current.deadlines[thread] = (deadline, self.sock)  # type: ignore[attr-defined]
@@ -123,34 +142,47 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-def _pool(scheme: str, host: str, connections: int) -> urllib3.PoolManager:
+def _pool(settings: Settings, connections: int) -> urllib3.PoolManager:
     options: dict[str, Any] = {"maxsize": connections}
-    if scheme == "https":
+    if settings.is_encrypted:
         options["ssl_context"] = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    proxy = urllib.request.getproxies().get(scheme)
-    if proxy and not urllib.request.proxy_bypass(host):
-        parts = urllib.parse.urlsplit(proxy)
-        login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}" if parts.username else None
-        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
-        pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
-    else:
-        pool = urllib3.PoolManager(**options)
+    pool = _proxy(settings, options) or urllib3.PoolManager(**options)
     pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
     return pool
 
 
+def _proxy(settings: Settings, options: dict[str, Any]) -> urllib3.PoolManager | None:
+    """Returns the pool of the proxy that the environment names. Traces for this machine do not leave it."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get("https" if settings.is_encrypted else "http") or proxies.get("all")
+    if not proxy or is_loopback(settings.host) or urllib.request.proxy_bypass(settings.host):
+        return None
+    try:
+        parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}" if parts.username else None
+        headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+        return urllib3.ProxyManager(parts.geturl(), proxy_headers=headers, **options)
+    except (ValueError, urllib3.exceptions.HTTPError) as error:  # a SOCKS proxy, for example
+        warn("proxy", "the proxy of the environment cannot be used (%s); traces are sent without it", reason(error))
+        return None
+
+
 def _refused(status: int, retry_after: str, body: bytes) -> Refused:
+    if status in (200, 201):
+        return Refused(f"status {status} without the receipt of the trace; check ATTEST_URL", True)
     try:
         problem = simplejson.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
-    problem = problem if isinstance(problem, dict) else {}
-    detail = problem.get("detail") or problem.get("title") or problem.get("message")
-    errors = problem.get("errors")
-    places = [error.get("pointer") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
-    text = " ".join([str(detail or ""), *[str(place) for place in places[:5]]]).strip()
-    is_transient = status in _TRANSIENT or (status >= 500 and problem.get("type") == _GATEWAY)
-    return Refused(status, text, is_transient, _seconds(retry_after))
+    kind = str(problem.get("type", "")) if isinstance(problem, dict) else ""
+    is_transient = status in _TRANSIENT or (status >= 500 and kind == _GATEWAY)
+    detail = f"status {status}"
+    if isinstance(problem, dict) and kind.startswith(_PROBLEM):  # the text of another server may quote anything
+        errors = problem.get("errors")
+        places = [error.get("pointer") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+        parts = [problem.get("title"), problem.get("detail"), *places[:5]]
+        detail = " ".join([detail, *[ascii(str(part))[1:-1][:300] for part in parts if part]])
+    return Refused(detail, is_transient, _seconds(retry_after))
 
 
 def _seconds(retry_after: str) -> float:

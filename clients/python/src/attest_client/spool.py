@@ -7,29 +7,31 @@ each append that its file still has its name. A wrong guess makes two processes 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import re
 import secrets
 import socket
-import threading
+import stat
 import time
 from collections.abc import Callable, Iterator
 
 import simplejson
 
-from attest_client.warn import warn
+from attest_client import private
+from attest_client.handoff import Lock
+from attest_client.warn import count, reason, warn
 
 SEGMENT_BYTES = 1 << 20  # the size at which the owner starts a new file
 FOLDER_BYTES = 1 << 30
-MAX_AGE = 30 * 24 * 3600  # seconds since the file was created
+MAX_AGE = 30 * 24 * 3600  # seconds
 STALE = 60  # seconds without a heartbeat
 CACHED_BYTES = 16 << 20  # lines kept in memory; longer queues are read back from the files
 REJECTED = "rejected.jsonl"
 
 _NAME = re.compile(r"(\d+)\.([A-Za-z0-9_-]{1,64})\.(\d+)\.(\d+)\.[0-9a-f]{16}\.jsonl", re.ASCII)
 _HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname())[:64] or "_"
+_QUICK_ID = re.compile(rb'\{"id":"([0-9a-f-]{36})",')
 
 
 class SpoolFull(OSError):
@@ -47,7 +49,7 @@ class Segment:
     """Lines that are neither confirmed nor rejected."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Entry:
     """An unconfirmed trace: one line of JSON without its line feed, and its position in a file, if any."""
 
@@ -58,26 +60,24 @@ class Entry:
     length: int = 0
 
 
-def default_folder(url: str) -> pathlib.Path:
-    """Returns the default folder for an endpoint's traces. Two endpoints never share a default folder."""
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return pathlib.Path(state, "attest", "spool", hashlib.sha256(url.encode()).hexdigest()[:16])
-
-
 class Spool:
     """A folder of JSON Lines files. Each process appends only to its own files."""
 
     def __init__(self, folder: pathlib.Path):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(f"{folder} cannot be written")
         self.folder = folder
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._segments: set[Segment] = set()
         self._current: Segment | None = None
         self._cached = 0
         self._size = 0
         self._start = _start_of(os.getpid()) or "0"
+        self._identity: tuple[int, int] | None = None
+        self.unsent: list[Entry] = []
+        """Refused traces that could not be moved to the file of rejected traces."""
+        self._unread: set[pathlib.Path] = set()
+        self._prepare()
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError("it cannot be written")
         for _ in self._files():
             pass  # measures the folder
 
@@ -110,14 +110,17 @@ class Spool:
             return entry
 
     def read(self, entry: Entry) -> bytes | None:
-        """Returns the line of an entry, or `None` if another process adopted its file and sends it."""
+        """Returns the line of an entry, or `None` if another process adopted its file, or the folder was deleted."""
         if entry.line is not None or entry.segment is None:
             return entry.line
         try:
-            with open(entry.segment.path, "rb") as file:
+            with open(private.open_file(entry.segment.path, os.O_RDONLY), "rb") as file:
                 file.seek(entry.offset)
                 return file.read(entry.length)
         except FileNotFoundError:
+            if not self._is_same_folder():
+                count("lost")
+                warn("deleted", "traces are lost: %s was deleted while they waited in it", self.folder)
             return None
 
     def release(self, entry: Entry) -> None:
@@ -135,12 +138,33 @@ class Spool:
     def reject(self, line: bytes) -> pathlib.Path:
         """Writes a trace that the endpoint refuses to the file of rejected traces, and returns its path."""
         path = self.folder / REJECTED
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            _write_all(fd, line + b"\n")
-        finally:
-            os.close(fd)
+        data = line + b"\n"
+        with self._lock:
+            if self._size + len(data) > FOLDER_BYTES:
+                raise SpoolFull(f"{self.folder} has reached {FOLDER_BYTES} bytes")
+            self._prepare()
+            fd = private.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+            try:
+                size = os.fstat(fd).st_size
+                if size and os.pread(fd, 1, size - 1) != b"\n":
+                    data = b"\n" + data  # a full disk took only a part of the last line
+                _write_all(fd, data)
+            finally:
+                os.close(fd)
+            self._size += len(data)
         return path
+
+    def reject_again(self) -> None:
+        """Moves the refused traces that could not be moved before."""
+        for entry in list(self.unsent):
+            line = self.read(entry)
+            try:
+                if line is not None:
+                    self.reject(line)
+            except OSError:
+                continue
+            self.unsent.remove(entry)
+            self.release(entry)
 
     def beat(self) -> None:
         """Updates the heartbeat, which shows other processes that the owner of these files is alive."""
@@ -148,19 +172,32 @@ class Spool:
             segments = list(self._segments)
         for segment in segments:
             try:
-                os.utime(segment.path)
+                os.utime(segment.path, follow_symlinks=False)
             except OSError:
                 pass  # another process adopted the file, and sends its lines too
 
     def adopt(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[Entry]:
-        """Adopts the files of dead processes, oldest first, while `is_wanted` returns true."""
-        for created, path in sorted(self._files()):
+        """Adopts the files of dead processes, oldest first. Stops before the next file once `is_wanted` returns false."""
+        for created, changed, path in sorted(self._files()):
             if not is_wanted():
                 return
-            if time.time() - created > MAX_AGE:
+            # The name alone proves nothing: the clock may have been wrong when the file was created.
+            if time.time() - max(created, changed) > MAX_AGE:
                 self._expire(path)
             elif segment := self._claim(created, path):
                 yield from self._load(segment)
+
+    def has_abandoned(self) -> bool:
+        """Returns whether a process has died since the last adoption, or that cannot be known."""
+        try:
+            return next(self._files(), None) is not None
+        except OSError:
+            return True
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a trace cannot leave its file: nobody can read it, or it was refused and cannot be moved."""
+        return bool(self.unsent) or any(map(os.path.lexists, self._unread))
 
     def forget(self) -> None:
         """Closes the files after a fork: they belong to the parent."""
@@ -168,15 +205,28 @@ class Spool:
             if segment.fd is not None:
                 os.close(segment.fd)
 
+    def _prepare(self) -> None:
+        """Creates the folder if a cleaner has deleted it. Raises `OSError` if others may change it."""
+        if not self._is_same_folder():
+            status = private.make_folder(self.folder)
+            self._identity = (status.st_dev, status.st_ino)
+
+    def _is_same_folder(self) -> bool:
+        try:
+            status = os.lstat(self.folder)
+        except FileNotFoundError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
     def _writable(self, length: int) -> Segment:
         segment = self._current
         if segment and segment.fd is not None and segment.size + length <= SEGMENT_BYTES:
             return segment
         if segment:
             self._seal(segment)
+        self._prepare()
         path = self.folder / self._name(int(time.time()))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._current = Segment(path, os.open(path, flags, 0o600))
+        self._current = Segment(path, private.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND))
         self._segments.add(self._current)
         return self._current
 
@@ -198,12 +248,13 @@ class Spool:
         except FileNotFoundError:
             pass  # another process adopted the file, and finds its traces stored
         except OSError as error:
-            warn("spool", "%s cannot be deleted: %s", segment.path, error)
+            warn("spool", "%s cannot be deleted (%s)", segment.path, reason(error))
 
-    def _files(self) -> Iterator[tuple[int, pathlib.Path]]:
-        """Yields the abandoned files with their creation times. Measures the folder."""
+    def _files(self) -> Iterator[tuple[int, float, pathlib.Path]]:
+        """Yields the abandoned files with the times of their creation and last change. Measures the folder."""
         size = 0
         abandoned = []
+        self._prepare()
         for file in os.scandir(self.folder):
             try:
                 status = file.stat(follow_symlinks=False)
@@ -211,8 +262,12 @@ class Spool:
                 continue
             size += status.st_size
             name = _NAME.fullmatch(file.name)
-            if name and _is_abandoned(name, status.st_mtime):
-                abandoned.append((int(name[1]), pathlib.Path(file.path)))
+            if name and not private.is_private(status):
+                if status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode):
+                    self._unread.add(pathlib.Path(file.path))
+                warn("foreign", "%s is left alone: it is not a file that only this user can write", file.path)
+            elif name and _is_abandoned(name, status.st_mtime):
+                abandoned.append((int(name[1]), status.st_mtime, pathlib.Path(file.path)))
         self._size = size
         yield from abandoned
 
@@ -220,45 +275,57 @@ class Spool:
         mine = self.folder / self._name(created)
         try:
             os.rename(path, mine)
-            os.utime(mine)
+            os.utime(mine, follow_symlinks=False)
         except FileNotFoundError:
             return None  # another process was faster
         except OSError as error:
-            warn("spool", "%s cannot be adopted: %s", path, error)
+            self._unread.add(path)
+            warn("adopt", "%s cannot be adopted (%s)", path, reason(error))
             return None
         return Segment(mine)
 
     def _load(self, segment: Segment) -> list[Entry]:
-        """Creates an entry for each line."""
+        """Creates an entry for each line, and moves what is not a trace to the file of rejected traces."""
+        entries, unreadable = [], []
         try:
-            content = segment.path.read_bytes()
+            with open(private.open_file(segment.path, os.O_RDONLY), "rb") as file:
+                for line in file:
+                    content = line.removesuffix(b"\n")
+                    entry = Entry(_id_of(content) or "", None, segment, segment.size, len(content))
+                    segment.size += len(line)
+                    if entry.id:
+                        entries.append(entry)
+                    elif content and content != line:  # a last line without a line feed was cut off
+                        unreadable.append(entry)
         except OSError as error:
-            warn("spool", "%s cannot be read: %s", segment.path, error)
+            self._unread.add(segment.path)
+            warn("adopt", "%s cannot be read (%s)", segment.path, reason(error))
             return []
-        *lines, last = content.split(b"\n")
-        entries, offset = [], 0
-        for line in [*lines, last]:
-            trace_id = _id_of(line)
-            if trace_id is not None:
-                entries.append(Entry(trace_id, None, segment, offset, len(line)))
-            elif line and offset < len(content) - len(last):
-                path = self.reject(line)
-                warn("unreadable", "a line of the spool is not a trace with an id; it was moved to %s", path)
-            offset += len(line) + 1
         with self._lock:
-            segment.size, segment.pending = len(content), len(entries)
+            segment.pending = len(entries) + len(unreadable)
             self._segments.add(segment)
-            if not entries:
+            if segment.pending == 0:
                 self._delete(segment)
+        if unreadable:
+            self.unsent += unreadable
+            self.reject_again()
+            count("rejected", len(unreadable))
+            warn("unreadable", "%d lines of the spool are not traces with an id; they belong in %s", len(unreadable), REJECTED)
         return entries
 
     def _expire(self, path: pathlib.Path) -> None:
         try:
-            count = path.read_bytes().count(b"\n")
+            with open(private.open_file(path, os.O_RDONLY), "rb") as file:
+                lines = sum(1 for _ in file)
             path.unlink()
         except FileNotFoundError:
             return
-        warn("expired", "%d traces in %s were deleted: they are older than 30 days", count, path)
+        except OSError as error:
+            self._unread.add(path)
+            warn("adopt", "%s cannot be read (%s)", path, reason(error))
+            return
+        count("lost", lines)
+        warn("expired", "%d traces in %s were deleted: they are older than 30 days", lines, path)
 
 
 def _write(segment: Segment, data: bytes) -> None:
@@ -277,7 +344,8 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _is_abandoned(name: re.Match[str], changed: float) -> bool:
     _, host, pid, start = name.groups()
-    return time.time() - changed > STALE or (host == _HOST and not _is_alive(int(pid), start))
+    # A time in the future is no heartbeat either: the clock was wrong.
+    return abs(time.time() - changed) > STALE or (host == _HOST and not _is_alive(int(pid), start))
 
 
 def _is_alive(pid: int, start: str) -> bool:
@@ -299,19 +367,21 @@ def _start_of(pid: int) -> str | None:
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # `open` does not exist late in an interpreter shutdown
         try:
-            stat = os.read(fd, 4_096).decode("latin-1")
+            fields = os.read(fd, 4_096).decode("latin-1")
         finally:
             os.close(fd)
-        state, *fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces
-    except OSError:
+        state, *rest = fields.rpartition(")")[2].split()  # the name before it may contain spaces
+        return "ended" if state in ("Z", "X") else rest[18]
+    except (OSError, ValueError, IndexError):
         return None
-    return "ended" if state in ("Z", "X") else fields[18]
 
 
 def _id_of(line: bytes) -> str | None:
+    if line.endswith(b"}") and (quick := _QUICK_ID.match(line)):
+        return quick[1].decode()  # both clients write the id there; the endpoint judges the rest
     try:
         trace = simplejson.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     trace_id = trace.get("id") if isinstance(trace, dict) else None
     return trace_id if isinstance(trace_id, str) else None

@@ -1,9 +1,9 @@
-"""Warnings that do not flood the log of an application, and counters of the reported events."""
+"""Warnings that do not flood the log of an application, and counters of traces."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import errno
 import functools
 import logging
 import time
@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 logger = logging.getLogger("attest_client")
 
-COUNTERS: collections.Counter[str] = collections.Counter()
+COUNTERS = dict.fromkeys(("logged", "stored", "rejected", "unmasked", "lost", "truncated", "unparsed", "unmerged"), 0)
 INTERVAL = 60  # seconds between two warnings of one kind
 
 _last: dict[str, float] = {}
@@ -21,15 +21,30 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def count(name: str, number: int = 1) -> None:
+    """Counts traces without a lock, because finalizers count too. CPython adds to a member that exists in one step."""
+    COUNTERS[name] += number
+
+
 def warn(kind: str, message: str, *arguments: object) -> None:
-    """Counts an event, and logs it unless an event of its kind was logged less than a minute ago. Messages never have content."""
-    COUNTERS[kind] += 1
+    """Logs an event, unless one of its kind was logged less than a minute ago. No message has content, keys or foreign texts."""
     now = time.monotonic()
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return
     _last[kind] = now
     with contextlib.suppress(Exception):  # a broken log handler of the application must not stop its call
         logger.warning(message, *arguments)
+
+
+def reason(error: BaseException) -> str:
+    """Names an error. Its text may quote a key, a password or content, so it is never logged."""
+    names: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(names) < 3:
+        code = errno.errorcode.get(seen.errno or 0) if isinstance(seen, OSError) else None
+        names.append(f"{type(seen).__name__} {code}" if code else type(seen).__name__)
+        seen = seen.__cause__
+    return ", caused by ".join(names)
 
 
 def never_raises(function: Callable[P, T]) -> Callable[P, T | None]:
@@ -40,16 +55,19 @@ def never_raises(function: Callable[P, T]) -> Callable[P, T | None]:
         try:
             return function(*arguments, **named)
         except Exception as error:
-            warn("capture", "a call was not logged: %s", type(error).__name__)
+            count("lost")
+            warn("lost", "a call was not logged: %s", type(error).__name__)
             return None
 
     return quiet
 
 
 def counters() -> dict[str, int]:
-    """Returns how often each kind of event occurred in this process.
+    """Returns the numbers of traces in this process, by outcome.
 
-    `logged`, `stored` and `rejected` count traces. The other names are kinds of warnings: `not-configured`, `mask`, `capture`,
-    `spool`, `full`, `dropped`, `expired`, `unreadable`, `late`, `left`.
+    `logged`: accepted from the application. `stored`: confirmed by the endpoint, including those of dead processes. `rejected`:
+    refused by the endpoint, or too large. `unmasked`: not logged, because `mask` failed. `lost`: neither sent nor kept. Of the
+    logged traces, `truncated` have a response of more than 64 MiB, `unparsed` one that is not a JSON object, and `unmerged` a
+    stream with a part that has no place in its response.
     """
     return dict(COUNTERS)

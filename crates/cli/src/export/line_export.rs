@@ -47,7 +47,7 @@ pub async fn export(
 ) -> Result<Completion> {
     let traces = read.open().await?;
     let mut progress = Progress::new(output.display().to_string(), "traces", None, Arc::default(), read.quiet);
-    let mut output = LineOutput::open(output, &format!("{} from {}", format.name, traces.origin()))?;
+    let mut output = LineOutput::open(output, &format.name, &traces).await?;
     if let LineOutput::Stream { .. } = output {
         exit_on_stop();
     }

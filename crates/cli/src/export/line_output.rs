@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use attest_terminal::Output;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use super::{counts::ExportCounts, part_file::PartFile, paths};
+use super::{counts::ExportCounts, part_file::PartFile, paths, traces::Traces};
 
 /// The destination of the lines.
 pub enum LineOutput {
@@ -34,8 +34,8 @@ pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 impl LineOutput {
-    /// Opens the output. `export` describes the exported traces and the format.
-    pub fn open(path: &Path, export: &str) -> Result<Self> {
+    /// Opens the output of an export of `traces` in this format.
+    pub async fn open(path: &Path, format: &str, traces: &Traces) -> Result<Self> {
         let name = path.display().to_string();
         let failed = || format!("cannot export to {name}");
         if path == Path::new("-") {
@@ -48,7 +48,7 @@ impl LineOutput {
         }
         let output = paths::canonical(path)?;
         #[expect(clippy::unnecessary_debug_formatting, reason = "paths that are not UTF-8 stay different")]
-        let export_id = format!("{export} to {output:?}");
+        let export_id = format!("{format} from {} to {output:?}", traces.origin().await?);
         Ok(Self::File(Box::new(PartFile::open(output, export_id).with_context(failed)?)))
     }
 

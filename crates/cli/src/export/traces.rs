@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use attest_storage::{Entry, Location, Selection, TimeRange, TraceReader};
+use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
@@ -33,7 +34,7 @@ pub struct Traces {
     times: TimeRange,
     model: Option<String>,
     concurrency: usize,
-    origin: String,
+    restrictions: String,
 }
 
 /// The result of reading one listed object.
@@ -56,18 +57,17 @@ impl ReadOptions {
     pub async fn open(&self) -> Result<Traces> {
         let Self { location, selection, model, concurrency, .. } = self;
         let reader = TraceReader::open(location).await?.restricted_to(selection.fingerprint.clone());
-        let origin = self.origin(&reader);
         Ok(Traces {
             reader,
             times: selection.times(),
             model: model.clone(),
             concurrency: (*concurrency).into(),
-            origin,
+            restrictions: self.restrictions(),
         })
     }
 
-    /// Describes the location of the traces and every option that restricts the selection.
-    fn origin(&self, reader: &TraceReader) -> String {
+    /// Describes every option that restricts the selection.
+    fn restrictions(&self) -> String {
         let Selection { fingerprint, since, until } = &self.selection;
         let options = [
             ("fingerprint", fingerprint.as_ref().map(|fingerprint| fingerprint.key_prefix().to_owned())),
@@ -75,19 +75,23 @@ impl ReadOptions {
             ("until", until.map(|time| time.to_string())),
             ("model", self.model.clone()),
         ];
-        let mut origin = reader.identity();
+        let mut restrictions = String::new();
         for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-            let _ = write!(origin, " --{name} {value:?}");
+            let _ = write!(restrictions, " --{name} {value:?}");
         }
-        origin
+        restrictions
     }
 }
 
 impl Traces {
     /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if the same traces
     /// are selected.
-    pub fn origin(&self) -> &str {
-        &self.origin
+    pub async fn origin(&self) -> Result<String> {
+        let place = self.reader.place_id().await?;
+        if let Some(warning) = place.warning() {
+            note!("warning: {warning}");
+        }
+        Ok(format!("{place}{}", self.restrictions))
     }
 
     /// Lists the traces after the key `after`, in the order of their keys.

@@ -13,17 +13,18 @@ use std::{
     io::{self, BufReader, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail};
 use uuid::Uuid;
 
-use super::identity::Identity;
+use super::identity::{Destination, Identity};
 
 const RECORD: usize = 16;
 
 /// The first line of a checkpoint.
-const FORMAT: &str = "attest import checkpoint 2\n";
+const FORMAT: &str = "attest import checkpoint 3\n";
 
 /// The longest identity that is read, in bytes.
 const LONGEST_IDENTITY: u64 = 64 * 1024;
@@ -54,6 +55,8 @@ pub struct Checkpoint {
     path: Option<PathBuf>,
     /// Offset of the first record, in bytes.
     records: u64,
+    /// The import, if the id of its endpoint's store is not known yet.
+    unidentified: Mutex<Option<Identity>>,
 }
 
 /// The state of a checkpoint when it was opened.
@@ -61,7 +64,7 @@ pub struct Checkpoint {
 pub enum Opened {
     New,
     Resumed,
-    /// The folder of the earlier run is gone, so the records were discarded.
+    /// The destination of the earlier run is gone, or another one has taken its name. The records were discarded.
     DestinationGone,
 }
 
@@ -73,8 +76,7 @@ impl Checkpoint {
         let failed = || format!("cannot write the checkpoint {shown} (choose another folder for it with --state)");
         let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = open.with_context(failed)?;
-        let json = serde_json::to_string(identity).expect("strings serialize to JSON");
-        let header = format!("{FORMAT}{json}\n");
+        let header = header(identity);
         let mut opened = Opened::New;
 
         let mut found = Vec::new();
@@ -85,9 +87,7 @@ impl Checkpoint {
             let Some(earlier) = parse_header(&found) else {
                 bail!("{shown} is not a checkpoint of an import: move it away, or choose another folder with --state");
             };
-            // Without a record, nothing was confirmed, for example because the URL was mistyped.
-            let header = found.splitn(3, |byte| *byte == b'\n');
-            let has_records = header.last().is_some_and(|records| !records.is_empty());
+            let has_records = has_records(&found);
             if has_records && !earlier.is_same_import(identity) {
                 bail!(
                     "{shown} belongs to an import {earlier}, and this one is {identity}: \
@@ -104,12 +104,40 @@ impl Checkpoint {
             file.set_len(0).with_context(failed)?;
             file.write_all_at(header.as_bytes(), 0).with_context(failed)?;
         }
-        Ok((Self { file, path: Some(path.to_owned()), records: header.len() as u64 }, opened))
+        // Records of a store that is not known may belong to another store than the next ones.
+        let unidentified = (opened != Opened::Resumed && !identity.destination.has_store()).then(|| identity.clone());
+        let records = header.len() as u64;
+        Ok((Self { file, path: Some(path.to_owned()), records, unidentified: Mutex::new(unidentified) }, opened))
+    }
+
+    /// Returns whether the records at `path` were confirmed by an endpoint that reported the id of its store.
+    pub fn has_records_of_a_store(path: &Path) -> bool {
+        let mut found = Vec::new();
+        let read =
+            File::open(path).and_then(|file| file.take(FORMAT.len() as u64 + LONGEST_IDENTITY).read_to_end(&mut found));
+        read.is_ok()
+            && has_records(&found)
+            && parse_header(&found).is_some_and(|identity| identity.destination.has_store())
+    }
+
+    /// Records the id of the endpoint's store, before the first line is confirmed.
+    pub fn identify(&self, store: Uuid) -> io::Result<()> {
+        let mut unidentified = self.unidentified.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Identity { destination: Destination::Endpoint { url, .. }, file, from }) = unidentified.take() else {
+            return Ok(());
+        };
+        let identity = Identity { destination: Destination::endpoint(url, Some(store)), file, from };
+        self.file.write_all_at(header(&identity).as_bytes(), 0)
     }
 
     /// Creates a temporary checkpoint, which is deleted at the end of the run.
     pub fn temporary() -> Result<Self> {
-        Ok(Self { file: tempfile::tempfile().context("cannot write a temporary file")?, path: None, records: 0 })
+        Ok(Self {
+            file: tempfile::tempfile().context("cannot write a temporary file")?,
+            path: None,
+            records: 0,
+            unidentified: Mutex::default(),
+        })
     }
 
     /// Reads the marks that earlier runs confirmed, in the order of the lines.
@@ -147,6 +175,15 @@ impl Checkpoint {
             _ => self.file.sync_data(),
         }
     }
+}
+
+fn header(identity: &Identity) -> String {
+    format!("{FORMAT}{}\n", serde_json::to_string(identity).expect("strings serialize to JSON"))
+}
+
+/// Returns whether a record follows the header. Without one, nothing was confirmed, for example because the URL was mistyped.
+fn has_records(found: &[u8]) -> bool {
+    found.splitn(3, |byte| *byte == b'\n').nth(2).is_some_and(|records| !records.is_empty())
 }
 
 fn parse_header(found: &[u8]) -> Option<Identity> {

@@ -9,11 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use attest::place::ID_HEADER;
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
+use uuid::Uuid;
 
 use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter};
 
@@ -35,6 +37,8 @@ pub struct Endpoint {
     retry_for: Duration,
     limiter: RateLimiter,
     health: Mutex<Health>,
+    /// The id of the store, according to the receipts so far.
+    store: Mutex<Option<Uuid>>,
     warnings: mpsc::UnboundedSender<String>,
     last_cause: LastCause,
 }
@@ -109,7 +113,42 @@ impl Endpoint {
         let client = client.build().context("cannot set up HTTP")?;
         let retry_for = Duration::from_secs(options.retry_for.into());
         let (limiter, health) = (RateLimiter::new(), Mutex::default());
-        Ok(Self { client, url, api_key, retry_for, limiter, health, warnings, last_cause })
+        let store = Mutex::default();
+        Ok(Self { client, url, api_key, retry_for, limiter, health, store, warnings, last_cause })
+    }
+
+    /// Returns the URL without a user and password.
+    pub fn shown_url(&self) -> String {
+        let mut url = self.url.clone();
+        // Both fail only for a URL without a host, which `parse_url` refuses.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+        url.into()
+    }
+
+    /// Returns the id of the store, if a response has reported it.
+    pub fn store(&self) -> Option<Uuid> {
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the id of the store with a request that stores nothing. Returns `None` if the endpoint does not report it.
+    pub async fn ask_for_store(&self) -> Result<Option<Uuid>> {
+        if self.store().is_none() {
+            // No trace is empty, so the endpoint refuses it.
+            self.send(&Uuid::nil().to_string(), Bytes::new()).await?;
+        }
+        Ok(self.store())
+    }
+
+    /// Records the store that a response reports. Fails if the store is another one than before.
+    fn note_store(&self, response: &Response) -> Result<(), Failure> {
+        let reported = response.headers().get(ID_HEADER).and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
+        let Some(reported) = reported.filter(|id| !id.is_nil()) else { return Ok(()) };
+        let known = *self.store.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reported);
+        if known == reported {
+            return Ok(());
+        }
+        Err(Failure::Fatal(format!("{} stores into another place than before: import again", self.shown_url())))
     }
 
     /// Sends a trace with this `Idempotency-Key` until the endpoint stores or rejects it. An error ends the import.
@@ -179,6 +218,7 @@ impl Endpoint {
             .header(header::CONTENT_TYPE, "application/json")
             .body(trace);
         let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        self.note_store(&response)?;
         let status = response.status();
         let asked = retry_after(&response);
         let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;

@@ -153,10 +153,9 @@ impl<'a> FileImport<'a> {
             Outcome::Stored => self.counts.stored += 1,
             Outcome::AlreadyThere => self.counts.already_there += 1,
         }
-        self.checkpoint
-            .as_ref()
-            .map_or(Ok(()), |checkpoint| checkpoint.confirm(line.number, line.mark))
-            .context("cannot write the checkpoint")
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        let identified = self.target.store().map_or(Ok(()), |store| checkpoint.identify(store));
+        identified.and_then(|()| checkpoint.confirm(line.number, line.mark)).context("cannot write the checkpoint")
     }
 
     fn show(&self, number: u64, problem: &serde_json::Value) {

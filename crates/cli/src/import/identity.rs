@@ -1,54 +1,51 @@
 //! Identifies an import, so that a checkpoint is never used for a different import.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
+use attest_storage::{Location, PlaceId};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 use uuid::Uuid;
-
-/// The file that identifies a folder of traces. No key has this path, because the path of every object ends with
-/// `.json`.
-const FOLDER_ID: &str = "~id";
 
 /// The place where traces are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
-    Url(String),
-    Bucket {
-        name: String,
-        region: Option<String>,
-        /// The URL of the S3 endpoint if it is not AWS.
-        endpoint: Option<String>,
+    Endpoint {
+        url: String,
+        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length, so it
+        /// can be written in place.
+        store: String,
     },
-    Folder {
-        /// The canonical path.
-        path: String,
-        /// Distinguishes the folder from a later one with the same path.
-        id: String,
-    },
+    Place(PlaceId),
 }
 
 impl Destination {
-    /// Identifies the folder of traces at `path`. Creates the folder if it does not exist.
-    pub fn folder(path: &Path) -> Result<Self> {
-        let failed = || format!("cannot store into {}", path.display());
-        fs::create_dir_all(path).with_context(failed)?;
-        let path = path.canonicalize().with_context(failed)?;
-        let id = folder_id(&path).with_context(failed)?;
-        Ok(Self::Folder { path: text(&path), id })
+    /// Identifies the endpoint at `url`, whose store may be unknown.
+    pub fn endpoint(url: String, store: Option<Uuid>) -> Self {
+        Self::Endpoint { url, store: store.unwrap_or_default().to_string() }
     }
 
-    /// Returns whether this is the same place. Its contents may be gone.
-    fn is_same_place(&self, other: &Self) -> bool {
+    /// Identifies the place of an endpoint in this process. Creates a folder that does not exist.
+    pub async fn place(location: &Location) -> Result<Self> {
+        if location.bucket.is_none() {
+            let folder = &location.folder;
+            fs::create_dir_all(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
+        }
+        Ok(Self::Place(PlaceId::of(location).await?))
+    }
+
+    /// Returns whether an endpoint has reported the id of its store.
+    pub fn has_store(&self) -> bool {
+        matches!(self, Self::Endpoint { store, .. } if *store != Uuid::nil().to_string())
+    }
+
+    /// Returns whether this place has the same name. It may be another place.
+    fn is_named_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Folder { path, .. }, Self::Folder { path: other, .. }) => path == other,
-            _ => self == other,
+            (Self::Endpoint { url, .. }, Self::Endpoint { url: other, .. }) => url == other,
+            (Self::Place(place), Self::Place(other)) => place.name == other.name,
+            _ => false,
         }
     }
 }
@@ -56,9 +53,8 @@ impl Destination {
 impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Url(url) => f.write_str(url),
-            Self::Bucket { name, .. } => write!(f, "the bucket {name}"),
-            Self::Folder { path, .. } => write!(f, "the folder {path}"),
+            Self::Endpoint { url, .. } => f.write_str(url),
+            Self::Place(place) => write!(f, "the {}", place.name),
         }
     }
 }
@@ -66,25 +62,6 @@ impl std::fmt::Display for Destination {
 /// Returns a path as text. Bytes that are not UTF-8 are escaped, so that two paths never have the same text.
 pub fn text(path: &Path) -> String {
     path.to_str().map_or_else(|| path.as_os_str().as_encoded_bytes().escape_ascii().to_string(), ToOwned::to_owned)
-}
-
-fn folder_id(folder: &Path) -> io::Result<String> {
-    let path = folder.join(FOLDER_ID);
-    loop {
-        match fs::read_to_string(&path) {
-            Ok(text) => return Ok(text.trim().to_owned()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Err(_) => {
-                let mut file = NamedTempFile::new_in(folder)?;
-                writeln!(file, "{}", Uuid::new_v4())?;
-                file.as_file().sync_all()?;
-                match file.persist_noclobber(&path) {
-                    Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => return Err(error.error),
-                    _ => {} // this run or another one wrote it
-                }
-            }
-        }
-    }
 }
 
 /// Everything that determines the meaning of a confirmed line. The sending rate and the API key are not part of it.
@@ -98,9 +75,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns whether both identify the same import. The destination's contents may be gone.
+    /// Returns whether both identify the same import, into destinations with the same name.
     pub fn is_same_import(&self, other: &Self) -> bool {
-        self.file == other.file && self.from == other.from && self.destination.is_same_place(&other.destination)
+        self.file == other.file && self.from == other.from && self.destination.is_named_like(&other.destination)
     }
 }
 

@@ -62,7 +62,8 @@ async fn import_files(
         let run_files = destination.map(|_| RunFiles::new(&file, options.state.as_deref()));
         let run_files = run_files.transpose().with_context(failed)?;
         let _lock = run_files.as_ref().map(|files| files.lock(&file)).transpose().with_context(failed)?;
-        let checkpoint = checkpoint(options, run_files.as_ref(), destination, &path).with_context(failed)?;
+        let checkpoint = checkpoint(options, run_files.as_ref(), destination, target, stop, &path).await;
+        let checkpoint = checkpoint.with_context(failed)?;
         let rejected = run_files.as_ref().map(RunFiles::rejected);
 
         let mut import = FileImport::new(options, file, Arc::clone(target), checkpoint, rejected);
@@ -81,19 +82,31 @@ async fn import_files(
 
 /// Opens the checkpoint of a file. A dry run uses a temporary one to count repeated lines, if temporary files can be
 /// written.
-fn checkpoint(
+async fn checkpoint(
     options: &Options,
     run_files: Option<&RunFiles>,
     destination: Option<&Destination>,
+    target: &Target,
+    stop: &Stop,
     path: &str,
 ) -> Result<Option<Checkpoint>> {
     let (Some(run_files), Some(destination)) = (run_files, destination) else {
         return Ok(Checkpoint::temporary().ok());
     };
     let from = options.from.map(|format| format.name().to_owned());
-    let (checkpoint, opened) = run_files.checkpoint(destination, from)?;
+    let mut destination = destination.clone();
+    if let Destination::Endpoint { url, .. } = &destination
+        && run_files.has_records_of_a_store()
+    {
+        let store = select! {
+            store = target.ask_for_store() => store?,
+            () = stop.requested(1) => bail!("stopped"),
+        };
+        destination = Destination::endpoint(url.clone(), store);
+    }
+    let (checkpoint, opened) = run_files.checkpoint(&destination, from)?;
     if opened == Opened::DestinationGone {
-        note!("{path}: {destination} was recreated since the earlier run, so every line is sent again");
+        note!("{path}: {destination} was recreated or replaced since the earlier run, so every line is sent again");
     }
     Ok(Some(checkpoint))
 }

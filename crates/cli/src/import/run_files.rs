@@ -68,6 +68,11 @@ impl RunFiles {
         }
     }
 
+    /// Returns whether an earlier run confirmed lines of an endpoint that reported the id of its store.
+    pub fn has_records_of_a_store(&self) -> bool {
+        self.has_checkpoint && Checkpoint::has_records_of_a_store(&self.path(".checkpoint"))
+    }
+
     /// Opens the checkpoint for an import into `destination`.
     pub fn checkpoint(&self, destination: &Destination, from: Option<String>) -> Result<(Checkpoint, Opened)> {
         if !self.has_checkpoint {

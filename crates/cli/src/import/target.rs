@@ -1,9 +1,8 @@
 //! The target of the lines: an endpoint, or its validation.
 
 use anyhow::Result;
-use attest::{problem::Problem, settings, trace::Trace};
+use attest::{problem::Problem, trace::Trace};
 use attest_mapping::{self as mapping, Format};
-use attest_storage::aws_config;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -44,17 +43,10 @@ impl Target {
         }
         if let (Some(url), Some(api_key)) = (&options.url, &options.api_key) {
             let endpoint = Endpoint::new(url, api_key, options, warnings, LastCause::default())?;
-            let destination = Some(Destination::Url(url.clone()));
+            let destination = Some(Destination::endpoint(endpoint.shown_url(), None));
             return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
         }
-        let destination = match &options.store.location.bucket {
-            Some(bucket) => {
-                let config = aws_config().await?;
-                let region = config.region().map(ToString::to_string);
-                Destination::Bucket { name: bucket.clone(), region, endpoint: settings::s3_endpoint(&config) }
-            }
-            None => Destination::folder(&options.store.location.folder)?,
-        };
+        let destination = Destination::place(&options.store.location).await?;
         let last_cause = LastCause::default();
         let recorded = last_cause.clone();
         let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {
@@ -63,6 +55,22 @@ impl Target {
         .await?;
         let endpoint = Endpoint::new(&local.url, &local.api_key, options, warnings, last_cause)?;
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
+    }
+
+    /// Returns the id of the endpoint's store, if the endpoint has reported it.
+    pub fn store(&self) -> Option<Uuid> {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.store(),
+            Self::DryRun { .. } => None,
+        }
+    }
+
+    /// Asks the endpoint for the id of its store.
+    pub async fn ask_for_store(&self) -> Result<Option<Uuid>> {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.ask_for_store().await,
+            Self::DryRun { .. } => Ok(None),
+        }
     }
 
     /// Sends a line to the endpoint, or only validates it. An error ends the import.

@@ -15,7 +15,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
-use attest_storage::{TraceReader, aws_config};
+use attest_storage::{FolderS3Access, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
@@ -44,6 +44,7 @@ pub struct LocalEndpoint {
 /// An opened location for traces.
 struct Opened {
     store: Store,
+    store_id: Box<dyn Fn() -> Option<String> + Send + Sync>,
     reader: TraceReader,
     stored: String,
     s3: Option<Server>,
@@ -60,9 +61,10 @@ impl LocalEndpoint {
             Some(bucket) => open_bucket(bucket).await?,
             None => open_folder(&options).await?,
         };
-        let Opened { store, reader, stored, s3, s3_url } = opened;
+        let Opened { store, store_id, reader, stored, s3, s3_url } = opened;
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
+        let handler = handler.identified_by(store_id);
         let page = attest_view::router(reader);
         let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds), page);
         let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
@@ -82,8 +84,10 @@ impl LocalEndpoint {
 async fn open_bucket(bucket: &str) -> Result<Opened> {
     let config = aws_config().await?;
     let store = Store::new(&config, bucket.to_owned()).verifying_conditional_writes();
+    // An endpoint that starts while S3 is unreachable does not report the bucket's id.
+    let mut store_id = None;
     match store.connect().await {
-        Ok(()) => {}
+        Ok(_) => store_id = PlaceId::of_bucket(&config, bucket).await.ok().and_then(|place| place.id),
         Err(error @ ConnectError::IgnoresIfNoneMatch) => bail!(error),
         Err(error @ ConnectError::Unreachable(_)) => {
             note!("warning: cannot store into the bucket `{bucket}` yet: {error}");
@@ -91,7 +95,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());
     let stored = format!("Traces are stored in the bucket `{bucket}`.");
-    Ok(Opened { store, reader, stored, s3: None, s3_url: None })
+    Ok(Opened { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None, s3_url: None })
 }
 
 async fn open_folder(options: &Options) -> Result<Opened> {
@@ -116,9 +120,12 @@ async fn open_folder(options: &Options) -> Result<Opened> {
          aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
     );
     let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
+    let identified = files.clone();
     Ok(Opened {
         store: Store::new(&config, bucket),
-        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
+        store_id: Box::new(move || identified.id().ok().flatten()),
+        reader: TraceReader::over_folder(files)
+            .served_as(FolderS3Access { url: format!("http://{address}"), secret_key }),
         stored,
         s3: Some(s3),
         s3_url: Some(format!("http://{address}")),

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{
     error::FileStoreError,
+    identity::{self, ID_KEY},
     key_codec::path_of,
     listing::{Cache, ObjectInfo, walk},
 };
@@ -82,7 +83,7 @@ impl FileStore {
         Ok(Self { lock: Some(Arc::new(Mutex::new(lock))), ..store })
     }
 
-    /// Opens the bucket in an existing folder without ever changing it.
+    /// Opens the bucket in an existing folder without ever changing its objects.
     pub fn read_only(root: &Path) -> Result<Self, FileStoreError> {
         let canonical = root.canonicalize().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => FileStoreError::NoFolder(root.to_owned()),
@@ -97,6 +98,13 @@ impl FileStore {
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
+    }
+
+    /// Returns the id of the folder, which a later folder with the same path does not have. Creates it if necessary.
+    ///
+    /// Returns `None` if there is no id and this user may not create it.
+    pub fn id(&self) -> Result<Option<String>, FileStoreError> {
+        identity::of(&self.root).map_err(|error| self.failed(error))
     }
 
     /// Returns the absolute path of the folder.
@@ -230,7 +238,7 @@ impl FileStore {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        self.root.join(path_of(key))
+        if key == ID_KEY { self.root.join(identity::FILE) } else { self.root.join(path_of(key)) }
     }
 
     /// Syncs a folder and its parents, up to the bucket's folder. A folder that no longer exists needs no sync.

@@ -10,6 +10,7 @@ mod checksums;
 mod conditions;
 mod error;
 mod file_store;
+mod identity;
 mod key_codec;
 mod listing;
 mod objects;
@@ -18,5 +19,6 @@ mod service;
 
 pub use error::FileStoreError;
 pub use file_store::FileStore;
+pub use identity::ID_KEY;
 pub use listing::ObjectInfo;
 pub use service::{ACCESS_KEY, FolderS3, REGION};

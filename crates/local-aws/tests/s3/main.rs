@@ -2,6 +2,7 @@
 
 mod conditions;
 mod deletes;
+mod identity;
 mod listings;
 mod policy;
 mod reads;

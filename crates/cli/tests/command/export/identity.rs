@@ -160,3 +160,22 @@ async fn a_typo_in_a_path_creates_nothing() {
         assert_eq!(names(folder.path()), ["traces"], "{arguments:?}");
     }
 }
+
+#[tokio::test]
+async fn an_unfinished_export_of_a_folder_that_was_replaced_is_refused() {
+    let folder = folder_of(300);
+    let traces = folder.path().join("traces");
+    interrupted(folder.path(), &traces, &["-q", "-o", "t.jsonl"]).await;
+    let before = part(folder.path());
+    fs::rename(&traces, folder.path().join("moved")).expect("it exists");
+    let other = folder_of(300);
+    fs::rename(other.path().join("traces"), &traces).expect("it exists");
+    let message = refusal(folder.path(), &["-q", "-o", "t.jsonl"]).await;
+    assert!(message.contains("belongs to another export") && message.contains("with the id"), "{message}");
+    assert!(before == part(folder.path()), "no byte is changed");
+    // The original folder has kept its id.
+    fs::rename(&traces, folder.path().join("other")).expect("it exists");
+    fs::rename(folder.path().join("moved"), &traces).expect("it exists");
+    export(folder.path(), &["-q", "-o", "t.jsonl"]).await;
+    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
+}

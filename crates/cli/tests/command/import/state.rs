@@ -106,6 +106,33 @@ async fn lines_are_sent_again_after_the_folder_of_traces_was_deleted() {
 }
 
 #[tokio::test]
+async fn lines_are_sent_again_if_the_endpoint_has_another_store() {
+    let folder = folder_with(&(0..20).map(|n| trace(n, 1)).collect::<Vec<_>>().join("\n"));
+    let work = ["one", "two"].map(|name| folder.path().join(name));
+    for work in &work {
+        fs::create_dir(work).expect("a folder");
+    }
+    let endpoint = Endpoint::start(&work[0], "0").await;
+    let url = format!("http://127.0.0.1:{}/prod", endpoint.port);
+    let arguments = ["t.jsonl", "--url", &url, "--api-key", "k"];
+    assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["stored"], 20);
+    assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["confirmed by an earlier run"], 20);
+
+    let port = endpoint.kill().await;
+    let second = Endpoint::start(&work[1], &port).await;
+    let output = import(folder.path(), &arguments).await;
+    assert_eq!((output.status.code(), counts(&output.stdout)["stored"]), (Some(0), 20), "{}", stderr(&output));
+    assert!(stderr(&output).contains("was recreated or replaced"), "{}", stderr(&output));
+    assert_eq!(objects(&work[1].join("traces")).len(), 20);
+    assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["confirmed by an earlier run"], 20);
+
+    // The first store has all lines, so they are sent once more and found.
+    let port = second.kill().await;
+    let _first = Endpoint::start(&work[0], &port).await;
+    assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["already there"], 20);
+}
+
+#[tokio::test]
 async fn lines_that_were_fixed_by_hand_are_never_overwritten() {
     let folder = folder_with("{\"model\":\"m\"}\n{\"model\":\"n\"}\n");
     assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));

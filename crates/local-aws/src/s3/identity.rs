@@ -1,0 +1,60 @@
+//! The id of a folder, which distinguishes it from another folder with the same path.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use uuid::Uuid;
+
+/// The file that holds the id. No key of a trace has this path, because the path of every object ends with `.json`.
+pub(super) const FILE: &str = "~id";
+
+/// The key under which this S3 serves the id, so that a client of the S3 and a reader of the folder find the same one.
+pub const ID_KEY: &str = "_attest~id";
+
+/// Returns the id of a folder, and creates it first if the folder has none.
+///
+/// Returns `None` if there is no id and this user may not create it.
+pub(super) fn of(root: &Path) -> io::Result<Option<String>> {
+    let path = root.join(FILE);
+    loop {
+        match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => return read.map(Some),
+        }
+        match create(root, &path) {
+            // Another process may have created it first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if is_refused(&error) => return Ok(None),
+            created => created?,
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    // A link could make two folders share an id.
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(invalid(path));
+    }
+    let id = Uuid::try_parse(fs::read_to_string(path)?.trim()).map_err(|_| invalid(path))?;
+    Ok(id.to_string())
+}
+
+fn create(root: &Path, path: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix("~id-").tempfile_in(root)?;
+    writeln!(file, "{}", Uuid::new_v4())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn invalid(path: &Path) -> io::Error {
+    let message = format!("{} does not hold the id of a folder of traces: delete it", path.display());
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}

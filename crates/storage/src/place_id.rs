@@ -1,0 +1,82 @@
+//! Identifies a place that holds traces, so that earlier work is continued only on the same traces.
+
+use std::{fmt, fs, os::unix::fs::MetadataExt};
+
+use anyhow::{Context, Result};
+use attest::{place, settings};
+use aws_config::SdkConfig;
+use local_aws::s3::FileStore;
+use serde::{Deserialize, Serialize};
+
+use super::{aws::aws_config, aws::s3_client, location::Location};
+
+/// The name of a place, and the id that lives in it.
+///
+/// The name alone is not enough: a folder can be replaced at the same path, and a bucket can be deleted and created again.
+/// The id alone is not enough either, because a copy of a place has the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceId {
+    /// The folder's path, or the bucket's name and its S3.
+    pub name: String,
+    /// `None` if the place has no id and this user may not create it.
+    pub id: Option<String>,
+}
+
+impl PlaceId {
+    /// Identifies the place that the options select. Creates its id if it has none.
+    pub async fn of(location: &Location) -> Result<Self> {
+        match &location.bucket {
+            Some(bucket) => Self::of_bucket(&aws_config().await?, bucket).await,
+            None => {
+                let store = FileStore::read_only(&location.folder);
+                Self::of_folder(&store.with_context(|| format!("cannot read {}", location.folder.display()))?)
+            }
+        }
+    }
+
+    /// Identifies a bucket.
+    pub async fn of_bucket(config: &SdkConfig, bucket: &str) -> Result<Self> {
+        let id = place::bucket_id(&s3_client(config), bucket).await;
+        let id = id.with_context(|| format!("cannot read the id of the bucket {bucket}"))?;
+        Ok(Self { name: bucket_name(bucket, settings::s3_endpoint(config).as_deref()), id })
+    }
+
+    /// Identifies a folder. One without an id is recognized by its path, file system and inode.
+    pub fn of_folder(store: &FileStore) -> Result<Self> {
+        let root = store.root();
+        let failed = || format!("cannot read the id of the folder {}", root.display());
+        let id = store.id().with_context(failed)?;
+        let mut name = folder_name(store);
+        if id.is_none() {
+            let metadata = fs::metadata(root).with_context(failed)?;
+            name = format!("{name} (device {}, inode {})", metadata.dev(), metadata.ino());
+        }
+        Ok(Self { name, id })
+    }
+
+    /// Returns a warning if a replaced place could go unnoticed.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let name = &self.name;
+        self.id.is_none().then(|| {
+            format!("{name} has no id, and this user may not create it: its replacement by another one is not noticed")
+        })
+    }
+}
+
+impl fmt::Display for PlaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.id.as_ref().map_or(Ok(()), |id| write!(f, " with the id {id}"))
+    }
+}
+
+/// Names a bucket and its S3.
+pub(super) fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
+    format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))
+}
+
+/// Names a folder.
+pub(super) fn folder_name(store: &FileStore) -> String {
+    format!("folder {}", store.root().display())
+}
