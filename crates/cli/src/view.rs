@@ -36,7 +36,7 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<()> {
     let mut traces = TraceReader::open(&options.location).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
-        traces = traces.served_at(format!("http://{}", serve_folder(store).await?));
+        traces = traces.served_as(serve_folder(store).await?);
     }
     #[cfg(feature = "lake")]
     if let Some(lake) = &options.lake {

@@ -75,12 +75,12 @@ impl Call {
         }
 
         let mut messages = take_prompts(&mut self.request, shape.prompts);
-        let is_filled = |list: &Json| list.as_array().is_some_and(|list| !list.is_empty());
+        let is_filled = |list: &Json| list.as_list().is_some_and(|list| !list.is_empty());
         if let Some(Json::Array(items)) = self.request.take_if(shape.list, is_filled) {
             messages.extend(to_messages(items, "user"));
         }
         let request_messages = i64::try_from(messages.len()).expect("the length of a list fits into 63 bits");
-        let choices = self.response.take_array("choices");
+        let choices = self.response.take_list("choices");
         let answer = match &choices {
             Some(choices) => choices.first().and_then(chosen_message).cloned().into_iter().collect(),
             None => (shape.take_answer)(&mut self.response),
@@ -136,7 +136,7 @@ fn take_prompts(request: &mut Members, prompts: &[Prompt]) -> Vec<Json> {
         message.push("role", *role);
         message.push("content", text(Some(&value), "user"));
         message.push("member", *member);
-        if value.as_array().is_some() {
+        if value.as_list().is_some() {
             message.push("original", value);
         }
         messages.push(message.into());

@@ -1,18 +1,27 @@
-//! JSON in which numbers keep every digit, and no name occurs twice in one object.
+//! JSON in which numbers keep every digit, and members their order and repeated names.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::HashSet, fmt, io};
 
-use attest::trace::MAX_DEPTH;
 use jiter::{Jiter, JiterError, Peek};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::Unmapped;
 
+/// The largest depth of a trace. A test compares it with the limit of the endpoint, so that this crate needs no HTTP.
+pub const MAX_DEPTH: usize = 128;
+
 /// Below this number of members, comparing names is faster than hashing them.
 const FEW: usize = 16;
 
-/// A JSON value.
+/// The largest value that is formatted over several lines, in bytes of JSON.
+const LAID_OUT_BYTES: usize = 64 * 1024;
+
+/// The largest formatted value, in bytes. The indentation of deep nesting multiplies the size of a value.
+const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
+
+static NO_MEMBERS: Members = Members(Vec::new());
+
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Json {
@@ -30,39 +39,78 @@ pub enum Json {
 pub struct Members(Vec<(String, Json)>);
 
 impl Members {
+    /// Reads a stored object. Returns no members if the bytes are not an object.
+    pub fn read(json: &[u8]) -> Self {
+        match Json::read(json) {
+            Some(Json::Object(members)) => members,
+            _ => Self::default(),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Returns the last member with this name, as most parsers do.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        self.0.iter().find_map(|(own, value)| (own == name).then_some(value))
+        self.0.iter().rfind(|(own, _)| own == name).map(|(_, value)| value)
     }
 
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Json> {
-        self.0.iter_mut().find_map(|(own, value)| (own == name).then_some(value))
+        self.0.iter_mut().rfind(|(own, _)| own == name).map(|(_, value)| value)
     }
 
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Returns the text of a member, if it is a string.
+    /// Returns the text of a member that is a string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
 
-    /// Removes a member.
+    /// Returns a copy of the text of a member that is a string.
+    pub fn string(&self, name: &str) -> Option<String> {
+        self.text(name).map(ToOwned::to_owned)
+    }
+
+    pub fn first_string(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.string(name))
+    }
+
+    /// Returns a member unless it is `null`, an empty string, an empty array or an empty object.
+    pub fn filled(&self, name: &str) -> Option<&Json> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    pub fn first_filled(&self, names: &[&str]) -> Option<&Json> {
+        names.iter().find_map(|name| self.filled(name))
+    }
+
+    /// Returns the members of the object `name`, or no members if there is no such object.
+    pub fn object(&self, name: &str) -> &Members {
+        self.get(name).and_then(Json::as_object).unwrap_or(&NO_MEMBERS)
+    }
+
+    /// Returns the elements of the array `name`, or no elements if there is no such array.
+    pub fn list(&self, name: &str) -> &[Json] {
+        self.get(name).and_then(Json::as_list).unwrap_or_default()
+    }
+
     pub fn take(&mut self, name: &str) -> Option<Json> {
         self.take_if(name, |_| true)
     }
 
     /// Removes a member if its value passes the test.
     pub fn take_if(&mut self, name: &str, is_wanted: impl FnOnce(&Json) -> bool) -> Option<Json> {
-        let place = self.0.iter().position(|(own, _)| own == name)?;
+        let place = self.0.iter().rposition(|(own, _)| own == name)?;
         is_wanted(&self.0[place].1).then(|| self.0.remove(place).1)
     }
 
-    /// Removes a member if its value is an object.
     pub fn take_object(&mut self, name: &str) -> Option<Members> {
         match self.take_if(name, |value| matches!(value, Json::Object(_)))? {
             Json::Object(members) => Some(members),
@@ -70,8 +118,7 @@ impl Members {
         }
     }
 
-    /// Removes a member if its value is an array.
-    pub fn take_array(&mut self, name: &str) -> Option<Vec<Json>> {
+    pub fn take_list(&mut self, name: &str) -> Option<Vec<Json>> {
         match self.take_if(name, |value| matches!(value, Json::Array(_)))? {
             Json::Array(elements) => Some(elements),
             _ => None,
@@ -83,6 +130,18 @@ impl Members {
         let name = name.into();
         debug_assert!(!self.contains(&name));
         self.0.push((name, value.into()));
+    }
+
+    /// Replaces the value of a member, or adds the member after the others.
+    pub fn set(&mut self, name: &str, value: Json) {
+        match self.get_mut(name) {
+            Some(own) => *own = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    pub fn retain(&mut self, is_wanted: impl Fn(&str, &Json) -> bool) {
+        self.0.retain(|(name, value)| is_wanted(name, value));
     }
 
     /// Adds members after the others. Their names must be new.
@@ -113,6 +172,13 @@ impl Serialize for Members {
 }
 
 impl Json {
+    /// Reads a stored value, in which names may be repeated. Returns `None` if the bytes are not JSON, or are nested
+    /// deeper than a trace can be.
+    pub fn read(json: &[u8]) -> Option<Self> {
+        let mut reader = Reader { jiter: Jiter::new(json), may_repeat_names: true };
+        reader.whole().ok()
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
@@ -125,8 +191,71 @@ impl Json {
         if let Self::Object(members) = self { Some(members) } else { None }
     }
 
-    pub fn as_array(&self) -> Option<&[Json]> {
+    pub fn as_list(&self) -> Option<&[Json]> {
         if let Self::Array(elements) = self { Some(elements) } else { None }
+    }
+
+    pub fn as_f64(&self) -> Option<f64> {
+        if let Self::Number(number) = self { number.get().parse().ok() } else { None }
+    }
+
+    pub fn as_u64(&self) -> Option<u64> {
+        if let Self::Number(number) = self { number.get().parse().ok() } else { None }
+    }
+
+    /// Returns whether this is `null`, an empty string, an empty array or an empty object.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::String(text) => text.is_empty(),
+            Self::Array(elements) => elements.is_empty(),
+            Self::Object(members) => members.is_empty(),
+            Self::Bool(_) | Self::Number(_) => false,
+        }
+    }
+
+    /// Returns a string's text, or the JSON of any other value.
+    pub fn to_text(&self) -> String {
+        self.as_str().map_or_else(|| self.to_string(), ToOwned::to_owned)
+    }
+
+    /// Returns a string's text, or the JSON of any other value. Formats arrays and objects of moderate size over
+    /// several lines.
+    pub fn readable(&self) -> String {
+        let text = self.to_text();
+        let is_nested = matches!(self, Self::Array(_) | Self::Object(_)) && text.len() <= LAID_OUT_BYTES;
+        is_nested.then(|| self.laid_out()).flatten().unwrap_or(text)
+    }
+
+    /// Formats a value over several lines. Returns `None` if the result would be too large.
+    fn laid_out(&self) -> Option<String> {
+        let mut out = Bounded(Vec::new());
+        serde_json::to_writer_pretty(&mut out, self).ok()?;
+        String::from_utf8(out.0).ok()
+    }
+}
+
+impl fmt::Display for Json {
+    /// Writes compact JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Text that refuses to grow beyond [`LAID_OUT_MAX`].
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.0.len() + text.len() > LAID_OUT_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -164,50 +293,63 @@ fn raw(number: String) -> Box<RawValue> {
     RawValue::from_string(number).expect("the text of a number is JSON")
 }
 
-/// Parses JSON. NaN and infinities, which some languages write, become strings; unpaired surrogates become U+FFFD.
+/// Parses a line of a log, in which no name may be repeated. NaN and infinities, which some languages write, become
+/// strings; unpaired surrogates become U+FFFD.
 pub fn parse(text: &[u8]) -> Result<Json, Unmapped> {
     let text = with_paired_surrogates(text);
-    let mut jiter = Jiter::new(&text).with_allow_inf_nan();
-    let not_json = |error: JiterError| {
-        Unmapped::Format(format!("The line is not JSON: {} at byte {}.", error.error_type, error.index + 1))
-    };
-    let value = jiter.peek().map_err(not_json).and_then(|peek| value(&mut jiter, peek, &not_json, MAX_DEPTH))?;
-    jiter.finish().map_err(not_json)?;
-    Ok(value)
+    Reader { jiter: Jiter::new(&text).with_allow_inf_nan(), may_repeat_names: false }.whole()
 }
 
-fn value(
-    jiter: &mut Jiter<'_>,
-    peek: Peek,
-    not_json: &impl Fn(JiterError) -> Unmapped,
-    depth: usize,
-) -> Result<Json, Unmapped> {
-    let below =
-        || depth.checked_sub(1).ok_or_else(|| Unmapped::Format(format!("It is nested deeper than {MAX_DEPTH}.")));
-    Ok(match peek {
-        Peek::Null => {
-            jiter.known_null().map_err(not_json)?;
-            Json::Null
-        }
-        Peek::True | Peek::False => Json::Bool(jiter.known_bool(peek).map_err(not_json)?),
-        Peek::String => Json::String(jiter.known_str().map_err(not_json)?.to_owned()),
-        Peek::Array => {
-            let depth = below()?;
-            let mut elements = Vec::new();
-            let mut next = jiter.known_array().map_err(not_json)?;
-            while let Some(peek) = next {
-                let element = value(jiter, peek, not_json, depth);
-                elements.push(element.map_err(|unmapped| unmapped.below(&elements.len().to_string()))?);
-                next = jiter.array_step().map_err(not_json)?;
+struct Reader<'j> {
+    jiter: Jiter<'j>,
+    may_repeat_names: bool,
+}
+
+impl Reader<'_> {
+    fn whole(&mut self) -> Result<Json, Unmapped> {
+        let peek = self.jiter.peek()?;
+        let value = self.value(peek, MAX_DEPTH)?;
+        self.jiter.finish()?;
+        Ok(value)
+    }
+
+    /// Reads a value that may have `depth` levels.
+    fn value(&mut self, peek: Peek, depth: usize) -> Result<Json, Unmapped> {
+        let below =
+            || depth.checked_sub(1).ok_or_else(|| Unmapped::Format(format!("It is nested deeper than {MAX_DEPTH}.")));
+        Ok(match peek {
+            Peek::Null => {
+                self.jiter.known_null()?;
+                Json::Null
             }
-            Json::Array(elements)
+            Peek::True | Peek::False => Json::Bool(self.jiter.known_bool(peek)?),
+            Peek::String => Json::String(self.jiter.known_str()?.to_owned()),
+            Peek::Array => Json::Array(self.elements(below()?)?),
+            Peek::Object => Json::Object(self.members(below()?)?),
+            _ => {
+                let number = String::from_utf8_lossy(self.jiter.known_number_bytes(peek)?).into_owned();
+                if number.ends_with(char::is_alphabetic) { Json::String(number) } else { Json::Number(raw(number)) }
+            }
+        })
+    }
+
+    fn elements(&mut self, depth: usize) -> Result<Vec<Json>, Unmapped> {
+        let mut elements = Vec::new();
+        let mut next = self.jiter.known_array()?;
+        while let Some(peek) = next {
+            let element = self.value(peek, depth);
+            elements.push(element.map_err(|unmapped| unmapped.below(&elements.len().to_string()))?);
+            next = self.jiter.array_step()?;
         }
-        Peek::Object => {
-            let depth = below()?;
-            let mut members = Members::default();
-            let mut names = HashSet::new();
-            let mut next = jiter.known_object().map_err(not_json)?.map(ToOwned::to_owned);
-            while let Some(name) = next {
+        Ok(elements)
+    }
+
+    fn members(&mut self, depth: usize) -> Result<Members, Unmapped> {
+        let mut members = Members::default();
+        let mut names = HashSet::new();
+        let mut next = self.jiter.known_object()?.map(ToOwned::to_owned);
+        while let Some(name) = next {
+            if !self.may_repeat_names {
                 if members.0.len() == FEW {
                     names = members.0.iter().map(|(name, _)| name.clone()).collect();
                 }
@@ -215,19 +357,20 @@ fn value(
                 if if is_few { members.contains(&name) } else { !names.insert(name.clone()) } {
                     return Err(Unmapped::RepeatedName { pointer: String::new() }.below(&name));
                 }
-                let peek = jiter.peek().map_err(not_json)?;
-                let member = value(jiter, peek, not_json, depth).map_err(|unmapped| unmapped.below(&name))?;
-                members.0.push((name, member));
-                next = jiter.next_key().map_err(not_json)?.map(ToOwned::to_owned);
             }
-            Json::Object(members)
+            let peek = self.jiter.peek()?;
+            let member = self.value(peek, depth).map_err(|unmapped| unmapped.below(&name))?;
+            members.0.push((name, member));
+            next = self.jiter.next_key()?.map(ToOwned::to_owned);
         }
-        _ => {
-            let number = jiter.known_number_bytes(peek).map_err(not_json)?;
-            let number = String::from_utf8_lossy(number).into_owned();
-            if number.ends_with(char::is_alphabetic) { Json::String(number) } else { Json::Number(raw(number)) }
-        }
-    })
+        Ok(members)
+    }
+}
+
+impl From<JiterError> for Unmapped {
+    fn from(error: JiterError) -> Self {
+        Self::Format(format!("The line is not JSON: {} at byte {}.", error.error_type, error.index + 1))
+    }
 }
 
 /// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The replacement does not change the
@@ -251,4 +394,39 @@ fn with_paired_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
         .min(text.len());
     }
     text_out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_depth_is_that_of_the_endpoint() {
+        assert_eq!(MAX_DEPTH, attest::trace::MAX_DEPTH);
+    }
+
+    #[test]
+    fn values_keep_their_order_their_repeated_names_and_every_digit() {
+        let json = r#"{"z":{"b":1.50,"a":340282366920938463463374607431768211456},"s":"x","s":"y"}"#;
+        let members = Members::read(json.as_bytes());
+        let value = members.get("z").expect("a member").readable();
+        assert_eq!(value, "{\n  \"b\": 1.50,\n  \"a\": 340282366920938463463374607431768211456\n}");
+        assert_eq!(members.text("s"), Some("y"));
+        assert_eq!(Json::from(members).to_string(), json);
+    }
+
+    #[test]
+    fn values_that_would_grow_by_their_indentation_stay_on_one_line() {
+        let deep = format!("{}{}{}", "[".repeat(100), "1,".repeat(20_000) + "1", "]".repeat(100));
+        let value = Json::read(deep.as_bytes()).expect("it is JSON");
+        assert_eq!(value.readable(), deep);
+    }
+
+    #[test]
+    fn values_that_no_trace_can_contain_are_not_read() {
+        for json in ["", "{", "NaN", "\"\\ud83d\"", "[1] 2", &"[".repeat(10_000), &("[".repeat(129) + &"]".repeat(129))]
+        {
+            assert!(Json::read(json.as_bytes()).is_none(), "{json:.20}");
+        }
+    }
 }

@@ -8,12 +8,13 @@ mod call;
 pub mod conversation;
 mod error;
 mod format;
-mod json;
+pub mod json;
 mod litellm;
 mod messages;
 mod openai_batch;
 mod openai_chat;
 mod openai_responses;
+pub mod rebuild;
 mod time;
 
 pub use error::Unmapped;

@@ -64,7 +64,7 @@ fn is_assistant_message(item: &Json) -> bool {
 }
 
 fn has_tool_blocks(item: &Members) -> bool {
-    let blocks = item.get("content").and_then(Json::as_array).unwrap_or_default();
+    let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
     blocks.iter().filter_map(block_type).any(|kind| TOOL_BLOCKS.contains(&kind))
 }
 
@@ -106,7 +106,7 @@ fn typed(item: Members, default_role: &str) -> Json {
 
 /// Splits a message with Anthropic's content blocks: each tool result becomes a message.
 fn split(item: Members, default_role: &str) -> Vec<Json> {
-    let blocks = item.get("content").and_then(Json::as_array).unwrap_or_default();
+    let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
     let is_result = |block: &Json| block_type(block) == Some("tool_result");
     let segments = blocks.chunk_by(|one, next| !is_result(one) && !is_result(next));
     let role = role(item.get("role"), default_role);

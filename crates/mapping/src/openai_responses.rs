@@ -20,7 +20,7 @@ pub fn to_trace(line: Members) -> Result<Members, Unmapped> {
 
 /// Moves the items of `output` out of a response. An empty list stays, so that the response can be rebuilt.
 pub fn take_output(response: &mut Members) -> Vec<Json> {
-    let is_filled = |output: &Json| output.as_array().is_some_and(|output| !output.is_empty());
+    let is_filled = |output: &Json| output.as_list().is_some_and(|output| !output.is_empty());
     match response.take_if("output", is_filled) {
         Some(Json::Array(items)) => items,
         _ => Vec::new(),

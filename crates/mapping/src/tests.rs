@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use attest::trace::Trace;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
-use super::*;
+use super::{json::Members, *};
 
 #[derive(Deserialize)]
 struct Case {
@@ -133,4 +133,23 @@ fn members_of_a_line_that_the_mapping_does_not_know_are_kept() {
         let trace = to_trace(Format::Anthropic, line.as_bytes()).expect("it is a call");
         assert!(String::from_utf8_lossy(&trace).contains(&format!(r#""error":{error}"#)), "{error}");
     }
+}
+
+#[test]
+fn the_providers_request_is_rebuilt_from_its_trace() {
+    let value = |json: &str| serde_json::from_str::<Value>(json).expect("it is JSON");
+    let mut count = 0;
+    for case in cases() {
+        let Some(trace) = &case.trace else { continue };
+        let Ok(Json::Object(mut line)) = json::parse(case.line().as_bytes()) else { continue };
+        let Some(mut request) = line.take_object("request") else { continue };
+        let trace = Members::read(trace.get().as_bytes());
+        let Some(rebuilt) = rebuild::request(&trace) else { continue };
+        if !request.contains("model") {
+            request.push("model", trace.get("model").expect("every trace has a model").clone());
+        }
+        assert_eq!(value(&Json::from(rebuilt).to_string()), value(&Json::from(request).to_string()), "{}", case.name);
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
 }

@@ -20,5 +20,5 @@ pub use lake_index::LakeIndex;
 pub use listing::{Branch, Entry, Page};
 pub use location::Location;
 pub use place_id::PlaceId;
-pub use reader::TraceReader;
+pub use reader::{FolderS3Access, TraceReader};
 pub use selection::{Fingerprint, Selection, TimeRange, parse_time};

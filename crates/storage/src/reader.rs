@@ -23,11 +23,17 @@ use super::{
 pub struct TraceReader {
     place: Place,
     fingerprint: Option<Fingerprint>,
-    /// The URL of a folder's S3, if one is served.
-    folder_s3: Option<String>,
+    folder_s3: Option<FolderS3Access>,
     /// A lake of the same traces.
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
+}
+
+/// How commands reach the S3 that this process serves over a folder.
+#[derive(Debug, Clone)]
+pub struct FolderS3Access {
+    pub url: String,
+    pub secret_key: String,
 }
 
 #[derive(Debug, Clone)]
@@ -74,10 +80,14 @@ impl TraceReader {
         Self { fingerprint, ..self }
     }
 
-    /// Records the URL at which a folder is served as S3, for commands that the page displays.
+    /// Records how a folder is served as S3, for commands that the page displays.
     #[must_use]
-    pub fn served_at(self, s3_url: String) -> Self {
-        Self { folder_s3: Some(s3_url), ..self }
+    pub fn served_as(self, s3: FolderS3Access) -> Self {
+        Self { folder_s3: Some(s3), ..self }
+    }
+
+    pub fn folder_s3(&self) -> Option<&FolderS3Access> {
+        self.folder_s3.as_ref()
     }
 
     /// Searches a lake of the same traces.
@@ -117,7 +127,7 @@ impl TraceReader {
     pub fn endpoint(&self) -> Option<&str> {
         match &self.place {
             Place::Bucket(bucket) => bucket.endpoint(),
-            Place::Folder(_) => self.folder_s3.as_deref(),
+            Place::Folder(_) => self.folder_s3.as_ref().map(|s3| s3.url.as_str()),
         }
     }
 

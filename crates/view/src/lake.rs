@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attest_mapping::conversation::Stored;
 use attest_storage::{Entry, LakeIndex, TimeRange, TraceReader};
 use jiff::civil::Date;
 
@@ -71,7 +72,7 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
         let traces = traces.clone();
         let rows = move || {
             let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| read_row(listed(entry, json), json.as_bytes())).collect::<Vec<_>>()
+            own.map(|(entry, json)| read_row(listed(entry, json), &Stored::read(json.as_bytes()))).collect::<Vec<_>>()
         };
         read.extend(workers.run(rows).await?);
     }
@@ -104,8 +105,9 @@ impl Matcher {
             let is_selected = entry.key.starts_with(&self.prefix) && self.traces.contains(&entry.key);
             let entry = listed(entry, json);
             if is_selected && fits_key(&self.query, &entry, self.times) && may_have(json, &words) {
-                let row = read_row(entry, json.as_bytes());
-                if fits(&self.query, &row, json.as_bytes()) {
+                let stored = Stored::read(json.as_bytes());
+                let row = read_row(entry, &stored);
+                if fits(&self.query, &row, &stored) {
                     rows.push(row);
                 }
             }

@@ -5,6 +5,7 @@
 //! no inline script and no request to another host. Requests for a host other than loopback are refused. Every page
 //! limits its work, and is computed outside the async threads.
 
+mod commands;
 mod guard;
 #[cfg(feature = "lake")]
 mod lake;
@@ -16,7 +17,6 @@ mod search;
 mod session;
 pub mod share;
 mod stats;
-mod take;
 mod workers;
 
 pub use routes::router;

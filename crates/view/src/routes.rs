@@ -13,6 +13,7 @@ use bytes::Bytes;
 use maud::Markup;
 
 use super::{
+    commands::commands,
     guard::guard,
     pages::{self, Failure, List, Overview, TracePage, trace_url},
     query::{Field, Query},
@@ -20,7 +21,6 @@ use super::{
     search::{self, Search},
     session::{self, Session},
     stats::Stats,
-    take::commands,
     workers::Workers,
 };
 

@@ -1,8 +1,8 @@
 //! The rows on a page of results.
 
 use attest::key::Key;
-use attest_mapping::conversation::{
-    Conversation, Header, Part, Stored,
+use attest_mapping::{
+    conversation::{Conversation, Header, Part, Stored},
     json::{Json, Members},
 };
 use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader};
@@ -172,32 +172,30 @@ async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entr
     let query = query.clone();
     workers
         .run(move || {
-            let row = read_row(entry, &json);
-            fits(&query, &row, &json).then_some(row)
+            let stored = Stored::read(&json);
+            let row = read_row(entry, &stored);
+            fits(&query, &row, &stored).then_some(row)
         })
         .await
 }
 
 /// Reads the parts of a trace that the list shows.
-pub fn read_row(entry: Entry, json: &[u8]) -> Row {
-    let trace = Members::read(json);
-    let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
-    let mut messages = messages.iter().filter_map(|message| message.object());
+pub fn read_row(entry: Entry, stored: &Stored) -> Row {
+    let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
     let first = messages.next();
-    let is_of_the_user = |message: &Members<'_>| message.string("role").as_deref() == Some("user");
+    let is_of_the_user = |message: &&Members| message.text("role") == Some("user");
     let spoken = match first {
         Some(first) if !is_of_the_user(&first) => messages.find(is_of_the_user).or(Some(first)),
         first => first,
     };
-    let words = spoken.and_then(|message| Some(message.get("content")?.text()));
-    let words = words.or_else(|| words_of_span(json)).unwrap_or_default();
+    let words = spoken.and_then(|message| Some(message.get("content")?.to_text()));
+    let words = words.or_else(|| words_of_span(stored)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
-    Row { entry, header: Header::read(&trace), words: words.chars().take(WORDS).collect() }
+    Row { entry, header: Header::read(stored.trace()), words: words.chars().take(WORDS).collect() }
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
-fn words_of_span(json: &[u8]) -> Option<String> {
-    let stored = Stored::read(json);
+fn words_of_span(stored: &Stored) -> Option<String> {
     let turns = stored.conversation().turns;
     let turn = turns.iter().find(|turn| turn.role == "user").or(turns.first())?;
     turn.parts.iter().find_map(|part| match part {
@@ -207,7 +205,7 @@ fn words_of_span(json: &[u8]) -> Option<String> {
 }
 
 /// Returns whether the content of a trace matches.
-pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
+pub fn fits(query: &Query, row: &Row, stored: &Stored) -> bool {
     if !query.needs_content() {
         return true;
     }
@@ -227,22 +225,18 @@ pub fn fits(query: &Query, row: &Row, json: &[u8]) -> bool {
     if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
         return true;
     }
-    let stored = Stored::read(json);
     let conversation = stored.conversation();
-    let stored_roles = || {
-        let messages = conversation.trace.get("messages").and_then(Json::list).unwrap_or_default();
-        let roles = messages.iter().filter_map(|message| message.object()?.string("role"));
-        roles.collect::<Vec<_>>()
+    let has_stored_role = |role: &str| {
+        let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
+        messages.any(|message| message.text("role") == Some(role))
     };
-    query
-        .values(Field::Role)
-        .all(|role| conversation.has_role(role) || stored_roles().iter().any(|stored| stored == role))
+    query.values(Field::Role).all(|role| conversation.has_role(role) || has_stored_role(role))
         && query.values(Field::Tool).all(|tool| conversation.calls(tool))
         && has_words(query, &conversation)
 }
 
 /// Returns whether each word occurs in some text, ignoring case.
-fn has_words(query: &Query, conversation: &Conversation<'_>) -> bool {
+fn has_words(query: &Query, conversation: &Conversation) -> bool {
     let mut missing: Vec<String> = query.words.iter().map(|word| word.to_lowercase()).collect();
     conversation.texts(|text| {
         if !missing.is_empty() {

@@ -116,6 +116,7 @@ fn arranged(rows: Vec<Row>) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::{super::search::read_row, *};
+    use attest_mapping::conversation::Stored;
     use attest_storage::Entry;
 
     /// Returns the names of spans, indented by their depth.
@@ -124,7 +125,7 @@ mod tests {
             let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,
                 "startTimeUnixNano": format!("{start}000000000"), "endTimeUnixNano": format!("{}000000000", start + 2)});
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
-            read_row(Entry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace.as_bytes())
+            read_row(Entry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &Stored::read(trace.as_bytes()))
         });
         let found = Found { rows: rows.collect(), looked_at: 0, next: None };
         let session = Session::new("s".to_owned(), found);
@@ -157,7 +158,8 @@ mod tests {
     #[test]
     fn spans_of_sdks_are_read() {
         let trace = br#"{"log": {"context": {"trace_id": "0x0af7", "span_id": "0xb7ad"}, "parent_id": null, "name": "chat m"}}"#;
-        let row = read_row(Entry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace);
+        let row =
+            read_row(Entry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, &Stored::read(trace));
         let span = row.header.span.expect("a span");
         assert_eq!((span.trace.as_deref(), span.id.as_str(), span.parent), (Some("0af7"), "b7ad", None));
         assert_eq!(span.name.as_deref(), Some("chat m"));

@@ -2,6 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use attest_mapping::conversation::Stored;
 use attest_storage::{Entry, TraceReader};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
@@ -76,7 +77,7 @@ impl Stats {
         let count = chosen.len();
         let rows = stream::iter(chosen).map(async |entry| {
             let Some(json) = traces.get(&entry.key).await? else { return anyhow::Ok(None) };
-            workers.run(move || Some(read_row(entry, &json))).await
+            workers.run(move || Some(read_row(entry, &Stored::read(&json)))).await
         });
         let rows: Vec<Row> = rows.buffered(CONCURRENCY).try_filter_map(async |row| Ok(row)).try_collect().await?;
         workers.run(move || Self::of(&entries, count, rows, has_more)).await

@@ -15,7 +15,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
-use attest_storage::{PlaceId, TraceReader, aws_config};
+use attest_storage::{FolderS3Access, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
@@ -124,7 +124,8 @@ async fn open_folder(options: &Options) -> Result<Opened> {
     Ok(Opened {
         store: Store::new(&config, bucket),
         store_id: Box::new(move || identified.id().ok().flatten()),
-        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
+        reader: TraceReader::over_folder(files)
+            .served_as(FolderS3Access { url: format!("http://{address}"), secret_key }),
         stored,
         s3: Some(s3),
         s3_url: Some(format!("http://{address}")),

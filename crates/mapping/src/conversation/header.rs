@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::{
-    json::{Json, Members},
-    otel::{self, Span},
+    otel::{self, Attributes, Span},
     tokens::Tokens,
 };
+use crate::json::{Json, Members};
 
 /// Members of a trace that may contain the details of its call.
 const DETAILS: [&str; 7] = ["log", "litellm", "otel", "span", "response", "request", "metadata"];
@@ -44,26 +44,25 @@ pub struct Header {
 
 impl Header {
     /// Reads the facts. None of them is required.
-    pub fn read(trace: &Members<'_>) -> Self {
-        let text = |name: &str| trace.get(name).map(Json::text).unwrap_or_default();
+    pub fn read(trace: &Members) -> Self {
         let response = trace.object("response");
         let places = places(trace);
-        let attributes = otel::attributes(&places);
-        let finish_reason = finish_reason(trace, &response).or_else(|| otel::finish_reason(&attributes));
+        let attributes = Attributes::of(&places);
+        let finish_reason = finish_reason(trace, response).or_else(|| otel::finish_reason(&attributes));
         let api = trace.string("api").filter(|api| !api.is_empty());
         let times = times(&places);
         Self {
-            model: text("model"),
+            model: trace.get("model").map(Json::to_text).unwrap_or_default(),
             created: created(trace),
             api,
             start: times.map(|(start, _)| start),
             seconds: seconds(&places[1..])
                 .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds))),
-            tokens: Tokens::read(&trace.object("usage"), &attributes),
+            tokens: Tokens::read(trace.object("usage"), &attributes),
             is_refused: is_refused(trace, finish_reason.as_deref()),
             finish_reason,
-            error: error(trace, &response).or_else(|| otel::error(&places)),
-            incomplete: trace.filled("incomplete").map(Json::text),
+            error: error(trace, response).or_else(|| otel::error(&places, &attributes)),
+            incomplete: trace.filled("incomplete").map(Json::to_text),
             session: session(&places, &attributes),
             span: Span::read(&places),
         }
@@ -77,19 +76,19 @@ impl Header {
 }
 
 /// Returns the trace, and its members that may contain details.
-pub fn places<'a>(trace: &Members<'a>) -> Vec<Members<'a>> {
-    let details = DETAILS.iter().map(|name| trace.object(name)).filter(|details| details.iter().next().is_some());
-    [trace.clone()].into_iter().chain(details).collect()
+pub fn places(trace: &Members) -> Vec<&Members> {
+    let details = DETAILS.iter().map(|name| trace.object(name)).filter(|details| !details.is_empty());
+    [trace].into_iter().chain(details).collect()
 }
 
-fn created(trace: &Members<'_>) -> String {
-    let created = trace.get("created").map(Json::text).unwrap_or_default();
+fn created(trace: &Members) -> String {
+    let created = trace.get("created").map(Json::to_text).unwrap_or_default();
     let time = created.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     time.map_or(created, |time| time.to_string())
 }
 
-fn finish_reason(trace: &Members<'_>, response: &Members<'_>) -> Option<String> {
-    let choice = trace.get("choices").and_then(Json::object).and_then(|choices| choices.iter().next()?.1.object());
+fn finish_reason(trace: &Members, response: &Members) -> Option<String> {
+    let choice = trace.object("choices").iter().next().and_then(|(_, choice)| choice.as_object());
     let details = response.object("incomplete_details");
     choice
         .and_then(|choice| choice.string("finish_reason"))
@@ -103,28 +102,29 @@ fn finish_reason(trace: &Members<'_>, response: &Members<'_>) -> Option<String> 
         })
 }
 
-fn last_message<'a>(trace: &Members<'a>) -> Option<Members<'a>> {
-    trace.get("messages").and_then(Json::list)?.last()?.object()
+fn last_message(trace: &Members) -> Option<&Members> {
+    trace.list("messages").last()?.as_object()
 }
 
 /// Returns whether the model or the provider refused. Reads only the last message, because that is cheap.
-fn is_refused(trace: &Members<'_>, finish_reason: Option<&str>) -> bool {
+fn is_refused(trace: &Members, finish_reason: Option<&str>) -> bool {
     if matches!(finish_reason, Some("content_filter" | "refusal")) {
         return true;
     }
     let Some(last) = last_message(trace) else { return false };
-    let refuses = |message: &Members<'_>| {
-        let parts = message.get("content").and_then(Json::list).unwrap_or_default();
+    let refuses = |message: &Members| {
         message.filled("refusal").is_some()
-            || parts.iter().any(|part| part.object().is_some_and(|part| part.filled("refusal").is_some()))
+            || message
+                .list("content")
+                .iter()
+                .any(|part| part.as_object().is_some_and(|part| part.filled("refusal").is_some()))
     };
-    let items = last.get("original").and_then(Json::list).unwrap_or_default();
-    refuses(&last)
-        || refuses(&last.object("original"))
-        || items.iter().filter_map(|item| item.object()).any(|item| refuses(&item))
+    refuses(last)
+        || refuses(last.object("original"))
+        || last.list("original").iter().filter_map(Json::as_object).any(refuses)
 }
 
-fn error(trace: &Members<'_>, response: &Members<'_>) -> Option<String> {
+fn error(trace: &Members, response: &Members) -> Option<String> {
     let litellm = trace.object("litellm");
     let failed = litellm.string("status").is_some_and(|status| status == "failure");
     let error = trace.filled("error").or_else(|| response.filled("error"));
@@ -133,9 +133,9 @@ fn error(trace: &Members<'_>, response: &Members<'_>) -> Option<String> {
 }
 
 /// Returns the duration of the call that one of these objects states, in seconds.
-fn seconds(places: &[Members<'_>]) -> Option<f64> {
+fn seconds(places: &[&Members]) -> Option<f64> {
     places.iter().find_map(|details| {
-        let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.number());
+        let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.as_f64());
         number(&["duration", "duration_s", "duration_seconds", "seconds", "latency", "response_time"])
             .or_else(|| Some(number(&["duration_ms", "latency_ms", "ms", "_response_ms"])? / 1e3))
             .filter(|seconds| is_duration(*seconds))
@@ -147,25 +147,26 @@ fn is_duration(seconds: f64) -> bool {
 }
 
 /// Returns the start and the end of the call, in seconds since 1970.
-fn times(places: &[Members<'_>]) -> Option<(f64, f64)> {
+fn times(places: &[&Members]) -> Option<(f64, f64)> {
     places.iter().find_map(|details| Some((time(details, "start")?, time(details, "end")?)))
 }
 
 /// Returns the start or the end. OTLP writes nanoseconds as text, LiteLLM writes seconds, and SDKs write RFC 3339.
-fn time(details: &Members<'_>, edge: &str) -> Option<f64> {
+fn time(details: &Members, edge: &str) -> Option<f64> {
     let first = |names: [String; 2]| names.iter().find_map(|name| details.get(name));
     if let Some(nanoseconds) = first([format!("{edge}TimeUnixNano"), format!("{edge}_time_unix_nano")]) {
-        return Some(nanoseconds.text().parse::<f64>().ok()? / 1e9);
+        return Some(nanoseconds.to_text().parse::<f64>().ok()? / 1e9);
     }
     let time = first([format!("{edge}Time"), format!("{edge}_time")])?;
-    let written = || Some(time.string()?.parse::<Timestamp>().ok()?.as_duration().as_secs_f64());
-    time.number().or_else(written).filter(|time| time.is_finite())
+    let written = || Some(time.as_str()?.parse::<Timestamp>().ok()?.as_duration().as_secs_f64());
+    time.as_f64().or_else(written).filter(|time| time.is_finite())
 }
 
 /// Returns the session that this trace belongs to.
-fn session(places: &[Members<'_>], attributes: &Members<'_>) -> Option<String> {
-    let find = |members: &Members<'_>| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
-    let nested = |place: &Members<'_>| find(place).or_else(|| find(&place.object("metadata")));
+fn session(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
+    let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
+    let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));
     let (trace, details) = places.split_first()?;
-    find(trace).or_else(|| find(attributes)).or_else(|| details.iter().find_map(nested))
+    let of_span = || SESSIONS.iter().find_map(|name| attributes.text(name)).filter(|session| !session.is_empty());
+    find(trace).or_else(|| of_span().map(ToOwned::to_owned)).or_else(|| details.iter().find_map(nested))
 }

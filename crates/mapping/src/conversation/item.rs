@@ -2,9 +2,12 @@
 
 use super::{
     Turn,
-    json::{Json, Members},
     media::Media,
     part::{self, Call, Part, ToolResult},
+};
+use crate::{
+    json::{Json, Members},
+    rebuild::{Original, original},
 };
 
 /// Members that become a turn's role, name and parts, or that only identify it.
@@ -29,62 +32,49 @@ const SHOWN: [&str; 17] = [
 ];
 
 /// Appends the turns of a stored message.
-pub fn read<'a>(stored: Json<'a>, turns: &mut Vec<Turn<'a>>) {
-    let Some(message) = stored.object() else {
+pub fn read(stored: &Json, turns: &mut Vec<Turn>) {
+    let Some(message) = stored.as_object() else {
         turns.push(Turn { parts: vec![Part::other("message", stored)], ..Turn::default() });
         return;
     };
     let prompt = message.string("member");
-    let Some(original) = message.get("original") else {
-        turns.push(message_turn(&message, prompt));
-        return;
-    };
-    if let Some(items) = original.list() {
-        if prompt.is_some() {
+    match original(message) {
+        Original::Prompt { value: blocks @ Json::Array(_), .. } => {
             let role = message.string("role").unwrap_or_default();
-            turns.push(Turn { role, name: prompt, parts: part::content(original), more: Vec::new() });
-            return;
+            turns.push(Turn { role, name: prompt, parts: part::content(blocks), more: Vec::new() });
         }
-        let start = turns.len();
-        for item in items {
-            let turn = match item.object() {
-                Some(item) => item_turn(&item, stored),
-                None => Turn {
-                    role: message.string("role").unwrap_or_default(),
-                    parts: part::content(item),
-                    ..Turn::default()
-                },
-            };
-            match turns[start..].last_mut() {
-                Some(last) if last.role == turn.role && last.name == turn.name => {
-                    last.parts.extend(turn.parts);
-                    last.more.extend(turn.more);
+        Original::Prompt { .. } => turns.push(message_turn(message, prompt)),
+        Original::Message(original) => turns.push(message_turn(&original, prompt)),
+        Original::Items(items) => {
+            let start = turns.len();
+            for item in items {
+                let turn = item_turn(item, message);
+                match turns[start..].last_mut() {
+                    Some(last) if last.role == turn.role && last.name == turn.name => {
+                        last.parts.extend(turn.parts);
+                        last.more.extend(turn.more);
+                    }
+                    _ => turns.push(turn),
                 }
-                _ => turns.push(turn),
             }
         }
-    } else if let Some(changed) = original.object() {
-        let mut item = message;
-        for name in ["role", "content", "original"] {
-            item.remove(name);
-        }
-        item.extend(changed);
-        turns.push(message_turn(&item, prompt));
-    } else {
-        turns.push(message_turn(&message, prompt));
     }
 }
 
-/// Reads an item of the Responses API, or a message of any API.
-fn item_turn<'a>(item: &Members<'a>, stored: Json<'a>) -> Turn<'a> {
-    let kind = item.string("type").unwrap_or_default();
+/// Reads an item of the Responses API, or a message of any API. `message` is the stored message.
+fn item_turn(value: &Json, message: &Members) -> Turn {
+    let Some(item) = value.as_object() else {
+        let role = message.string("role").unwrap_or_default();
+        return Turn { role, parts: part::content(value), ..Turn::default() };
+    };
+    let kind = item.text("type").unwrap_or_default();
     let assistant = |parts| Turn { role: "assistant".to_owned(), parts, ..Turn::default() };
-    match kind.as_str() {
+    match kind {
         "" | "message" => message_turn(item, None),
         "reasoning" => assistant(part::reasoning(item)),
-        "image_generation_call" => match item.string("result") {
-            Some(result) => assistant(vec![Part::Media(Media::base64("image/png", &result, None))]),
-            None => assistant(vec![Part::Call(Call::of_item(&kind, item))]),
+        "image_generation_call" => match item.text("result") {
+            Some(result) => assistant(vec![Part::Media(Media::base64("image/png", result, None))]),
+            None => assistant(vec![Part::Call(Call::of_item(kind, item))]),
         },
         _ if kind.ends_with("_output") => {
             let parts = item.get("output").map(part::content).unwrap_or_default();
@@ -92,19 +82,19 @@ fn item_turn<'a>(item: &Members<'a>, stored: Json<'a>) -> Turn<'a> {
             let result = ToolResult { call, parts, is_error: item.filled("error").is_some() };
             Turn { role: "tool".to_owned(), parts: vec![Part::Result(result)], ..Turn::default() }
         }
-        _ if kind.ends_with("_call") => assistant(vec![Part::Call(Call::of_item(&kind, item))]),
+        _ if kind.ends_with("_call") => assistant(vec![Part::Call(Call::of_item(kind, item))]),
         _ if item.get("role").is_some() => message_turn(item, None),
-        _ => assistant(vec![Part::other(&kind, stored)]),
+        _ => assistant(vec![Part::other(kind, value)]),
     }
 }
 
 /// Reads a message of Chat Completions, Responses, Anthropic, or OpenTelemetry's semantic conventions.
-fn message_turn<'a>(message: &Members<'a>, prompt: Option<String>) -> Turn<'a> {
+fn message_turn(message: &Members, prompt: Option<String>) -> Turn {
     let mut role = message.string("role").unwrap_or_default();
     let mut parts = Vec::new();
     if let Some(thinking) = message.filled("thinking_blocks") {
         parts.extend(part::content(thinking));
-    } else if let Some(thinking) = message.first(&["reasoning_content", "reasoning"]) {
+    } else if let Some(thinking) = message.first_filled(&["reasoning_content", "reasoning"]) {
         parts.push(Part::Thinking(Some(thinking.readable())));
     }
     for name in ["content", "parts"] {
@@ -114,16 +104,16 @@ fn message_turn<'a>(message: &Members<'a>, prompt: Option<String>) -> Turn<'a> {
     if let Some(refusal) = message.string("refusal").filter(|refusal| !refusal.is_empty()) {
         parts.push(Part::Refusal(refusal));
     }
-    if let Some(audio) = message.get("audio").and_then(Json::object) {
-        parts.extend(part::spoken(&audio));
+    if let Some(audio) = message.get("audio").and_then(Json::as_object) {
+        parts.extend(part::spoken(audio));
     }
-    for call in message.get("tool_calls").and_then(Json::list).unwrap_or_default() {
+    for call in message.list("tool_calls") {
         parts.push(
-            call.object().map_or_else(|| Part::other("tool call", call), |call| Part::Call(Call::of_chat(&call))),
+            call.as_object().map_or_else(|| Part::other("tool call", call), |call| Part::Call(Call::of_chat(call))),
         );
     }
-    if let Some(call) = message.get("function_call").and_then(Json::object) {
-        parts.push(Part::Call(Call::of_chat(&call)));
+    if let Some(call) = message.get("function_call").and_then(Json::as_object) {
+        parts.push(Part::Call(Call::of_chat(call)));
     }
     let call =
         message.string("tool_call_id").or_else(|| (role == "function").then(|| message.string("name")).flatten());
@@ -135,6 +125,6 @@ fn message_turn<'a>(message: &Members<'a>, prompt: Option<String>) -> Turn<'a> {
         "tool".clone_into(&mut role);
     }
     let more = message.iter().filter(|(name, value)| !SHOWN.contains(name) && !value.is_empty());
-    let more = more.map(|(name, value)| (name.to_owned(), value)).collect();
+    let more = more.map(|(name, value)| (name.to_owned(), value.clone())).collect();
     Turn { role, name: prompt.or_else(|| message.string("name")), parts, more }
 }

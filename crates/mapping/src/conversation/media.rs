@@ -1,6 +1,8 @@
 //! Images, audio and files of a message.
 
-use super::json::{Json, Members};
+use data_url::{DataUrl, forgiving_base64};
+
+use crate::json::Members;
 
 /// Images that browsers show and that cannot contain a script.
 const IMAGES: [&str; 6] = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"];
@@ -31,8 +33,10 @@ pub enum MediaKind {
 /// The source of a medium's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaSource {
-    /// The content as validated base64.
-    Data { media_type: String, base64: String },
+    Data {
+        media_type: String,
+        bytes: Vec<u8>,
+    },
     /// An external location, which the page never loads.
     Elsewhere(String),
     /// Text, such as the text of a document.
@@ -50,12 +54,14 @@ pub struct Media {
 impl Media {
     /// Reads content that should be base64. Other text is never put into a URL.
     pub fn base64(media_type: &str, base64: &str, name: Option<String>) -> Self {
-        let media_type = media_type.trim().to_ascii_lowercase();
-        let base64: String = base64.chars().filter(|character| !character.is_ascii_whitespace()).collect();
-        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-        if base64.is_empty() || !base64.bytes().all(is_base64) {
-            return Self { kind: MediaKind::File, name, source: MediaSource::Elsewhere("(not base64)".to_owned()) };
+        match forgiving_base64::decode_to_vec(base64.as_bytes()) {
+            Ok(bytes) if !bytes.is_empty() => Self::data(media_type, bytes, name),
+            _ => Self::not_base64(name),
         }
+    }
+
+    fn data(media_type: &str, bytes: Vec<u8>, name: Option<String>) -> Self {
+        let media_type = media_type.trim().to_ascii_lowercase();
         let kind = if IMAGES.contains(&media_type.as_str()) {
             MediaKind::Image
         } else if AUDIO.contains(&media_type.as_str()) {
@@ -63,35 +69,40 @@ impl Media {
         } else {
             MediaKind::File
         };
-        Self { kind, name, source: MediaSource::Data { media_type, base64 } }
+        Self { kind, name, source: MediaSource::Data { media_type, bytes } }
     }
 
-    /// Reads a URL: the content of a base64 `data:` URL, or otherwise an external location.
+    fn not_base64(name: Option<String>) -> Self {
+        Self { kind: MediaKind::File, name, source: MediaSource::Elsewhere("(not base64)".to_owned()) }
+    }
+
+    /// Reads a URL: the content of a `data:` URL, or otherwise an external location.
     fn url(kind: MediaKind, url: &str, name: Option<String>) -> Self {
-        let data =
-            url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| url[5..].split_once(','));
-        if let Some((head, base64)) = data
-            && let Some(media_type) = head.strip_suffix(";base64")
-        {
-            return Self::base64(media_type.split(';').next().unwrap_or_default(), base64, name);
+        let Ok(data) = DataUrl::process(url) else {
+            return Self { kind, name, source: MediaSource::Elsewhere(url.to_owned()) };
+        };
+        match data.decode_to_vec() {
+            Ok((bytes, _)) => {
+                let media_type = data.mime_type();
+                Self::data(&format!("{}/{}", media_type.type_, media_type.subtype), bytes, name)
+            }
+            Err(_) => Self::not_base64(name),
         }
-        Self { kind, name, source: MediaSource::Elsewhere(url.to_owned()) }
     }
 
     /// Reads a part of a message by its type. Returns `None` if it is not a medium.
-    pub fn of_block(kind: &str, part: &Members<'_>) -> Option<Self> {
+    pub fn of_block(kind: &str, part: &Members) -> Option<Self> {
         let text = |names: &[&str]| part.first_string(names);
         match kind {
             "image_url" | "input_image" | "computer_screenshot" => {
                 let url = part.get("image_url");
-                let url = url.and_then(Json::string).or_else(|| url?.object()?.string("url"));
-                let url = url.or_else(|| text(&["file_id"]))?;
-                Some(Self::url(MediaKind::Image, &url, None))
+                let url = url.and_then(|url| url.as_str().or_else(|| url.as_object()?.text("url")));
+                Some(Self::url(MediaKind::Image, url.or_else(|| part.text("file_id"))?, None))
             }
             "image" | "document" | "audio" | "video" => {
                 let name = text(&["title", "filename", "name"]);
                 let kind = if kind == "image" { MediaKind::Image } else { MediaKind::File };
-                Self::of_source(kind, &part.object("source"), name)
+                Self::of_source(kind, part.object("source"), name)
             }
             "input_audio" => {
                 let audio = part.object("input_audio");
@@ -100,14 +111,14 @@ impl Media {
                 Some(Self::base64(&media_type, &audio.string("data")?, None))
             }
             "file" | "input_file" => {
-                let file = if part.get("file").is_some() { part.object("file") } else { part.clone() };
+                let file = if part.contains("file") { part.object("file") } else { part };
                 let name = file.string("filename");
-                if let Some(data) = file.string("file_data") {
-                    return Some(match Self::url(MediaKind::File, &data, name.clone()) {
-                        Self { source: MediaSource::Elsewhere(_), .. } => {
-                            Self::base64("application/octet-stream", &data, name)
-                        }
-                        file => file,
+                if let Some(data) = file.text("file_data") {
+                    let is_url = DataUrl::process(data).is_ok();
+                    return Some(if is_url {
+                        Self::url(MediaKind::File, data, name)
+                    } else {
+                        Self::base64("application/octet-stream", data, name)
                     });
                 }
                 let place = file.first_string(&["file_url", "file_id"])?;
@@ -123,13 +134,13 @@ impl Media {
                 let media_type = text(&["mime_type"]).unwrap_or_else(|| of_modality.to_owned());
                 Some(Self::base64(&media_type, &text(&["content", "data"])?, None))
             }
-            "uri" => Some(Self::url(Self::modality(part), &text(&["uri"])?, None)),
+            "uri" => Some(Self::url(Self::modality(part), part.text("uri")?, None)),
             _ => None,
         }
     }
 
     /// Returns the kind of an OpenTelemetry part.
-    fn modality(part: &Members<'_>) -> MediaKind {
+    fn modality(part: &Members) -> MediaKind {
         match part.string("modality").as_deref() {
             Some("image") => MediaKind::Image,
             Some("audio") => MediaKind::Audio,
@@ -138,7 +149,7 @@ impl Media {
     }
 
     /// Reads an Anthropic `source`.
-    fn of_source(kind: MediaKind, source: &Members<'_>, name: Option<String>) -> Option<Self> {
+    fn of_source(kind: MediaKind, source: &Members, name: Option<String>) -> Option<Self> {
         let media_type = source.string("media_type").unwrap_or_default();
         match source.string("type")?.as_str() {
             "base64" => Some(Self::base64(&media_type, &source.string("data")?, name)),

@@ -4,11 +4,10 @@
 //! `docs/mapping.md` defines how a trace stores a provider's call. This module reverses the mapping for display. It
 //! uses a message's `original` if there is one, and recognizes the parts of every API by their `type`.
 
-use json::{Json, Members};
+use crate::json::{Json, Members};
 
 mod header;
 mod item;
-pub mod json;
 mod media;
 mod otel;
 mod part;
@@ -21,76 +20,76 @@ pub use tokens::Tokens;
 
 /// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
 #[derive(Debug)]
-pub struct Stored<'a> {
-    trace: Members<'a>,
+pub struct Stored {
+    trace: Members,
     /// The messages of the span, if the trace itself has none.
     span: Option<otel::SpanMessages>,
 }
 
-impl<'a> Stored<'a> {
-    /// Reads a stored trace.
-    pub fn read(json: &'a [u8]) -> Self {
+impl Stored {
+    pub fn read(json: &[u8]) -> Self {
         let trace = Members::read(json);
         let span = match trace.filled("messages") {
-            None => otel::SpanMessages::read(&otel::attributes(&header::places(&trace))),
+            None => otel::SpanMessages::read(&otel::Attributes::of(&header::places(&trace))),
             Some(_) => None,
         };
         Self { trace, span }
     }
 
-    /// Returns the conversation.
-    pub fn conversation(&self) -> Conversation<'_> {
+    pub fn trace(&self) -> &Members {
+        &self.trace
+    }
+
+    pub fn conversation(&self) -> Conversation {
         match &self.span {
-            Some(span) => Conversation::of_span(self.trace.clone(), span),
-            None => Conversation::read(self.trace.clone()),
+            Some(span) => Conversation::of_span(span),
+            None => Conversation::read(&self.trace),
         }
     }
 }
 
-/// A trace that was read. Bytes that are not a trace have neither members nor turns.
+/// The turns of a trace. Bytes that are not a trace have none.
 #[derive(Debug, Default)]
-pub struct Conversation<'a> {
-    pub trace: Members<'a>,
-    pub turns: Vec<Turn<'a>>,
+pub struct Conversation {
+    pub turns: Vec<Turn>,
     /// The alternatives of the answer, if there are several.
-    pub choices: Vec<Choice<'a>>,
+    pub choices: Vec<Choice>,
 }
 
 /// One turn of one role.
 #[derive(Debug, Clone, Default)]
-pub struct Turn<'a> {
+pub struct Turn {
     pub role: String,
     /// The participant's name, or the request's member that this prompt comes from.
     pub name: Option<String>,
-    pub parts: Vec<Part<'a>>,
+    pub parts: Vec<Part>,
     /// Members that are not shown as parts.
-    pub more: Vec<(String, Json<'a>)>,
+    pub more: Vec<(String, Json)>,
 }
 
 /// An alternative of the answer.
 #[derive(Debug, Clone)]
-pub struct Choice<'a> {
+pub struct Choice {
     pub name: String,
-    pub turn: Turn<'a>,
+    pub turn: Turn,
     pub finish_reason: Option<String>,
 }
 
-impl<'a> Conversation<'a> {
-    /// Reads the messages of a trace.
-    fn read(trace: Members<'a>) -> Self {
-        let messages = trace.get("messages").and_then(Json::list).unwrap_or_default();
-        let answer = trace.get("request_messages").and_then(Json::count).and_then(|count| usize::try_from(count).ok());
-        let mut choices = choices(&trace);
-        let mut turns: Vec<Turn<'a>> = Vec::new();
-        let is_answered = answer.is_some_and(|answer| answer < messages.len())
-            || messages.last().is_some_and(|last| is_of_the_assistant(*last));
+impl Conversation {
+    fn read(trace: &Members) -> Self {
+        let messages = trace.list("messages");
+        let answer = trace.get("request_messages").and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok());
+        let mut choices = choices(trace);
+        let mut turns: Vec<Turn> = Vec::new();
+        let is_answered =
+            answer.is_some_and(|answer| answer < messages.len()) || messages.last().is_some_and(is_of_the_assistant);
         let prompt = match (answer, choices.len()) {
             (_, 0 | 1) => messages.len(),
             (Some(answer), _) => answer.min(messages.len()),
             (None, _) => messages.len() - usize::from(is_answered),
         };
         for message in &messages[..prompt] {
-            item::read(*message, &mut turns);
+            item::read(message, &mut turns);
         }
         if choices.len() == 1 && !is_answered {
             turns.extend(choices.pop().map(|choice| choice.turn));
@@ -99,30 +98,29 @@ impl<'a> Conversation<'a> {
             choices.clear();
         }
         part::pair(&mut turns);
-        Self { trace, turns, choices }
+        Self { turns, choices }
     }
 
     /// Reads the messages of an OpenTelemetry span. Its output messages are alternatives of the answer.
-    fn of_span(trace: Members<'a>, span: &'a otel::SpanMessages) -> Self {
-        let messages = Json::parse(&span.json).and_then(Json::list).unwrap_or_default();
-        let (request, answers) = messages.split_at(span.request.min(messages.len()));
+    fn of_span(span: &otel::SpanMessages) -> Self {
+        let (request, answers) = span.messages.split_at(span.request);
         let mut turns = Vec::new();
         for message in request {
-            item::read(*message, &mut turns);
+            item::read(message, &mut turns);
         }
         let mut choices = Vec::new();
         if let [answer] = answers {
-            item::read(*answer, &mut turns);
+            item::read(answer, &mut turns);
         } else {
             choices.extend(answers.iter().enumerate().filter_map(|(place, answer)| {
                 let mut turns = Vec::new();
-                item::read(*answer, &mut turns);
-                let finish_reason = answer.object().and_then(|answer| answer.string("finish_reason"));
+                item::read(answer, &mut turns);
+                let finish_reason = answer.as_object().and_then(|answer| answer.string("finish_reason"));
                 Some(Choice { name: place.to_string(), turn: turns.into_iter().next()?, finish_reason })
             }));
         }
         part::pair(&mut turns);
-        Self { trace, turns, choices }
+        Self { turns, choices }
     }
 
     /// Calls `visit` with every searchable text.
@@ -152,14 +150,14 @@ impl<'a> Conversation<'a> {
     }
 }
 
-fn is_of_the_assistant(message: Json<'_>) -> bool {
-    message.object().is_some_and(|message| message.string("role").as_deref() == Some("assistant"))
+fn is_of_the_assistant(message: &Json) -> bool {
+    message.as_object().is_some_and(|message| message.text("role") == Some("assistant"))
 }
 
-fn choices<'a>(trace: &Members<'a>) -> Vec<Choice<'a>> {
+fn choices(trace: &Members) -> Vec<Choice> {
     let choices = trace.object("choices");
     let read = choices.iter().filter_map(|(place, choice)| {
-        let choice = choice.object()?;
+        let choice = choice.as_object()?;
         let mut turns = Vec::new();
         match (choice.get("message"), choice.string("text")) {
             (Some(message), _) => item::read(message, &mut turns),

@@ -4,11 +4,11 @@
 //! `gen_ai.output.messages` and `gen_ai.system_instructions` contain the conversation, as values or as text with JSON.
 //! Attributes may be an object, or the list of `key` and `value` that the JSON encoding of OTLP defines.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-use super::json::{Json, Members};
+use crate::json::{Json, Members};
 
-/// The beginning of the names of attributes that this module reads.
+/// The beginning of the names of attributes that may also be members of the trace.
 const GEN_AI: &str = "gen_ai.";
 
 /// A span of an OpenTelemetry trace.
@@ -23,7 +23,7 @@ pub struct Span {
 
 impl Span {
     /// Reads the span from the first of these objects that has a span id.
-    pub fn read(places: &[Members<'_>]) -> Option<Self> {
+    pub fn read(places: &[&Members]) -> Option<Self> {
         places.iter().find_map(|place| {
             let context = place.object("context");
             let text = |names: &[&str]| place.first_string(names).or_else(|| context.first_string(names));
@@ -44,113 +44,134 @@ fn hexadecimal(id: &str) -> Option<String> {
     (!id.bytes().all(|byte| byte == b'0')).then(|| id.to_owned())
 }
 
-/// Returns the attributes of these objects: those in their `attributes`, and members that are named like attributes.
-pub fn attributes<'a>(places: &[Members<'a>]) -> Members<'a> {
-    let mut all = Members::default();
-    for place in places {
-        let attributes = place.get("attributes");
-        let attributes = attributes.and_then(|all| all.object().or_else(|| Members::of_key_values(all)));
-        all.extend(attributes.unwrap_or_default());
-        all.extend(place.starting_with(GEN_AI));
+/// The attributes of several objects: those in their `attributes`, and members that are named like attributes.
+#[derive(Default)]
+pub struct Attributes<'a>(Vec<(&'a Members, Option<Cow<'a, Members>>)>);
+
+impl<'a> Attributes<'a> {
+    pub fn of(places: &[&'a Members]) -> Self {
+        let own = |place: &'a Members| match place.get("attributes")? {
+            Json::Object(attributes) => Some(Cow::Borrowed(attributes)),
+            list => of_key_values(list).map(Cow::Owned),
+        };
+        Self(places.iter().map(|place| (*place, own(place))).collect())
     }
-    all
+
+    /// Returns an attribute. Later objects, and members that are named like attributes, take precedence.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().rev().find_map(|(place, attributes)| {
+            let named = name.starts_with(GEN_AI).then(|| place.get(name)).flatten();
+            named.or_else(|| attributes.as_ref()?.get(name))
+        })
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_str()
+    }
+}
+
+/// Reads a list of `key` and `value`, as the JSON encoding of OTLP writes attributes.
+fn of_key_values(list: &Json) -> Option<Members> {
+    let pairs = list.as_list()?.iter().map(|pair| {
+        let pair = pair.as_object()?;
+        let value = pair.get("value")?;
+        let simple = ["stringValue", "intValue", "doubleValue", "boolValue"];
+        let inner = simple.iter().find_map(|kind| value.as_object()?.get(kind));
+        Some((pair.string("key")?, inner.unwrap_or(value).clone()))
+    });
+    pairs.collect()
 }
 
 /// Returns the reason why the model stopped.
-pub fn finish_reason(attributes: &Members<'_>) -> Option<String> {
+pub fn finish_reason(attributes: &Attributes<'_>) -> Option<String> {
     let reasons = decoded(attributes.get("gen_ai.response.finish_reasons")?);
-    let reason = reasons.as_array().and_then(|reasons| reasons.first()).unwrap_or(&reasons);
+    let reason = reasons.as_list().and_then(|reasons| reasons.first()).unwrap_or(&reasons);
     reason.as_str().map(str::to_owned)
 }
 
 /// Returns the error of a span whose status is an error.
-pub fn error(places: &[Members<'_>]) -> Option<String> {
+pub fn error(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
     let status = places.iter().map(|place| place.object("status")).find(|status| {
-        let code = status.first(&["code", "status_code"]).map(Json::text);
+        let code = status.first_filled(&["code", "status_code"]).map(Json::to_text);
         matches!(code.as_deref(), Some("2" | "ERROR" | "STATUS_CODE_ERROR"))
     })?;
-    let kind = || attributes(places).string("error.type");
-    status
-        .first_string(&["message", "description"])
-        .filter(|text| !text.is_empty())
-        .or_else(kind)
-        .or_else(|| Some("error".to_owned()))
+    let message = status.first_string(&["message", "description"]).filter(|text| !text.is_empty());
+    let kind = || attributes.text("error.type").unwrap_or("error").to_owned();
+    Some(message.unwrap_or_else(kind))
 }
 
-/// The messages of a span.
 #[derive(Debug)]
 pub struct SpanMessages {
-    /// The messages, as a list of JSON.
-    pub json: String,
+    pub messages: Vec<Json>,
     /// The number of messages that come from the request. The others are alternatives of the answer.
     pub request: usize,
 }
 
 impl SpanMessages {
     /// Reads the messages from attributes. Returns `None` if there are none.
-    pub fn read(attributes: &Members<'_>) -> Option<Self> {
-        let read = |name: &str| attributes.filled(&format!("{GEN_AI}{name}")).map(decoded);
-        let instructions = read("system_instructions").map(|parts| match parts {
-            Value::Array(parts) => message("system", "parts", parts.into()),
+    pub fn read(attributes: &Attributes<'_>) -> Option<Self> {
+        let read = |name: &str| attributes.get(name).filter(|value| !value.is_empty()).map(decoded);
+        let instructions = read("gen_ai.system_instructions").map(|parts| match parts {
+            Json::Array(parts) => message("system", "parts", parts.into()),
             text => message("system", "content", text),
         });
-        let input = read("input.messages").map(|input| messages("user", input)).unwrap_or_default();
-        let output = read("output.messages").map(|output| messages("assistant", output)).unwrap_or_default();
-        let mut all: Vec<Value> = instructions.into_iter().chain(input).collect();
+        let input = read("gen_ai.input.messages").map(|input| messages("user", input)).unwrap_or_default();
+        let output = read("gen_ai.output.messages").map(|output| messages("assistant", output)).unwrap_or_default();
+        let mut all: Vec<Json> = instructions.into_iter().chain(input).collect();
         let request = all.len();
         all.extend(output);
-        (!all.is_empty()).then(|| Self { json: Value::Array(all).to_string(), request })
+        (!all.is_empty()).then_some(Self { messages: all, request })
     }
 }
 
-fn message(role: &str, name: &str, content: Value) -> Value {
-    Value::Object(Map::from_iter([("role".to_owned(), role.into()), (name.to_owned(), content)]))
+fn message(role: &str, name: &str, content: Json) -> Json {
+    Members::from_iter([("role".to_owned(), role.into()), (name.to_owned(), content)]).into()
 }
 
 /// Returns a list of messages. A text is one message of this role.
-fn messages(role: &str, value: Value) -> Vec<Value> {
+fn messages(role: &str, value: Json) -> Vec<Json> {
     match value {
-        Value::Array(messages) => messages,
-        Value::Object(mut wrapper) => match wrapper.remove("messages") {
-            Some(Value::Array(messages)) => messages,
-            _ => vec![Value::Object(wrapper)],
-        },
+        Json::Array(messages) => messages,
+        Json::Object(mut wrapper) => wrapper.take_list("messages").unwrap_or_else(|| vec![wrapper.into()]),
         text => vec![message(role, "content", text)],
     }
 }
 
 /// Reads the value of an attribute, including JSON in a text and values in the JSON encoding of OTLP.
-fn decoded(value: Json<'_>) -> Value {
-    let text = value.text();
-    match serde_json::from_str(&text) {
-        Ok(value @ (Value::Array(_) | Value::Object(_))) => plain(value),
-        _ => Value::String(text),
+fn decoded(value: &Json) -> Json {
+    let nested = |value: &Json| matches!(value, Json::Array(_) | Json::Object(_));
+    match value {
+        Json::Array(_) | Json::Object(_) => plain(value.clone()),
+        Json::String(text) => match Json::read(text.as_bytes()).filter(nested) {
+            Some(value) => plain(value),
+            None => value.clone(),
+        },
+        value => value.to_string().into(),
     }
 }
 
 /// Converts a value in the JSON encoding of OTLP. Returns other values unchanged.
-fn plain(value: Value) -> Value {
-    let Value::Object(mut object) = value else { return value };
-    let values = |list: Value| match list {
-        Value::Object(mut list) => match list.remove("values") {
-            Some(Value::Array(values)) => values,
-            _ => Vec::new(),
-        },
+fn plain(value: Json) -> Json {
+    let Json::Object(mut object) = value else { return value };
+    let mut names = object.iter().map(|(name, _)| name.to_owned());
+    let only = names.next().filter(|_| names.next().is_none()).unwrap_or_default();
+    drop(names);
+    let values = |list: Option<Json>| match list {
+        Some(Json::Object(mut list)) => list.take_list("values").unwrap_or_default(),
         _ => Vec::new(),
     };
-    let only = if object.len() == 1 { object.keys().next().cloned().unwrap_or_default() } else { String::new() };
     match only.as_str() {
         "stringValue" | "intValue" | "doubleValue" | "boolValue" | "bytesValue" => {
-            object.remove(&only).unwrap_or_default()
+            object.take(&only).unwrap_or(Json::Null)
         }
-        "arrayValue" => values(object.remove(&only).unwrap_or_default()).into_iter().map(plain).collect(),
+        "arrayValue" => Json::Array(values(object.take(&only)).into_iter().map(plain).collect()),
         "kvlistValue" => {
-            let pairs = values(object.remove(&only).unwrap_or_default()).into_iter().filter_map(|mut pair| {
-                let key = pair.get("key")?.as_str()?.to_owned();
-                Some((key, plain(pair.get_mut("value").map(Value::take).unwrap_or_default())))
+            let pairs = values(object.take(&only)).into_iter().filter_map(|mut pair| {
+                let pair = pair.as_object_mut()?;
+                Some((pair.string("key")?, plain(pair.take("value").unwrap_or(Json::Null))))
             });
-            Value::Object(pairs.collect())
+            pairs.collect::<Members>().into()
         }
-        _ => Value::Object(object),
+        _ => object.into(),
     }
 }

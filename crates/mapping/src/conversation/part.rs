@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Turn,
-    json::{Json, Members},
-    media::Media,
-};
+use super::{Turn, media::Media};
+use crate::json::{Json, Members};
 
 /// The number of levels of nested results that are parsed. Deeper results stay JSON.
 const DEEPEST: usize = 4;
 
 /// One part of a turn.
 #[derive(Debug, Clone)]
-pub enum Part<'a> {
+pub enum Part {
     Text {
         text: String,
         citations: Vec<Citation>,
@@ -22,13 +19,13 @@ pub enum Part<'a> {
     Thinking(Option<String>),
     Refusal(String),
     Media(Media),
-    Call(Call<'a>),
+    Call(Call),
     /// A result without its call, which is not in this trace.
-    Result(ToolResult<'a>),
+    Result(ToolResult),
     /// A part of an unknown type.
     Other {
         kind: String,
-        json: Json<'a>,
+        json: Json,
     },
 }
 
@@ -42,32 +39,32 @@ pub struct Citation {
 
 /// A call of a tool.
 #[derive(Debug, Clone)]
-pub struct Call<'a> {
+pub struct Call {
     pub id: String,
     pub name: String,
     /// Its arguments: JSON, or the text that the model wrote.
     pub arguments: String,
-    pub result: Option<ToolResult<'a>>,
+    pub result: Option<ToolResult>,
 }
 
 /// The result of a tool.
 #[derive(Debug, Clone)]
-pub struct ToolResult<'a> {
+pub struct ToolResult {
     /// The id of the call.
     pub call: String,
-    pub parts: Vec<Part<'a>>,
+    pub parts: Vec<Part>,
     pub is_error: bool,
 }
 
-impl<'a> Part<'a> {
+impl Part {
     /// A text without citations.
     pub fn text(text: String) -> Self {
         Self::Text { text, citations: Vec::new() }
     }
 
     /// A value that is shown as JSON.
-    pub fn other(kind: &str, json: Json<'a>) -> Self {
-        Self::Other { kind: kind.to_owned(), json }
+    pub fn other(kind: &str, json: &Json) -> Self {
+        Self::Other { kind: kind.to_owned(), json: json.clone() }
     }
 
     /// Calls `visit` with every text of this part.
@@ -80,24 +77,24 @@ impl<'a> Part<'a> {
                 call.result.iter().for_each(|result| result.texts(visit));
             }
             Self::Result(result) => result.texts(visit),
-            Self::Other { json, .. } => visit(json.as_str()),
+            Self::Other { json, .. } => visit(&json.to_text()),
             Self::Thinking(None) | Self::Media(_) => {}
         }
     }
 }
 
-impl ToolResult<'_> {
+impl ToolResult {
     fn texts(&self, visit: &mut impl FnMut(&str)) {
         self.parts.iter().for_each(|part| part.texts(visit));
     }
 }
 
-impl<'a> Call<'a> {
+impl Call {
     /// Reads a call of Chat Completions.
-    pub fn of_chat(call: &Members<'a>) -> Self {
+    pub fn of_chat(call: &Members) -> Self {
         let function = if call.get("function").is_some() { call.object("function") } else { call.object("custom") };
-        let function = if function.iter().next().is_none() { call.clone() } else { function };
-        let arguments = function.first(&["arguments", "input"]).map(formatted).unwrap_or_default();
+        let function = if function.is_empty() { call } else { function };
+        let arguments = function.first_filled(&["arguments", "input"]).map(formatted).unwrap_or_default();
         Self {
             id: call.string("id").unwrap_or_default(),
             name: function.string("name").unwrap_or_default(),
@@ -107,47 +104,49 @@ impl<'a> Call<'a> {
     }
 
     /// Reads an item of the Responses API, which may contain its result.
-    pub fn of_item(kind: &str, item: &Members<'a>) -> Self {
+    pub fn of_item(kind: &str, item: &Members) -> Self {
         let name = item.string("name").unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
         let name = item.string("server_label").map_or(name.clone(), |server| format!("{server}/{name}"));
-        let arguments = item.first(&["arguments", "input", "action", "operation", "code", "queries"]);
+        let arguments = item.first_filled(&["arguments", "input", "action", "operation", "code", "queries"]);
         let id = item.first_string(&["call_id", "id"]).unwrap_or_default();
         let is_error = item.filled("error").is_some();
-        let result = item.first(&["error", "output", "outputs", "results"]);
+        let result = item.first_filled(&["error", "output", "outputs", "results"]);
         let result = result.map(|result| ToolResult { call: id.clone(), parts: content(result), is_error });
         Self { id, name, arguments: arguments.map(formatted).unwrap_or_default(), result }
     }
 
     /// Reads an Anthropic content block, or an OpenTelemetry part.
-    fn of_block(block: &Members<'a>) -> Self {
-        let arguments = block.first(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
+    fn of_block(block: &Members) -> Self {
+        let arguments =
+            block.first_filled(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
         let text = |name: &str| block.string(name).unwrap_or_default();
         Self { id: text("id"), name: text("name"), arguments, result: None }
     }
 }
 
 /// Formats arguments that are JSON, including JSON in a string, as in Chat Completions.
-fn formatted(arguments: Json<'_>) -> String {
+fn formatted(arguments: &Json) -> String {
     let text = arguments.readable();
-    let within = serde_json::from_str::<&serde_json::value::RawValue>(&text).map(|value| Json::from(value).readable());
-    within.ok().filter(|_| text.trim_start().starts_with(['{', '['])).unwrap_or(text)
+    let is_nested = arguments.as_str().is_some() && text.trim_start().starts_with(['{', '[']);
+    let within = is_nested.then(|| Json::read(text.as_bytes())).flatten();
+    within.map_or(text, |within| within.readable())
 }
 
 /// Reads the content of a message or of a result.
-pub fn content(content: Json<'_>) -> Vec<Part<'_>> {
+pub fn content(content: &Json) -> Vec<Part> {
     content_at(content, 0)
 }
 
-fn content_at(content: Json<'_>, depth: usize) -> Vec<Part<'_>> {
-    if let Some(text) = content.string() {
-        return if text.is_empty() { Vec::new() } else { vec![Part::text(text)] };
-    }
-    if content.as_str() == "null" {
+fn content_at(content: &Json, depth: usize) -> Vec<Part> {
+    if matches!(content, Json::Null) || content.as_str() == Some("") {
         return Vec::new();
     }
-    match content.list() {
+    if let Some(text) = content.as_str() {
+        return vec![Part::text(text.to_owned())];
+    }
+    match content.as_list() {
         Some(parts) if depth < DEEPEST => {
-            let mut read: Vec<Part<'_>> = Vec::new();
+            let mut read: Vec<Part> = Vec::new();
             for part in parts {
                 // Providers split a text where citations begin and end.
                 match (block(part, depth), read.last_mut()) {
@@ -162,7 +161,7 @@ fn content_at(content: Json<'_>, depth: usize) -> Vec<Part<'_>> {
             }
             read
         }
-        _ => match content.object() {
+        _ => match content.as_object() {
             Some(object) if object.get("type").is_some() && depth < DEEPEST => vec![block(content, depth)],
             _ => vec![Part::other("JSON", content)],
         },
@@ -170,54 +169,54 @@ fn content_at(content: Json<'_>, depth: usize) -> Vec<Part<'_>> {
 }
 
 /// Reads one part by its type.
-fn block(json: Json<'_>, depth: usize) -> Part<'_> {
-    if let Some(text) = json.string() {
-        return Part::text(text);
+fn block(json: &Json, depth: usize) -> Part {
+    if let Some(text) = json.as_str() {
+        return Part::text(text.to_owned());
     }
-    let Some(part) = json.object() else { return Part::other("part", json) };
-    let kind = part.string("type").unwrap_or_default();
+    let Some(part) = json.as_object() else { return Part::other("part", json) };
+    let kind = part.text("type").unwrap_or_default();
     let text = |names: &[&str]| part.first_string(names);
-    let known = match kind.as_str() {
+    let known = match kind {
         "text" | "input_text" | "output_text" | "summary_text" => text(&["text", "content"])
-            .map(|text| Part::Text { text, citations: citations(part.first(&["citations", "annotations"])) }),
+            .map(|text| Part::Text { text, citations: citations(part.first_filled(&["citations", "annotations"])) }),
         "refusal" => text(&["refusal"]).map(Part::Refusal),
         "thinking" | "reasoning" | "reasoning_text" => {
-            Some(Part::Thinking(part.first(&["thinking", "text", "content"]).map(joined)))
+            Some(Part::Thinking(part.first_filled(&["thinking", "text", "content"]).map(joined)))
         }
         "redacted_thinking" => Some(Part::Thinking(None)),
         "tool_use" | "server_tool_use" | "mcp_tool_use" | "tool_call" | "server_tool_call" => {
-            Some(Part::Call(Call::of_block(&part)))
+            Some(Part::Call(Call::of_block(part)))
         }
         _ if kind.ends_with("tool_call_response") || kind.ends_with("tool_result") => {
-            let result = part.first(&["content", "response", "result", "server_tool_call_response"]);
+            let result = part.first_filled(&["content", "response", "result", "server_tool_call_response"]);
             Some(Part::Result(ToolResult {
                 call: text(&["tool_use_id", "id"]).unwrap_or_default(),
                 parts: result.map(|result| returned(result, depth + 1)).unwrap_or_default(),
-                is_error: part.get("is_error").is_some_and(|is_error| is_error.as_str() == "true"),
+                is_error: matches!(part.get("is_error"), Some(Json::Bool(true))),
             }))
         }
-        _ => Media::of_block(&kind, &part).map(Part::Media),
+        _ => Media::of_block(kind, part).map(Part::Media),
     };
-    known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { &kind }, json))
+    known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { kind }, json))
 }
 
 /// Reads what a tool returned: the parts of a message, or any other value as JSON.
-fn returned(result: Json<'_>, depth: usize) -> Vec<Part<'_>> {
-    let is_part = |value: &Json<'_>| value.object().map_or(value.string().is_some(), |part| part.get("type").is_some());
-    match result.list() {
+fn returned(result: &Json, depth: usize) -> Vec<Part> {
+    let is_part = |value: &Json| value.as_object().map_or(value.as_str().is_some(), |part| part.get("type").is_some());
+    match result.as_list() {
         Some(list) if list.iter().all(is_part) => content_at(result, depth),
-        None if is_part(&result) => content_at(result, depth),
+        None if is_part(result) => content_at(result, depth),
         _ => vec![Part::text(result.readable())],
     }
 }
 
 /// Joins the texts of a list. Mistral sends thinking as such a list.
-fn joined(value: Json<'_>) -> String {
-    match value.list() {
+fn joined(value: &Json) -> String {
+    match value.as_list() {
         None => value.readable(),
         Some(values) => {
-            let text = |value: &Json<'_>| {
-                value.object().and_then(|value| value.string("text")).unwrap_or_else(|| value.text())
+            let text = |value: &Json| {
+                value.as_object().and_then(|value| value.string("text")).unwrap_or_else(|| value.to_text())
             };
             values.iter().map(text).collect::<Vec<_>>().join("\n")
         }
@@ -225,20 +224,20 @@ fn joined(value: Json<'_>) -> String {
 }
 
 /// Reads an item of the type `reasoning`.
-pub fn reasoning<'a>(item: &Members<'a>) -> Vec<Part<'a>> {
+pub fn reasoning(item: &Members) -> Vec<Part> {
     let texts: Vec<_> = ["summary", "content"].iter().filter_map(|name| item.filled(name)).map(joined).collect();
     vec![Part::Thinking(Some(texts.join("\n\n")).filter(|text| !text.is_empty()))]
 }
 
 /// Reads the spoken answer of Chat Completions: its audio and its transcript.
-pub fn spoken<'a>(audio: &Members<'a>) -> Vec<Part<'a>> {
+pub fn spoken(audio: &Members) -> Vec<Part> {
     let sound = audio.string("data").map(|data| Part::Media(Media::base64("audio/wav", &data, None)));
     let transcript = audio.string("transcript").filter(|text| !text.is_empty()).map(Part::text);
     sound.into_iter().chain(transcript).collect()
 }
 
 /// Adds the annotations of a Chat Completions message to its last text.
-pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
+pub fn annotate(parts: &mut [Part], message: &Members) {
     let added = citations(message.filled("annotations"));
     if let Some(Part::Text { citations, .. }) = parts.iter_mut().rfind(|part| matches!(part, Part::Text { .. })) {
         citations.extend(added);
@@ -246,18 +245,18 @@ pub fn annotate(parts: &mut [Part<'_>], message: &Members<'_>) {
 }
 
 /// Reads the sources that a text cites, in the formats of OpenAI and Anthropic.
-fn citations(list: Option<Json<'_>>) -> Vec<Citation> {
-    let citations = list.and_then(Json::list).unwrap_or_default().into_iter().filter_map(|citation| {
-        let citation = citation.object()?;
+fn citations(list: Option<&Json>) -> Vec<Citation> {
+    let citations = list.and_then(Json::as_list).unwrap_or_default().iter().filter_map(|citation| {
+        let citation = citation.as_object()?;
         let nested = citation.object("url_citation");
-        let citation = if nested.iter().next().is_some() { nested } else { citation };
+        let citation = if nested.is_empty() { citation } else { nested };
         let names = [
             citation.first_string(&["title", "document_title", "filename"]),
             citation.first_string(&["url", "source", "file_id"]),
         ];
         let title = names.into_iter().flatten().collect::<Vec<_>>().join(" · ");
         let title = if title.is_empty() {
-            citation.get("document_index").map(|index| format!("document {}", index.as_str())).unwrap_or_default()
+            citation.get("document_index").map(|index| format!("document {index}")).unwrap_or_default()
         } else {
             title
         };
@@ -268,13 +267,13 @@ fn citations(list: Option<Json<'_>>) -> Vec<Citation> {
 }
 
 /// Moves each result into its call, and removes turns that become empty.
-pub fn pair(turns: &mut Vec<Turn<'_>>) {
+pub fn pair(turns: &mut Vec<Turn>) {
     let mut calls: HashMap<String, (usize, usize)> = HashMap::new();
     let mut moved = vec![false; turns.len()];
     for at in 0..turns.len() {
         let parts = std::mem::take(&mut turns[at].parts);
         let had_parts = !parts.is_empty();
-        let mut kept: Vec<Part<'_>> = Vec::with_capacity(parts.len());
+        let mut kept: Vec<Part> = Vec::with_capacity(parts.len());
         for part in parts {
             let Part::Result(result) = part else {
                 if let Part::Call(Call { id, result: None, .. }) = &part

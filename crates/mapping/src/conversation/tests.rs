@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Writes a part on one line.
-fn line(part: &Part<'_>) -> String {
-    let inner = |parts: &[Part<'_>]| parts.iter().map(line).collect::<Vec<_>>().join(", ");
-    let result = |result: &ToolResult<'_>| {
+fn line(part: &Part) -> String {
+    let inner = |parts: &[Part]| parts.iter().map(line).collect::<Vec<_>>().join(", ");
+    let result = |result: &ToolResult| {
         let state = if result.is_error { "error" } else { "result" };
         format!("{state} {} [{}]", result.call, inner(&result.parts))
     };
@@ -300,7 +300,8 @@ fn the_header_of_a_span_has_its_tokens_end_session_and_error() {
 
 #[test]
 fn cached_and_reasoning_tokens_are_parts_of_input_and_output_for_every_api() {
-    let parts = |usage: Value| Tokens::read(&Members::read(usage.to_string().as_bytes()), &Members::default()).parts();
+    let parts =
+        |usage: Value| Tokens::read(&Members::read(usage.to_string().as_bytes()), &otel::Attributes::default()).parts();
     let expected = [("input", 20), ("cached", 80), ("output", 7), ("reasoning", 3)];
     let chat = json!({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80},
         "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 110});
@@ -353,6 +354,23 @@ fn values_of_any_shape_are_shown() {
     }
     for trace in ["", "1", "[]", "{\"messages\": 1}", "{\"messages\": [{\"role\": \"user\"", "\u{0}"] {
         assert!(Stored::read(trace.as_bytes()).conversation().turns.is_empty());
+    }
+}
+
+#[test]
+fn data_urls_may_be_percent_encoded_and_may_have_parameters() {
+    for (url, shown) in [
+        ("data:image/png,%89PNG%0D%0A", "Image image/png"),
+        ("data:image/png;base64,iVBORw0KGgo%3D", "Image image/png"),
+        ("DATA:image/PNG;base64,iVBO Rw0K\nGgo", "Image image/png"),
+        ("data:image/gif;name=a.gif;base64,R0lGODlh#part", "Image image/gif"),
+        ("data:,a%20b", "File text/plain"),
+        ("data:image/png;base64,=", "File at (not base64)"),
+        ("data:image/png", "Image at data:image/png"),
+    ] {
+        let messages = json!([{"role": "user", "content": "", "original": {"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": url}}]}}]);
+        assert_eq!(turns(&messages), [format!("user: {shown}")], "{url}");
     }
 }
 

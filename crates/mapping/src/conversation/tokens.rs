@@ -1,6 +1,7 @@
 //! The tokens of a call, from the usage that each API reports.
 
-use super::json::{Json, Members};
+use super::otel::Attributes;
+use crate::json::{Json, Members};
 
 /// The tokens of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,13 +19,13 @@ pub struct Tokens {
 
 impl Tokens {
     /// Reads a provider's usage, or the attributes of an OpenTelemetry span if there is none.
-    pub fn read(usage: &Members<'_>, attributes: &Members<'_>) -> Self {
-        let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.count());
+    pub fn read(usage: &Members, attributes: &Attributes<'_>) -> Self {
+        let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.as_u64());
         let attribute = |name: &str| {
             let value = attributes.get(name)?;
-            value.count().or_else(|| value.string()?.parse().ok()) // OTLP writes 64-bit numbers as text
+            value.as_u64().or_else(|| value.as_str()?.parse().ok()) // OTLP writes 64-bit numbers as text
         };
-        let detail = |objects: [&str; 2], name: &str| objects.iter().find_map(|o| usage.object(o).get(name)?.count());
+        let detail = |objects: [&str; 2], name: &str| objects.iter().find_map(|o| usage.object(o).get(name)?.as_u64());
         let cached = detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens")
             .or_else(|| count(&["cache_read_input_tokens", "prompt_cache_hit_tokens"]))
             .or_else(|| attribute("gen_ai.usage.cache_read.input_tokens"));
@@ -57,8 +58,8 @@ impl Tokens {
 
 /// Returns the whole input. Anthropic reports the tokens that a cache wrote or served beside `input_tokens`; OpenAI's
 /// Responses API includes them.
-fn whole_input(usage: &Members<'_>) -> Option<u64> {
-    let count = |name: &str| usage.get(name).and_then(Json::count);
+fn whole_input(usage: &Members) -> Option<u64> {
+    let count = |name: &str| usage.get(name).and_then(Json::as_u64);
     let cache = ["cache_read_input_tokens", "cache_creation_input_tokens"].into_iter().filter_map(count);
     cache.fold(count("input_tokens"), |sum, tokens| sum?.checked_add(tokens))
 }

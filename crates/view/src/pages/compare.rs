@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use attest_mapping::conversation::{Citation, Media, MediaSource, Part, Stored, ToolResult, json::Json};
+use attest_mapping::{
+    conversation::{Citation, Media, MediaSource, Part, Stored, ToolResult},
+    json::Json,
+};
 use aws_smithy_types::base64;
 use maud::{Markup, html};
 use sha2::{Digest, Sha256};
@@ -58,16 +61,16 @@ fn lines_of(json: &[u8]) -> String {
         for part in &turn.parts {
             add_part(part, &mut lines);
         }
-        lines.extend(turn.more.iter().map(|(name, value)| member(name, *value)));
+        lines.extend(turn.more.iter().map(|(name, value)| member(name, value)));
         lines.push(String::new());
     }
-    let members = conversation.trace.iter().filter(|(name, _)| *name != "messages");
+    let members = stored.trace().iter().filter(|(name, _)| *name != "messages");
     lines.extend(members.map(|(name, value)| member(name, value)));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn add_part(part: &Part<'_>, lines: &mut Vec<String>) {
+fn add_part(part: &Part, lines: &mut Vec<String>) {
     match part {
         Part::Text { text, citations } => {
             lines.push(text.clone());
@@ -82,7 +85,7 @@ fn add_part(part: &Part<'_>, lines: &mut Vec<String>) {
         Part::Media(Media { kind, name, source }) => {
             let name = name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
             let content = match source {
-                MediaSource::Data { media_type, base64 } => format!("{media_type}, SHA-256 {}", digest(base64)),
+                MediaSource::Data { media_type, bytes } => format!("{media_type}, SHA-256 {}", digest(bytes)),
                 MediaSource::Elsewhere(text) | MediaSource::Text(text) => text.clone(),
             };
             lines.push(format!("{kind:?}{name}: {content}"));
@@ -98,19 +101,19 @@ fn add_part(part: &Part<'_>, lines: &mut Vec<String>) {
     }
 }
 
-fn add_result(result: &ToolResult<'_>, lines: &mut Vec<String>) {
+fn add_result(result: &ToolResult, lines: &mut Vec<String>) {
     lines.push(format!("{} {}:", if result.is_error { "error" } else { "result" }, result.call));
     for part in &result.parts {
         add_part(part, lines);
     }
 }
 
-/// Returns the beginning of the SHA-256 of a medium's base64, which stands for its content.
-fn digest(content: &str) -> String {
-    base64::encode(&Sha256::digest(content.as_bytes())[..12])
+/// Returns the beginning of the SHA-256 of a medium, which stands for its content.
+fn digest(content: &[u8]) -> String {
+    base64::encode(&Sha256::digest(content)[..12])
 }
 
 /// Returns a member, beginning on its own line.
-fn member(name: &str, value: Json<'_>) -> String {
+fn member(name: &str, value: &Json) -> String {
     format!("{name}: {}", value.readable())
 }

@@ -18,7 +18,7 @@ pub fn turn_id(place: usize) -> String {
 }
 
 /// Shows the outline of turns, the first of which is at the place `first`. Returns nothing for a short conversation.
-pub fn outline(turns: &[Turn<'_>], first: usize) -> Markup {
+pub fn outline(turns: &[Turn], first: usize) -> Markup {
     html! {
         @if turns.len() >= FEWEST {
             nav.outline aria-label="Outline" {
@@ -35,7 +35,7 @@ pub fn outline(turns: &[Turn<'_>], first: usize) -> Markup {
     }
 }
 
-fn entry(turn: &Turn<'_>) -> Markup {
+fn entry(turn: &Turn) -> Markup {
     let calls = turn.parts.iter().filter_map(|part| if let Part::Call(call) = part { Some(&call.name) } else { None });
     let calls: Vec<_> = calls.collect();
     let words = turn.parts.iter().find_map(words).unwrap_or_default();
@@ -48,7 +48,7 @@ fn entry(turn: &Turn<'_>) -> Markup {
 }
 
 /// Describes a part in a few words. Calls are named separately.
-fn words(part: &Part<'_>) -> Option<String> {
+fn words(part: &Part) -> Option<String> {
     let beginning = |text: &str| {
         let words = text.chars().take(4 * WORDS).collect::<String>();
         let words = words.split_whitespace().collect::<Vec<_>>().join(" ");

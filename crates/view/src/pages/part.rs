@@ -1,6 +1,10 @@
 //! The parts of a turn as HTML.
 
-use attest_mapping::conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult, json::Json};
+use attest_mapping::{
+    conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult},
+    json::Json,
+};
+use aws_smithy_types::base64;
 use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
@@ -43,7 +47,7 @@ pub struct Style<'a> {
 }
 
 /// Shows parts.
-pub fn parts(parts: &[Part<'_>], style: Style<'_>) -> Markup {
+pub fn parts(parts: &[Part], style: Style<'_>) -> Markup {
     html! {
         @for part in parts.iter().take(MOST) { (part_of(part, style)) }
         @if parts.len() > MOST {
@@ -52,7 +56,7 @@ pub fn parts(parts: &[Part<'_>], style: Style<'_>) -> Markup {
     }
 }
 
-fn part_of(part: &Part<'_>, style: Style<'_>) -> Markup {
+fn part_of(part: &Part, style: Style<'_>) -> Markup {
     match part {
         Part::Text { text, citations } => html! { (text_of(text, style)) (sources(citations)) },
         Part::Thinking(Some(text)) => html! {
@@ -94,7 +98,7 @@ fn folded(text: &str, shown: &Markup) -> Markup {
 }
 
 /// Lists members; values of many lines are folded.
-pub fn members<'a>(members: impl Iterator<Item = (&'a str, Json<'a>)>) -> Markup {
+pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup {
     html! {
         dl.members {
             @for (name, value) in members {
@@ -123,7 +127,7 @@ fn summary_of(text: &str, characters: usize) -> String {
     summary
 }
 
-fn call_of(call: &Call<'_>, style: Style<'_>) -> Markup {
+fn call_of(call: &Call, style: Style<'_>) -> Markup {
     let language = if is_json(&call.arguments) { "json" } else { "" };
     html! {
         div.call {
@@ -144,10 +148,10 @@ fn is_json(text: &str) -> bool {
 
 /// Formats JSON over several lines. Returns other text unchanged.
 fn laid_out(text: &str) -> String {
-    Json::parse(text).map_or_else(|| text.to_owned(), Json::readable)
+    Json::read(text.as_bytes()).map_or_else(|| text.to_owned(), |json| json.readable())
 }
 
-fn result_of(result: &ToolResult<'_>, title: &str, style: Style<'_>) -> Markup {
+fn result_of(result: &ToolResult, title: &str, style: Style<'_>) -> Markup {
     let json = match &result.parts[..] {
         [Part::Text { text, .. }] if is_json(text) => Some(text),
         _ => None,
@@ -194,9 +198,10 @@ fn medium(media: &Media) -> Markup {
         MediaSource::Text(text) => html! {
             details.other { summary { (what) " " (name) } (plain(text)) }
         },
-        MediaSource::Data { media_type, base64 } => {
+        MediaSource::Data { media_type, bytes } => {
+            let base64 = base64::encode(bytes);
             let url = format!("data:{media_type};base64,{base64}");
-            let size = BinaryBytes(base64.len() as u64 / 4 * 3);
+            let size = BinaryBytes(bytes.len() as u64);
             html! {
                 figure {
                     @match kind {

@@ -18,7 +18,7 @@ const CSS: &str = include_str!("../view.css");
 pub fn shared(key: &str, json: &[u8]) -> Markup {
     let stored = Stored::read(json);
     let conversation = stored.conversation();
-    let header = Header::read(&conversation.trace);
+    let header = Header::read(stored.trace());
     let code = Budget::default();
     let style = Style { text: Text::Both, code: &code };
     let policy = format!(
@@ -51,7 +51,7 @@ pub fn shared(key: &str, json: &[u8]) -> Markup {
                                 (turn_of(turn, Some(place), style))
                             }
                             (choices(&conversation.choices, style))
-                            (more(&conversation.trace))
+                            (more(stored.trace()))
                             details.rest {
                                 summary { "JSON, as it is stored" }
                                 pre #raw { (String::from_utf8_lossy(json)) }

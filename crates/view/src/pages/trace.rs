@@ -1,7 +1,10 @@
 //! One trace as a conversation.
 
 use attest::key::Key;
-use attest_mapping::conversation::{Choice, Conversation, Header, Stored, Tokens, Turn, json::Members};
+use attest_mapping::{
+    conversation::{Choice, Conversation, Header, Stored, Tokens, Turn},
+    json::Members,
+};
 use indicatif::{BinaryBytes, HumanCount};
 use maud::{Markup, html};
 
@@ -13,7 +16,7 @@ use super::{
     session::session_url,
     tokens,
 };
-use crate::{results::Neighbour, search::Search, take::Command};
+use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 
 /// Members of a trace that are shown elsewhere on the page.
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
@@ -40,7 +43,7 @@ pub struct TracePage<'a> {
     pub search: &'a Search,
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
-    pub commands: &'a [Command],
+    pub commands: &'a [TerminalCommand],
 }
 
 /// Returns the URL of a trace. Pairs with an empty value are left out.
@@ -57,7 +60,7 @@ impl TracePage<'_> {
         let style = Style { text: if self.plain { Text::Plain } else { Text::Markdown }, code: &code };
         let stored = Stored::read(self.json);
         let conversation = stored.conversation();
-        let header = Header::read(&conversation.trace);
+        let header = Header::read(stored.trace());
         let (turns, next) = self.turns(&conversation, style);
         let shown = conversation.turns.get(self.turn..next.unwrap_or(conversation.turns.len())).unwrap_or_default();
         let body = html! {
@@ -78,7 +81,7 @@ impl TracePage<'_> {
                                 a href=(self.url(self.plain, next)) { "Further turns" }
                             }
                         } @else { (choices(&conversation.choices, style)) }
-                        (more(&conversation.trace))
+                        (more(stored.trace()))
                     }
                 }
             }
@@ -106,7 +109,7 @@ impl TracePage<'_> {
     }
 
     /// Renders turns until the page is full. Also returns the index of the next turn.
-    fn turns(&self, conversation: &Conversation<'_>, style: Style<'_>) -> (Markup, Option<usize>) {
+    fn turns(&self, conversation: &Conversation, style: Style<'_>) -> (Markup, Option<usize>) {
         let mut html = String::new();
         for (place, turn) in conversation.turns.iter().enumerate().skip(self.turn) {
             if place - self.turn >= TURNS || html.len() >= HTML_BYTES {
@@ -137,7 +140,7 @@ impl TracePage<'_> {
             }
             details.take {
                 summary { "Commands" }
-                @for Command { id, title, text } in self.commands {
+                @for TerminalCommand { id, title, text } in self.commands {
                     div.command {
                         p.label { (title) " " button type="button" data-copy=(id) { "Copy" } }
                         pre id=(id) { (text) }
@@ -205,7 +208,7 @@ fn in_and_out(tokens: Tokens) -> Option<String> {
 }
 
 /// Shows one turn, which the outline links to by its place.
-pub fn turn_of(turn: &Turn<'_>, place: Option<usize>, style: Style<'_>) -> Markup {
+pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
     let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
     html! {
         article.message id=[place.map(turn_id)] data-role=(turn.role) {
@@ -214,7 +217,7 @@ pub fn turn_of(turn: &Turn<'_>, place: Option<usize>, style: Style<'_>) -> Marku
             @if !turn.more.is_empty() {
                 details {
                     summary { "More of this message" }
-                    (part::members(turn.more.iter().take(MEMBERS).map(|(name, value)| (name.as_str(), *value))))
+                    (part::members(turn.more.iter().take(MEMBERS).map(|(name, value)| (name.as_str(), value))))
                 }
             }
         }
@@ -222,7 +225,7 @@ pub fn turn_of(turn: &Turn<'_>, place: Option<usize>, style: Style<'_>) -> Marku
 }
 
 /// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
-pub fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
+pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {
             fieldset.tabs {
@@ -241,7 +244,7 @@ pub fn choices(choices: &[Choice<'_>], style: Style<'_>) -> Markup {
 }
 
 /// Shows the members of a trace that are not shown elsewhere.
-pub fn more(trace: &Members<'_>) -> Markup {
+pub fn more(trace: &Members) -> Markup {
     let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
     html! {
         @if !more.is_empty() {

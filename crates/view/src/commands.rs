@@ -1,0 +1,224 @@
+//! Commands that print a trace in a terminal, POST it to another endpoint, or send its request to the provider again.
+
+use attest_mapping::{
+    json::{Json, Members},
+    rebuild,
+};
+use attest_storage::{FolderS3Access, TraceReader};
+use local_aws::s3::{ACCESS_KEY, REGION};
+
+/// The largest trace that is written into a command, in bytes. Larger ones are read from a file.
+const INLINE: usize = 64 * 1024;
+
+/// Options of the SDKs that choose a host, credentials or headers: a trace is untrusted, and the program runs with the
+/// user's own keys.
+const OF_SDKS: [&str; 21] = [
+    "api_base",
+    "api_key",
+    "api_version",
+    "auth_token",
+    "azure_ad_token",
+    "azure_deployment",
+    "azure_endpoint",
+    "base_url",
+    "client",
+    "default_headers",
+    "default_query",
+    "extra_body",
+    "extra_headers",
+    "extra_query",
+    "headers",
+    "http_client",
+    "organization",
+    "project",
+    "proxy",
+    "timeout",
+    "websocket_base_url",
+];
+
+/// The only members that are passed to LiteLLM, because any other argument of `litellm.completion` may choose a host,
+/// credentials or another model (<https://docs.litellm.ai/docs/completion/input>).
+const OF_LITELLM: [&str; 34] = [
+    "audio",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "input",
+    "instructions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "modalities",
+    "model",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "service_tier",
+    "stop",
+    "stream",
+    "stream_options",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
+#[derive(Debug)]
+pub struct TerminalCommand {
+    /// The id of its element on the page.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub text: String,
+}
+
+pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
+    let read = aws(traces, key);
+    let mut commands = vec![
+        TerminalCommand { id: "curl", title: "POST it to an endpoint", text: curl(&read, json) },
+        TerminalCommand { id: "command", title: "Read it with the AWS CLI", text: read },
+    ];
+    if let Some(text) = python(json) {
+        commands.push(TerminalCommand { id: "python", title: "Send the request again, in Python", text });
+    }
+    commands
+}
+
+fn aws(traces: &TraceReader, key: &str) -> String {
+    let endpoint = traces.endpoint().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
+    let credentials = traces.folder_s3().map(|FolderS3Access { secret_key, .. }| {
+        format!("AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} ")
+    });
+    let credentials = credentials.unwrap_or_default();
+    format!("{credentials}aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
+}
+
+fn curl(read: &str, json: &[u8]) -> String {
+    let post = "curl -X POST \"$ATTEST_URL\" -H \"x-api-key: $ATTEST_API_KEY\" -H 'content-type: application/json'";
+    match std::str::from_utf8(json) {
+        Ok(json) if json.len() <= INLINE => format!("{post} --data-binary {}", quoted(json)),
+        _ => format!("{read} |\n  {post} --data-binary @-"),
+    }
+}
+
+/// Quotes a text for a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Writes a program that sends the provider's request again. Returns `None` if the trace has no messages, is too large,
+/// or names a host as its model.
+fn python(json: &[u8]) -> Option<String> {
+    if json.len() > INLINE {
+        return None;
+    }
+    let trace = Members::read(json);
+    let api = trace.text("api").unwrap_or_default();
+    let mut request = rebuild::request(&trace)?;
+    let is_litellm = api == "litellm";
+    // LiteLLM sends the request to a URL in the name of a model (`huggingface/https://…`).
+    if is_litellm && request.text("model").is_some_and(|model| model.contains("://")) {
+        return None;
+    }
+    request.retain(|name, _| if is_litellm { OF_LITELLM.contains(&name) } else { !OF_SDKS.contains(&name) });
+    let (module, call) = match api {
+        "anthropic" => ("anthropic", "anthropic.Anthropic().messages.create"),
+        "openai-responses" => ("openai", "openai.OpenAI().responses.create"),
+        "litellm" => ("litellm", "litellm.completion"),
+        _ => ("openai", "openai.OpenAI().chat.completions.create"),
+    };
+    // JSON has no three quotes in a row, and no backslash at its end, so it does not end a raw string.
+    let request = Json::from(request).readable();
+    Some(format!(
+        "import json\n\nimport {module}\n\nrequest = json.loads(r\"\"\"\n{request}\n\"\"\")\n\nprint({call}(**request))\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_program_sends_the_providers_request() {
+        let trace = br#"{"model": "m-1", "created": 1, "api": "anthropic", "request_messages": 3, "messages": [
+            {"role": "system", "content": "Be brief.", "member": "system"},
+            {"role": "user", "content": "a", "original": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]},
+            {"role": "user", "content": "", "original": []},
+            {"role": "assistant", "content": "b"}],
+            "request": {"model": "m", "temperature": 0.50, "stop": null}}"#;
+        let expected = r#"import json
+
+import anthropic
+
+request = json.loads(r"""
+{
+  "model": "m",
+  "temperature": 0.50,
+  "stop": null,
+  "system": "Be brief.",
+  "messages": [
+    {
+      "role": "user",
+      "content": [
+        {
+          "type": "text",
+          "text": "a"
+        }
+      ]
+    }
+  ]
+}
+""")
+
+print(anthropic.Anthropic().messages.create(**request))
+"#;
+        assert_eq!(python(trace).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_trace_chooses_neither_the_host_nor_the_credentials_of_the_program() {
+        let program = |api: &str, model: &str, member: &str| {
+            let request = json!({"model": model, member: "https://evil.test", "temperature": 0.5});
+            let messages = [json!({"role": "user", "content": "a"})];
+            let trace = json!({"model": model, "created": 1, "api": api, "messages": messages, "request": request});
+            python(trace.to_string().as_bytes())
+        };
+        let sdks = ["litellm", "openai-chat", "openai-responses", "anthropic", "other"];
+        for (api, member) in sdks.iter().flat_map(|api| OF_SDKS.iter().map(move |member| (*api, *member))) {
+            let program = program(api, "m", member).expect("a program");
+            assert!(!program.contains("evil.test") && program.contains("temperature"), "{api} {member}");
+        }
+        for member in ["fallbacks", "model_list", "aws_bedrock_runtime_endpoint", "vertex_credentials", "new"] {
+            assert!(!program("litellm", "m", member).expect("a program").contains("evil.test"), "{member}");
+        }
+        assert_eq!(program("litellm", "huggingface/https://evil.test", "user"), None);
+    }
+
+    #[test]
+    fn no_content_ends_the_text_of_the_program() {
+        let texts = ["\"\"\"\nimport os", "\\", "\"", "\\\"\"\"", "", "\u{2028}\r"];
+        let messages: Vec<_> =
+            texts.into_iter().map(|text| json!({"role": text, "content": text, text: text})).collect();
+        let trace = json!({"model": "\"\"\"", "created": 1, "messages": messages, "request": {"\"\"\"": "\"\"\""}});
+        let program = python(trace.to_string().as_bytes()).expect("a program");
+        assert_eq!(program.matches("\"\"\"").count(), 2, "{program}");
+    }
+
+    #[test]
+    fn shells_read_quoted_texts_as_they_are() {
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}
