@@ -4,7 +4,7 @@ import { type Api, apiOf } from "./api.js";
 import type { Call } from "./mapping.js";
 import type { Incomplete } from "./streams/assembly.js";
 import { Recording } from "./recording.js";
-import { reason, warn } from "./warn.js";
+import { kindOf, reason, warn } from "./warn.js";
 
 type Fetch = typeof globalThis.fetch;
 
@@ -31,7 +31,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
     try {
       copy = copyRequest(input, init);
     } catch (error) {
-      warn("copy", `a request could not be copied and is not logged: ${reason(error)}`);
+      warn("copy", `a request could not be copied and is not logged: ${kindOf(error)}`);
       return fetch(input, init);
     }
     const recording = start(api, copy, failures, log);
@@ -48,7 +48,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
     try {
       return record(response, recording, init?.signal ?? (input instanceof Request ? input.signal : undefined));
     } catch (error) {
-      warn("record", `a response could not be copied and is not logged: ${reason(error)}`);
+      warn("record", `a response could not be copied and is not logged: ${kindOf(error)}`);
       return response;
     }
   };
@@ -148,7 +148,7 @@ function readable(response: Response, source: ReadableStream<Uint8Array>, record
     try {
       return (copy = copied(response, source, recording, finish));
     } catch (error) {
-      warn("record", `a response could not be copied and is not logged: ${reason(error)}`);
+      warn("record", `a response could not be copied and is not logged: ${kindOf(error)}`);
       inFlight.delete(recording);
       for (const name of [...Object.keys(methods), "body", "bodyUsed"]) delete (response as unknown as Record<string, unknown>)[name];
       return response;

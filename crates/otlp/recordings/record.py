@@ -1,0 +1,159 @@
+"""Records what real instrumentation packages send for a plain call, a stream and a call of a tool.
+
+    python3 record.py [NAME...]
+
+Each case runs in a virtual environment of its own, against a provider in this process, and exports to a receiver in this
+process. The receiver writes the body of each request to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HERE = pathlib.Path(__file__).resolve().parent
+ENVIRONMENTS = pathlib.Path(os.environ.get("RECORD_ENVIRONMENTS", HERE / "../../../target/ci/otlp")).resolve()
+SDK = ["opentelemetry-sdk==1.45.2", "opentelemetry-exporter-otlp-proto-http==1.45.2"]
+OPENAI, ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
+CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+# name: environment, packages, program, variables
+CASES = {
+    "genai-openai": ("genai-openai", [OPENAI, "opentelemetry-instrumentation-genai-openai==1.3b0",
+                                      "opentelemetry-util-genai==1.3b0"],
+                     "genai_openai", {CONTENT: "SPAN_ONLY"}),
+    "genai-openai-events": ("genai-openai", [OPENAI, "opentelemetry-instrumentation-genai-openai==1.3b0",
+                                             "opentelemetry-util-genai==1.3b0"],
+                            "genai_openai", {CONTENT: "EVENT_ONLY", "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT": "true"}),
+    "openai-v2": ("openai-v2", [OPENAI, "opentelemetry-instrumentation-openai-v2==2.4b0", "opentelemetry-util-genai==0.4b0",
+                                "httpx"], "openai_v2", {CONTENT: "true"}),
+    "openllmetry-openai": ("openllmetry", [OPENAI, ANTHROPIC, "opentelemetry-instrumentation-openai==0.62.4",
+                                           "opentelemetry-instrumentation-anthropic==0.62.4"], "openllmetry_openai", {}),
+    "openllmetry-anthropic": ("openllmetry", [OPENAI, ANTHROPIC, "opentelemetry-instrumentation-openai==0.62.4",
+                                              "opentelemetry-instrumentation-anthropic==0.62.4"],
+                              "openllmetry_anthropic", {}),
+    "anthropic": ("openllmetry", [OPENAI, ANTHROPIC, "opentelemetry-instrumentation-openai==0.62.4",
+                                  "opentelemetry-instrumentation-anthropic==0.62.4"],
+                  "anthropic_itself", {"ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE": "content"}),
+    "openllmetry-old": ("openllmetry-old", ["openai", "opentelemetry-instrumentation-openai==0.40.14"],
+                        "openllmetry_openai", {}),
+    "openinference": ("openinference", [OPENAI, "openinference-instrumentation-openai==0.1.66"], "openinference", {}),
+    "pydantic-ai": ("pydantic-ai", ["pydantic-ai-slim[openai]==2.68.0"], "pydantic_ai", {}),
+}
+SCENARIOS = ["plain", "stream", "tools"]
+TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+QUESTION, ANSWER, RESULT = "Wie heißt \"das\"?\n🌍", ["Ja 🌍 ", "so."], "18.50 °C"
+ARGUMENTS = {"city": "Köln"}
+
+
+class Provider(BaseHTTPRequestHandler):
+    """Answers as OpenAI and as Anthropic. The first call with tools is answered with a call of a tool."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        has_result = "tool_call_id" in json.dumps(request) or "tool_result" in json.dumps(request)
+        calls = bool(request.get("tools")) and not has_result
+        is_openai = self.path.endswith("/chat/completions")
+        body = (openai_answer if is_openai else anthropic_answer)(request.get("stream"), calls)
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream" if request.get("stream") else "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def openai_answer(stream, calls):
+    head = {"id": "chatcmpl-1", "created": 1795305600, "model": "stand-in-1", "system_fingerprint": "fp_1"}
+    usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17,
+             "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(ARGUMENTS)}}
+    reason = "tool_calls" if calls else "stop"
+    if not stream:
+        message = {"role": "assistant", "content": None if calls else "".join(ANSWER)}
+        message |= {"tool_calls": [call]} if calls else {}
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        return json.dumps(head | {"object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+    deltas = [{"tool_calls": [call | {"index": 0}]}] if calls else [{"content": text} for text in ANSWER]
+    chunks = [{"delta": {"role": "assistant"} | delta, "finish_reason": None} for delta in deltas]
+    chunks.append({"delta": {}, "finish_reason": reason})
+    events = [{"choices": [{"index": 0} | chunk]} for chunk in chunks] + [{"choices": [], "usage": usage}]
+    lines = [json.dumps(head | {"object": "chat.completion.chunk"} | event) for event in events]
+    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+
+
+def anthropic_answer(stream, calls):
+    usage = {"input_tokens": 9, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2, "output_tokens": 5}
+    block = {"type": "tool_use", "id": "call_1", "name": "weather", "input": ARGUMENTS} if calls else {
+        "type": "text", "text": "".join(ANSWER)}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "stand-in-1", "content": [block],
+               "stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None, "usage": usage}
+    if not stream:
+        return json.dumps(message).encode()
+    start = {"type": "message_start", "message": message | {"content": [], "stop_reason": None,
+                                                           "usage": usage | {"output_tokens": 1}}}
+    delta = {"type": "input_json_delta", "partial_json": json.dumps(ARGUMENTS)} if calls else {
+        "type": "text_delta", "text": "".join(ANSWER)}
+    empty = block | ({"input": {}} if calls else {"text": ""})
+    events = [start, {"type": "content_block_start", "index": 0, "content_block": empty},
+              {"type": "content_block_delta", "index": 0, "delta": delta}, {"type": "content_block_stop", "index": 0},
+              {"type": "message_delta", "delta": {"stop_reason": message["stop_reason"], "stop_sequence": None},
+               "usage": usage}, {"type": "message_stop"}]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Keeps the bodies that an exporter sends."""
+
+    protocol_version = "HTTP/1.1"
+    bodies: list = []
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.bodies.append((self.path.rpartition("/")[2], body))
+        self.send_response(200)
+        self.send_header("content-type", "application/x-protobuf")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(handler):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def record(name, provider, receiver):
+    environment, packages, program, variables = CASES[name]
+    python = ENVIRONMENTS / environment / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENTS / environment], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *SDK, *packages], check=True)
+    for scenario in SCENARIOS:
+        Receiver.bodies.clear()
+        env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver,
+               "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "OPENAI_BASE_URL": f"{provider}/v1",
+               "ANTHROPIC_BASE_URL": provider} | variables
+        subprocess.run([python, HERE / "programs.py", program, scenario], check=True, env=env, timeout=120)
+        for signal in ("traces", "logs"):
+            bodies = [body for path, body in Receiver.bodies if path == signal]
+            for number, body in enumerate(bodies):
+                suffix = f"-{number + 1}" if number else ""
+                (HERE / f"{name}-{scenario}{suffix}.{signal}.binpb").write_bytes(body)
+        print(name, scenario, [(path, len(body)) for path, body in Receiver.bodies], flush=True)
+
+
+if __name__ == "__main__":
+    provider, receiver = serve(Provider), serve(Receiver)
+    for case in sys.argv[1:] or CASES:
+        record(case, provider, receiver)

@@ -1,0 +1,275 @@
+//! A request → the traces to store, and the counts of what is not stored.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    attributes::Attributes,
+    call::{Draft, Id, Members},
+    conventions::{self, Conversation, Kind, claude_code, events},
+    wire::Signal,
+};
+
+/// What a request contains.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The number of spans or log records.
+    pub received: usize,
+    /// Those that are not stored on purpose, because they repeat another one or are about no model.
+    pub skipped: usize,
+    /// Those that can never be stored.
+    pub rejected: Vec<&'static str>,
+    /// The traces to store.
+    pub drafts: Vec<Draft>,
+    /// The bytes that more traces may have.
+    room: usize,
+}
+
+/// The traces of a request are larger than its limit allows.
+///
+/// Each trace repeats its resource and its scope, so a large resource with many small spans would fill the memory.
+#[derive(Debug)]
+pub struct Expanded;
+
+/// Which spans become traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spans {
+    /// Calls of a model.
+    #[default]
+    Calls,
+    /// Also agents, tools and other steps, as traces without messages.
+    All,
+}
+
+impl Spans {
+    /// Reads the setting `OTEL_SPANS`: `calls`, which is the default, or `all`.
+    pub fn read(setting: Option<&str>) -> Result<Self, &'static str> {
+        match setting {
+            None | Some("" | "calls") => Ok(Self::Calls),
+            Some("all") => Ok(Self::All),
+            Some(_) => Err("OTEL_SPANS is neither `calls` nor `all`"),
+        }
+    }
+}
+
+/// A span or a log record with what it belongs to, all in OTLP's JSON encoding.
+struct Entry<'v> {
+    group: &'v Value,
+    scope: &'v Value,
+    value: &'v Value,
+}
+
+/// The names of a signal's members, from the outermost list to the innermost.
+struct Names(&'static str, &'static str, &'static str);
+
+const SPANS: Names = Names("resourceSpans", "scopeSpans", "spans");
+const RECORDS: Names = Names("resourceLogs", "scopeLogs", "logRecords");
+
+/// The reason why a span is rejected. Ids of zeros are invalid (W3C Trace Context, section 3.2.2).
+const NO_IDS: &str = "the span has no valid trace id and span id";
+
+impl Batch {
+    /// Reads a decoded request. Its traces may have `room` bytes in total.
+    pub fn read(signal: Signal, request: &Value, spans: Spans, room: usize) -> Result<Self, Expanded> {
+        let batch = Self { room, ..Self::default() };
+        match signal {
+            Signal::Traces => batch.of_spans(&entries(request, &SPANS), spans),
+            Signal::Logs => batch.of_records(&entries(request, &RECORDS)),
+        }
+    }
+
+    fn add(&mut self, draft: Draft) -> Result<(), Expanded> {
+        self.room = self.room.checked_sub(draft.bytes()).ok_or(Expanded)?;
+        self.drafts.push(draft);
+        Ok(())
+    }
+
+    fn of_spans(mut self, entries: &[Entry<'_>], spans: Spans) -> Result<Self, Expanded> {
+        self.received = entries.len();
+        let read: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let attributes = Attributes::of(entry.value);
+                let kind = conventions::kind(&attributes);
+                let conversation = match kind {
+                    Kind::Call => conventions::conversation(&attributes),
+                    Kind::Step | Kind::Other => Conversation::default(),
+                };
+                (entry, attributes, kind, conversation)
+            })
+            .collect();
+        let with_content: Vec<_> = read.iter().filter(|(.., conversation)| !conversation.is_empty()).collect();
+        let mut answered: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+        for (entry, attributes, ..) in with_content {
+            if let Some(response) = attributes.text("gen_ai.response.id") {
+                answered.entry(response).or_default().push(times(entry.value));
+            }
+        }
+        let is_repeated: Vec<bool> = read
+            .iter()
+            .map(|(entry, attributes, _, conversation)| {
+                let (start, end) = times(entry.value);
+                let others = attributes.text("gen_ai.response.id").and_then(|response| answered.get(response));
+                // Only the first few calls with this response are compared, so that the time stays linear.
+                conversation.is_empty()
+                    && others.is_some_and(|all| all.iter().take(64).any(|(from, to)| start <= *to && *from <= end))
+            })
+            .collect();
+        for ((entry, attributes, kind, conversation), is_repeated) in read.into_iter().zip(is_repeated) {
+            let is_stored = match kind {
+                Kind::Call => !is_repeated,
+                Kind::Step => spans == Spans::All,
+                Kind::Other => false,
+            };
+            if !is_stored {
+                self.skipped += 1;
+                continue;
+            }
+            let Some(id) = ids(entry.value) else {
+                self.rejected.push(NO_IDS);
+                continue;
+            };
+            let (start, end) = times(entry.value);
+            let members = Members {
+                attributes: &attributes,
+                conversation,
+                time: if start == 0 { end } else { start },
+                otel: entry.otel("span", entry.value.clone()),
+                status: Some(&entry.value["status"]),
+                body: None,
+            };
+            self.add(Draft::new(Id::Span(id), members))?;
+        }
+        Ok(self)
+    }
+
+    fn of_records(mut self, entries: &[Entry<'_>]) -> Result<Self, Expanded> {
+        self.received = entries.len();
+        // The records that each hold one message, by span, in the order of the spans' first records.
+        let mut messages: Vec<Vec<&Entry<'_>>> = Vec::new();
+        let mut place_of: HashMap<String, usize> = HashMap::new();
+        for entry in entries {
+            let attributes = Attributes::of(entry.value);
+            let name = events::name(entry.value, &attributes);
+            match events::kind(name) {
+                events::Kind::Other => self.skipped += 1,
+                events::Kind::Call => self.add(entry.call(&attributes))?,
+                events::Kind::ClaudeCode => self.add(entry.body(name, &attributes))?,
+                events::Kind::Message => match ids(entry.value) {
+                    None => messages.push(vec![entry]),
+                    Some(id) => {
+                        let place = *place_of.entry(id).or_insert_with(|| {
+                            messages.push(Vec::new());
+                            messages.len() - 1
+                        });
+                        messages[place].push(entry);
+                    }
+                },
+            }
+        }
+        for records in messages {
+            self.add(joined(&records))?;
+        }
+        Ok(self)
+    }
+}
+
+impl Entry<'_> {
+    /// Returns the member `otel` of a trace.
+    fn otel(&self, name: &str, value: Value) -> Value {
+        let mut otel = Map::new();
+        let mut add = |name: &str, value: &Value| {
+            if !value.is_null() {
+                otel.insert(name.to_owned(), value.clone());
+            }
+        };
+        add("resource", &self.group["resource"]);
+        add("resourceSchemaUrl", &self.group["schemaUrl"]);
+        add("scope", &self.scope["scope"]);
+        add("scopeSchemaUrl", &self.scope["schemaUrl"]);
+        otel.insert(name.to_owned(), value);
+        Value::Object(otel)
+    }
+
+    /// Drafts the trace of a record that describes a whole call.
+    fn call(&self, attributes: &Attributes<'_>) -> Draft {
+        self.draft(attributes, conventions::conversation(attributes), None)
+    }
+
+    /// Drafts the trace of a body that Claude Code has logged.
+    fn body(&self, name: &str, attributes: &Attributes<'_>) -> Draft {
+        let body = claude_code::read(name, attributes);
+        let side = if body.is_request { "request" } else { "response" };
+        self.draft(attributes, body.conversation, body.json.map(|json| (side, json)))
+    }
+
+    fn draft(
+        &self,
+        attributes: &Attributes<'_>,
+        conversation: Conversation,
+        body: Option<(&'static str, Value)>,
+    ) -> Draft {
+        let members = Members {
+            attributes,
+            conversation,
+            time: record_time(self.value),
+            otel: self.otel("logRecord", self.value.clone()),
+            status: None,
+            body,
+        };
+        Draft::new(Id::Content(ids(self.value)), members)
+    }
+}
+
+/// Drafts the trace of records of one span that each hold one message.
+fn joined(records: &[&Entry<'_>]) -> Draft {
+    let values: Vec<&Value> = records.iter().map(|entry| entry.value).collect();
+    let first = records[0];
+    let attributes = Attributes::of(first.value);
+    let members = Members {
+        attributes: &attributes,
+        conversation: events::conversation(&values),
+        time: record_time(first.value),
+        otel: first.otel("logRecords", values.iter().map(|value| (*value).clone()).collect()),
+        status: None,
+        body: None,
+    };
+    Draft::new(Id::Content(ids(first.value)), members).made_of(records.len())
+}
+
+fn entries<'v>(request: &'v Value, Names(groups, scopes, values): &Names) -> Vec<Entry<'v>> {
+    let list = |value: &'v Value, name: &str| value[name].as_array().into_iter().flatten();
+    let mut entries = Vec::new();
+    for group in list(request, groups) {
+        for scope in list(group, scopes) {
+            entries.extend(list(scope, values).map(|value| Entry { group, scope, value }));
+        }
+    }
+    entries
+}
+
+/// Returns `TRACEID-SPANID` if both ids are valid.
+fn ids(value: &Value) -> Option<String> {
+    let id = |name: &str, digits: usize| {
+        value[name].as_str().filter(|id| id.len() == digits && id.bytes().any(|digit| digit != b'0'))
+    };
+    Some(format!("{}-{}", id("traceId", 32)?, id("spanId", 16)?))
+}
+
+/// Returns the start and the end of a span, in nanoseconds since 1970.
+fn times(span: &Value) -> (u64, u64) {
+    (nanoseconds(&span["startTimeUnixNano"]), nanoseconds(&span["endTimeUnixNano"]))
+}
+
+fn record_time(record: &Value) -> u64 {
+    match nanoseconds(&record["timeUnixNano"]) {
+        0 => nanoseconds(&record["observedTimeUnixNano"]),
+        time => time,
+    }
+}
+
+/// Reads a time. OTLP's JSON writes 64-bit integers as text.
+fn nanoseconds(time: &Value) -> u64 {
+    time.as_str().and_then(|time| time.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,127 @@
+//! The conventions by which instrumentations write a model call into attributes, one file each.
+
+use serde_json::Value;
+
+use crate::{
+    attributes::{Attributes, looks_like_json},
+    message::{self, Side},
+};
+
+mod ai_sdk;
+pub mod claude_code;
+pub mod events;
+mod gen_ai;
+pub mod openinference;
+mod openllmetry;
+pub mod usage;
+
+/// The conversation of a call.
+#[derive(Debug, Default, PartialEq)]
+pub struct Conversation {
+    /// The messages of the request, as a trace stores them.
+    pub request: Vec<Value>,
+    /// The messages of the answer.
+    pub answer: Vec<Value>,
+    /// The alternatives of the answer in the form of Chat Completions, if there are several.
+    pub choices: Vec<Value>,
+    /// Whether an exporter has cut a text, so that messages are missing.
+    pub is_cut: bool,
+}
+
+impl Conversation {
+    /// Returns whether there is no message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.request.is_empty() && self.answer.is_empty()
+    }
+
+    fn ask(&mut self, message: &Value) {
+        self.request.extend(message::read(message, Side::Request));
+    }
+
+    fn reply(&mut self, message: &Value) {
+        self.answer.extend(message::read(message, Side::Answer));
+    }
+
+    /// Adds the alternatives of an answer. The first one is the answer.
+    fn reply_with_choices(&mut self, messages: &[Value]) {
+        if let Some(first) = messages.first() {
+            self.reply(first);
+        }
+        if messages.len() > 1 {
+            self.choices.extend(messages.iter().enumerate().map(|(index, message)| {
+                let mut choice = serde_json::json!({"index": index});
+                choice["message"] = message::read(message, Side::Answer).into_iter().next().unwrap_or_default();
+                if let Some(reason) = message.get("finish_reason").filter(|reason| !reason.is_null()) {
+                    choice["finish_reason"] = reason.clone();
+                }
+                choice
+            }));
+        }
+    }
+}
+
+/// What a span is to this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A call of a model.
+    Call,
+    /// Another step of an application of a model: an agent, a chain, a tool. It repeats messages of calls.
+    Step,
+    /// Not about a model.
+    Other,
+}
+
+/// Returns what the span with these attributes is.
+#[must_use]
+pub fn kind(attributes: &Attributes<'_>) -> Kind {
+    let operation = attributes.text("gen_ai.operation.name");
+    let openinference = attributes.text("openinference.span.kind");
+    let ai_sdk = attributes.text("ai.operationId");
+    let is_call = matches!(operation, Some("chat" | "generate_content" | "text_completion" | "llm_call"))
+        || openinference == Some("LLM")
+        || ai_sdk.is_some_and(ai_sdk::is_call);
+    if is_call {
+        return Kind::Call;
+    }
+    if operation.is_some() || openinference.is_some() || ai_sdk.is_some() {
+        return Kind::Step;
+    }
+    if openllmetry::is_call(attributes) {
+        Kind::Call
+    } else if attributes.text("traceloop.span.kind").is_some() {
+        Kind::Step
+    } else {
+        Kind::Other
+    }
+}
+
+/// Reads the conversation by the first convention that finds a message.
+#[must_use]
+pub fn conversation(attributes: &Attributes<'_>) -> Conversation {
+    [gen_ai::read, openllmetry::read, openinference::read, ai_sdk::read]
+        .into_iter()
+        .map(|read| read(attributes))
+        .find(|conversation| !conversation.is_empty())
+        .unwrap_or_default()
+}
+
+/// Returns the items of a list that an attribute contains, as values or as JSON text. A text is one message.
+fn items(attributes: &Attributes<'_>, name: &str, is_cut: &mut bool) -> Vec<Value> {
+    match attributes.decoded(name) {
+        None => Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(Value::Object(mut wrapper)) => match wrapper.remove("messages") {
+            Some(Value::Array(messages)) => messages,
+            Some(other) => {
+                wrapper.insert("messages".to_owned(), other);
+                vec![Value::Object(wrapper)]
+            }
+            None => vec![Value::Object(wrapper)],
+        },
+        Some(text) => {
+            *is_cut |= text.as_str().is_some_and(looks_like_json);
+            vec![text]
+        }
+    }
+}

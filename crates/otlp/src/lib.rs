@@ -1,0 +1,21 @@
+//! OTLP/HTTP in: each call of a model becomes one trace, whichever convention its spans or log records follow.
+//!
+//! A request passes through the modules in this order:
+//!
+//! 1. [`service`] takes the HTTP request and returns the response.
+//! 2. [`wire`] decodes both encodings into one form.
+//! 3. [`batch`] finds the calls, and [`conventions`] read their [`attributes`] and [`message`]s.
+//! 4. [`call`] makes a trace of each call, which `attest` validates and stores.
+//! 5. [`metrics`] writes the log line of the request, which contains its metrics.
+
+#![expect(missing_docs, reason = "the names of enum variants and fields state what they are")]
+
+pub mod attributes;
+pub mod batch;
+pub mod call;
+pub mod conventions;
+pub mod message;
+pub mod metrics;
+mod refusal;
+pub mod service;
+pub mod wire;

@@ -1,0 +1,127 @@
+//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of `attest::metrics`.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use metrique::{
+    emf::{Emf, NoMetric},
+    unit::{Byte, Count, Millisecond},
+    writer::{Entry, format::Format, unit::WithUnit},
+};
+
+const NAMESPACE: &str = "Attest";
+
+/// Writes one line per request, independent of the log level.
+pub struct BatchLog {
+    function: String,
+    format: Mutex<Emf>,
+    write: Box<WriteLine>,
+}
+
+/// A function that writes one line, including its line break.
+type WriteLine = dyn Fn(&[u8]) + Send + Sync;
+
+/// The counts of one request. Spans and log records are counted alike.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub received: usize,
+    pub stored: usize,
+    pub repeated: usize,
+    pub skipped: usize,
+    pub rejected: usize,
+}
+
+/// The facts about one request that its log line reports.
+#[derive(Debug, Default)]
+pub struct Served {
+    pub request_id: String,
+    pub signal: &'static str,
+    pub status: u16,
+    pub bytes: usize,
+    pub took: Duration,
+    pub is_cold: bool,
+    pub counts: Counts,
+    /// The reason of a refusal, a rejection or a failure. It contains no content.
+    pub reason: Option<String>,
+}
+
+/// The fields of a log line. Those with a unit are metrics.
+#[derive(Entry)]
+struct Line<'r> {
+    #[entry(timestamp)]
+    timestamp: SystemTime,
+    #[entry(name = "FunctionName")]
+    function: &'r str,
+    level: &'static str,
+    request_id: &'r str,
+    signal: &'static str,
+    status: NoMetric<u16>,
+    reason: Option<&'r str>,
+    ms: NoMetric<f64>,
+    cold: NoMetric<bool>,
+    batch_bytes: WithUnit<usize, Byte>,
+    batch_ms: WithUnit<f64, Millisecond>,
+    #[entry(name = "SpansReceived")]
+    received: WithUnit<u64, Count>,
+    #[entry(name = "SpansStored")]
+    stored: WithUnit<u64, Count>,
+    #[entry(name = "SpansRepeated")]
+    repeated: WithUnit<u64, Count>,
+    #[entry(name = "SpansSkipped")]
+    skipped: WithUnit<u64, Count>,
+    #[entry(name = "SpansRejected")]
+    rejected: WithUnit<u64, Count>,
+    #[entry(name = "BatchesRefused")]
+    refused: Option<WithUnit<u64, Count>>,
+    #[entry(name = "BatchesFailed")]
+    failed: Option<WithUnit<u64, Count>>,
+}
+
+impl BatchLog {
+    /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
+    pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        let format = Emf::builder(NAMESPACE.to_owned(), vec![vec!["FunctionName".to_owned()]]).build();
+        Self { function: function.to_owned(), format: Mutex::new(format), write: Box::new(write) }
+    }
+
+    /// Writes the log line of one request.
+    pub fn write(&self, served: &Served) {
+        let count = |count: usize| WithUnit::from(count as u64);
+        let only = |is: bool| is.then(|| WithUnit::from(1));
+        let Counts { received, stored, repeated, skipped, rejected } = served.counts;
+        let milliseconds = (served.took.as_secs_f64() * 1e6).round() / 1e3;
+        let line = Line {
+            timestamp: SystemTime::now(),
+            function: &self.function,
+            level: match served.status {
+                500.. => "ERROR",
+                400.. => "WARN",
+                _ if rejected > 0 => "WARN",
+                _ => "INFO",
+            },
+            request_id: &served.request_id,
+            signal: served.signal,
+            status: served.status.into(),
+            reason: served.reason.as_deref(),
+            ms: milliseconds.into(),
+            cold: served.is_cold.into(),
+            batch_bytes: served.bytes.into(),
+            batch_ms: milliseconds.into(),
+            received: count(received),
+            stored: count(stored),
+            repeated: count(repeated),
+            skipped: count(skipped),
+            rejected: count(rejected),
+            refused: only((400..500).contains(&served.status)),
+            failed: only(served.status >= 500),
+        };
+        let mut json = Vec::new();
+        let formatted = self.format.lock().unwrap_or_else(PoisonError::into_inner).format(&line, &mut json);
+        match formatted {
+            Ok(()) => (self.write)(&json),
+            Err(error) => tracing::error!(%error, "cannot format the log line of a batch"),
+        }
+    }
+}

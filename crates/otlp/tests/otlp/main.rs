@@ -1,0 +1,10 @@
+//! Requests in both encodings, the traces that they become, and the answers to them.
+
+mod support;
+
+mod conventions;
+mod encodings;
+mod faults;
+mod recordings;
+mod rules;
+mod service;
