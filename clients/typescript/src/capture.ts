@@ -4,7 +4,7 @@ import { apiOf, pathOf } from "./api.js";
 import { background } from "./background.js";
 import { type Recorded, Recording } from "./recording.js";
 import type { Incomplete } from "./streams/assembly.js";
-import { reason } from "./warn.js";
+import { kindOf, reason } from "./warn.js";
 
 type Fetch = typeof globalThis.fetch;
 
@@ -41,7 +41,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: Log): Fetch
     try {
       copy = copyRequest(input, init);
     } catch (error) {
-      log.lost(`a request could not be copied and is not logged: ${reason(error)}`);
+      log.lost(`a request could not be copied and is not logged: ${kindOf(error)}`);
       return fetch(input, init);
     }
     const recording: Recording = new Recording(api, copy.body, Math.floor(Date.now() / 1_000), failures, (call) => {
@@ -62,7 +62,7 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: Log): Fetch
       return record(response, recording, init?.signal ?? (input instanceof Request ? input.signal : undefined), log);
     } catch (error) {
       inFlight.delete(recording);
-      log.lost(`a response could not be copied and is not logged: ${reason(error)}`);
+      log.lost(`a response could not be copied and is not logged: ${kindOf(error)}`);
       return response;
     }
   };
@@ -156,7 +156,7 @@ function readable(response: Response, source: ReadableStream<Uint8Array>, record
     try {
       return (copy = copied(response, source, recording, finish));
     } catch (error) {
-      log.lost(`a response could not be copied and is not logged: ${reason(error)}`);
+      log.lost(`a response could not be copied and is not logged: ${kindOf(error)}`);
       inFlight.delete(recording);
       for (const name of [...Object.keys(methods), "body", "bodyUsed"]) delete (response as unknown as Record<string, unknown>)[name];
       return response;

@@ -1,13 +1,13 @@
 /** The path of a trace: mask, spool, sender. */
 
-import { createHash, randomUUID } from "node:crypto";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { randomUUID } from "node:crypto";
 import { isObject, type Json, type JsonObject, print } from "./json.js";
 import { Sender } from "./sender.js";
+import { NotPrivate } from "./private.js";
+import { isLoopback, type Settings } from "./settings.js";
 import { type Entry, Spool } from "./spool.js";
 import { toJson } from "./values.js";
-import { reason, warn } from "./warn.js";
+import { kindOf, warn } from "./warn.js";
 
 const TRACE = 4 * 1024 * 1024; // bytes of the largest trace
 const QUEUE = { traces: 1_000, bytes: 32 * 1024 * 1024 }; // the largest queue in memory
@@ -55,35 +55,20 @@ export interface Counters {
 
 export const NO_COUNTS: Counters = { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0, truncated: 0, unparsed: 0, unmerged: 0 };
 
-export interface Configuration {
-  url: string;
-  apiKey: string;
-  /** The folder of the spool. */
-  spool: string;
-}
-
-/** Reads the environment. Returns `undefined` without `ATTEST_URL` and `ATTEST_API_KEY`. */
-export function configuration(env = process.env): Configuration | undefined {
-  const { ATTEST_URL: url, ATTEST_API_KEY: apiKey } = env;
-  if (!url || !apiKey) return undefined;
-  return { url, apiKey, spool: resolve(env.ATTEST_SPOOL || defaultSpool(url, env)) }; // the working directory may change
-}
-
-function defaultSpool(url: string, env: NodeJS.ProcessEnv): string {
-  const hash = createHash("sha256").update(url).digest("hex").slice(0, 16);
-  return join(env.XDG_STATE_HOME || join(homedir(), ".local", "state"), "attest", "spool", hash);
-}
-
 export class Client {
   readonly counters: Counters = { ...NO_COUNTS };
-  private readonly spool: Spool | undefined;
+  private spool: Spool | undefined;
   private readonly sender: Sender;
   private moreToAdopt = true;
   private adopting = false;
+  /** Whether the folder could be read at the last search. */
+  private isReadable = true;
+  /** The number of lost traces that an earlier {@link flush} has reported. */
+  private reported = 0;
   /** Whether the process has already waited for its traces in vain, and none was logged since. */
   private ended = false;
 
-  constructor({ url, apiKey, spool }: Configuration) {
+  constructor({ url, apiKey, spool }: Settings) {
     this.sender = new Sender(url, apiKey, {
       confirmed: (entry) => {
         this.counters.stored++;
@@ -96,11 +81,11 @@ export class Client {
       // Rarely, because each search for files reads the whole folder.
       room: () => this.sender.waiting <= QUEUE.traces / 4 && this.refill(),
     });
-    try {
-      this.spool = Spool.open(spool);
-    } catch (error) {
-      warn("spool", `the spool ${spool} cannot be written, so traces are sent from memory and do not survive the end of the process: ${reason(error)}`);
+    const target = new URL(url);
+    if (target.protocol === "http:" && !isLoopback(target.hostname)) {
+      warn("insecure", "ATTEST_URL has http, so the key and the traces are sent without encryption");
     }
+    this.openSpool(spool);
     this.watch();
   }
 
@@ -124,18 +109,49 @@ export class Client {
         return;
       }
       this.counters.lost++;
-      warn("lost", `a trace was not logged: ${reason(error)}`);
+      warn("lost", `a trace was not logged: ${error instanceof QueueFull ? error.message : kindOf(error)}`);
     }
   }
 
   /** Sends all pending traces, including adopted and parked ones. Returns whether all were confirmed or rejected in time. */
   async flush(milliseconds: number): Promise<boolean> {
     const end = performance.now() + milliseconds;
+    this.moreToAdopt = true;
+    this.spool?.rejectAgain();
     do {
       this.refill();
       if (!(await this.sender.drain(Math.max(0, end - performance.now())))) return false;
-    } while (this.spool?.hasParked || this.moreToAdopt);
-    return true;
+      if (this.isLeft()) this.moreToAdopt = true; // a process has died meanwhile
+    } while ((this.spool?.hasParked || this.moreToAdopt) && performance.now() < end && !this.spool?.hasUnsent);
+    const before = this.reported;
+    this.reported = this.counters.lost;
+    return this.isReadable && !this.moreToAdopt && !this.spool?.hasParked && !this.spool?.hasUnsent && this.reported === before;
+  }
+
+  /** Returns whether the spool has files of dead processes. */
+  private isLeft(): boolean {
+    try {
+      return this.spool?.hasAbandoned() ?? false;
+    } catch {
+      this.isReadable = false;
+      return false;
+    }
+  }
+
+  private openSpool(folder: () => string): void {
+    const consequence = "traces are sent from memory and do not survive the end of the process";
+    let path: string;
+    try {
+      path = folder();
+    } catch {
+      return warn("spool", `there is no home folder for a spool, so ${consequence}: set ATTEST_SPOOL`);
+    }
+    try {
+      this.spool = Spool.open(path, (count) => (this.counters.lost += count));
+    } catch (error) {
+      const problem = error instanceof NotPrivate ? error.message : kindOf(error);
+      warn("spool", `the spool ${path} cannot be written, so ${consequence}: ${problem}`);
+    }
   }
 
   private masked(trace: JsonObject, mask: Mask): JsonObject {
@@ -157,15 +173,17 @@ export class Client {
         if (isFull) return this.spool.park(line);
         return this.sender.add(this.spool.append(id, line));
       } catch (error) {
-        warn("spool", `a trace could not be written to the spool and is sent from memory: ${reason(error)}`);
+        warn("spool", `a trace could not be written to the spool and is sent from memory: ${kindOf(error)}`);
       }
     }
-    if (isFull) throw new Error(`${this.sender.waiting} traces wait in memory`);
+    if (isFull) throw new QueueFull(`${this.sender.waiting} traces wait in memory`);
     this.sender.add({ id, line });
   }
 
   /** Moves a trace to the file of rejected traces. Returns whether this succeeded. */
-  private reject({ id, line, segment }: Entry, problem: string): boolean {
+  private reject(entry: Entry, problem: string): boolean {
+    const { line, segment } = entry;
+    const id = entry.id.replace(/[^\x21-\x7e]/g, "?").slice(0, 64);
     this.counters.rejected++;
     try {
       if (!this.spool) throw new Error("there is no spool");
@@ -173,8 +191,9 @@ export class Client {
       warn(`rejected ${problem.slice(0, 10)}`, `trace ${id} was rejected and is in ${this.spool.rejectedPath}: ${problem}`);
       return true;
     } catch (error) {
-      if (!segment) this.counters.lost++;
-      warn("unrejected", `trace ${id} was rejected and ${segment ? "stays in the spool" : "is lost"} (${reason(error)}): ${problem}`);
+      if (segment) this.spool?.unsent.add(entry);
+      else this.counters.lost++;
+      warn("unrejected", `trace ${id} was rejected and ${segment ? "stays in the spool" : "is lost"} (${kindOf(error)}): ${problem}`);
       return false;
     }
   }
@@ -186,12 +205,13 @@ export class Client {
     const hasRoom = () => this.sender.waiting < QUEUE.traces / 2 && this.sender.waitingBytes < QUEUE.bytes / 2;
     const take = (entries: Entry[]) => entries.forEach((entry) => this.sender.add(entry));
     this.adopting = true;
+    this.isReadable = true;
     try {
       while (this.spool.hasParked && hasRoom()) take(this.spool.unpark());
       if (this.moreToAdopt && hasRoom()) this.moreToAdopt = this.spool.adopt(hasRoom, take);
     } catch (error) {
-      this.moreToAdopt = false; // until the next search
-      warn("adopt", `the spool ${this.spool.folder} cannot be read: ${reason(error)}`);
+      this.moreToAdopt = this.isReadable = false; // until the next search
+      warn("adopt", `the spool ${this.spool.folder} cannot be read: ${kindOf(error)}`);
     } finally {
       this.adopting = false;
     }
@@ -200,6 +220,7 @@ export class Client {
   private watch(): void {
     const adopt = () => {
       this.moreToAdopt = true;
+      this.spool?.rejectAgain();
       this.refill();
     };
     if (this.spool) {
@@ -214,10 +235,15 @@ export class Client {
       this.sender.pause();
     });
     process.on("exit", () => {
-      if (!this.spool && this.sender.waiting > 0) warn("exit", `the process ended with ${this.sender.waiting} traces in memory`);
+      if (!this.spool && this.sender.waiting > 0) {
+        this.counters.lost += this.sender.waiting;
+        warn("exit", `${this.sender.waiting} traces are lost: they were in memory, and the process ends`);
+      }
     });
   }
 }
+
+class QueueFull extends Error {}
 
 class MaskFailed extends Error {
   constructor(readonly kind: string) {

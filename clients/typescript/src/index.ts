@@ -7,11 +7,12 @@
 import { type Api, apiOfCall } from "./api.js";
 import type { Outcome } from "./body.js";
 import { recordingFetch } from "./capture.js";
-import { Client, configuration, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
+import { Client, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
+import { NotConfigured, readSettings } from "./settings.js";
 import { toJson } from "./values.js";
-import { reason, warn } from "./warn.js";
+import { kindOf, warn } from "./warn.js";
 
 export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
@@ -82,7 +83,8 @@ export function logTrace(request: object, response?: object | null, extra: Recor
  * `process.exit`, and on hosts that freeze between requests, such as AWS Lambda.
  */
 export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Promise<boolean> {
-  return client ? client.flush(timeout) : true;
+  if (process.env.ATTEST_URL) client ??= openClient(); // traces of dead processes may wait
+  return client ? client.flush(timeout) : !process.env.ATTEST_URL;
 }
 
 /** Returns how many traces of this process were logged, stored, rejected, or lost. */
@@ -109,18 +111,20 @@ function logCall(call: (counters: Counters) => Call | undefined, mask: Mask | un
       return made && toTrace(made);
     }, mask);
   } catch (error) {
-    warn("lost", `a trace was not logged: ${reason(error)}`);
+    warn("lost", `a trace was not logged: ${kindOf(error)}`);
   }
 }
 
 let hasWarned = false;
 
 function openClient(): Client | undefined {
-  const found = configuration();
-  if (found) return new Client(found);
-  if (!hasWarned) console.warn("attest: nothing is logged because ATTEST_URL and ATTEST_API_KEY are not set");
-  hasWarned = true;
-  return undefined;
+  try {
+    return new Client(readSettings());
+  } catch (error) {
+    if (!hasWarned) warn("not-configured", `nothing is logged because ${error instanceof NotConfigured ? error.message : kindOf(error)}`);
+    hasWarned = true;
+    return undefined;
+  }
 }
 
 /** Returns the members of a value. A value without members becomes the member `name`. */

@@ -3,22 +3,27 @@
 import { setMaxListeners } from "node:events";
 import * as http from "node:http";
 import * as https from "node:https";
-import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
+import { HttpProxyAgent } from "http-proxy-agent";
+import { HttpsProxyAgent } from "https-proxy-agent";
 import PQueue from "p-queue";
 import pRetry from "p-retry";
+import { getProxyForUrl } from "proxy-from-env";
 import { isObject, parse } from "./json.js";
+import { confirms } from "./receipt.js";
+import { isLoopback } from "./settings.js";
 import type { Entry } from "./spool.js";
-import { reason, warn } from "./warn.js";
+import { kindOf, warn } from "./warn.js";
 
 const CONCURRENCY = 16; // requests in flight
 const DELAY = 250; // milliseconds that a trace waits for others, so that sending does not compete with calls in quick succession
 const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the response
-const LINGER = 1_000; // milliseconds for the rest of the response once the trace is confirmed
+const ANSWER = 64 * 1024; // bytes of an answer that are read
 const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
 const PAUSE = { first: 250, longest: 10_000 }; // milliseconds between attempts
 const RETRY_AFTER = 60_000; // the longest `Retry-After` that is obeyed, in milliseconds
 const TRANSIENT = [408, 429, 502, 503, 504];
+const PROBLEM = "urn:attest:problem:";
 const GATEWAY = "urn:attest:problem:gateway";
 
 export interface Outcome {
@@ -35,7 +40,7 @@ export class Sender {
   /** Traces that were added since the last start. */
   private incoming: Entry[] = [];
   private starter: NodeJS.Timeout | undefined;
-  private readonly agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
+  private readonly agent: http.Agent;
   /** Ends the pauses between attempts. */
   private stop = new AbortController();
   /** Requests in flight. */
@@ -48,6 +53,7 @@ export class Sender {
     private readonly outcome: Outcome,
   ) {
     setMaxListeners(0, this.stop.signal);
+    this.agent = agentFor(new URL(url));
   }
 
   /** Traces that are neither confirmed nor refused. */
@@ -100,7 +106,7 @@ export class Sender {
   }
 
   private enqueue(entry: Entry): void {
-    this.queue.add(() => this.deliver(entry)).catch((error: unknown) => warn("sender", `a trace was not sent: ${reason(error)}`));
+    this.queue.add(() => this.deliver(entry)).catch((error: unknown) => warn("sender", `a trace waits for another attempt: ${kindOf(error)}`));
   }
 
   private async deliver(entry: Entry): Promise<void> {
@@ -117,7 +123,7 @@ export class Sender {
         shouldRetry: ({ error }) => !(error instanceof Refused),
         onFailedAttempt: async ({ error }) => {
           if (error instanceof Refused) return;
-          warn("retry", `traces wait for the endpoint: ${error.message}`);
+          warn("retry", `traces wait for the endpoint: ${error instanceof Transient ? error.message : kindOf(error)}`);
           if (error instanceof Transient) await pause(error.retryAfter, signal);
         },
       });
@@ -143,30 +149,25 @@ export class Sender {
       this.attempts.delete(attempt);
     };
     let response: http.IncomingMessage;
-    let body = "";
+    let body: string;
     try {
       response = await this.post(entry, attempt.signal);
-      if (response.statusCode !== 201) body = await text(response);
+      body = await textOf(response);
     } catch (error) {
+      throw new Transient(attempt.signal.aborted ? `no answer within ${ATTEMPT} ms` : kindOf(error));
+    } finally {
       end();
-      throw new Transient(reason(attempt.signal.aborted ? attempt.signal.reason : error));
     }
     const status = response.statusCode!;
-    if (status === 201) {
-      // S3 has confirmed the object. The rest is read only so that the connection can be reused.
-      const late = setTimeout(() => attempt.abort(), LINGER).unref();
-      response.on("error", () => {}).on("close", () => (clearTimeout(late), end())).resume();
-      return;
-    }
-    end();
+    if (confirms(status, response.headers["content-type"], body, entry.id)) return;
+    if (status === 200 || status === 201) throw new Transient(`status ${status} without the receipt of the trace; check ATTEST_URL`);
     const answer = objectOf(body);
-    if (status === 200) {
-      if (typeof answer?.key === "string") return;
-      throw new Transient("unexpected response; check ATTEST_URL");
-    }
-    const detail = [status, answer?.title, answer?.detail, describe(answer?.errors)].filter(Boolean).join(", ");
-    const isTransient = TRANSIENT.includes(status) || (status >= 500 && answer?.type === GATEWAY);
-    throw isTransient ? new Transient(`status ${detail}`, response.headers["retry-after"]) : new Refused(`status ${detail}`);
+    const kind = typeof answer?.type === "string" ? answer.type : "";
+    // The text of another server may quote anything.
+    const parts = kind.startsWith(PROBLEM) ? [answer?.title, answer?.detail, describe(answer?.errors)] : [];
+    const detail = [`status ${status}`, ...parts.filter(Boolean).map(printable)].join(", ");
+    const isTransient = TRANSIENT.includes(status) || (status >= 500 && kind === GATEWAY);
+    throw isTransient ? new Transient(detail, response.headers["retry-after"]) : new Refused(detail);
   }
 
   /** Node's `http` is used because its sockets can be unreferenced: a request in flight does not keep the process alive. */
@@ -174,12 +175,38 @@ export class Sender {
     return new Promise((resolve, reject) => {
       const url = new URL(this.url);
       const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
-      if (/^[\x21-\x7e]+$/.test(id)) headers["idempotency-key"] = id; // any other id is not a valid header value; the trace contains it anyway
-      const [client, agent] = url.protocol === "https:" ? [https, this.agents.https] : [http, this.agents.http];
-      const request = client.request(url, { method: "POST", headers, agent, signal });
+      if (/^[\x21-\x7e]{1,1024}$/.test(id)) headers["idempotency-key"] = id; // any other id is not a valid header value; the trace contains it anyway
+      const { request: open } = url.protocol === "https:" ? https : http;
+      const request = open(url, { method: "POST", headers, agent: this.agent, signal });
       request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);
     });
   }
+}
+
+/** Returns the agent for a URL: that of the proxy that the environment names, but traces for this machine do not leave it. */
+function agentFor(url: URL): http.Agent {
+  const proxy = isLoopback(url.hostname) ? "" : getProxyForUrl(url.href);
+  const isHttps = url.protocol === "https:";
+  if (proxy && !/^https?:/i.test(proxy)) warn("proxy", "the proxy of the environment is not an HTTP proxy; traces are sent without it");
+  else if (proxy) return isHttps ? new HttpsProxyAgent(proxy, { keepAlive: true }) : new HttpProxyAgent(proxy, { keepAlive: true });
+  return isHttps ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
+}
+
+/** Returns the first bytes of an answer as text. */
+async function textOf(response: http.IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > ANSWER) break; // this also destroys the connection
+  }
+  return Buffer.concat(chunks).toString("utf8", 0, ANSWER);
+}
+
+/** Escapes what a terminal could interpret. */
+function printable(value: unknown): string {
+  return String(value).slice(0, 300).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** An error after which a later attempt may store the trace. */

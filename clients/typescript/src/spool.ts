@@ -8,16 +8,18 @@
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { hostname } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { isObject, parse } from "./json.js";
-import { reason, warn } from "./warn.js";
+import { isOwn, isPrivate, makeFolder, openFile } from "./private.js";
+import { kindOf, warn } from "./warn.js";
 
 const SEGMENT = 1024 * 1024; // bytes after which a new file is started
 const FOLDER_LIMIT = 1024 * 1024 * 1024; // bytes of all files
-const AGE_LIMIT = 30 * 24 * 60 * 60; // seconds since CREATED
+const AGE_LIMIT = 30 * 24 * 60 * 60; // seconds
 const STALE = 60_000; // milliseconds without a heartbeat
 const REJECTED = "rejected.jsonl";
 const NAME = /^(\d+)\.([A-Za-z0-9_-]{1,64})\.(\d+)\.(\d+)\.[0-9a-f]{16}\.jsonl$/;
+const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 const HOST = hostname().replace(/[^A-Za-z0-9-]/g, "_").slice(0, 64) || "_";
 
 /** An unconfirmed trace: one line of JSON without its line feed, and the file that holds it, if any. */
@@ -31,6 +33,8 @@ export interface Entry {
 export class Segment {
   /** Lines that are neither confirmed nor rejected. */
   pending = 0;
+  /** Lines that {@link Spool.unpark} has not read back yet. */
+  parked = 0;
   size = 0;
   /** Whether no more lines will be added. */
   sealed = false;
@@ -50,16 +54,34 @@ export class Spool {
   private overflow: Segment | undefined;
   private folderSize = 0;
   private full = false;
+  /** The device and the inode of the folder. */
+  private identity = "";
+  /** Refused traces that could not be moved to the file of rejected traces. */
+  readonly unsent = new Set<Entry>();
+  /** Files of this user that could not be read or adopted. */
+  private readonly unread = new Set<string>();
 
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    private readonly lost: (count: number) => void,
+  ) {}
 
-  /** Opens the folder and creates it if necessary. Throws if it cannot be written. */
-  static open(folder: string): Spool {
-    makeFolder(folder);
-    fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
-    const spool = new Spool(folder);
+  /** Opens the folder and creates it if necessary. Throws if it cannot be written, or if others can change it. `lost` counts traces. */
+  static open(folder: string, lost: (count: number) => void): Spool {
+    const spool = new Spool(folder, lost);
     spool.measure();
+    fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     return spool;
+  }
+
+  /** Whether a trace cannot leave its file: nobody can read it, or it was refused and cannot be moved. */
+  get hasUnsent(): boolean {
+    return this.unsent.size > 0 || [...this.unread].some((path) => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  }
+
+  /** Returns whether a process has died since the last adoption. */
+  hasAbandoned(): boolean {
+    return this.measure().some(({ name, stat }) => isAbandoned(name, stat));
   }
 
   /** Appends a trace. Once this returns, the trace survives the end of this process. Throws if the trace cannot be written. */
@@ -72,6 +94,7 @@ export class Spool {
   /** Appends a trace that {@link unpark} reads back, so that a long queue uses disk space instead of memory. */
   park(line: Buffer): void {
     const segment = this.write(line, this.overflow, (opened) => (this.overflow = opened));
+    segment.parked++;
     if (!this.parked.includes(segment)) this.parked.push(segment);
   }
 
@@ -98,11 +121,31 @@ export class Spool {
 
   /** Writes a trace that the endpoint refuses to the file of rejected traces. Throws if it cannot be written. */
   reject(line: Buffer): void {
-    const fd = fs.openSync(join(this.folder, REJECTED), "a", 0o600);
+    if (this.folderSize + line.length + 1 > FOLDER_LIMIT) throw new Full();
+    this.prepare();
+    const fd = openFile(this.rejectedPath, O_RDWR | O_CREAT | O_APPEND);
     try {
-      writeLine(fd, line);
+      const { size } = fs.fstatSync(fd);
+      const last = Buffer.alloc(1);
+      if (size > 0) fs.readSync(fd, last, 0, 1, size - 1);
+      // A full disk may have taken only a part of the last line.
+      writeLine(fd, size > 0 && last[0] !== LF[0] ? Buffer.concat([LF, line]) : line);
     } finally {
       fs.closeSync(fd);
+    }
+    this.folderSize += line.length + 1;
+  }
+
+  /** Moves the refused traces that could not be moved before. */
+  rejectAgain(): void {
+    for (const entry of this.unsent) {
+      try {
+        this.reject(entry.line);
+      } catch {
+        return;
+      }
+      this.unsent.delete(entry);
+      this.release(entry);
     }
   }
 
@@ -114,11 +157,11 @@ export class Spool {
   beat(): void {
     const now = new Date();
     for (const segment of [...this.segments, ...this.parked]) {
-      fs.utimes(segment.path, now, now, (error) => {
+      fs.lutimes(segment.path, now, now, (error) => {
         if (error?.code !== "ENOENT") return;
-        // Another process adopted the file. Entries in memory are sent anyway; the adopter sends parked lines.
+        // Another process adopted the file, or a cleaner deleted it. Entries in memory are sent anyway; the adopter sends parked lines.
         const place = this.parked.indexOf(segment);
-        if (place >= 0) this.parked.splice(place, 1);
+        if (place >= 0) this.vanished(this.parked.splice(place, 1)[0]!);
       });
     }
   }
@@ -128,7 +171,8 @@ export class Spool {
     for (const { name, created, path, stat } of this.measure()) {
       if (!isAbandoned(name, stat)) continue;
       if (!wanted()) return true;
-      if (Date.now() / 1000 - created > AGE_LIMIT) this.expire(path);
+      // The name alone proves nothing: the clock may have been wrong when the file was created.
+      if (Date.now() / 1000 - Math.max(created, stat.mtimeMs / 1000) > AGE_LIMIT) this.expire(path);
       else take(this.claim(created, path));
     }
     return false;
@@ -139,10 +183,10 @@ export class Spool {
     try {
       fs.renameSync(path, segment.path);
       const now = new Date();
-      fs.utimesSync(segment.path, now, now);
+      fs.lutimesSync(segment.path, now, now);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("adopt", `${path} cannot be adopted: ${reason(error)}`);
-      return []; // another process was faster
+      this.unreadable(path, error); // ENOENT: another process was faster
+      return [];
     }
     return this.load(segment);
   }
@@ -151,12 +195,13 @@ export class Spool {
   private load(segment: Segment): Entry[] {
     let lines: Buffer[];
     try {
-      const bytes = fs.readFileSync(segment.path);
+      const bytes = read(segment.path);
       segment.size = bytes.length;
       lines = split(bytes);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("adopt", `${segment.path} cannot be read: ${reason(error)}`);
       this.segments.delete(segment);
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") this.vanished(segment);
+      this.unreadable(segment.path, error);
       return [];
     }
     this.segments.add(segment);
@@ -164,26 +209,45 @@ export class Spool {
     segment.pending = 0;
     const last = lines.pop()!; // the bytes after the last line feed
     const entries: Entry[] = [];
+    let unreadable = 0;
     for (const line of lines) {
       if (line.length === 0) continue;
       const id = quickIdOf(line) ?? idOf(line);
-      if (id === undefined) this.rejectUnreadable(line);
-      else entries.push({ id, line, segment });
+      if (id !== undefined) entries.push({ id, line, segment });
+      else this.unsent.add({ id: `unreadable-${++unreadable}`, line, segment });
     }
     const id = idOf(last);
     if (id !== undefined) entries.push({ id, line: last, segment });
-    segment.pending = entries.length;
-    if (entries.length === 0) this.delete(segment);
+    segment.pending = entries.length + unreadable;
+    if (segment.pending === 0) this.delete(segment);
+    if (unreadable > 0) {
+      this.rejectAgain();
+      warn("unreadable", `a line of the spool is not a trace with an id; it belongs in ${this.rejectedPath}`);
+    }
     return entries;
   }
 
-  private rejectUnreadable(line: Buffer): void {
-    try {
-      this.reject(line);
-      warn("unreadable", `a line of the spool is not a trace with an id; it was moved to ${this.rejectedPath}`);
-    } catch (error) {
-      warn("unreadable", `a line of the spool is not a trace with an id, and ${this.rejectedPath} cannot be written: ${reason(error)}`);
-    }
+  private unreadable(path: string, error: unknown): void {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    this.unread.add(path);
+    warn("adopt", `${path} cannot be adopted: ${kindOf(error)}`);
+  }
+
+  /** Counts the lines of a file that nobody adopted, because the whole folder was deleted. */
+  private vanished({ parked }: Segment): void {
+    if (parked === 0 || this.isSameFolder()) return;
+    this.lost(parked);
+    warn("deleted", `${parked} traces are lost: ${this.folder} was deleted while they waited in it`);
+  }
+
+  /** Creates the folder if a cleaner has deleted it. Throws if others may change it. */
+  private prepare(): void {
+    if (!this.isSameFolder()) this.identity = identityOf(makeFolder(this.folder));
+  }
+
+  private isSameFolder(): boolean {
+    const stat = fs.lstatSync(this.folder, { throwIfNoEntry: false });
+    return stat !== undefined && identityOf(stat) === this.identity;
   }
 
   private write(line: Buffer, segment: Segment | undefined, opened: (segment: Segment) => void): Segment {
@@ -217,8 +281,9 @@ export class Spool {
   }
 
   private create(): Segment {
+    this.prepare();
     const path = join(this.folder, newName(Math.floor(Date.now() / 1000)));
-    const segment = new Segment(path, fs.openSync(path, "ax", 0o600));
+    const segment = new Segment(path, openFile(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND));
     this.segments.add(segment);
     return segment;
   }
@@ -236,31 +301,39 @@ export class Spool {
       fs.unlinkSync(segment.path);
     } catch (error) {
       // ENOENT: another process adopted the file, and finds its traces stored.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("delete", `${segment.path} cannot be deleted: ${reason(error)}`);
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("delete", `${segment.path} cannot be deleted: ${kindOf(error)}`);
     }
   }
 
   private expire(path: string): void {
     try {
-      const lines = split(fs.readFileSync(path)).length - 1;
+      const lines = split(read(path)).length - 1;
       fs.unlinkSync(path);
+      this.lost(lines);
       warn("expired", `${lines} traces in ${path} were deleted: they are older than 30 days`);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("expired", `${path} cannot be deleted: ${reason(error)}`);
+      this.unreadable(path, error);
     }
   }
 
   /** Lists the files that hold traces, oldest first, and adds up the size of the folder. */
   private measure(): { name: RegExpExecArray; created: number; path: string; stat: fs.Stats }[] {
+    this.prepare();
     const files = [];
     let size = 0;
     for (const file of fs.readdirSync(this.folder)) {
       const path = join(this.folder, file);
-      const stat = fs.statSync(path, { throwIfNoEntry: false });
-      if (!stat?.isFile()) continue;
+      const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+      if (!stat) continue;
       size += stat.size;
       const name = NAME.exec(file);
-      if (name) files.push({ name, created: Number(name[1]), path, stat });
+      if (!name) continue;
+      if (isPrivate(stat)) {
+        files.push({ name, created: Number(name[1]), path, stat });
+        continue;
+      }
+      if (stat.isFile() && isOwn(stat)) this.unread.add(path);
+      warn("foreign", `${path} is left alone: it is not a file that only this user can write`);
     }
     this.folderSize = size;
     return files.sort((one, other) => one.created - other.created);
@@ -281,7 +354,7 @@ function newName(created: number): string {
 }
 
 function isAbandoned([, , host, pid, start]: RegExpExecArray, stat: fs.Stats): boolean {
-  if (Date.now() - stat.mtimeMs > STALE) return true;
+  if (Math.abs(Date.now() - stat.mtimeMs) > STALE) return true; // a time in the future is no heartbeat: the clock was wrong
   return host === HOST && !isAlive(Number(pid), start!);
 }
 
@@ -292,7 +365,7 @@ function isAlive(pid: number, start: string): boolean {
     if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
   }
   const actual = startOf(pid);
-  return start === "0" || actual === undefined || actual === start;
+  return actual === undefined || actual === start || (start === "0" && actual !== "ended");
 }
 
 /**
@@ -309,17 +382,16 @@ function startOf(pid: number): string | undefined {
   }
 }
 
-/** Creates a folder and its parents. Node's `recursive` option loops forever on a file system that returns ENOENT, such as `/proc`. */
-function makeFolder(path: string): void {
+function identityOf({ dev, ino }: fs.Stats): string {
+  return `${dev}:${ino}`;
+}
+
+function read(path: string): Buffer {
+  const fd = openFile(path, O_RDONLY);
   try {
-    fs.mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST" && fs.statSync(path).isDirectory()) return;
-    const parent = dirname(path);
-    if (code !== "ENOENT" || parent === path || fs.existsSync(parent)) throw error;
-    makeFolder(parent);
-    fs.mkdirSync(path, { mode: 0o700 });
+    return fs.readFileSync(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 

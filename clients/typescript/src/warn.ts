@@ -1,10 +1,10 @@
-/** Warnings on standard error. They never contain the content of a trace. */
+/** Warnings on standard error. They never contain the content of a trace, a key, or the text of another program's error. */
 
 const PAUSE = 60_000; // milliseconds between two warnings of one kind
 
 const kinds = new Map<string, { last: number; suppressed: number }>();
 
-/** Prints a warning, at most once a minute for each kind; the next one states how many were suppressed. */
+/** Prints a warning, at most once a minute for each kind; the next one states how many were suppressed. Never throws. */
 export function warn(kind: string, text: string): void {
   const now = performance.now();
   const seen = kinds.get(kind);
@@ -13,10 +13,21 @@ export function warn(kind: string, text: string): void {
     return;
   }
   kinds.set(kind, { last: now, suppressed: 0 });
-  console.warn(`attest: ${text}${seen?.suppressed ? ` (${seen.suppressed} similar warnings suppressed)` : ""}`);
+  try {
+    console.warn(`attest: ${text}${seen?.suppressed ? ` (${seen.suppressed} similar warnings suppressed)` : ""}`);
+  } catch {
+    // A test suite may forbid warnings. That must not break the call of the application.
+  }
 }
 
-/** Returns the message of anything that can be thrown, with the cause that `fetch` hides behind "fetch failed". */
+/** Names an error by its code or its class. Its text may quote a key, a password or content. */
+export function kindOf(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === "string" && /^[A-Z0-9_]{1,64}$/.test(code) ? code : error.name.replace(/[^\w$.]/g, "").slice(0, 64) || "Error";
+}
+
+/** Returns the message of anything that can be thrown, with the cause that `fetch` hides behind "fetch failed". Only for a trace. */
 export function reason(error: unknown): string {
   if (!(error instanceof Error)) return typeof error === "string" ? error : "unknown error";
   const cause = error.cause;

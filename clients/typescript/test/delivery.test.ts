@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { endpoint, folder, type Json, listen, Program, run, serve, stored } from "./support.js";
+import { text } from "node:stream/consumers";
+import { answer, endpoint, folder, type Json, listen, Program, run, serve, stored } from "./support.js";
 
 const LOG = `import { counters, flush, logTrace } from "attest-client";
   const log = (created, extra) => logTrace({ model: "m", messages: [] }, { created }, extra);`;
@@ -171,9 +172,10 @@ test("abandoned files older than 30 days are deleted with a warning", async () =
   mkdirSync(attest.spool);
   const path = join(attest.spool, `${Math.floor(Date.now() / 1000) - 31 * 24 * 3600}.h.1.0.0123456789abcdef.jsonl`);
   writeFileSync(path, '{"id":"a"}\n{"id":"b"}\n');
-  const past = new Date(Date.now() - 61_000);
+  const past = new Date(Date.now() - 31 * 24 * 3600 * 1000);
   utimesSync(path, past, past);
-  const program = await run(`${LOG} log(1);`, attest.environment);
+  const program = await run(`${LOG} log(1); console.log(await flush({ timeout: 60_000 }), counters().lost);`, attest.environment);
+  assert.deepEqual(program.output, ["false 2"]);
   assert.match(program.errors, /2 traces in \S+ were deleted: they are older than 30 days/);
   assert.deepEqual(attest.spooled, []);
 });
@@ -252,7 +254,7 @@ test("broken connections are retried", async () => {
     ids.push(String(request.headers["idempotency-key"]));
     if (ids.length === 1) request.socket.destroy();
     else if (ids.length === 2) response.writeHead(400, { "content-length": "100" }).write("{", () => request.socket.destroy());
-    else response.writeHead(201).end("{}");
+    else void text(request).then((body) => answer(response, stored(JSON.parse(body))));
   });
   const spool = folder();
   const program = await run(`${LOG} log(1); console.log(await flush({ timeout: 120_000 }));`, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: spool });
@@ -283,7 +285,8 @@ test("a rejected trace that cannot be moved stays in the spool", async () => {
   const attest = await endpoint();
   mkdirSync(join(attest.spool, "rejected.jsonl"), { recursive: true });
   const url = await serve(() => [400, {}, ""]);
-  const program = await run(`${LOG} log(1); await flush({ timeout: 120_000 });`, { ...attest.environment, ATTEST_URL: url });
+  const program = await run(`${LOG} log(1); console.log(await flush({ timeout: 120_000 }));`, { ...attest.environment, ATTEST_URL: url });
+  assert.deepEqual(program.output, ["false"], "it is neither stored nor in the file of rejected traces");
   assert.match(program.errors, /was rejected and stays in the spool \(EISDIR/);
   await run(`${LOG} log(2); await flush({ timeout: 120_000 });`, attest.environment);
   assert.deepEqual(attest.traces().map(({ created }) => created), [1, 2]);
@@ -323,16 +326,6 @@ test("flush keeps its deadline, and tells whether it was enough", async () => {
   assert.deepEqual(program.output, ["false true"]);
 });
 
-test("a confirmed trace does not wait for the rest of the answer", async () => {
-  const url = await listen((request, response) => {
-    request.resume();
-    response.writeHead(201).write("{");
-  });
-  const spool = folder();
-  const program = await run(`${LOG} log(1); console.log(await flush({ timeout: 25_000 }));`, { ATTEST_URL: url, ATTEST_API_KEY: "key", ATTEST_SPOOL: spool });
-  assert.deepEqual(program.output, ["true"]);
-});
-
 test("a process that was frozen in the middle of a request delivers when it thaws", async () => {
   const attest = await endpoint();
   let requests = 0;
@@ -340,7 +333,7 @@ test("a process that was frozen in the middle of a request delivers when it thaw
   const first = new Promise<() => void>((resolve) => (arrived = resolve));
   const url = await listen((request, response) => {
     if (requests++ === 0) return arrived(() => request.destroy());
-    request.resume().on("end", () => response.writeHead(201).end("{}"));
+    void text(request).then((body) => answer(response, stored(JSON.parse(body))));
   });
   const source = `${LOG} log(1); console.log(await flush({ timeout: 60_000 })); `;
   const program = new Program(source, { ...attest.environment, ATTEST_URL: url });
@@ -408,9 +401,26 @@ test("cluster workers and worker threads lose nothing", async () => {
   assert.deepEqual(attest.spooled, []);
 });
 
-test("an invalid ATTEST_URL never reaches the application", async () => {
-  const source = `${LOG} log(1); await flush({ timeout: 1_000 }); console.log("alive"); process.exit(0);`;
-  const program = await run(source, { ATTEST_URL: "no url", ATTEST_API_KEY: "key\nkey", ATTEST_SPOOL: folder() });
-  assert.deepEqual(program.output, ["alive"]);
-  assert.match(program.errors, /traces wait for the endpoint/);
+for (const [what, env] of Object.entries<Json>({
+  ATTEST_URL: { ATTEST_URL: "no url", ATTEST_API_KEY: "key" },
+  ATTEST_API_KEY: { ATTEST_URL: "http://127.0.0.1:1", ATTEST_API_KEY: "sk-SECRET\nX" },
+})) {
+  test(`an invalid ${what} is a warning that does not show it, and flush is false`, async () => {
+    const source = `${LOG} log(1); console.log(await flush({ timeout: 1_000 })); process.exit(0);`;
+    const program = await run(source, { ...env, ATTEST_SPOOL: folder() });
+    assert.deepEqual(program.output, ["false"]);
+    assert.match(program.errors, new RegExp(`^attest: nothing is logged because ${what} [^\n]+\n$`));
+    assert.doesNotMatch(program.errors, /no url|SECRET/);
+  });
+}
+
+test("white space around the key and the URL is not sent", async () => {
+  const keys: unknown[] = [];
+  const url = await serve((trace, { headers }) => {
+    keys.push(headers["x-api-key"]);
+    return stored(trace);
+  });
+  const env = { ATTEST_URL: ` ${url}\n`, ATTEST_API_KEY: "key\n", ATTEST_SPOOL: folder() };
+  assert.deepEqual((await run(`${LOG} log(1); console.log(await flush());`, env)).output, ["true"]);
+  assert.deepEqual(keys, ["key"]);
 });

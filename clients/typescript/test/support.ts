@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -114,14 +114,17 @@ export async function listen(listener: RequestListener): Promise<string> {
 /** Starts an HTTP server that responds with the result of `respond` for a request. */
 export function serve(respond: (body: Json, request: IncomingMessage) => [status: number, headers: Json, body: string | Buffer]): Promise<string> {
   return listen(async (request, response) => {
-    const [status, headers, body] = respond(JSON.parse((await text(request)) || "{}"), request);
-    response.writeHead(status, headers).end(body);
+    answer(response, respond(JSON.parse((await text(request)) || "{}"), request));
   });
+}
+
+export function answer(response: ServerResponse, [status, headers, body]: [number, Json, string | Buffer]): void {
+  response.writeHead(status, headers).end(body);
 }
 
 /** Returns the endpoint's response to a stored trace. */
 export function stored({ id }: Json): [number, Json, string] {
-  const answer = { id, object: "chat.trace", system_fingerprint: "m", key: `m/${id}` };
+  const answer = { id, object: "chat.trace", system_fingerprint: "m", key: `m/${encodeURIComponent(id)}` };
   return [201, { "content-type": "application/json" }, JSON.stringify(answer)];
 }
 

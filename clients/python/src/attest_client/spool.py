@@ -310,7 +310,7 @@ class Spool:
             self.unsent += unreadable
             self.reject_again()
             count("rejected", len(unreadable))
-            warn("unreadable", "%d lines of the spool are not traces with an id; they belong in %s", len(unreadable), REJECTED)
+            warn("unreadable", "a line of the spool is not a trace with an id; it belongs in %s", self.folder / REJECTED)
         return entries
 
     def _expire(self, path: pathlib.Path) -> None:

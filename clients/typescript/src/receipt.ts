@@ -1,0 +1,27 @@
+/**
+ * The endpoint's answer to a stored trace.
+ *
+ * Captive portals, login pages and other services answer 200 too. Only a receipt for what was sent confirms a trace.
+ */
+
+import { isObject, type JsonObject, parse } from "./json.js";
+
+/** Returns whether an answer is the receipt for a trace (docs/api.md). */
+export function confirms(status: number, contentType: string | undefined, body: string, id: string): boolean {
+  if (status !== 200 && status !== 201) return false;
+  if (contentType?.split(";")[0]!.trim().toLowerCase() !== "application/json") return false;
+  try {
+    const receipt = parse(body);
+    return isObject(receipt) && receipt.id === id && fits(receipt, id);
+  } catch {
+    return false;
+  }
+}
+
+/** Returns whether the key is the one of this fingerprint and id. */
+function fits({ key, system_fingerprint: fingerprint }: JsonObject, id: string): boolean {
+  if (typeof key !== "string") return false;
+  const slash = key.lastIndexOf("/");
+  if (slash <= 0 || decodeURIComponent(key.slice(slash + 1)) !== id) return false;
+  return fingerprint === undefined || fingerprint === decodeURIComponent(key.slice(0, slash));
+}
