@@ -172,6 +172,7 @@ def test_other_paths_pass_untouched(server, logged):
         "/api/v1/chat/completions",
         "/openai/v1/responses/",
         "/v1/messages?beta=true",
+        "/anthropic/messages",
     ],
 )
 def test_every_place_of_an_api_is_logged(server, logged, path):

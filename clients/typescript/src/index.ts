@@ -5,8 +5,9 @@
  */
 
 import { type Api, apiOfCall } from "./api.js";
-import { Client, type Counters, type Mask, type Message, type Trace } from "./client.js";
+import type { Outcome } from "./body.js";
 import { recordingFetch } from "./capture.js";
+import { Client, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
 import { NotConfigured, readSettings } from "./settings.js";
@@ -42,12 +43,23 @@ let client: Client | undefined;
  */
 export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
-  return recordingFetch(send, failures, (call) => {
-    logCall(() => {
-      const made = call();
-      if (made && Object.keys(extra).length > 0) made.log = objectOf(extra, "extra");
-      return made;
-    }, mask);
+  return recordingFetch(send, failures, {
+    put: (recorded) => {
+      logCall((counters) => {
+        const made = recorded();
+        for (const outcome of made?.outcomes ?? []) {
+          counters[outcome]++;
+          warn(outcome, OUTCOMES[outcome]);
+        }
+        return made && { ...made.call, ...(Object.keys(extra).length > 0 ? { log: objectOf(extra, "extra") } : {}) };
+      }, mask);
+    },
+    lost: (problem) => {
+      const open = opened();
+      if (!open) return;
+      open.counters.lost++;
+      warn("lost", problem);
+    },
   });
 }
 
@@ -77,14 +89,25 @@ export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Pr
 
 /** Returns how many traces of this process were logged, stored, rejected, or lost. */
 export function counters(): Counters {
-  return client ? { ...client.counters } : { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
+  return { ...(client?.counters ?? NO_COUNTS) };
 }
 
-function logCall(call: () => Call | undefined, mask: Mask | undefined): void {
+/** The warnings about answers that are not logged as a response of their API. */
+const OUTCOMES: Record<Outcome, string> = {
+  truncated: "a response is longer than 64 MiB; the rest is not logged",
+  unparsed: "a response is not a JSON object; it is logged as it arrived",
+  unmerged: "a part of a stream has no place in its response; it is logged as `unmerged`",
+};
+
+function opened(): Client | undefined {
+  return (client ??= openClient());
+}
+
+function logCall(call: (counters: Counters) => Call | undefined, mask: Mask | undefined): void {
   try {
-    const open = (client ??= openClient());
+    const open = opened();
     open?.log(() => {
-      const made = call();
+      const made = call(open.counters);
       return made && toTrace(made);
     }, mask);
   } catch (error) {

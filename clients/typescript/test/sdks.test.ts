@@ -490,19 +490,6 @@ test("values that JSON cannot hold become a readable text, and the rest of the t
   });
 });
 
-test("a response that is not a JSON object is a failed call", async (t) => {
-  const url = await serve(() => [200, { "content-type": "text/html" }, "<p>Grüße"]);
-  const before = counters().logged;
-  for (const failures of [false, true]) {
-    const fetch = loggedFetch({ failures, extra: { test: t.name } });
-    assert.equal(await (await fetch(`${url}/chat/completions`, { method: "POST", body: "[]" })).text(), "<p>Grüße");
-  }
-  assert.equal(counters().logged, before + 1);
-  const trace = await traceOf(t.name);
-  assert.deepEqual(trace.error, { status: 200, body: "<p>Grüße" });
-  assert.equal(trace.model, "unknown");
-});
-
 test("NaN in a response, and a name that occurs twice, do not cost the trace", async (t) => {
   const url = await serve(() => [200, {}, '{"created": 1, "model": "m", "choices": [], "x": [NaN, -Infinity, "NaN"], "y": 1, "y": 2}']);
   await (await loggedFetch({ extra: { test: t.name } })(`${url}/chat/completions`, { method: "POST", body: "{}" })).text();

@@ -9,14 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use attest::{key::Key, settings};
+use attest::key::Key;
 use attest_lake::{
     Location as LakeLocation, Table,
     find::find,
     maintain::{gone, purge, remove},
     objects::{Bucket, Objects},
 };
-use attest_storage::Location;
+use attest_storage::{Location, aws_config};
 use attest_terminal::{ask, fail, note};
 use clap::Args;
 use indicatif::HumanCount;
@@ -24,7 +24,10 @@ use jiff::Timestamp;
 use local_aws::s3::FileStore;
 use serde::Serialize;
 
-use crate::lake::{Folder, duckdb};
+use crate::{
+    lake::{Folder, duckdb},
+    location::LocationOptions,
+};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
@@ -63,7 +66,7 @@ pub struct Options {
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
-    location: Location,
+    location: LocationOptions,
     /// The lake: a folder, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "LAKE")]
     lake: String,
@@ -121,13 +124,13 @@ enum Place {
 
 impl Place {
     async fn open(location: &Location) -> Result<Self> {
-        if let Some(bucket) = &location.bucket {
-            let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
-            return Ok(Self::Bucket(Bucket::new(&config, bucket.clone())));
-        }
-        let folder = location.folder.display();
-        ensure!(location.folder.is_dir(), "there is no folder {folder}");
-        let store = FileStore::open(&location.folder).with_context(|| format!("cannot open the folder {folder}"))?;
+        let path = match location {
+            Location::Bucket(bucket) => return Ok(Self::Bucket(Bucket::new(&aws_config().await?, bucket.clone()))),
+            Location::Folder(path) => path,
+        };
+        let folder = path.display();
+        ensure!(path.is_dir(), "there is no folder {folder}");
+        let store = FileStore::open(path).with_context(|| format!("cannot open the folder {folder}"))?;
         Ok(Self::Folder(store.clone(), Folder::new(store)))
     }
 
@@ -159,7 +162,7 @@ impl Place {
 
 async fn forget(options: &Options) -> Result<Option<Receipt>> {
     let begun = Timestamp::now();
-    let place = Place::open(&options.location).await?;
+    let place = Place::open(&options.location.location()).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
     let keys = keys(options, &table).await?;

@@ -8,8 +8,11 @@ pub mod human_log;
 pub mod import;
 #[cfg(feature = "lake")]
 pub mod lake;
+mod location;
+mod loopback;
 mod progress;
 pub mod run_lock;
 pub mod serve;
+pub mod share;
 pub mod shutdown;
 pub mod view;

@@ -3,13 +3,12 @@
 use std::{env, io::Write, process::ExitCode};
 
 use attest::log;
-use attest_cli::{check, export, human_log::HumanLog, import, serve, view};
+use attest_cli::{check, export, human_log::HumanLog, import, serve, share, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
 #[cfg(not(feature = "lake"))]
 use attest_terminal::note;
 use attest_terminal::{Output, OutputError, fail};
-use attest_view::share;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 

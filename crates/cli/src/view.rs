@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 #[cfg(feature = "lake")]
 use attest_storage::LakeIndex;
-use attest_storage::{Fingerprint, Location, TraceReader, serve_folder};
+use attest_storage::{Fingerprint, TraceReader, serve_folder};
 use attest_terminal::result;
 use attest_view::router;
 use clap::Args;
@@ -13,13 +13,13 @@ use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
 use tokio::net::TcpListener;
 
-use crate::shutdown::stop_signal;
+use crate::{location::LocationOptions, shutdown::stop_signal};
 
 /// Options of `view`.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]
-    location: Location,
+    location: LocationOptions,
     /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
     #[arg(long, value_parser = Fingerprint::new)]
     fingerprint: Option<Fingerprint>,
@@ -34,9 +34,9 @@ pub struct Options {
 
 /// Serves the page until Ctrl-C.
 pub async fn run(options: Options) -> Result<()> {
-    let mut traces = TraceReader::open(&options.location).await?.restricted_to(options.fingerprint);
+    let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
-        traces = traces.served_as(serve_folder(store).await?);
+        traces = traces.served_at(format!("http://{}", serve_folder(store).await?));
     }
     #[cfg(feature = "lake")]
     if let Some(lake) = &options.lake {

@@ -7,7 +7,7 @@ use aws_sdk_s3::Client;
 
 /// Loads the AWS configuration, which must have a region.
 pub async fn aws_config() -> Result<SdkConfig> {
-    settings::aws_config().await.context("cannot use the bucket: set AWS_REGION or AWS_PROFILE")
+    settings::aws_config().await.context("set AWS_REGION or AWS_PROFILE")
 }
 
 /// Creates a client. An endpoint other than AWS's own is addressed in path style.

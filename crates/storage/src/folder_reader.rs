@@ -1,6 +1,11 @@
 //! Traces in a folder of the local endpoint.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -8,14 +13,11 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use local_aws::{
     http::serve,
-    s3::{ACCESS_KEY, FileStore, FileStoreError, FolderS3, ObjectInfo},
+    s3::{FileStore, FileStoreError, FolderS3, ObjectInfo},
 };
 use tokio::net::TcpListener;
 
-use super::{
-    listing::{Branch, Entry, MAX_BRANCHES, Page},
-    reader::FolderS3Access,
-};
+use super::listing::{Branch, Entry, MAX_BRANCHES, Page};
 
 /// Reads the files of a folder.
 #[derive(Debug, Clone)]
@@ -114,10 +116,10 @@ async fn blocking<T: Send + 'static>(
     result.with_context(|| format!("cannot read the folder {}", root.display()))
 }
 
-/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.
-pub async fn serve_folder(store: FileStore) -> Result<FolderS3Access> {
+/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.Returns its address.
+pub async fn serve_folder(store: FileStore) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
     let address = listener.local_addr().context("cannot listen on 127.0.0.1")?;
     tokio::spawn(serve(listener, FolderS3::new(store).service(), std::future::pending()));
-    Ok(FolderS3Access { url: format!("http://{address}"), secret_key: ACCESS_KEY.to_owned() })
+    Ok(address)
 }

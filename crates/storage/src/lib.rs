@@ -8,7 +8,6 @@ mod folder_reader;
 #[cfg(feature = "lake")]
 mod lake_index;
 mod listing;
-mod location;
 mod place_id;
 mod reader;
 mod selection;
@@ -18,7 +17,6 @@ pub use folder_reader::serve_folder;
 #[cfg(feature = "lake")]
 pub use lake_index::LakeIndex;
 pub use listing::{Branch, Entry, Page};
-pub use location::Location;
 pub use place_id::PlaceId;
-pub use reader::{FolderS3Access, TraceReader};
-pub use selection::{Fingerprint, Selection, TimeRange, parse_time};
+pub use reader::{Location, TraceReader};
+pub use selection::{Fingerprint, TimeRange, parse_time};

@@ -8,7 +8,10 @@ use aws_config::SdkConfig;
 use local_aws::s3::FileStore;
 use serde::{Deserialize, Serialize};
 
-use super::{aws::aws_config, aws::s3_client, location::Location};
+use super::{
+    aws::{aws_config, s3_client},
+    reader::Location,
+};
 
 /// The name of a place, and the id that lives in it.
 ///
@@ -25,11 +28,11 @@ pub struct PlaceId {
 impl PlaceId {
     /// Identifies the place that the options select. Creates its id if it has none.
     pub async fn of(location: &Location) -> Result<Self> {
-        match &location.bucket {
-            Some(bucket) => Self::of_bucket(&aws_config().await?, bucket).await,
-            None => {
-                let store = FileStore::read_only(&location.folder);
-                Self::of_folder(&store.with_context(|| format!("cannot read {}", location.folder.display()))?)
+        match location {
+            Location::Bucket(bucket) => Self::of_bucket(&aws_config().await?, bucket).await,
+            Location::Folder(folder) => {
+                let store = FileStore::read_only(folder);
+                Self::of_folder(&store.with_context(|| format!("cannot read {}", folder.display()))?)
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Reads traces from a bucket or a folder.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use attest::key::Key;
 use bytes::Bytes;
@@ -13,41 +15,41 @@ use super::{
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
     listing::{Branch, Entry, Page},
-    location::Location,
     place_id::{PlaceId, bucket_name, folder_name},
     selection::{Fingerprint, TimeRange},
 };
+
+/// A bucket on AWS or on another S3, or a folder that replaces one.
+#[derive(Debug, Clone)]
+pub enum Location {
+    Bucket(String),
+    Folder(PathBuf),
+}
 
 /// Reads the traces of one place, or of one fingerprint in it.
 #[derive(Debug, Clone)]
 pub struct TraceReader {
     place: Place,
     fingerprint: Option<Fingerprint>,
-    folder_s3: Option<FolderS3Access>,
+    /// The URL of a folder's S3, if one is served.
+    folder_s3: Option<String>,
     /// A lake of the same traces.
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
 }
 
-/// How commands reach the S3 that this process serves over a folder.
-#[derive(Debug, Clone)]
-pub struct FolderS3Access {
-    pub url: String,
-    pub secret_key: String,
-}
-
 #[derive(Debug, Clone)]
 enum Place {
-    Bucket(BucketReader),
+    Bucket(Box<BucketReader>),
     Folder(FolderReader),
 }
 
 impl TraceReader {
     /// Opens a bucket or a folder. Sends no request to a bucket.
     pub async fn open(location: &Location) -> Result<Self> {
-        let place = match &location.bucket {
-            Some(bucket) => Place::Bucket(BucketReader::new(&aws_config().await?, bucket.clone())),
-            None => Place::Folder(FolderReader::open(&location.folder)?),
+        let place = match location {
+            Location::Bucket(bucket) => Place::Bucket(BucketReader::new(&aws_config().await?, bucket.clone()).into()),
+            Location::Folder(folder) => Place::Folder(FolderReader::open(folder)?),
         };
         Ok(Self::new(place))
     }
@@ -71,7 +73,7 @@ impl TraceReader {
     /// Reads the bucket of an endpoint that runs in this process.
     #[must_use]
     pub fn over_bucket(config: &aws_config::SdkConfig, bucket: String) -> Self {
-        Self::new(Place::Bucket(BucketReader::new(config, bucket)))
+        Self::new(Place::Bucket(BucketReader::new(config, bucket).into()))
     }
 
     /// Restricts the reader to one fingerprint. Every method then behaves as if no other trace existed.
@@ -80,14 +82,10 @@ impl TraceReader {
         Self { fingerprint, ..self }
     }
 
-    /// Records how a folder is served as S3, for commands that the page displays.
+    /// Records the URL at which a folder is served as S3, for commands that the page displays.
     #[must_use]
-    pub fn served_as(self, s3: FolderS3Access) -> Self {
-        Self { folder_s3: Some(s3), ..self }
-    }
-
-    pub fn folder_s3(&self) -> Option<&FolderS3Access> {
-        self.folder_s3.as_ref()
+    pub fn served_at(self, s3_url: String) -> Self {
+        Self { folder_s3: Some(s3_url), ..self }
     }
 
     /// Searches a lake of the same traces.
@@ -127,7 +125,7 @@ impl TraceReader {
     pub fn endpoint(&self) -> Option<&str> {
         match &self.place {
             Place::Bucket(bucket) => bucket.endpoint(),
-            Place::Folder(_) => self.folder_s3.as_ref().map(|s3| s3.url.as_str()),
+            Place::Folder(_) => self.folder_s3.as_deref(),
         }
     }
 

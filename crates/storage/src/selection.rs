@@ -1,30 +1,7 @@
-//! The options that choose traces.
+//! Conditions that select traces: a fingerprint, and a range of storage times.
 
 use attest::key::{Key, KeyError};
-use clap::Args;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-
-/// The traces that a command reads.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Selection {
-    /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
-    #[arg(long, value_parser = Fingerprint::new)]
-    pub fingerprint: Option<Fingerprint>,
-    /// Only traces that S3 stored at this time or later: 2026-11-22, or 2026-11-22T10:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub since: Option<Timestamp>,
-    /// Only traces that S3 stored before this time
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub until: Option<Timestamp>,
-}
-
-impl Selection {
-    /// Returns the selected range of storage times.
-    #[must_use]
-    pub fn times(&self) -> TimeRange {
-        TimeRange { since: self.since, until: self.until }
-    }
-}
 
 /// A fingerprint that selects its own traces and no others.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,7 @@ use attest_mapping::{
     json::{Json, Members},
     rebuild,
 };
-use attest_storage::{FolderS3Access, TraceReader};
-use local_aws::s3::{ACCESS_KEY, REGION};
+use attest_storage::TraceReader;
 
 /// The largest trace that is written into a command, in bytes. Larger ones are read from a file.
 const INLINE: usize = 64 * 1024;
@@ -85,9 +84,14 @@ pub struct TerminalCommand {
 
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
     let read = aws(traces, key);
+    // The page needs no key, so it must not show the secret key of the folder's S3.
+    let title = match traces.folder() {
+        Some(_) => "Read it with the AWS CLI and the AWS_ variables that attest printed",
+        None => "Read it with the AWS CLI",
+    };
     let mut commands = vec![
         TerminalCommand { id: "curl", title: "POST it to an endpoint", text: curl(&read, json) },
-        TerminalCommand { id: "command", title: "Read it with the AWS CLI", text: read },
+        TerminalCommand { id: "command", title, text: read },
     ];
     if let Some(text) = python(json) {
         commands.push(TerminalCommand { id: "python", title: "Send the request again, in Python", text });
@@ -97,11 +101,7 @@ pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCom
 
 fn aws(traces: &TraceReader, key: &str) -> String {
     let endpoint = traces.endpoint().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
-    let credentials = traces.folder_s3().map(|FolderS3Access { secret_key, .. }| {
-        format!("AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} ")
-    });
-    let credentials = credentials.unwrap_or_default();
-    format!("{credentials}aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
+    format!("aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
 }
 
 fn curl(read: &str, json: &[u8]) -> String {

@@ -15,8 +15,8 @@ mod results;
 mod routes;
 mod search;
 mod session;
-pub mod share;
 mod stats;
 mod workers;
 
+pub use pages::shared_page;
 pub use routes::router;

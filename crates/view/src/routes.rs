@@ -168,6 +168,6 @@ async fn raw(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>)
 
 async fn share(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
     let json = viewer.get(&key).await?;
-    let html = viewer.workers.run(move || pages::shared(&key, &json)).await?;
+    let html = viewer.workers.run(move || pages::shared_page(&key, &json)).await?;
     Ok(([(CONTENT_DISPOSITION, "attachment")], html).into_response())
 }

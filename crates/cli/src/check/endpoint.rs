@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,6 +16,7 @@ use super::{
     report::{Mismatch, ensure},
     signing::Signer,
 };
+use crate::loopback::is_loopback;
 
 /// The fingerprint of every trace that a check stores.
 pub const FINGERPRINT: &str = "attest-check";
@@ -203,10 +203,4 @@ pub fn client_for(url: &Url) -> anyhow::Result<Client> {
         client = client.no_proxy();
     }
     client.build().context("cannot set up HTTP")
-}
-
-/// Returns whether a URL refers to this machine. Requests to such a URL must not go through a proxy.
-pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

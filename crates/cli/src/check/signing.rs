@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use attest::settings;
+use attest_storage::aws_config;
 use aws_config::SdkConfig;
 use aws_sdk_s3::config::ProvideCredentials;
 use aws_sigv4::{
@@ -23,7 +23,7 @@ pub struct Signer {
 impl Signer {
     /// Loads the region and the credentials from the environment and the profile.
     pub async fn load() -> anyhow::Result<Self> {
-        let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+        let config = aws_config().await?;
         Ok(Self { config })
     }
 

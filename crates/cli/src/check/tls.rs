@@ -4,10 +4,8 @@ use anyhow::Context;
 use reqwest::Url;
 use tokio::process::Command;
 
-use super::{
-    endpoint::is_loopback,
-    report::{Mismatch, Report, Verdict},
-};
+use super::report::{Mismatch, Report, Verdict};
+use crate::loopback::is_loopback;
 
 const PROMISE: &str = "TLS below 1.2 is refused";
 

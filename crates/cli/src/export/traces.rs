@@ -3,20 +3,30 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use attest_storage::{Entry, Location, Selection, TimeRange, TraceReader};
+use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
 use serde::Deserialize;
+
+use crate::location::LocationOptions;
 
 /// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
-    location: Location,
-    #[command(flatten)]
-    selection: Selection,
+    location: LocationOptions,
+    /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
+    #[arg(long, value_parser = Fingerprint::new)]
+    fingerprint: Option<Fingerprint>,
+    /// Only traces that S3 stored at this time or later: 2026-11-22, or 2026-11-22T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Timestamp>,
+    /// Only traces that S3 stored before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Timestamp>,
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
@@ -55,11 +65,11 @@ struct Model {
 impl ReadOptions {
     /// Opens the bucket or the folder. Sends no request to a bucket.
     pub async fn open(&self) -> Result<Traces> {
-        let Self { location, selection, model, concurrency, .. } = self;
-        let reader = TraceReader::open(location).await?.restricted_to(selection.fingerprint.clone());
+        let Self { location, fingerprint, since, until, model, concurrency, .. } = self;
+        let reader = TraceReader::open(&location.location()).await?.restricted_to(fingerprint.clone());
         Ok(Traces {
             reader,
-            times: selection.times(),
+            times: TimeRange { since: *since, until: *until },
             model: model.clone(),
             concurrency: (*concurrency).into(),
             restrictions: self.restrictions(),
@@ -68,7 +78,7 @@ impl ReadOptions {
 
     /// Describes every option that restricts the selection.
     fn restrictions(&self) -> String {
-        let Selection { fingerprint, since, until } = &self.selection;
+        let Self { fingerprint, since, until, .. } = self;
         let options = [
             ("fingerprint", fingerprint.as_ref().map(|fingerprint| fingerprint.key_prefix().to_owned())),
             ("since", since.map(|time| time.to_string())),

@@ -28,8 +28,7 @@ impl Destination {
 
     /// Identifies the place of an endpoint in this process. Creates a folder that does not exist.
     pub async fn place(location: &Location) -> Result<Self> {
-        if location.bucket.is_none() {
-            let folder = &location.folder;
+        if let Location::Folder(folder) = location {
             fs::create_dir_all(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
         }
         Ok(Self::Place(PlaceId::of(location).await?))

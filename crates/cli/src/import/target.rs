@@ -46,7 +46,7 @@ impl Target {
             let destination = Some(Destination::endpoint(endpoint.shown_url(), None));
             return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
         }
-        let destination = Destination::place(&options.store.location).await?;
+        let destination = Destination::place(&options.store.location.location()).await?;
         let last_cause = LastCause::default();
         let recorded = last_cause.clone();
         let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {

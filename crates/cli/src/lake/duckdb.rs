@@ -4,6 +4,7 @@ use std::{fmt::Write, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 use attest::settings;
+use attest_storage::aws_config;
 use aws_sdk_s3::config::ProvideCredentials;
 use tokio::{io::AsyncWriteExt, process::Command};
 
@@ -37,7 +38,7 @@ pub async fn keys(lake: &str, condition: &str) -> Result<Vec<String>> {
 
 /// Returns the statements that give DuckDB the credentials, the region and the endpoint of the AWS SDK.
 async fn secret() -> Result<String> {
-    let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
+    let config = aws_config().await?;
     let provider = config.credentials_provider().context("no AWS credentials are configured")?;
     let credentials = provider.provide_credentials().await.context("no AWS credentials")?;
     let region = config.region().map(ToString::to_string).unwrap_or_default();

@@ -7,20 +7,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use attest::settings;
 use attest_lake::{
     Location as LakeLocation, Table,
     objects::{Bucket, Objects},
     sync::{Step, Synced, sync},
 };
-use attest_storage::Location;
+use attest_storage::{Location, aws_config};
 use attest_terminal::{fail, note};
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
 
 use super::Folder;
-use crate::{progress::Progress, shutdown::stop_signal};
+use crate::{location::LocationOptions, progress::Progress, shutdown::stop_signal};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]
@@ -35,7 +34,7 @@ Exit status:
   2  the command failed or was stopped: run it again")]
 pub struct Options {
     #[command(flatten)]
-    location: Location,
+    location: LocationOptions,
     /// The lake: a folder, or s3://BUCKET/PREFIX
     #[arg(long, short, value_name = "LAKE")]
     output: String,
@@ -68,17 +67,18 @@ pub async fn run(options: Options) -> ExitCode {
 
 /// Opens the traces of a place.
 pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
-    if let Some(bucket) = &location.bucket {
-        let config = settings::aws_config().await.context("set the variable, or AWS_PROFILE")?;
-        return Ok(Box::new(Bucket::new(&config, bucket.clone())));
+    match location {
+        Location::Bucket(bucket) => Ok(Box::new(Bucket::new(&aws_config().await?, bucket.clone()))),
+        Location::Folder(folder) => {
+            let store = FileStore::read_only(folder);
+            let store = store.with_context(|| format!("cannot read the folder {}", folder.display()))?;
+            Ok(Box::new(Folder::new(store)))
+        }
     }
-    let folder = &location.folder;
-    let store = FileStore::read_only(folder).with_context(|| format!("cannot read the folder {}", folder.display()))?;
-    Ok(Box::new(Folder::new(store)))
 }
 
 async fn synchronise(options: &Options) -> Result<Synced> {
-    let objects = objects(&options.location).await?;
+    let objects = objects(&options.location.location()).await?;
     let location = LakeLocation::open(&options.output).await?;
     let table = Table::open(&location).await.with_context(|| format!("cannot open the lake {}", options.output))?;
     let retention = Duration::from_hours(24 * u64::from(options.retention_days));

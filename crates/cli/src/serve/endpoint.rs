@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     pin::Pin,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
-use attest_storage::{FolderS3Access, PlaceId, TraceReader, aws_config};
+use attest_storage::{Location, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
@@ -56,10 +57,9 @@ impl LocalEndpoint {
     pub async fn start(options: Options, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self> {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
         let address = listener.local_addr().context("cannot read the address of the endpoint")?;
-        let location = &options.store.location;
-        let opened = match &location.bucket {
-            Some(bucket) => open_bucket(bucket).await?,
-            None => open_folder(&options).await?,
+        let opened = match options.store.location.location() {
+            Location::Bucket(bucket) => open_bucket(&bucket).await?,
+            Location::Folder(folder) => open_folder(&folder, &options).await?,
         };
         let Opened { store, store_id, reader, stored, s3, s3_url } = opened;
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
@@ -98,8 +98,7 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
     Ok(Opened { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None, s3_url: None })
 }
 
-async fn open_folder(options: &Options) -> Result<Opened> {
-    let folder = &options.store.location.folder;
+async fn open_folder(folder: &Path, options: &Options) -> Result<Opened> {
     let files = FileStore::open(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
     let bucket = files.bucket().to_owned();
     let mut secret_key = ACCESS_KEY.to_owned();
@@ -124,8 +123,7 @@ async fn open_folder(options: &Options) -> Result<Opened> {
     Ok(Opened {
         store: Store::new(&config, bucket),
         store_id: Box::new(move || identified.id().ok().flatten()),
-        reader: TraceReader::over_folder(files)
-            .served_as(FolderS3Access { url: format!("http://{address}"), secret_key }),
+        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
         stored,
         s3: Some(s3),
         s3_url: Some(format!("http://{address}")),

@@ -6,10 +6,10 @@ use std::{
 };
 
 use attest::settings::MAX_TRACE_BYTES;
-use attest_storage::Location;
 use clap::Args;
 
 use super::gateway;
+use crate::location::LocationOptions;
 
 /// The options of `serve`.
 #[derive(Debug, Clone, Args)]
@@ -46,7 +46,7 @@ pub struct StoreOptions {
     pub max_trace_bytes: usize,
     /// The location of the traces.
     #[command(flatten)]
-    pub location: Location,
+    pub location: LocationOptions,
 }
 
 impl Options {

@@ -20,5 +20,5 @@ pub use failure::Failure;
 pub use list::List;
 pub use overview::Overview;
 pub use session::session;
-pub use shared::shared;
+pub use shared::shared_page;
 pub use trace::{TracePage, trace_url};

@@ -2,15 +2,24 @@
 
 use std::path::PathBuf;
 
+use attest_storage::Location;
 use clap::Args;
 
-/// A bucket, or a folder that replaces one.
 #[derive(Debug, Clone, Args)]
-pub struct Location {
+pub struct LocationOptions {
     /// A bucket on AWS, with the credentials and region of your AWS profile
     #[arg(long, conflicts_with = "folder")]
-    pub bucket: Option<String>,
+    bucket: Option<String>,
     /// The folder of the local endpoint. Its name is the name of the bucket
     #[arg(long, default_value = "traces")]
-    pub folder: PathBuf,
+    folder: PathBuf,
+}
+
+impl LocationOptions {
+    pub fn location(&self) -> Location {
+        match &self.bucket {
+            Some(bucket) => Location::Bucket(bucket.clone()),
+            None => Location::Folder(self.folder.clone()),
+        }
+    }
 }

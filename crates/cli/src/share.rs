@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use attest_storage::{Location, TraceReader, aws_config, s3_client};
+use attest_storage::{TraceReader, aws_config, s3_client};
 use attest_terminal::result;
+use attest_view::shared_page;
 use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::pages;
+use crate::location::LocationOptions;
 
 /// The longest validity of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs").
 const LONGEST: Duration = Duration::from_hours(7 * 24);
@@ -30,7 +31,7 @@ pub struct Options {
     /// The key of the trace: fingerprint/id
     key: String,
     #[command(flatten)]
-    location: Location,
+    location: LocationOptions,
     /// The file to write, or s3://BUCKET/KEY
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -55,10 +56,10 @@ fn validity(text: &str) -> Result<Duration> {
 /// Writes the file or the object.
 pub async fn run(options: Options) -> Result<()> {
     let Options { key, location, output, expires } = options;
-    let traces = TraceReader::open(&location).await?;
+    let traces = TraceReader::open(&location.location()).await?;
     let json = traces.get(&key).await?;
     let json = json.with_context(|| format!("there is no trace `{key}` in {}: check the key", traces.place_name()))?;
-    let html = pages::shared(&key, &json).into_string();
+    let html = shared_page(&key, &json).into_string();
     match output.to_str().and_then(|output| output.strip_prefix("s3://")) {
         Some(place) => {
             let (bucket, object) = place.split_once('/').unwrap_or_default();
