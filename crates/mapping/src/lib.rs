@@ -11,6 +11,7 @@ mod format;
 pub mod json;
 mod litellm;
 mod messages;
+mod needle;
 mod openai_batch;
 mod openai_chat;
 mod openai_responses;
@@ -19,6 +20,7 @@ mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
+pub use needle::{Case, Needle};
 
 use json::Json;
 

@@ -2,6 +2,7 @@
 
 use attest::key::Key;
 use attest_mapping::{
+    Case, Needle,
     conversation::{Conversation, Header, Part, Stored},
     json::{Json, Members},
 };
@@ -235,14 +236,13 @@ pub fn fits(query: &Query, row: &Row, stored: &Stored) -> bool {
         && has_words(query, &conversation)
 }
 
-/// Returns whether each word occurs in some text, ignoring case.
+/// Returns the words of a query. Each has to occur in some text of the conversation.
+pub fn needles(query: &Query) -> Vec<Needle> {
+    query.words.iter().map(|word| Needle::new(word, Case::Ignored)).collect()
+}
+
 fn has_words(query: &Query, conversation: &Conversation) -> bool {
-    let mut missing: Vec<String> = query.words.iter().map(|word| word.to_lowercase()).collect();
-    conversation.texts(|text| {
-        if !missing.is_empty() {
-            let text = text.to_lowercase();
-            missing.retain(|word| !text.contains(word.as_str()));
-        }
-    });
+    let mut missing = needles(query);
+    conversation.texts(|text| missing.retain(|word| !word.is_in(text)));
     missing.is_empty()
 }
