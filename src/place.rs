@@ -60,6 +60,12 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
     Ok(None)
 }
 
+/// Names a bucket and its S3, for messages and for buckets without an id.
+#[must_use]
+pub fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
+    format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))
+}
+
 /// Returns the id of a bucket if it has one. Sends one request and does not repeat it.
 pub(crate) async fn existing_id(client: &Client, bucket: &str) -> Result<Option<String>, SdkError<GetObjectError>> {
     let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());

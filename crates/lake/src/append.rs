@@ -6,12 +6,8 @@ use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
 
 use crate::{
-    Error, Result, Snapshot, Table,
-    columns::{Columns, Entry},
-    data_file::Writer,
-    maintain::FILE,
-    objects::Objects,
-    table::{Change, MAX_LOST_RACES},
+    Entry, Result, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects, parquet_file::Writer,
+    race::win, table::Change,
 };
 
 /// The number of objects that are read at once.
@@ -54,26 +50,15 @@ impl Added {
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
-        let mut lost_races = 0;
-        loop {
-            // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
-            // object that was deleted, and whose row a concurrent commit removed, cannot come back.
-            let snapshot = table.load().await?;
-            match read(&snapshot, objects, keys).await {
-                Ok((added, change)) => {
-                    if change.added.is_empty() || snapshot.commit_or_discard(change).await? {
-                        all.add(added);
-                        break;
-                    }
-                }
-                Err(error) if error.is_deleted_file() => {}
-                Err(error) => return Err(error),
-            }
-            lost_races += 1;
-            if lost_races == MAX_LOST_RACES {
-                return Err(Error::Contention(lost_races));
-            }
-        }
+        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
+        // object that was deleted, and whose row a concurrent commit removed, cannot come back.
+        let (added, lost_races) = win(table, async |snapshot| {
+            let (added, change) = read(&snapshot, objects, keys).await?;
+            let is_done = change.added.is_empty() || snapshot.commit_or_discard(change).await?;
+            Ok(is_done.then_some(added))
+        })
+        .await?;
+        all.add(added);
         all.lost_races += lost_races;
     }
     Ok(all)

@@ -7,9 +7,10 @@ use arrow_array::{
     builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
 };
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::Entry;
 
 /// The partition column: the day of storing, in UTC.
 pub const DAY: &str = "day";
@@ -17,33 +18,11 @@ pub const DAY: &str = "day";
 /// The columns that have statistics in the log, with which readers and writers skip files.
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
+/// The columns that tables of earlier versions lack.
+pub(crate) const ADDED: [&str; 1] = ["etag"];
+
 /// The largest `created` that is a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
-
-/// An object of the bucket, as a listing or a response contains it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Entry {
-    /// The key in S3.
-    pub key: String,
-    /// The time of storing, by S3's clock, in whole seconds.
-    pub stored: Timestamp,
-}
-
-impl Entry {
-    /// Creates an entry. S3 dates objects in whole seconds, so a fraction is cut off.
-    #[must_use]
-    pub fn new(key: String, stored: Timestamp) -> Self {
-        let seconds = stored.as_nanosecond().div_euclid(1_000_000_000);
-        let seconds = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-        Self { key, stored: seconds.unwrap_or(stored) }
-    }
-
-    /// Returns the partition of the entry.
-    #[must_use]
-    pub fn day(&self) -> Date {
-        self.stored.to_zoned_datetime(TimeZone::UTC).date()
-    }
-}
 
 /// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole trace.
 ///
@@ -64,6 +43,7 @@ pub fn schema() -> Schema {
         Field::new("choices", DataType::Utf8, true),
         Field::new("usage", DataType::Utf8, true),
         Field::new("trace", DataType::Utf8, true),
+        Field::new("etag", DataType::Utf8, true),
     ])
 }
 
@@ -101,8 +81,8 @@ struct Message<'a> {
 
 /// Rows that are not written yet.
 pub struct Columns {
-    /// Key, id, object, fingerprint, model, choices, usage, trace.
-    texts: [StringBuilder; 8],
+    /// Key, id, object, fingerprint, model, choices, usage, trace, etag.
+    texts: [StringBuilder; 9],
     stored: TimestampMicrosecondBuilder,
     created: Int64Builder,
     messages: ListBuilder<StructBuilder>,
@@ -139,6 +119,7 @@ impl Columns {
             trace.choices.map(RawValue::get),
             trace.usage.map(RawValue::get),
             Some(text),
+            entry.etag.as_deref(),
         ];
         for (column, text) in self.texts.iter_mut().zip(texts) {
             column.append_option(text);
@@ -166,11 +147,11 @@ impl Columns {
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
         let messages = columns.messages.finish();
-        let [key, id, object, fingerprint, model, choices, usage, trace] =
+        let [key, id, object, fingerprint, model, choices, usage, trace, etag] =
             columns.texts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
         let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
         let columns =
-            vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace];
+            vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace, etag];
         RecordBatch::try_new(Arc::new(schema()), columns).expect("the builders have the types of the schema")
     }
 }

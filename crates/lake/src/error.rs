@@ -29,8 +29,22 @@ pub enum Error {
     #[error("the table cannot be read or written")]
     Table(#[source] Box<KernelError>),
     /// The table has another schema than the lake.
-    #[error("the table at {0} is not a lake: it has other columns")]
-    OtherTable(String),
+    #[error("the table at {0} is not a lake that this version can keep: {1}")]
+    OtherTable(String, String),
+    /// The lake holds the traces of another place.
+    #[error("the lake {lake} holds the traces of {recorded}, not those of {given}: correct the place")]
+    OtherSource { lake: String, recorded: String, given: String },
+    #[error("{0} does not name the place of the traces: correct or delete it")]
+    NoRecord(String),
+    /// A row of another writer lacks what every trace has.
+    #[error("the file {0} of the lake has a row without key, time or trace")]
+    NoValue(String),
+    /// The lake keeps files where a link stands.
+    #[error("{0} is a link, and nothing behind a link is deleted: replace it with the folder")]
+    Link(String),
+    /// A listing that does not advance, or that is cut off, would be incomplete or endless.
+    #[error("the listing of {0} cannot be trusted: {1}")]
+    Listing(String, &'static str),
     /// A data file cannot be read or written.
     #[error("the file {0} of the lake cannot be read or written")]
     Parquet(String, #[source] parquet::errors::ParquetError),
@@ -43,6 +57,9 @@ pub enum Error {
     /// An object of the bucket cannot be read.
     #[error("the object {0} cannot be read")]
     Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The body of an object broke off.
+    #[error("the object {0} cannot be read to its end")]
+    Body(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The versions of an object cannot be listed.
     #[error("the versions of {0} cannot be listed")]
     Versions(String, #[source] Box<dyn std::error::Error + Send + Sync>),
@@ -72,10 +89,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns whether a file is no complete Parquet file, as a killed writer leaves it.
+    #[must_use]
+    pub fn is_broken_file(&self) -> bool {
+        matches!(self, Self::Parquet(_, error) if !matches!(error, parquet::errors::ParquetError::External(_)))
+            || matches!(self, Self::NoValue(_))
+    }
+
     /// Returns whether a file was read that no longer exists: another run replaced it and deleted it at once.
-    pub(crate) fn is_deleted_file(&self) -> bool {
-        let Self::Parquet(_, parquet::errors::ParquetError::External(source)) = self else { return false };
-        matches!(source.downcast_ref(), Some(object_store::Error::NotFound { .. }))
+    #[must_use]
+    pub fn is_deleted_file(&self) -> bool {
+        let source = match self {
+            Self::Parquet(_, parquet::errors::ParquetError::External(source)) => source.downcast_ref(),
+            Self::Storage(source) => Some(source),
+            _ => None,
+        };
+        matches!(source, Some(object_store::Error::NotFound { .. }))
     }
 }
 

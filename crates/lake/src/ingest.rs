@@ -117,7 +117,10 @@ impl Lake<'_> {
             Task::Ingest => self.ingest(deadline, &mut report).await?,
             Task::Maintain => self.maintain(deadline, &mut report).await?,
             Task::Sync => {
-                let synced = sync::sync(&self.table, self.objects, self.retention, |_| ()).await?;
+                let synced = sync::sync(&self.table, self.objects, self.retention, Some(deadline), |_| ()).await?;
+                if !synced.is_complete {
+                    tracing::warn!("the deadline ended the synchronisation; the next one completes it");
+                }
                 report.count(&synced.added);
                 report.removed = synced.maintained.removed.len() as u64;
                 report.replaced_files = synced.maintained.replaced.len() as u64;

@@ -14,20 +14,25 @@
 mod append;
 pub mod columns;
 mod data_file;
+mod entry;
 mod error;
-pub mod find;
+pub mod files;
 pub mod ingest;
 pub mod listing;
 mod location;
-mod log_entry;
 pub mod maintain;
 pub mod objects;
+mod parquet_file;
+pub mod race;
 pub mod scan;
+pub mod source;
 pub mod sync;
 mod table;
 
 pub use append::{Added, append};
+pub use data_file::DataFile;
+pub use entry::Entry;
 pub use error::{Error, Result};
+pub use files::LakeFile;
 pub use location::Location;
-pub use log_entry::DataFile;
 pub use table::{Snapshot, Table};

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, future::Future};
 
 use futures_util::{Stream, StreamExt, stream, stream::FuturesUnordered};
 
-use crate::{Result, columns::Entry};
+use crate::{Entry, Result};
 
 /// The number of requests in flight.
 const CONCURRENT: usize = 32;
@@ -148,7 +148,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 let from = keys.partition_point(|key| *key <= after);
                 let page = &keys[from..keys.len().min(from + 1_000)];
-                let entry = |key: &String| Entry { key: key.clone(), stored: Timestamp::UNIX_EPOCH };
+                let entry = |key: &String| Entry::new(key.clone(), Timestamp::UNIX_EPOCH, None);
                 let next = (from + page.len() < keys.len()).then(|| page.last().cloned()).flatten();
                 Ok(Page { entries: page.iter().map(entry).collect(), next })
             }

@@ -1,12 +1,11 @@
 //! The place of a lake: a folder, or a prefix of a bucket.
 
 use std::{
-    ffi::OsStr,
     fmt, fs,
-    io::{self, ErrorKind},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -15,34 +14,56 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use futures_util::TryStreamExt;
 use object_store::{
-    CredentialProvider, DynObjectStore, ObjectMeta, ObjectStore,
+    CredentialProvider, DynObjectStore, ObjectStore,
     aws::{AmazonS3Builder, AwsCredential},
     local::LocalFileSystem,
+    memory::InMemory,
     path::Path as ObjectPath,
+    prefix::PrefixStore,
 };
-use tokio::task::spawn_blocking;
+use tokio::sync::Mutex;
 use url::Url;
 
-use crate::{Error, Result};
+use crate::{Error, Result, objects::Bucket};
+
+/// The folder of the table's log.
+pub(crate) const LOG: &str = "_delta_log";
+
+/// The beginning of the names of data files. It tells them from the files of other programs, which are never deleted.
+pub(crate) const PREFIX: &str = "attest-";
+
+/// The time before their expiry at which credentials are renewed. A request that was signed before may take minutes.
+const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
 /// A place that holds a lake.
 #[derive(Clone)]
 pub struct Location {
+    /// The root of `store`. The place's name is not part of it: a name such as `my%20data` is no valid path of a URL.
     pub(crate) url: Url,
+    /// The files of the lake, relative to it.
     pub(crate) store: Arc<DynObjectStore>,
-    /// The path of a folder.
-    folder: Option<PathBuf>,
+    pub(crate) place: Place,
+}
+
+#[derive(Clone)]
+pub(crate) enum Place {
+    Folder(PathBuf),
+    /// A bucket, and the prefix of the lake's keys, which ends with a slash or is empty.
+    Bucket(Bucket, String),
 }
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Location").field(&self.url.as_str()).finish()
+        f.debug_tuple("Location").field(&self.to_string()).finish()
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.as_str())
+        match &self.place {
+            Place::Folder(folder) => write!(f, "{}", folder.display()),
+            Place::Bucket(bucket, prefix) => write!(f, "s3://{}/{prefix}", bucket.name()),
+        }
     }
 }
 
@@ -62,103 +83,68 @@ impl Location {
     /// Opens a folder. It may be absent, but its parent must exist, so that a typo creates nothing.
     pub fn folder(folder: &Path) -> Result<Self> {
         let failed = |error| Error::Folder(folder.display().to_string(), error);
-        let folder = match folder.canonicalize() {
-            Ok(existing) if existing.is_dir() => existing,
+        let url = Url::parse("file:///").expect("a constant");
+        let (folder, store): (_, Arc<DynObjectStore>) = match folder.canonicalize() {
+            Ok(existing) if existing.is_dir() => {
+                // The table must survive a crash of the machine: a log entry that is cut off would make it unreadable.
+                let store = LocalFileSystem::new_with_prefix(&existing)?.with_fsync(true);
+                (existing, Arc::new(store))
+            }
             Ok(_) => return Err(failed(ErrorKind::NotADirectory.into())),
-            Err(error) if error.kind() == ErrorKind::NotFound => absent(folder)?,
+            // Nothing is stored in a folder that does not exist. `created` opens it again.
+            Err(error) if error.kind() == ErrorKind::NotFound => (absent(folder)?, Arc::new(InMemory::new())),
             Err(error) => return Err(failed(error)),
         };
-        let url = Url::from_directory_path(&folder).map_err(|()| Error::Location(folder.display().to_string()))?;
-        // The table must survive a crash of the machine: a log entry that is cut off would make it unreadable.
-        let store = Arc::new(LocalFileSystem::new().with_fsync(true));
-        Ok(Self { url, store, folder: Some(folder) })
+        Ok(Self { url, store, place: Place::Folder(folder) })
     }
 
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
-        let (url, bucket) = parse(place)?;
+        let (bucket, prefix) = parse(place)?;
         // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one is.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut s3 = AmazonS3Builder::new().with_bucket_name(bucket);
+        let mut s3 = AmazonS3Builder::new().with_bucket_name(&bucket);
         if let Some(region) = config.region() {
             s3 = s3.with_region(region.as_ref());
         }
         if let Some(credentials) = config.credentials_provider() {
-            s3 = s3.with_credentials(Arc::new(SdkCredentials(credentials)));
+            s3 = s3.with_credentials(Arc::new(SdkCredentials::new(credentials)));
         }
         if let Some(endpoint) = settings::s3_endpoint(config) {
             s3 = s3.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
         }
-        Ok(Self { url, store: Arc::new(s3.build()?), folder: None })
+        let other = |_| Error::Location(place.to_owned());
+        let store = PrefixStore::new(s3.build()?, ObjectPath::parse(&prefix).map_err(other)?);
+        let url = Url::parse(&format!("s3://{bucket}/")).map_err(|_| Error::Location(place.to_owned()))?;
+        let prefix = if prefix.is_empty() { prefix } else { format!("{prefix}/") };
+        Ok(Self { url, store: Arc::new(store), place: Place::Bucket(Bucket::new(config, bucket), prefix) })
     }
 
-    /// Creates the folder of the lake.
-    pub(crate) fn create_folder(&self) -> Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))
+    /// Creates the folder of the lake, and returns its location.
+    pub(crate) fn created(&self) -> Result<Self> {
+        let Place::Folder(folder) = &self.place else { return Ok(self.clone()) };
+        fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))?;
+        Self::folder(folder)
     }
 
     /// Returns whether the location has the log of a table.
     pub(crate) async fn has_log(&self) -> Result<bool> {
-        let root = ObjectPath::from_url_path(self.url.path()).map_err(object_store::Error::from)?;
-        Ok(self.store.list(Some(&root.join("_delta_log"))).try_next().await?.is_some())
-    }
-
-    /// Lists the data files, whether or not the log refers to them.
-    pub(crate) async fn data_files(&self) -> Result<Vec<ObjectMeta>> {
-        let root = ObjectPath::from_url_path(self.url.path()).map_err(object_store::Error::from)?;
-        let log = root.clone().join("_delta_log");
-        let files = self.store.list(Some(&root));
-        let is_data = |path: &ObjectPath| path.extension() == Some("parquet") && !path.prefix_matches(&log);
-        let files = files.try_filter(|file| std::future::ready(is_data(&file.location)));
-        Ok(files.try_collect().await?)
-    }
-
-    /// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
-    ///
-    /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, a
-    /// killed writer leaves an unfinished upload, which a lifecycle rule deletes.
-    pub(crate) async fn delete_staged(&self, before: SystemTime) -> Result<u64> {
-        let Some(folder) = self.folder.clone() else { return Ok(0) };
-        spawn_blocking(move || {
-            delete_staged(&folder, before).map_err(|error| Error::Folder(folder.display().to_string(), error))
-        })
-        .await?
+        Ok(self.store.list(Some(&ObjectPath::from(LOG))).try_next().await?.is_some())
     }
 }
 
-fn delete_staged(folder: &Path, before: SystemTime) -> io::Result<u64> {
-    let mut deleted = 0;
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        if name.starts_with("day=") && path.is_dir() {
-            deleted += delete_staged(&path, before)?;
-        } else if name.contains(".parquet#") {
-            let is_old = fs::metadata(&path).and_then(|file| file.modified()).map(|modified| modified < before);
-            match is_old.and_then(|is_old| if is_old { fs::remove_file(&path).map(|()| 1) } else { Ok(0) }) {
-                Ok(count) => deleted += count,
-                // Its writer has renamed it.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(deleted)
-}
-
-/// Reads `s3://BUCKET/PREFIX`, and returns the URL with a slash at its end, and the bucket.
-fn parse(place: &str) -> Result<(Url, String)> {
+/// Reads `s3://BUCKET/PREFIX`, and returns the bucket and the prefix without slashes at its ends.
+///
+/// The prefix is not a URL: `s3://bucket/my%20data` has a percent sign, as `aws s3 ls` understands it.
+fn parse(place: &str) -> Result<(String, String)> {
     let other = || Error::Location(place.to_owned());
-    let mut url = Url::parse(place).map_err(|_| other())?;
-    let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(other)?.to_owned();
-    if url.scheme() != "s3" || url.query().is_some() || url.fragment().is_some() {
+    let (bucket, prefix) =
+        place.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, ""))).ok_or_else(other)?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if bucket.is_empty() || !bucket.bytes().all(is_name) || prefix.contains(['?', '#']) {
         return Err(other());
     }
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    Ok((url, bucket))
+    Ok((bucket.to_owned(), prefix.trim_matches('/').to_owned()))
 }
 
 /// Returns the absolute path of a folder that does not exist.
@@ -170,21 +156,100 @@ fn absent(folder: &Path) -> Result<PathBuf> {
 }
 
 /// The credentials of the AWS SDK, which also knows profiles, SSO and roles of Lambda.
-#[derive(Debug)]
-struct SdkCredentials(SharedCredentialsProvider);
+///
+/// `object_store` asks for them before every request, so they are kept until shortly before they expire.
+struct SdkCredentials {
+    provider: SharedCredentialsProvider,
+    kept: Mutex<Option<(Arc<AwsCredential>, Option<SystemTime>)>>,
+}
+
+impl SdkCredentials {
+    fn new(provider: SharedCredentialsProvider) -> Self {
+        Self { provider, kept: Mutex::default() }
+    }
+}
+
+/// Omits the credentials.
+impl fmt::Debug for SdkCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SdkCredentials").finish_non_exhaustive()
+    }
+}
 
 #[async_trait]
 impl CredentialProvider for SdkCredentials {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        let credentials = self.0.provide_credentials().await;
+        // Held while the provider answers, so that concurrent requests ask it once.
+        let mut kept = self.kept.lock().await;
+        if let Some((credential, expiry)) = &*kept
+            && expiry.is_none_or(|expiry| SystemTime::now() + BEFORE_EXPIRY < expiry)
+        {
+            return Ok(Arc::clone(credential));
+        }
+        let credentials = self.provider.provide_credentials().await;
         let credentials =
             credentials.map_err(|error| object_store::Error::Generic { store: "S3", source: Box::new(error) })?;
-        Ok(Arc::new(AwsCredential {
+        let credential = Arc::new(AwsCredential {
             key_id: credentials.access_key_id().to_owned(),
             secret_key: credentials.secret_access_key().to_owned(),
             token: credentials.session_token().map(ToOwned::to_owned),
-        }))
+        });
+        *kept = Some((Arc::clone(&credential), credentials.expiry()));
+        Ok(credential)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use aws_credential_types::{
+        Credentials,
+        provider::{self, future},
+    };
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Counting(Arc<AtomicUsize>, Option<Duration>);
+
+    impl ProvideCredentials for Counting {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let expiry = self.1.map(|life| SystemTime::now() + life);
+            future::ProvideCredentials::ready(provider::Result::Ok(Credentials::new(
+                "key", "secret", None, expiry, "test",
+            )))
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_kept_until_shortly_before_they_expire() {
+        for (life, asked) in [(None, 1), (Some(Duration::from_hours(1)), 1), (Some(Duration::from_secs(30)), 3)] {
+            let count = Arc::new(AtomicUsize::new(0));
+            let provider = SharedCredentialsProvider::new(Counting(Arc::clone(&count), life));
+            let credentials = SdkCredentials::new(provider);
+            for _ in 0..3 {
+                assert_eq!(credentials.get_credential().await.expect("credentials").key_id, "key");
+            }
+            assert_eq!(count.load(Ordering::Relaxed), asked, "{life:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_key_and_not_a_url() {
+        let of = |place| parse(place).ok().map(|(bucket, prefix)| format!("{bucket} {prefix}"));
+        assert_eq!(of("s3://bucket/my%20data/lake/").as_deref(), Some("bucket my%20data/lake"));
+        assert_eq!(of("s3://bucket").as_deref(), Some("bucket "));
+        for place in
+            ["s3://", "s3:///lake", "s3://user@bucket/lake", "s3://bucket/lake?x", "s3://bucket/lake#x", "bucket"]
+        {
+            assert_eq!(of(place), None, "{place}");
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use attest::settings;
+use attest::{place, settings};
 use attest_lake::{
     Location, Table,
     ingest::{Event, Lake, Queues, Report},
     objects::Bucket,
+    source::Source,
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
@@ -41,6 +42,7 @@ async fn start() -> Result<(), Error> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let required = |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
     let objects = Bucket::new(&config, required("BUCKET_NAME")?);
+    let source_name = place::bucket_name(objects.name(), settings::s3_endpoint(&config).as_deref());
     let location = Location::bucket(&required("LAKE_URL")?, &config)?;
     let queues = Queues {
         client: aws_sdk_sqs::Client::new(&config),
@@ -50,8 +52,11 @@ async fn start() -> Result<(), Error> {
     let days = variable("RETENTION_DAYS").map_or(Ok(RETENTION_DAYS), |days| days.parse())?;
     let retention = Duration::from_hours(24 * days);
     let lake = |table| Lake { table, objects: &objects, queues: queues.clone(), retention };
+    let client = objects.client().clone();
     let handle = async |event: LambdaEvent<Event>| {
         let table = Table::open(&location).await?;
+        let id = place::bucket_id(&client, objects.name()).await?;
+        table.claim(&Source { name: source_name.clone(), id }).await?;
         let report = lake(table).run(event.payload.task, deadline(event.context.deadline())).await?;
         log(&report);
         Ok::<_, Error>(report)

@@ -8,15 +8,15 @@ use std::{
 use arrow_array::{BooleanArray, RecordBatch};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, civil::Date};
-use object_store::{ObjectStoreExt, path::Path};
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
+use object_store::path::Path;
 
 use crate::{
-    DataFile, Error, Result, Snapshot, Table,
-    columns::Entry,
-    data_file::{Object, Writer, entry, keys_of, may_contain, read_keys, read_rows},
+    DataFile, Entry, Error, Result, Snapshot, Table,
+    files::{Ownership, delete_current, delete_staged, referenced, stored},
     objects::Objects,
-    table::{Change, MAX_LOST_RACES},
+    parquet_file::{Writer, entries_of},
+    race::win,
+    table::Change,
 };
 
 /// The size at which a data file is full, in bytes.
@@ -70,40 +70,35 @@ pub async fn remove(table: &Table, gone: &Gone) -> Result<Maintained> {
 
 async fn change(table: &Table, gone: &Gone, merges: bool) -> Result<Maintained> {
     let mut work = Work::default();
-    for _ in 0..MAX_LOST_RACES {
-        let snapshot = table.load().await?;
+    let (maintained, _) = win(table, async |snapshot| {
         let present: HashMap<&str, &DataFile> = snapshot.files().iter().map(|file| (&*file.path, file)).collect();
         // Files that other commits added do no harm, but a file that was replaced meanwhile would come back.
         if !work.replaced.iter().all(|path| present.contains_key(path.as_str())) {
             snapshot.discard(&work.added).await;
             work = Work::default();
         }
-        match work.extend(&snapshot, gone, merges).await {
-            Err(error) if error.is_deleted_file() => {
-                snapshot.discard(&work.added).await;
-                work = Work::default();
-                continue;
-            }
-            extended => extended?,
+        if let Err(error) = work.extend(&snapshot, gone, merges).await {
+            snapshot.discard(&work.added).await;
+            work = Work::default();
+            return Err(error);
         }
         if work.replaced.is_empty() && gone.is_empty() {
-            return Ok(Maintained { version: snapshot.version(), ..Maintained::default() });
+            return Ok(Some(Maintained { version: snapshot.version(), ..Maintained::default() }));
         }
         let change = Change {
             removed: work.replaced.iter().filter_map(|path| present.get(path.as_str()).copied().cloned()).collect(),
             added: work.added.clone(),
             changes_rows: !work.removed.is_empty(),
         };
-        if snapshot.commit(change).await? {
-            let Work { replaced, removed, .. } = work;
-            return Ok(Maintained {
-                removed,
-                replaced: replaced.into_iter().collect(),
-                version: snapshot.version() + 1,
-            });
+        if !snapshot.commit(change).await? {
+            return Ok(None);
         }
-    }
-    Err(Error::Contention(MAX_LOST_RACES))
+        let Work { replaced, removed, .. } = std::mem::take(&mut work);
+        let replaced = replaced.into_iter().collect();
+        Ok(Some(Maintained { removed, replaced, version: snapshot.version() + 1 }))
+    })
+    .await?;
+    Ok(maintained)
 }
 
 /// The files that were rewritten, but not committed.
@@ -139,14 +134,11 @@ impl Work {
 
     /// Writes the rows of a day's files into new files, without those that are gone.
     async fn rewrite(&mut self, snapshot: &Snapshot, day: Date, files: &[&DataFile], gone: &Gone) -> Result<()> {
-        let store = &snapshot.table().location().store;
         let mut writer: Option<Writer> = None;
         for file in files {
-            let path = snapshot.path(file)?;
-            let failed = |error| Error::Parquet(path.to_string(), error);
-            let mut batches: ParquetRecordBatchStream<Object> = read_rows(store, &path, file.size).await?;
+            let mut batches = snapshot.open(file)?.rows().await?;
             while let Some(rows) = batches.next().await {
-                let rows = self.without(&rows.map_err(failed)?, gone, &path)?;
+                let rows = self.without(&rows?, gone, &file.path)?;
                 if rows.num_rows() > 0 {
                     let output = match &mut writer {
                         Some(output) => output,
@@ -166,98 +158,59 @@ impl Work {
         Ok(())
     }
 
-    fn without(&mut self, rows: &RecordBatch, gone: &Gone, path: &Path) -> Result<RecordBatch> {
-        let (keys, times) = keys_of(rows).ok_or_else(|| Error::OtherTable(path.to_string()))?;
+    fn without(&mut self, rows: &RecordBatch, gone: &Gone, path: &str) -> Result<RecordBatch> {
+        let entries = entries_of(rows).ok_or_else(|| Error::NoValue(path.to_owned()))?;
         let mut stays = Vec::with_capacity(rows.num_rows());
-        for row in 0..rows.num_rows() {
-            let is_gone = gone.get(keys.value(row)).and_then(|stored| {
-                let entry = entry(keys, times, row);
-                (stored.as_ref() != Some(&entry)).then_some(entry)
-            });
-            stays.push(is_gone.is_none());
-            self.removed.extend(is_gone);
+        for entry in entries {
+            let is_gone = is_gone(gone, &entry);
+            stays.push(!is_gone);
+            self.removed.extend(is_gone.then_some(entry));
         }
-        let failed = |error| Error::Parquet(path.to_string(), parquet::errors::ParquetError::from(error));
+        let failed = |error| Error::Parquet(path.to_owned(), parquet::errors::ParquetError::from(error));
         arrow_select::filter::filter_record_batch(rows, &BooleanArray::from(stays)).map_err(failed)
     }
 }
 
+/// Returns whether the row's object no longer exists, or is another one.
+fn is_gone(gone: &Gone, row: &Entry) -> bool {
+    gone.get(&row.key).is_some_and(|stored| !stored.as_ref().is_some_and(|stored| stored.is_same(row)))
+}
+
 /// Returns the paths of the files that contain a row that is gone.
 async fn affected(snapshot: &Snapshot, files: &[&DataFile], gone: &Gone) -> Result<HashSet<String>> {
-    let store = &snapshot.table().location().store;
     let candidates = files.iter().map(|file| async move {
         let keys: Vec<&str> = gone.keys().map(String::as_str).filter(|key| file.may_contain_key(key)).collect();
-        if keys.is_empty() || !may_contain(store, &snapshot.path(file)?, file.size, &keys).await? {
+        if keys.is_empty() || !snapshot.open(file)?.may_contain(&keys).await? {
             return Ok::<_, Error>(None);
         }
-        let is_gone = |entry: &Entry| gone.get(&entry.key).is_some_and(|stored| stored.as_ref() != Some(entry));
         let rows = snapshot.keys(vec![(*file).clone()]).await?;
-        Ok(rows.iter().any(is_gone).then(|| file.path.clone()))
+        Ok(rows.iter().any(|row| is_gone(gone, row)).then(|| file.path.clone()))
     });
     let affected = stream::iter(candidates).buffer_unordered(CONCURRENT);
     affected.try_filter_map(|path| async move { Ok(path) }).try_collect().await
 }
 
-/// Deletes files that no version of the last `retention` refers to, and returns how many.
+/// Deletes the lake's files that no version of the last `retention` refers to, and returns how many.
 ///
 /// With a retention of 0, the files of `replaced` are deleted at once. A query that began before may then fail and has to be
 /// repeated. Files that never belonged to a version are deleted after an hour, because their commit may still come.
 pub async fn vacuum(table: &Table, retention: Duration, replaced: &[String]) -> Result<u64> {
-    let now = Timestamp::now();
+    let (now, clock) = (Timestamp::now(), SystemTime::now());
     let newest = table.load().await?;
-    let mut kept: HashSet<Path> = HashSet::new();
-    let mut versions = vec![newest.clone()];
+    let mut kept: HashSet<Path> = referenced(&newest)?;
     if !retention.is_zero() {
-        versions.extend(table.load_as_of(now - retention).await?);
-    }
-    for version in &versions {
-        for file in version.files() {
-            kept.insert(version.path(file)?);
-        }
+        kept.extend(referenced(&table.load_as_of(now - retention).await?)?);
     }
     let replaced: HashSet<Path> = if retention.is_zero() { newest.paths(replaced)? } else { HashSet::new() };
-    let before = now - retention.max(UNCOMMITTED);
-    let mut deleted = table.location().delete_staged(SystemTime::now() - UNCOMMITTED).await?;
-    for file in table.location().data_files().await? {
-        let is_old = file.last_modified.timestamp_millis() < before.as_millisecond();
-        if !kept.contains(&file.location) && (is_old || replaced.contains(&file.location)) {
-            delete(table, &file.location).await?;
+    let before = clock - retention.max(UNCOMMITTED);
+    let mut deleted = delete_staged(table.location(), clock - UNCOMMITTED).await?;
+    let mut owned = Ownership::default();
+    for file in stored(table.location()).await?.files {
+        let is_due = file.modified < before || replaced.contains(&file.path);
+        if !kept.contains(&file.path) && is_due && owned.contains(&newest, &file.path).await? {
+            delete_current(table.location(), &file.path).await?;
             deleted += 1;
         }
     }
     Ok(deleted)
-}
-
-/// Deletes the files without a reference that contain one of these keys, whatever their age, and returns how many.
-///
-/// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
-pub async fn purge(table: &Table, keys: &BTreeSet<String>) -> Result<u64> {
-    let newest = table.load().await?;
-    let kept: HashSet<Path> = newest.files().iter().map(|file| newest.path(file)).collect::<Result<_>>()?;
-    let names: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let store = &table.location().store;
-    // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
-    let mut deleted = table.location().delete_staged(SystemTime::now()).await?;
-    for file in table.location().data_files().await?.into_iter().filter(|file| !kept.contains(&file.location)) {
-        let contains = async {
-            Ok::<_, Error>(
-                may_contain(store, &file.location, file.size, &names).await?
-                    && read_keys(store, &file.location, file.size).await?.iter().any(|entry| keys.contains(&entry.key)),
-            )
-        };
-        // A file that cannot be read is incomplete. Its text cannot be excluded.
-        if contains.await.unwrap_or(true) {
-            delete(table, &file.location).await?;
-            deleted += 1;
-        }
-    }
-    Ok(deleted)
-}
-
-async fn delete(table: &Table, path: &Path) -> Result<()> {
-    match table.location().store.delete(path).await {
-        // Another run may have deleted it.
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -1,26 +1,28 @@
 //! The stored traces that the lake is a copy of.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use attest::{key::Key, settings};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
+    error::ProvideErrorMetadata,
     operation::{get_object::GetObjectError, head_object::HeadObjectError},
     primitives::DateTime,
+    types::DeleteMarkerEntry,
 };
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 
 use crate::{
-    Error, Result,
-    columns::Entry,
+    Entry, Error, Result,
     listing::{self, Page},
 };
 
-/// The number of times that an object is read whose body breaks off.
-const ATTEMPTS: u32 = 3;
+/// The number of times that an object is read again whose body broke off.
+const RETRIES: usize = 2;
 
 /// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
 /// versioning-suspended bucket").
@@ -60,76 +62,172 @@ impl Bucket {
         &self.name
     }
 
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     async fn page(&self, after: String) -> Result<Page> {
         let listing = self.client.list_objects_v2().bucket(&self.name);
-        let page = listing.set_start_after(Some(after).filter(|after| !after.is_empty())).send().await;
+        let page = listing.set_start_after(Some(after.clone()).filter(|after| !after.is_empty())).send().await;
         let page = page.map_err(|error| Error::List(self.name.clone(), Box::new(error)))?;
-        let last = page.contents().last().and_then(|object| object.key.clone());
-        let next = page.is_truncated.unwrap_or_default().then_some(last).flatten();
+        let untrusted = |reason| Error::Listing(self.name.clone(), reason);
+        let is_truncated = page.is_truncated.ok_or_else(|| untrusted("it is cut off"))?;
+        let keys: Vec<&str> = page.contents().iter().filter_map(|object| object.key()).collect();
+        if page.key_count.is_some_and(|count| usize::try_from(count) != Ok(keys.len())) {
+            return Err(untrusted("it is cut off"));
+        }
+        if !std::iter::once(after.as_str()).chain(keys.iter().copied()).is_sorted_by(|one, next| one < next) {
+            return Err(untrusted("its keys do not ascend"));
+        }
+        let last = keys.last().map(|key| (*key).to_owned());
+        if is_truncated && last.is_none() {
+            return Err(untrusted("a page is empty, but not the last one"));
+        }
         let entries = page.contents.unwrap_or_default().into_iter();
-        let entries = entries.filter_map(|object| entry(object.key?, object.last_modified.as_ref())).collect();
-        Ok(Page { entries, next })
+        let entries =
+            entries.filter_map(|object| entry(object.key?, object.last_modified.as_ref(), object.e_tag.as_deref()));
+        Ok(Page { entries: entries.collect(), next: last.filter(|_| is_truncated) })
     }
 
     /// Deletes an object with all its versions and delete markers, and returns their number.
     ///
     /// Delete markers are deleted last. If a version cannot be deleted, they keep hiding it.
     pub async fn delete_versions(&self, key: &str) -> Result<u64> {
-        let [versions, markers] = self.versions(key).await?;
-        let mut deleted = 0;
-        for version in versions.into_iter().chain(markers) {
-            let delete = self.client.delete_object().bucket(&self.name).key(key).version_id(&version);
-            delete.send().await.map_err(|error| Error::Delete {
-                key: key.to_owned(),
-                version,
-                source: Box::new(aws_sdk_s3::Error::from(error)),
-            })?;
-            deleted += 1;
-        }
-        Ok(deleted)
+        self.delete_those(key, |_| true).await
     }
 
-    /// Returns the ids of an object's versions, and of its delete markers.
-    async fn versions(&self, key: &str) -> Result<[Vec<String>; 2]> {
-        let (mut versions, mut markers) = (Vec::new(), Vec::new());
-        let (mut key_marker, mut version_marker) = (None, None);
+    /// Deletes the versions of an object that a later one replaced, and returns their number.
+    pub async fn delete_noncurrent(&self, key: &str) -> Result<u64> {
+        self.delete_those(key, |version| !version.is_latest).await
+    }
+
+    async fn delete_those(&self, key: &str, is_deleted: impl Fn(&ObjectVersion) -> bool) -> Result<u64> {
+        let mut versions = self.versions(key, Some(key)).await?;
+        versions.retain(|version| version.key == key && is_deleted(version));
+        versions.sort_by_key(|version| version.is_marker);
+        for version in &versions {
+            self.delete_version(key, &version.id).await?;
+        }
+        Ok(versions.len() as u64)
+    }
+
+    pub(crate) async fn delete_version(&self, key: &str, version: &str) -> Result<()> {
+        let delete = self.client.delete_object().bucket(&self.name).key(key).version_id(version);
+        let deleted = delete.send().await.map(|_| ());
+        deleted.map_err(|error| Error::Delete {
+            key: key.to_owned(),
+            version: version.to_owned(),
+            source: Box::new(aws_sdk_s3::Error::from(error)),
+        })
+    }
+
+    /// Returns whether the bucket may have versions that a listing does not show.
+    pub async fn may_have_versions(&self) -> bool {
+        let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
+        // Without permission to ask, they are listed.
+        versioning.map_or(true, |versioning| versioning.status.is_some())
+    }
+
+    /// Reads a version of a trace. Returns `None` if it does not exist.
+    pub async fn read_version(&self, version: &ObjectVersion) -> Result<Option<(Entry, Bytes)>> {
+        self.read_any(&version.key, Some(&version.id)).await
+    }
+
+    /// Returns all versions below a prefix, none if the S3 has no versions.
+    pub async fn all_versions(&self, prefix: &str) -> Result<Vec<ObjectVersion>> {
+        self.versions(prefix, None).await
+    }
+
+    /// Returns the versions whose keys begin with `prefix`, and ends after those of the key `last`.
+    async fn versions(&self, prefix: &str, last: Option<&str>) -> Result<Vec<ObjectVersion>> {
+        let mut versions = Vec::new();
+        let (mut markers, mut seen) = ((None, None), HashSet::new());
         loop {
-            let list = self.client.list_object_versions().bucket(&self.name).prefix(key);
-            let page = list.set_key_marker(key_marker).set_version_id_marker(version_marker).send().await;
-            let page =
-                page.map_err(|error| Error::Versions(key.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?;
+            let list = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
+            let page = list.set_key_marker(markers.0).set_version_id_marker(markers.1).send().await;
+            let page = match page {
+                Err(error) if error.as_service_error().and_then(|error| error.code()) == Some("NotImplemented") => {
+                    return Ok(versions);
+                }
+                page => {
+                    page.map_err(|error| Error::Versions(prefix.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?
+                }
+            };
+            let untrusted = |reason| Error::Listing(format!("the versions of {}/{prefix}", self.name), reason);
+            let is_truncated = page.is_truncated.ok_or_else(|| untrusted("it is cut off"))?;
+            versions.extend(page.versions.unwrap_or_default().into_iter().filter_map(ObjectVersion::of));
+            versions.extend(page.delete_markers.unwrap_or_default().into_iter().filter_map(ObjectVersion::of_marker));
+            markers = (page.next_key_marker, page.next_version_id_marker);
             // The prefix also selects longer keys. They follow, because versions are listed in the order of their keys.
-            let is_last = !page.is_truncated().unwrap_or_default()
-                || page.next_key_marker.as_deref().is_some_and(|next| next != key);
-            let listed = page.versions.unwrap_or_default().into_iter().filter(|version| version.key() == Some(key));
-            versions.extend(listed.map(|version| version.version_id.unwrap_or_else(|| NO_VERSION.to_owned())));
-            let listed = page.delete_markers.unwrap_or_default().into_iter().filter(|marker| marker.key() == Some(key));
-            markers.extend(listed.map(|marker| marker.version_id.unwrap_or_else(|| NO_VERSION.to_owned())));
-            if is_last {
-                return Ok([versions, markers]);
+            let is_behind = |next: &String| last.is_some_and(|last| next != last);
+            if !is_truncated || markers.0.as_ref().is_some_and(is_behind) {
+                return Ok(versions);
             }
-            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
+            if markers.0.is_none() || !seen.insert(markers.clone()) {
+                return Err(untrusted("it does not advance"));
+            }
         }
     }
 
-    async fn read_once(&self, key: &str) -> Result<Option<(Entry, Bytes)>> {
-        let failed = |error: Arc<dyn std::error::Error + Send + Sync>| Error::Object(key.to_owned(), error);
-        match self.client.get_object().bucket(&self.name).key(key).send().await {
+    async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+        // The SDK retries requests, but not a body that breaks off. Every other error would only repeat itself.
+        let read = || self.read_once(key, version);
+        let read = read.retry(ExponentialBuilder::default().with_max_times(RETRIES).with_jitter());
+        read.when(|error| matches!(error, Error::Body(..))).await
+    }
+
+    async fn read_once(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+        let get = self.client.get_object().bucket(&self.name).key(key);
+        match get.set_version_id(version.map(str::to_owned)).send().await {
             Ok(object) => {
-                let Some(entry) = entry(key.to_owned(), object.last_modified.as_ref()) else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| failed(Arc::new(error)))?;
+                let (modified, e_tag) = (object.last_modified.as_ref(), object.e_tag.as_deref());
+                let Some(entry) = entry(key.to_owned(), modified, e_tag) else { return Ok(None) };
+                let body = object.body.collect().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))?;
                 Ok(Some((entry, body.into_bytes())))
             }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
-            Err(error) => Err(failed(Arc::new(error))),
+            Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
         }
     }
 }
 
 /// Returns the entry of a trace. Returns `None` for an object that the endpoint did not store.
-fn entry(key: String, stored: Option<&DateTime>) -> Option<Entry> {
+fn entry(key: String, stored: Option<&DateTime>, e_tag: Option<&str>) -> Option<Entry> {
     Key::read(&key)?;
-    Some(Entry { key, stored: Timestamp::from_second(stored?.secs()).ok()? })
+    Some(Entry::new(key, Timestamp::from_second(stored?.secs()).ok()?, e_tag))
+}
+
+/// A version of an object, or a delete marker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub key: String,
+    pub id: String,
+    pub size: u64,
+    pub is_latest: bool,
+    pub is_marker: bool,
+}
+
+impl ObjectVersion {
+    fn of(version: aws_sdk_s3::types::ObjectVersion) -> Option<Self> {
+        Some(Self {
+            key: version.key?,
+            id: version.version_id.unwrap_or_else(|| NO_VERSION.to_owned()),
+            size: version.size.and_then(|size| size.try_into().ok()).unwrap_or_default(),
+            is_latest: version.is_latest.unwrap_or_default(),
+            is_marker: false,
+        })
+    }
+
+    fn of_marker(marker: DeleteMarkerEntry) -> Option<Self> {
+        Some(Self {
+            key: marker.key?,
+            id: marker.version_id.unwrap_or_else(|| NO_VERSION.to_owned()),
+            size: 0,
+            is_latest: marker.is_latest.unwrap_or_default(),
+            is_marker: true,
+        })
+    }
 }
 
 impl Objects for Bucket {
@@ -138,23 +236,13 @@ impl Objects for Bucket {
     }
 
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
-        async move {
-            // The SDK retries requests, but not a body that breaks off.
-            let mut attempt = 1;
-            loop {
-                match self.read_once(key).await {
-                    Err(_) if attempt < ATTEMPTS => attempt += 1,
-                    read => return read,
-                }
-            }
-        }
-        .boxed()
+        self.read_any(key, None).boxed()
     }
 
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
         async move {
             match self.client.head_object().bucket(&self.name).key(key).send().await {
-                Ok(object) => Ok(entry(key.to_owned(), object.last_modified.as_ref())),
+                Ok(object) => Ok(entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref())),
                 Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
                 Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
             }

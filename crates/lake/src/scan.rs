@@ -2,16 +2,10 @@
 
 use std::{cmp::Reverse, fmt, str::FromStr};
 
-use arrow_array::{Array, RecordBatch, cast::AsArray};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream::BoxStream};
 use jiff::civil::Date;
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
-use crate::{
-    DataFile, Error, Result, Snapshot, Table,
-    columns::Entry,
-    data_file::{Object, entry, keys_of, read_traces},
-};
+use crate::{DataFile, Entry, Result, Snapshot, Table};
 
 /// A place in a version of the table. Every row before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +58,7 @@ pub struct Scan {
     /// The files, the newest day first.
     files: Vec<DataFile>,
     next: Position,
-    open: Option<ParquetRecordBatchStream<Object>>,
+    open: Option<BoxStream<'static, Result<Vec<(Entry, String)>>>>,
 }
 
 impl Scan {
@@ -89,18 +83,14 @@ impl Scan {
     /// Reads some rows. Skips the files of days that `is_selected` rejects. Returns `None` after the last row.
     pub async fn next(&mut self, is_selected: impl Fn(Date) -> bool) -> Result<Option<Rows>> {
         while let Some(file) = self.files.get(self.next.file) {
-            let path = self.snapshot.path(file)?;
             if self.open.is_none() && is_selected(file.day) {
-                let store = &self.snapshot.table().location().store;
-                self.open = Some(read_traces(store, &path, file.size, self.next.row).await?);
+                self.open = Some(self.snapshot.open(file)?.traces(self.next.row).await?);
             }
             if let Some(batches) = &mut self.open
-                && let Some(batch) =
-                    batches.try_next().await.map_err(|error| Error::Parquet(path.to_string(), error))?
+                && let Some(traces) = batches.try_next().await?
             {
-                let traces = traces(&batch).ok_or_else(|| Error::OtherTable(path.to_string()))?;
                 let position = self.next;
-                self.next = position.after(batch.num_rows());
+                self.next = position.after(traces.len());
                 return Ok(Some(Rows { position, traces }));
             }
             self.open = None;
@@ -108,13 +98,6 @@ impl Scan {
         }
         Ok(None)
     }
-}
-
-fn traces(batch: &RecordBatch) -> Option<Vec<(Entry, String)>> {
-    let (keys, times) = keys_of(batch)?;
-    let traces = batch.column_by_name("trace")?.as_string_opt::<i32>()?;
-    (traces.null_count() == 0).then_some(())?;
-    Some((0..batch.num_rows()).map(|row| (entry(keys, times, row), traces.value(row).to_owned())).collect())
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Makes the table equal to the stored traces.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader, Write},
+    time::{Duration, Instant},
 };
 
 use futures_util::TryStreamExt;
@@ -11,11 +12,11 @@ use jiff::{Timestamp, civil::Date};
 use tempfile::TempDir;
 
 use crate::{
-    Added, DataFile, Error, Result, Table, append,
-    columns::Entry,
+    Added, DataFile, Entry, Result, Table, append,
+    entry::Entries,
     maintain::{self, Maintained, gone, maintain},
     objects::Objects,
-    table::MAX_LOST_RACES,
+    race::win,
 };
 
 /// The number of listed keys that are collected before they are written to the files of their days.
@@ -32,6 +33,8 @@ pub struct Synced {
     pub maintained: Maintained,
     /// The number of files that were deleted, because nothing refers to them.
     pub deleted_files: u64,
+    /// Whether the deadline did not end it.
+    pub is_complete: bool,
 }
 
 /// A step of a synchronisation, for a progress bar.
@@ -43,52 +46,77 @@ pub enum Step {
     Compared(u64),
 }
 
-/// Adds the traces that the table lacks, and removes the rows whose object does not exist.
+/// Adds the traces that the table lacks, and removes the rows whose object does not exist. Begins no further work after
+/// `deadline`.
 ///
 /// It keeps no state: a killed synchronisation is repeated, and two may run at once, also beside the ingest function.
 pub async fn sync(
     table: &Table,
     objects: &dyn Objects,
-    retention: std::time::Duration,
-    mut progress: impl FnMut(Step) + Send,
+    retention: Duration,
+    deadline: Option<Instant>,
+    progress: impl FnMut(Step) + Send,
 ) -> Result<Synced> {
-    let mut synced = Synced::default();
-    let listing = Listing::spool(objects, |listed| {
-        synced.listed = listed;
-        progress(Step::Listed(listed));
-    })
-    .await?;
-    let mut days = listing.days()?;
-    days.extend(table.load().await?.files().iter().map(|file| file.day));
-    let (mut compared, mut extra) = (0, BTreeSet::new());
-    for day in days {
-        let listed = listing.day(day)?;
-        let known = known(table, day).await?;
-        let missing: Vec<String> = listed.difference(&known).map(|entry| entry.key.clone()).collect();
-        for keys in missing.chunks(BUFFERED) {
-            synced.added.add(append(table, objects, keys.to_vec()).await?);
-        }
-        extra.extend(known.difference(&listed).map(|entry| entry.key.clone()));
-        compared += listed.len() as u64;
-        progress(Step::Compared(compared));
+    let Completed { listed, added, extra, is_complete } = complete(table, objects, deadline, progress).await?;
+    let mut synced = Synced { listed, added, is_complete, ..Synced::default() };
+    if is_complete {
+        // An object that was stored after the listing has a row that was not listed, so each object is looked up.
+        synced.maintained = maintain(table, &gone(objects, extra).await?).await?;
+        synced.deleted_files = maintain::vacuum(table, retention, &synced.maintained.replaced).await?;
     }
-    // An object that was stored after the listing has a row that was not listed, so each object is looked up.
-    synced.maintained = maintain(table, &gone(objects, extra).await?).await?;
-    synced.deleted_files = maintain::vacuum(table, retention, &synced.maintained.replaced).await?;
     Ok(synced)
 }
 
-/// Reads the entries of a day's partition.
-async fn known(table: &Table, day: Date) -> Result<HashSet<Entry>> {
-    for _ in 0..MAX_LOST_RACES {
-        let snapshot = table.load().await?;
-        let files: Vec<DataFile> = snapshot.files().iter().filter(|file| file.day == day).cloned().collect();
-        match snapshot.keys(files).await {
-            Err(error) if error.is_deleted_file() => {}
-            known => return known,
+/// A comparison of the table with the stored traces.
+#[derive(Debug, Default)]
+pub struct Completed {
+    /// The number of traces that were listed.
+    pub listed: u64,
+    pub added: Added,
+    /// The keys of rows whose object was not listed.
+    pub extra: BTreeSet<String>,
+    /// Whether the deadline did not end it.
+    pub is_complete: bool,
+}
+
+/// Adds the traces that the table lacks, and nothing else.
+pub async fn complete(
+    table: &Table,
+    objects: &dyn Objects,
+    deadline: Option<Instant>,
+    mut progress: impl FnMut(Step) + Send,
+) -> Result<Completed> {
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    let mut completed = Completed::default();
+    let listing = Listing::spool(objects, &is_over, |listed| {
+        completed.listed = listed;
+        progress(Step::Listed(listed));
+    })
+    .await?;
+    let Some(listing) = listing else { return Ok(completed) };
+    let mut days = listing.days()?;
+    days.extend(table.load().await?.files().iter().map(|file| file.day));
+    let mut compared = 0;
+    for day in days {
+        let listed = listing.day(day)?;
+        let (known, _) = win(table, async |snapshot| {
+            let files: Vec<DataFile> = snapshot.files().iter().filter(|file| file.day == day).cloned().collect();
+            Ok(Some(snapshot.keys(files).await?.into_iter().collect::<Entries>()))
+        })
+        .await?;
+        let missing: Vec<String> = listed.missing_in(&known).cloned().collect();
+        for keys in missing.chunks(BUFFERED) {
+            if is_over() {
+                return Ok(completed);
+            }
+            completed.added.add(append(table, objects, keys.to_vec()).await?);
         }
+        completed.extra.extend(known.missing_in(&listed).cloned());
+        compared += listed.len() as u64;
+        progress(Step::Compared(compared));
     }
-    Err(Error::Contention(MAX_LOST_RACES))
+    completed.is_complete = true;
+    Ok(completed)
 }
 
 /// The listed entries, in a temporary file per day: a bucket may have more keys than memory holds.
@@ -97,7 +125,12 @@ struct Listing {
 }
 
 impl Listing {
-    async fn spool(objects: &dyn Objects, mut progress: impl FnMut(u64)) -> Result<Self> {
+    /// Lists all objects. Returns `None` if time is over.
+    async fn spool(
+        objects: &dyn Objects,
+        is_over: impl Fn() -> bool,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Option<Self>> {
         let listing = Self { folder: tempfile::tempdir()? };
         let mut entries = objects.list();
         let (mut listed, mut buffered) = (0, Vec::with_capacity(BUFFERED));
@@ -107,20 +140,23 @@ impl Listing {
                 listed += buffered.len() as u64;
                 listing.write(&mut buffered)?;
                 progress(listed);
+                if is_over() {
+                    return Ok(None);
+                }
             }
         }
         listed += buffered.len() as u64;
         listing.write(&mut buffered)?;
         progress(listed);
-        Ok(listing)
+        Ok(Some(listing))
     }
 
     fn write(&self, entries: &mut Vec<Entry>) -> Result<()> {
         let mut days: HashMap<Date, Vec<u8>> = HashMap::new();
-        for Entry { key, stored } in entries.drain(..) {
-            let day = Entry { key: String::new(), stored }.day();
-            let line = serde_json::to_vec(&(key, stored.as_second())).expect("a text and a number are JSON");
-            days.entry(day).or_default().extend([&line[..], b"\n"].concat());
+        for entry in entries.drain(..) {
+            let line = (&entry.key, entry.stored.as_second(), &entry.etag);
+            let line = serde_json::to_vec(&line).expect("texts and a number are JSON");
+            days.entry(entry.day()).or_default().extend([&line[..], b"\n"].concat());
         }
         for (day, lines) in days {
             let mut file = File::options().create(true).append(true).open(self.folder.path().join(day.to_string()))?;
@@ -137,17 +173,16 @@ impl Listing {
         Ok(days)
     }
 
-    fn day(&self, day: Date) -> Result<HashSet<Entry>> {
+    fn day(&self, day: Date) -> Result<Entries> {
         let file = match File::open(self.folder.path().join(day.to_string())) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Entries::default()),
             file => file?,
         };
-        let mut entries = HashSet::new();
-        for line in BufReader::new(file).lines() {
-            let (key, second) = serde_json::from_str(&line?).map_err(std::io::Error::from)?;
+        let entry = |line: std::io::Result<String>| {
+            let (key, second, etag) = serde_json::from_str(&line?)?;
             let stored = Timestamp::from_second(second).map_err(std::io::Error::other)?;
-            entries.insert(Entry { key, stored });
-        }
-        Ok(entries)
+            Ok(Entry { key, stored, etag })
+        };
+        Ok(BufReader::new(file).lines().map(entry).collect::<std::io::Result<_>>()?)
     }
 }

@@ -11,6 +11,7 @@ use delta_kernel::{
     committer::FileSystemCommitter,
     engine::{arrow_conversion::TryFromArrow, arrow_data::ArrowEngineData},
     expressions::Scalar,
+    history_manager::{HistoryCommitType, error::LogHistoryError, first_version_after, latest_version_as_of},
     schema::{DataType, StructField, StructType},
     transaction::{CommitResult, UpdateTableOperation, create_table::create_table, data_layout::DataLayout},
 };
@@ -21,10 +22,13 @@ use object_store::{ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
-    Error, Location, Result,
-    columns::{DAY, Entry, WITH_STATISTICS, schema},
-    data_file::{self, Writer},
-    log_entry::{DataFile, files_of},
+    Entry, Error, Location, Result,
+    columns::{ADDED, DAY, WITH_STATISTICS, schema},
+    data_file::{DataFile, files_of},
+    entry::Entries,
+    files::{LakeFile, stored},
+    parquet_file::{ParquetFile, Writer},
+    race::win,
 };
 
 /// The name of this program in the log of the table.
@@ -35,9 +39,6 @@ const CHECKPOINT_INTERVAL: u64 = 20;
 
 /// The number of files whose keys are read at once.
 const CONCURRENT_FILES: usize = 8;
-
-/// The number of commits in a row that may lose their race.
-pub(crate) const MAX_LOST_RACES: u32 = 20;
 
 /// The table of a lake.
 #[derive(Clone)]
@@ -69,12 +70,16 @@ impl Table {
     pub async fn open(location: &Location) -> Result<Self> {
         match Self::open_existing(location).await {
             Err(Error::NoTable(_)) => {}
-            opened => return opened,
+            Err(error) => return Err(error),
+            Ok(table) => {
+                table.upgrade().await?;
+                return Ok(table);
+            }
         }
-        location.create_folder()?;
+        let location = &location.created()?;
         let table = Self::new(location);
         // Data files are listed before the table is looked up again: another writer may create the table meanwhile.
-        let has_files = !location.data_files().await?.is_empty();
+        let has_files = !stored(location).await?.files.is_empty();
         let created = table.clone();
         spawn_blocking(move || {
             if created.exists()? {
@@ -117,8 +122,10 @@ impl Table {
     /// Returns whether the location has a table. Fails if the table is not a lake.
     fn exists(&self) -> Result<bool> {
         match self.load_kernel() {
-            Ok(snapshot) if snapshot.schema() == Arc::new(table_schema()?) => Ok(true),
-            Ok(_) => Err(Error::OtherTable(self.location.to_string())),
+            Ok(snapshot) => match difference(&snapshot.schema(), &table_schema()?) {
+                None => Ok(true),
+                Some(difference) => Err(Error::OtherTable(self.location.to_string(), difference)),
+            },
             Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -143,31 +150,66 @@ impl Table {
         spawn_blocking(move || table.snapshot(table.load_kernel()?)).await?
     }
 
-    /// Loads a version of the table.
+    /// Adds the columns that the table of an earlier version lacks.
+    pub async fn upgrade(&self) -> Result<()> {
+        let table = self.clone();
+        let (upgraded, _) = win(self, async move |snapshot| {
+            let table = table.clone();
+            spawn_blocking(move || table.add_columns(&snapshot)).await?
+        })
+        .await?;
+        Ok(upgraded)
+    }
+
+    fn add_columns(&self, snapshot: &Snapshot) -> Result<Option<()>> {
+        let (schema, engine) = (table_schema()?, self.engine.as_ref());
+        let missing: Vec<&StructField> = ADDED
+            .iter()
+            .filter(|name| snapshot.kernel.schema().field(name).is_none())
+            .filter_map(|name| schema.field(name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(Some(()));
+        }
+        let kernel = Arc::clone(&snapshot.kernel);
+        let mut change = kernel.update_table(UpdateTableOperation::AlterTable, ENGINE, false);
+        for field in missing {
+            change = change.add_column(field.clone());
+        }
+        match change.build(engine, Box::new(FileSystemCommitter::new()))?.commit(engine)? {
+            CommitResult::Committed(_) => Ok(Some(())),
+            CommitResult::Conflicted(_) => Ok(None),
+            CommitResult::Retryable(failed) => Err(failed.error.into()),
+        }
+    }
+
+    /// Loads a version that a position in the table names.
     pub(crate) async fn load_version(&self, version: Version) -> Result<Snapshot> {
         let table = self.clone();
+        spawn_blocking(move || table.snapshot_at(version)).await?
+    }
+
+    /// Loads the version that was the newest one at a time, or the oldest that the log still describes.
+    ///
+    /// Fails if the history cannot be read: without it, nothing tells which files a retention protects.
+    pub(crate) async fn load_as_of(&self, time: Timestamp) -> Result<Snapshot> {
+        let table = self.clone();
         spawn_blocking(move || {
-            let builder = delta_kernel::Snapshot::builder_for(table.location.url.as_str()).at_version(version);
-            table.snapshot(builder.build(table.engine.as_ref())?)
+            let (newest, engine, millis) = (table.load_kernel()?, table.engine.as_ref(), time.as_millisecond());
+            let commit = match latest_version_as_of(&newest, engine, millis, HistoryCommitType::Recreatable) {
+                Err(error) if is_out_of_range(&error) => {
+                    first_version_after(&newest, engine, millis, HistoryCommitType::Recreatable)
+                }
+                commit => commit,
+            };
+            table.snapshot_at(commit?.version)
         })
         .await?
     }
 
-    /// Loads the version that was the newest one at a time. `None` if the log does not reach back that far.
-    pub(crate) async fn load_as_of(&self, time: Timestamp) -> Result<Option<Snapshot>> {
-        use delta_kernel::history_manager::{HistoryCommitType, latest_version_as_of};
-        let table = self.clone();
-        spawn_blocking(move || {
-            let (newest, engine) = (table.load_kernel()?, table.engine.as_ref());
-            let millis = time.as_millisecond();
-            let Ok(commit) = latest_version_as_of(&newest, engine, millis, HistoryCommitType::Recreatable) else {
-                return Ok(None);
-            };
-            let url = table.location.url.as_str();
-            let kernel = delta_kernel::Snapshot::builder_for(url).at_version(commit.version).build(engine)?;
-            table.snapshot(kernel).map(Some)
-        })
-        .await?
+    fn snapshot_at(&self, version: Version) -> Result<Snapshot> {
+        let builder = delta_kernel::Snapshot::builder_for(self.location.url.as_str()).at_version(version);
+        self.snapshot(builder.build(self.engine.as_ref())?)
     }
 
     fn snapshot(&self, kernel: SnapshotRef) -> Result<Snapshot> {
@@ -177,12 +219,51 @@ impl Table {
             let (data, selected) = metadata?.scan_files.into_parts();
             let batch: RecordBatch = (*ArrowEngineData::try_from_engine_data(data)?).into();
             let place = batches.len();
-            let read =
-                files_of(&batch, &selected, place).ok_or_else(|| Error::OtherTable(self.location.to_string()))?;
-            files.extend(read);
+            files.extend(files_of(&batch, &selected, place).map_err(|reason| self.unreadable(reason))?);
             batches.push(batch);
         }
         Ok(Snapshot { table: self.clone(), kernel, files, batches })
+    }
+
+    fn unreadable(&self, reason: &str) -> Error {
+        Error::OtherTable(self.location.to_string(), reason.to_owned())
+    }
+}
+
+/// Returns whether the log does not reach back to a time.
+fn is_out_of_range(error: &KernelError) -> bool {
+    let KernelError::LogHistory(error) = error.without_backtrace() else { return false };
+    matches!(**error, LogHistoryError::TimestampOutOfRange { .. })
+}
+
+/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta Transaction
+/// Log Protocol, "Schema Serialization Format").
+fn difference(found: &StructType, expected: &StructType) -> Option<String> {
+    for field in expected.fields() {
+        match found.field(field.name()) {
+            None if ADDED.contains(&field.name().as_str()) => {}
+            None => return Some(format!("it has no column `{}`", field.name())),
+            Some(other) if !is_same_type(other.data_type(), field.data_type()) => {
+                return Some(format!("its column `{}` has another type", field.name()));
+            }
+            Some(_) => {}
+        }
+    }
+    // A rewritten file would lose the values of another column.
+    let other = found.fields().find(|field| expected.field(field.name()).is_none())?;
+    Some(format!("it has another column, `{}`", other.name()))
+}
+
+fn is_same_type(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::Struct(one), DataType::Struct(other)) => {
+            let same = |field: &StructField| {
+                other.field(field.name()).is_some_and(|other| is_same_type(field.data_type(), other.data_type()))
+            };
+            one.fields().len() == other.fields().len() && one.fields().all(same)
+        }
+        (DataType::Array(one), DataType::Array(other)) => is_same_type(one.element_type(), other.element_type()),
+        (one, other) => one == other,
     }
 }
 
@@ -223,11 +304,20 @@ impl Snapshot {
         self.path_of(&file.path)
     }
 
+    /// Returns a data file for reading.
+    pub(crate) fn open(&self, file: &DataFile) -> Result<ParquetFile> {
+        let store = Arc::clone(&self.table.location.store);
+        Ok(ParquetFile { store, path: self.path(file)?, size: file.size, version: None })
+    }
+
+    /// Returns the data files of this version for reading.
+    pub fn lake_files(&self) -> Result<Vec<LakeFile>> {
+        self.files.iter().map(|file| Ok(LakeFile(self.open(file)?))).collect()
+    }
+
     /// Reads the keys of files, with their times.
     pub async fn keys(&self, files: Vec<DataFile>) -> Result<HashSet<Entry>> {
-        let keys = stream::iter(files).map(|file| async move {
-            data_file::read_keys(&self.table.location.store, &self.path(&file)?, file.size).await
-        });
+        let keys = stream::iter(files).map(|file| async move { self.open(&file)?.keys().await });
         let keys: Vec<Vec<Entry>> = keys.buffer_unordered(CONCURRENT_FILES).try_collect().await?;
         Ok(keys.into_iter().flatten().collect())
     }
@@ -244,7 +334,7 @@ impl Snapshot {
                 candidates.push(file.clone());
             }
         }
-        let known = self.keys(candidates).await?;
+        let known: Entries = self.keys(candidates).await?.into_iter().collect();
         let mut missing: Vec<Entry> = days.into_values().flatten().filter(|entry| !known.contains(entry)).collect();
         missing.sort();
         Ok(missing)
@@ -302,8 +392,8 @@ impl Snapshot {
     }
 
     /// Returns the paths of files in the storage, from those in the log.
-    pub(crate) fn paths(&self, files: &[String]) -> Result<HashSet<Path>> {
-        files.iter().map(|file| self.path_of(file)).collect()
+    pub(crate) fn paths<'a>(&self, files: impl IntoIterator<Item = &'a String>) -> Result<HashSet<Path>> {
+        files.into_iter().map(|file| self.path_of(file)).collect()
     }
 
     fn path_of(&self, file: &str) -> Result<Path> {

@@ -3,7 +3,10 @@
 use std::{fmt, fs, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result};
-use attest::{place, settings};
+use attest::{
+    place::{self, bucket_name},
+    settings,
+};
 use aws_config::SdkConfig;
 use local_aws::s3::FileStore;
 use serde::{Deserialize, Serialize};
@@ -72,11 +75,6 @@ impl fmt::Display for PlaceId {
         f.write_str(&self.name)?;
         self.id.as_ref().map_or(Ok(()), |id| write!(f, " with the id {id}"))
     }
-}
-
-/// Names a bucket and its S3.
-pub(super) fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
-    format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))
 }
 
 /// Names a folder.

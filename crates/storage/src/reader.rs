@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use attest::key::Key;
+use attest::{key::Key, place::bucket_name};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use local_aws::s3::FileStore;
@@ -15,7 +15,7 @@ use super::{
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
     listing::{Branch, Entry, Page},
-    place_id::{PlaceId, bucket_name, folder_name},
+    place_id::{PlaceId, folder_name},
     selection::{Fingerprint, TimeRange},
 };
 

@@ -8,8 +8,7 @@
 use std::{env, time::Duration};
 
 use attest_lake::{
-    Error, Result, Table, append,
-    columns::Entry,
+    Entry, Error, Location, Result, Table, append,
     maintain::{Gone, maintain},
     objects::Objects,
 };
@@ -23,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::{
     function::{Function, Run},
-    support::trace,
+    support::{S3, trace},
 };
 
 /// The number of runs per size: a run writes one commit, and every 20th commit writes a checkpoint.
@@ -53,7 +52,7 @@ impl Objects for Generated {
             let number: u64 = key.rsplit('/').next().and_then(|number| number.parse().ok()).expect("a generated key");
             let second = 1_790_000_000 + i64::try_from(86_400 * (number % DAYS) + number % 86_400).expect("small");
             let stored = Timestamp::from_second(second).expect("a time of 2026");
-            Ok::<_, Error>(Some((Entry { key: key.to_owned(), stored }, trace(&content(number)).into())))
+            Ok::<_, Error>(Some((Entry::new(key.to_owned(), stored, None), trace(&content(number)).into())))
         };
         read.boxed()
     }
@@ -122,6 +121,27 @@ async fn requests_time_and_memory_of_a_run_do_not_grow_with_the_table() {
         assert!(peak.zip(*first_peak).is_none_or(|(peak, first)| peak <= first + 64), "{results:?}");
     }
     assert!(s3.traces().stored("new/0").await.expect("looked up").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_reads_a_small_file_with_two_requests() {
+    let s3 = S3::start().await;
+    let mut requests = Vec::new();
+    for files in [2, 10] {
+        let table =
+            Table::open(&Location::bucket(&format!("s3://lake/{files}"), &s3.config).expect("a location")).await;
+        let table = table.expect("a table");
+        for number in 0..files {
+            // Of one day, but too large for the one request that reads a footer.
+            let keys = (0..200).map(|row| format!("existing/{}", DAYS * (1_000 * number + row))).collect();
+            append(&table, &Generated, keys).await.expect("added");
+        }
+        s3.gate.close(None);
+        maintain(&table, &Gone::new()).await.expect("merged");
+        requests.push(s3.gate.requests());
+    }
+    // The footer, the columns of the only row group, and the file's entry of the log, which the kernel reads twice.
+    assert!(requests[1] - requests[0] <= 8 * 4 + 4, "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ pub struct Gate(Arc<State>);
 struct State {
     requests: AtomicUsize,
     closed: Mutex<Option<(usize, When)>>,
+    failing: AtomicUsize,
     reached: Notify,
 }
 
@@ -37,6 +38,17 @@ impl Gate {
     /// Returns the number of requests since the last choice.
     pub fn requests(&self) -> usize {
         self.0.requests.load(Ordering::SeqCst)
+    }
+
+    /// Chooses a request that is refused, counted from 1. 0 is none.
+    pub fn fail(&self, request: usize) {
+        self.close(None);
+        self.0.failing.store(request, Ordering::SeqCst);
+    }
+
+    /// Returns whether the request that is about to pass is to be refused.
+    pub fn is_failing(&self) -> bool {
+        self.requests() + 1 == self.0.failing.load(Ordering::SeqCst)
     }
 
     /// Waits until the chosen request arrives.

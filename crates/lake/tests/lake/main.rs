@@ -4,6 +4,8 @@ mod cost;
 mod function;
 mod gate;
 mod ingest;
+mod listing;
+mod others;
 mod queue;
 mod support;
 mod table;

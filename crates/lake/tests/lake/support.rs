@@ -6,12 +6,12 @@ use attest_lake::{Location, Table, objects::Bucket};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use hyper::{
-    Request,
+    Request, Response,
     body::Incoming,
     service::{Service, service_fn},
 };
 use local_aws::{http::serve, s3::FolderS3, testing::http_client};
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s::{Body, auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::Mutex};
@@ -45,7 +45,11 @@ impl S3 {
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, conditional, gate) = (service.clone(), Arc::clone(&conditional), passed.clone());
             async move {
+                let is_failing = gate.is_failing();
                 gate.pass(async {
+                    if is_failing {
+                        return Ok(Response::builder().status(403).body(Body::empty()).expect("a response"));
+                    }
                     let is_conditional = request.headers().contains_key("if-none-match");
                     let _one = if is_conditional { Some(conditional.lock().await) } else { None };
                     Service::<Request<Incoming>>::call(&service, request).await

@@ -141,13 +141,100 @@ async fn vacuum_deletes_replaced_files_and_nothing_that_is_referred_to() {
     assert_rows(&table, None, &keys[1..]).await;
     // A file that a killed writer left behind is deleted after an hour.
     let [file] = &data_files(&folder)[..] else { panic!("one file is left") };
-    let orphan = file.with_file_name("orphan.parquet");
+    let orphan = file.with_file_name(own_name());
     std::fs::write(&orphan, "PAR1").expect("it is written");
     assert_eq!(vacuum(&table, Duration::ZERO, &[]).await.expect("vacuumed"), 0, "its commit may still come");
     let old = std::time::SystemTime::now() - Duration::from_hours(2);
     std::fs::File::options().write(true).open(&orphan).and_then(|file| file.set_modified(old)).expect("it is older");
     assert_eq!(vacuum(&table, Duration::ZERO, &[]).await.expect("vacuumed"), 1);
     assert_rows(&table, None, &keys[1..]).await;
+}
+
+/// The name of a data file of this program.
+fn own_name() -> String {
+    format!("attest-{}.parquet", uuid::Uuid::new_v4())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_makes_vacuum_fail_and_deletes_no_protected_file() {
+    let s3 = S3::start().await;
+    let table = Table::open(&s3.lake()).await.expect("a table");
+    let traces = s3.traces();
+    let keys = store(&s3, "m", 4).await;
+    for chunk in keys.chunks(2) {
+        append(&table, &traces, chunk.to_vec()).await.expect("added");
+    }
+    // The version of a week ago has two files, which were merged an hour ago.
+    let folder = s3.root.path().join("lake/lake");
+    let age = |path: &Path, hours: u64| {
+        let time = std::time::SystemTime::now() - Duration::from_hours(hours);
+        std::fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time)).expect("it is older");
+    };
+    read_dir(&folder.join("_delta_log")).iter().chain(&data_files(&folder)).for_each(|path| age(path, 24 * 30));
+    assert_eq!(maintain(&table, &Gone::new()).await.expect("merged").replaced.len(), 2);
+    let week = Duration::from_hours(24 * 7);
+    let mut failures = 0;
+    for request in 1.. {
+        s3.gate.fail(request);
+        let vacuumed = vacuum(&table, week, &[]).await;
+        let is_met = s3.gate.requests() >= request;
+        s3.gate.fail(0);
+        assert_eq!(data_files(&folder).len(), 3, "request {request}: {vacuumed:?}");
+        if !is_met {
+            assert_eq!(vacuumed.expect("no request failed"), 0);
+            break;
+        }
+        failures += usize::from(vacuumed.is_err());
+    }
+    assert!(failures > 2, "{failures} failures");
+    assert_eq!(vacuum(&table, Duration::ZERO, &[]).await.expect("vacuumed"), 2, "nothing protects them any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_does_not_reach_back_protects_the_files_of_its_oldest_version() {
+    let s3 = S3::start().await;
+    let table = Table::open(&s3.lake()).await.expect("a table");
+    let keys = store(&s3, "m", 4).await;
+    for chunk in keys.chunks(2) {
+        append(&table, &s3.traces(), chunk.to_vec()).await.expect("added");
+    }
+    let folder = s3.root.path().join("lake/lake");
+    let old = std::time::SystemTime::now() - Duration::from_hours(24 * 30);
+    for file in data_files(&folder) {
+        std::fs::File::options().write(true).open(file).and_then(|file| file.set_modified(old)).expect("it is older");
+    }
+    maintain(&table, &Gone::new()).await.expect("merged");
+    let week = Duration::from_hours(24 * 7);
+    // The log began today, as after another program has deleted its older entries. Its first version has no file.
+    let protected = vacuum(&table, week, &[]).await.expect("vacuumed");
+    assert_eq!(protected, 2, "the oldest version has none of them");
+    assert_rows(&table, Some(&s3), &keys).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_cannot_be_read_are_asked_for_once() {
+    let s3 = S3::start().await;
+    let traces = s3.traces();
+    store(&s3, "m", 1).await;
+    s3.gate.fail(1);
+    assert!(traces.read("m/0000").await.is_err(), "a refusal only repeats itself");
+    assert_eq!(s3.gate.requests(), 1);
+    s3.gate.fail(0);
+    assert!(traces.read("m/0000").await.expect("read").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synchronisation_begins_nothing_after_its_deadline() {
+    let s3 = S3::start().await;
+    let table = Table::open(&s3.lake()).await.expect("a table");
+    let keys = store(&s3, "m", 3).await;
+    let week = Duration::from_hours(24 * 7);
+    let over = sync(&table, &s3.traces(), week, Some(std::time::Instant::now()), |_| ()).await.expect("it ends");
+    assert!(!over.is_complete && over.added.rows == 0, "{over:?}");
+    let later = std::time::Instant::now() + Duration::from_mins(10);
+    let whole = sync(&table, &s3.traces(), week, Some(later), |_| ()).await.expect("synchronised");
+    assert!(whole.is_complete, "{whole:?}");
+    assert_rows(&table, Some(&s3), &keys).await;
 }
 
 /// Returns the Parquet files of the days below a folder.
@@ -190,12 +277,13 @@ async fn synchronisation_makes_the_table_equal_to_the_bucket() {
     }
     let week = Duration::from_hours(7 * 24);
     // Two at once.
-    let (first, second) = tokio::join!(sync(&table, &traces, week, |_| ()), sync(&table, &traces, week, |_| ()));
+    let (first, second) =
+        tokio::join!(sync(&table, &traces, week, None, |_| ()), sync(&table, &traces, week, None, |_| ()));
     for synced in [first, second] {
         assert_eq!(synced.expect("synchronised").listed, 45);
     }
     assert_rows(&table, Some(&s3), &keys[5..]).await;
-    let again = sync(&table, &traces, week, |_| ()).await.expect("synchronised");
+    let again = sync(&table, &traces, week, None, |_| ()).await.expect("synchronised");
     assert_eq!((again.added.rows, again.maintained.removed.len()), (0, 0));
 }
 
@@ -210,10 +298,10 @@ async fn a_synchronisation_that_is_dropped_anywhere_is_completed_by_the_next() {
         s3.delete(key).await;
     }
     for millis in [1, 3, 10, 30, 60, 100] {
-        let whole = sync(&table, &traces, Duration::ZERO, |_| ());
+        let whole = sync(&table, &traces, Duration::ZERO, None, |_| ());
         let _ = tokio::time::timeout(Duration::from_millis(millis), whole).await;
     }
-    sync(&table, &traces, Duration::ZERO, |_| ()).await.expect("synchronised");
+    sync(&table, &traces, Duration::ZERO, None, |_| ()).await.expect("synchronised");
     assert_rows(&table, Some(&s3), &keys[3..]).await;
 }
 

@@ -29,7 +29,8 @@ impl ObjectInfo {
     /// Returns an entity tag that changes whenever the file changes. It does not require reading the file.
     ///
     /// As in the entity tag of a multipart upload, the hyphen shows clients that the tag is not the MD5 of the object.
-    pub(super) fn e_tag(&self) -> String {
+    #[must_use]
+    pub fn e_tag(&self) -> String {
         let since_epoch = self.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{:x}-{:x}", since_epoch.as_nanos(), self.size)
     }

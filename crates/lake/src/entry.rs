@@ -1,0 +1,80 @@
+//! Objects of the bucket, as a listing, a response or a row of the table describes them.
+
+use std::collections::HashMap;
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+
+/// An object of the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    pub key: String,
+    /// The time of storing, by S3's clock, in whole seconds.
+    pub stored: Timestamp,
+    /// The entity tag, without quotes. S3 may store a key twice within a second, and only the tag tells the contents apart.
+    /// Rows of earlier versions have none.
+    pub etag: Option<String>,
+}
+
+impl Entry {
+    /// Creates an entry. S3 dates objects in whole seconds, so a fraction is cut off.
+    #[must_use]
+    pub fn new(key: String, stored: Timestamp, etag: Option<&str>) -> Self {
+        let seconds = stored.as_nanosecond().div_euclid(1_000_000_000);
+        let seconds = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let etag = etag.map(|etag| etag.trim_matches('"').to_owned());
+        Self { key, stored: seconds.unwrap_or(stored), etag }
+    }
+
+    /// Returns the partition of the entry.
+    #[must_use]
+    pub fn day(&self) -> Date {
+        self.stored.to_zoned_datetime(TimeZone::UTC).date()
+    }
+
+    /// Returns whether both describe the same object. An unknown tag equals every other.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.stored == other.stored && fit(self.etag.as_ref(), other.etag.as_ref())
+    }
+}
+
+fn fit(one: Option<&String>, other: Option<&String>) -> bool {
+    one.zip(other).is_none_or(|(one, other)| one == other)
+}
+
+/// Entries that others are compared with.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(HashMap<String, Vec<(Timestamp, Option<String>)>>);
+
+impl Entries {
+    pub(crate) fn contains(&self, entry: &Entry) -> bool {
+        let same = |(stored, etag): &(Timestamp, Option<String>)| {
+            *stored == entry.stored && fit(etag.as_ref(), entry.etag.as_ref())
+        };
+        self.0.get(&entry.key).is_some_and(|found| found.iter().any(same))
+    }
+
+    /// Returns the keys of entries that `others` lacks.
+    pub(crate) fn missing_in(&self, others: &Self) -> impl Iterator<Item = &String> {
+        self.0.iter().filter_map(|(key, entries)| {
+            let is_missing = |(stored, etag): &(Timestamp, Option<String>)| {
+                !others.contains(&Entry { key: key.clone(), stored: *stored, etag: etag.clone() })
+            };
+            entries.iter().any(is_missing).then_some(key)
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+}
+
+impl FromIterator<Entry> for Entries {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut set = Self::default();
+        for Entry { key, stored, etag } in entries {
+            set.0.entry(key).or_default().push((stored, etag));
+        }
+        set
+    }
+}
