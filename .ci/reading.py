@@ -121,17 +121,11 @@ def install(connection, folder, module):
 
 @pytest.fixture
 def forget(folder, tmp_path):
-    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI finds its extension in the home directory."""
+    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI needs no extension: `forget` passes it the rows."""
     shutil.copytree(folder / "my-traces", tmp_path / "my-traces", copy_function=shutil.copy2)
     place = ["--folder", "my-traces"]
     subprocess.run([os.environ["ATTEST"], "lake", "sync", *place, "-o", "lake"], cwd=tmp_path, check=True)
-    [extension] = glob.glob(f"{Path(duckdb_extension_delta.__file__).parent}/extensions/*/delta.duckdb_extension")
-    with duckdb.connect() as connection:
-        [[platform]] = connection.execute("PRAGMA platform").fetchall()
-    extensions = tmp_path / ".duckdb/extensions" / Path(extension).parent.name / platform
-    extensions.mkdir(parents=True)
-    shutil.copy(extension, extensions)
-    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(condition):
         command = [os.environ["ATTEST"], "forget", "--where", condition, "--yes", *place, "--lake", "lake"]
@@ -154,6 +148,38 @@ def test_forget_deletes_the_traces_for_which_a_condition_holds(forget, tmp_path)
     assert before - after == {Path("my-traces/gpt-4o/6.json"), Path("my-traces/gpt-4o/7.json")}
     assert json.loads((tmp_path / "forgotten.json").read_text())["keys"] == ["gpt-4o/6", "gpt-4o/7"]
     assert forget("contains(trace, 'Rome')").returncode == 2, "no row is left in the lake"
+
+
+def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forget, tmp_path):
+    (tmp_path / "secret.csv").write_text("key\ngpt-4o/6\n")
+    secret = tmp_path / "secret.csv"
+    for condition, message in [
+        ("false);\n.shell touch made\nSELECT key FROM (SELECT 1 AS key) WHERE (false", "not a condition"),
+        (".shell touch made", "not a condition"),
+        ("model = 'x\n.shell touch made\n'", "no trace of the lake matches"),
+        ("false); COPY (SELECT 1) TO 'made'; SELECT (true", "takes one condition"),
+        ("false); SELECT key FROM rows WHERE (true", "takes one condition"),
+        ("false) UNION SELECT key FROM rows WHERE (true", "takes one condition"),
+        ("true) LIMIT (1", "takes one condition"),
+        ("true) GROUP BY (key", "takes one condition"),
+        ("true) ORDER BY (key", "takes one condition"),
+        ("", "not a condition"),
+        ("-- nothing", "not a condition"),
+        (f"key IN (SELECT key FROM '{secret}')", "takes no subquery"),
+        ("EXISTS (FROM rows)", "takes no subquery"),
+        ("getenv('HOME') IS NOT NULL", "getenv"),
+        ("true, true", "takes one condition"),
+    ]:
+        refused = forget(condition)
+        assert refused.returncode == 2 and message in refused.stderr, (condition, refused.stderr)
+        assert not list(tmp_path.glob("**/made")), condition
+        assert not (tmp_path / "forgotten.json").exists(), condition
+    # Columns, functions, lambdas, line breaks and comments are available.
+    condition = "stored > '2020-01-01' AND day > '2020-01-01' -- both\nAND key = 'gpt-4o/6'"
+    condition += " AND len(list_filter(messages, lambda message: contains(message.content, ''))) > 0"
+    forgotten = forget(condition)
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert json.loads((tmp_path / "forgotten.json").read_text())["keys"] == ["gpt-4o/6"]
 
 
 def test_the_page_has_every_view_and_question():

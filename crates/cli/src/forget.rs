@@ -1,68 +1,77 @@
 //! `forget`: deletes traces from their bucket and from its lake, and writes a receipt.
 
+mod pending;
+mod place;
+mod receipt;
+mod selection;
+
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fmt,
     io::{self, BufRead, IsTerminal},
-    path::{Display, Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result, ensure};
-use attest::key::Key;
 use attest_lake::{
-    Location as LakeLocation, Table,
-    find::find,
-    maintain::{gone, purge, remove},
-    objects::{Bucket, Objects},
+    LakeFile, Location as LakeLocation, Table, append,
+    files::{self, delete_staged, unreferenced},
+    maintain::{gone, remove},
+    race::win,
+    sync::complete,
 };
-use attest_storage::{Location, aws_config};
 use attest_terminal::{ask, fail, note};
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::HumanCount;
 use jiff::Timestamp;
-use local_aws::s3::FileStore;
-use serde::Serialize;
 
+use self::{
+    pending::{Pending, persist},
+    place::Place,
+    receipt::{ELSEWHERE, Receipt},
+    selection::{Selection, keys_of},
+};
 use crate::{
-    lake::{Folder, duckdb},
+    lake::source::{require, source_of},
     location::LocationOptions,
+    run_lock::RunLock,
 };
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
 
-/// The copies that this command does not reach.
-const ELSEWHERE: [&str; 6] = [
-    "log lines of the function, which contain keys",
-    "replicas and backups of the bucket",
-    "exported files, and copies of the lake",
-    "results of queries",
-    "unfinished uploads to the lake's bucket, which a lifecycle rule deletes",
-    "entries of the lake's log before this version, which contain the smallest and largest key of each file",
-];
+/// The number of files that are searched at once. Each may hold some batches of 8 MB in memory.
+const CONCURRENT: usize = 4;
 
 /// The options of `forget`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The command finds the traces, shows them, and asks. Then it deletes their objects with all versions, removes their rows from the
-lake, deletes the old files of the lake that contain them, checks that none is left, and writes a receipt without content. If it
-fails or is stopped, run it again with --keys and the file of keys that it leaves beside the receipt.
+With --text and --where, the command first adds the traces to the lake that it lacks. Then it finds the traces, also in old
+versions of objects and in old files of the lake, shows them, and asks. It deletes their objects with all versions, removes their
+rows from the lake, deletes the old files of the lake that contain them with all versions, checks that none is left, and writes a
+receipt without content. If it fails or is stopped, run it again. It continues with the list of keys that it leaves beside the
+receipt, and so does --keys with that list.
 
 A query that reads one of the old files while they are deleted fails, and must be repeated.
 
 Exit status:
-  0  none of the traces is left
+  0  none of the traces is left in the bucket and the lake; the receipt lists other copies
   1  nothing was deleted, because the answer was not yes
   2  the command failed")]
 pub struct Options {
     /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
     #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
     keys: Option<PathBuf>,
-    /// Forget all traces of the lake that contain this text (case matters)
+    /// Forget all traces that contain this text, also within JSON in their strings (case matters)
     #[arg(long)]
     text: Option<String>,
-    /// Forget all traces of the lake for which this condition holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    /// Ignore case in --text
+    #[arg(long, requires = "text")]
+    ignore_case: bool,
+    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
@@ -78,37 +87,27 @@ pub struct Options {
     yes: bool,
 }
 
-/// The record of a deletion, without content.
-#[derive(Debug, Serialize)]
-struct Receipt {
-    begun: Timestamp,
-    completed: Timestamp,
-    source: String,
-    lake: String,
-    /// The version of the table from which on the rows are gone.
-    lake_version: u64,
-    deleted_versions: u64,
-    removed_rows: usize,
-    deleted_files: u64,
-    keys: BTreeSet<String>,
-    not_covered: [&'static str; 6],
+/// The result of a run that did not fail.
+enum Outcome {
+    Forgotten(Box<Receipt>),
+    /// An earlier run wrote the receipt, but was stopped before it deleted its list.
+    CompletedBefore,
+    Refused,
 }
 
 /// Forgets, and prints the result.
 pub async fn run(options: Options) -> ExitCode {
     match forget(&options).await {
-        Ok(Some(receipt)) => {
-            note!(
-                "forgot {} traces: {} versions, {} rows and {} files are deleted. The receipt is {}",
-                HumanCount(receipt.keys.len() as u64),
-                HumanCount(receipt.deleted_versions),
-                HumanCount(receipt.removed_rows as u64),
-                HumanCount(receipt.deleted_files),
-                options.receipt.display()
-            );
+        Ok(Outcome::Forgotten(receipt)) => {
+            report(&receipt);
+            note!("The receipt is {}", options.receipt.display());
             ExitCode::SUCCESS
         }
-        Ok(None) => {
+        Ok(Outcome::CompletedBefore) => {
+            note!("an earlier run is complete. The receipt is {}", options.receipt.display());
+            ExitCode::SUCCESS
+        }
+        Ok(Outcome::Refused) => {
             note!("nothing was deleted");
             ExitCode::FAILURE
         }
@@ -116,181 +115,273 @@ pub async fn run(options: Options) -> ExitCode {
     }
 }
 
-/// The place of the objects, which can also delete them.
-enum Place {
-    Bucket(Bucket),
-    Folder(FileStore, Folder),
-}
-
-impl Place {
-    async fn open(location: &Location) -> Result<Self> {
-        let path = match location {
-            Location::Bucket(bucket) => return Ok(Self::Bucket(Bucket::new(&aws_config().await?, bucket.clone()))),
-            Location::Folder(path) => path,
-        };
-        let folder = path.display();
-        ensure!(path.is_dir(), "there is no folder {folder}");
-        let store = FileStore::open(path).with_context(|| format!("cannot open the folder {folder}"))?;
-        Ok(Self::Folder(store.clone(), Folder::new(store)))
+fn report(receipt: &Receipt) {
+    note!(
+        "forgot {} traces: {} versions, {} rows and {} files are deleted",
+        HumanCount(receipt.keys.len() as u64),
+        HumanCount(receipt.deleted_versions),
+        HumanCount(receipt.removed_rows as u64),
+        HumanCount(receipt.deleted_files),
+    );
+    for key in &receipt.absent {
+        note!("{key} did not exist");
     }
-
-    fn objects(&self) -> &dyn Objects {
-        match self {
-            Self::Bucket(bucket) => bucket,
-            Self::Folder(_, folder) => folder,
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Bucket(bucket) => format!("s3://{}", bucket.name()),
-            Self::Folder(store, _) => store.root().display().to_string(),
-        }
-    }
-
-    async fn delete(&self, key: &str) -> Result<u64> {
-        match self {
-            Self::Bucket(bucket) => Ok(bucket.delete_versions(key).await?),
-            Self::Folder(store, _) => {
-                let (store, name) = (store.clone(), key.to_owned());
-                let deleted = tokio::task::spawn_blocking(move || store.delete(&name)).await?;
-                Ok(u64::from(deleted.with_context(|| format!("cannot delete {key}"))?))
-            }
-        }
+    for file in &receipt.files_of_others {
+        note!("{file} below the lake belongs to another program, and was not searched");
     }
 }
 
-async fn forget(options: &Options) -> Result<Option<Receipt>> {
-    let begun = Timestamp::now();
-    let place = Place::open(&options.location.location()).await?;
+/// A bucket, its lake, and the traces that are to be forgotten.
+struct Run<'a> {
+    options: &'a Options,
+    place: Place,
+    table: Table,
+    selection: Selection,
+    begun: Timestamp,
+}
+
+/// The copies of the selected traces.
+#[derive(Default)]
+struct Found {
+    /// The keys of objects and rows.
+    keys: BTreeSet<String>,
+    /// The keys of noncurrent versions of objects.
+    old_keys: BTreeSet<String>,
+    /// The number of old files of the lake.
+    old_files: usize,
+    not_traces: Vec<String>,
+}
+
+async fn forget(options: &Options) -> Result<Outcome> {
+    crate::lake::keep_private();
+    let lock = options.receipt.with_extension("lock");
+    let _lock = RunLock::acquire(&lock, &format!("the receipt {}", options.receipt.display()))?;
+    let location = options.location.location();
+    let place = Place::open(&location).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
-    let keys = keys(options, &table).await?;
-    match &options.keys {
-        Some(file) => ensure!(!keys.is_empty(), "{} contains no key", source_of_keys(file)),
-        None => ensure!(
-            !keys.is_empty(),
-            "no trace of the lake matches. If the lake is not up to date, run `attest lake sync` first"
-        ),
+    require(&table, &source_of(&location).await?).await?;
+    let selection = Selection::of(options).await?;
+    let Some(mut pending) = Pending::begin(options, &selection)? else { return Ok(Outcome::CompletedBefore) };
+    table.upgrade().await?;
+    let run = Run { options, place, table, selection, begun: Timestamp::now() };
+    let found = run.find().await?;
+    pending.keys.extend(found.keys.iter().chain(&found.old_keys).cloned());
+    ensure!(!pending.keys.is_empty() || found.old_files > 0, "no trace of the lake matches");
+    if !options.yes && !run.confirm(&pending.keys, found.old_files)? {
+        return Ok(Outcome::Refused);
     }
-    if !options.yes && !confirm(&keys, &place.name(), &options.lake)? {
-        return Ok(None);
-    }
-    // The receipt must not fail after the deletion, and must not replace another one.
-    let receipt = File::options().create_new(true).write(true).open(&options.receipt);
-    let receipt = receipt.with_context(|| format!("cannot create the receipt {}", options.receipt.display()))?;
-    // Rows that are gone cannot be found by their text again, so a repetition needs the keys.
-    let list = options.receipt.with_extension("keys.txt");
-    let lines: String = keys.iter().flat_map(|key| [key, "\n"]).collect();
-    fs::write(&list, lines).with_context(|| format!("cannot write the keys to {}", list.display()))?;
-    match delete(options, &place, &table, keys, begun).await {
-        Ok(forgotten) => {
-            let _ = fs::remove_file(&list);
-            serde_json::to_writer_pretty(&receipt, &forgotten).context("cannot write the receipt")?;
-            receipt.sync_all().context("cannot write the receipt")?;
-            Ok(Some(forgotten))
+    pending.write()?;
+    let receipt = match run.delete(&pending, found).await {
+        Ok(receipt) => receipt,
+        Err(error) if error.is::<NothingThere>() => {
+            pending.delete();
+            return Err(error);
         }
         Err(error) => {
-            let _ = fs::remove_file(&options.receipt);
-            Err(error.context(format!("not complete: run the command again with --keys {}", list.display())))
+            let path = pending.path().display();
+            return Err(error.context(format!("not complete: run the command again with --keys {path}")));
+        }
+    };
+    let json = serde_json::to_vec_pretty(&receipt)?;
+    persist(&options.receipt, &json, false)
+        .with_context(|| format!("cannot write the receipt {}: run the command again", options.receipt.display()))?;
+    pending.delete();
+    Ok(Outcome::Forgotten(Box::new(receipt)))
+}
+
+/// None of the keys has an object, a row or an old file.
+#[derive(Debug)]
+struct NothingThere(usize, String);
+
+impl fmt::Display for NothingThere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "none of the {} keys exists in {} or its lake", self.0, self.1)
+    }
+}
+
+impl std::error::Error for NothingThere {}
+
+impl Run<'_> {
+    async fn find(&self) -> Result<Found> {
+        if let Selection::Keys(keys) = &self.selection {
+            return Ok(Found { keys: keys.clone(), ..Found::default() });
+        }
+        let mut found = self.find_current().await?;
+        found.old_keys = self.place.old_keys(&self.selection).await?;
+        for file in unreferenced(&self.table).await?.files {
+            if let Some(keys) = self.search_old(&file, &BTreeSet::new()).await? {
+                found.old_files += 1;
+                // The object of such a row may be a later one, which does not match.
+                let absent = gone(self.place.objects(), keys.difference(&found.keys).cloned()).await?;
+                found.keys.extend(absent.into_iter().filter(|(_, stored)| stored.is_none()).map(|(key, _)| key));
+            }
+        }
+        let absent = gone(self.place.objects(), found.old_keys.difference(&found.keys).cloned()).await?;
+        found.keys.extend(absent.into_iter().filter(|(_, stored)| stored.is_none()).map(|(key, _)| key));
+        Ok(found)
+    }
+
+    /// Adds the traces that the lake lacks, and searches all rows.
+    async fn find_current(&self) -> Result<Found> {
+        let completed = complete(&self.table, self.place.objects(), None, |_| ()).await;
+        let completed = completed.with_context(|| format!("cannot complete the lake {}", self.options.lake))?;
+        let (keys, _) = win(&self.table, async |snapshot| {
+            let searches = snapshot.lake_files()?.into_iter().map(|file| self.search(file));
+            let mut searches = std::pin::pin!(stream::iter(searches).buffer_unordered(CONCURRENT));
+            let mut keys = BTreeSet::new();
+            while let Some(found) = searches.next().await {
+                match found {
+                    Ok(found) => keys.extend(found),
+                    Err(error) if is_deleted(&error) => return Ok(None),
+                    Err(error) => return Ok(Some(Err(error))),
+                }
+            }
+            Ok(Some(Ok(keys)))
+        })
+        .await?;
+        let mut keys = keys?;
+        let not_traces = completed.added.invalid;
+        keys.extend(self.place.matching_objects(&not_traces, &self.selection).await?);
+        Ok(Found { keys, not_traces, ..Found::default() })
+    }
+
+    async fn search(&self, file: LakeFile) -> Result<BTreeSet<String>> {
+        self.selection.keys_in(&file).await
+    }
+
+    /// Returns the keys for which an old file has to be deleted, or `None` if it may stay.
+    async fn search_old(&self, file: &LakeFile, keys: &BTreeSet<String>) -> Result<Option<BTreeSet<String>>> {
+        let search = async {
+            let mut found = keys_of(file, keys).await?;
+            if found.is_empty() {
+                // A file that was not written to its end is found here.
+                file.keys().await?;
+                found = self.selection.keys_in(file).await?;
+            }
+            Ok(found)
+        };
+        match search.await {
+            Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
+            Err(error) if is_deleted(&error) => Ok(None),
+            // Its text cannot be excluded.
+            Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
+            Err(error) => Err(error),
         }
     }
-}
 
-async fn keys(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
-    if let Some(file) = &options.keys {
-        let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
-        let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
-        return text.lines().filter(|line| !line.is_empty()).map(key).collect();
-    }
-    matching(options, table).await
-}
-
-/// Returns the keys of the traces in the lake that match the text or the condition.
-async fn matching(options: &Options, table: &Table) -> Result<BTreeSet<String>> {
-    if let Some(condition) = &options.condition {
-        return duckdb::keys(&options.lake, condition).await?.iter().map(|line| key(line)).collect();
-    }
-    let text = options.text.as_deref().unwrap_or_default();
-    ensure!(!text.is_empty(), "an empty text would select all traces");
-    Ok(find(table, text).await?.into_iter().map(|entry| entry.key).collect())
-}
-
-fn source_of_keys(file: &Path) -> Display<'_> {
-    if file == Path::new("-") { Path::new("standard input").display() } else { file.display() }
-}
-
-/// Reads a line of a file of keys. A line that is not a key shows that the file contains something else.
-fn key(line: &str) -> Result<String> {
-    ensure!(Key::read(line).is_some(), "{line:?} is not the key of a trace: nothing was deleted");
-    Ok(line.to_owned())
-}
-
-fn confirm(keys: &BTreeSet<String>, source: &str, lake: &str) -> Result<bool> {
-    ensure!(io::stdin().is_terminal(), "standard input is not a terminal: add --yes to delete without asking");
-    for key in keys.iter().take(SHOWN) {
-        note!("  {key}");
-    }
-    if keys.len() > SHOWN {
-        note!("  and {} more", HumanCount((keys.len() - SHOWN) as u64));
-    }
-    ask(format_args!(
-        "Delete these {} traces from {source} and {lake} for good? Type yes: ",
-        HumanCount(keys.len() as u64)
-    ))?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
-}
-
-async fn delete(
-    options: &Options,
-    place: &Place,
-    table: &Table,
-    keys: BTreeSet<String>,
-    begun: Timestamp,
-) -> Result<Receipt> {
-    let (mut deleted_versions, mut failures) = (0, Vec::new());
-    for key in &keys {
-        match place.delete(key).await {
-            Ok(versions) => deleted_versions += versions,
-            // One object that S3 protects must not keep the others.
-            Err(error) => failures.push(format!("{error:#}")),
+    fn confirm(&self, keys: &BTreeSet<String>, old_files: usize) -> Result<bool> {
+        ensure!(io::stdin().is_terminal(), "standard input is not a terminal: add --yes to delete without asking");
+        for key in keys.iter().take(SHOWN) {
+            note!("  {key}");
         }
+        if keys.len() > SHOWN {
+            note!("  and {} more", HumanCount((keys.len() - SHOWN) as u64));
+        }
+        let traces = HumanCount(keys.len() as u64);
+        let (place, lake) = (self.place.name(), &self.options.lake);
+        ask(format_args!(
+            "Delete these {traces} traces and {old_files} old files from {place} and {lake} for good? Type yes: "
+        ))?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(answer.trim() == "yes")
     }
-    // A key that still has an object keeps its row: the lake stays equal to the bucket.
-    let absent = gone(place.objects(), keys.iter().cloned()).await?;
-    let stored: Vec<&String> = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key).collect();
-    let removed = remove(table, &absent).await?;
-    let deleted_files = purge(table, &keys).await?;
-    ensure!(
-        failures.is_empty(),
-        "{} of {} traces are not deleted:\n{}",
-        failures.len(),
-        keys.len(),
-        failures.join("\n")
-    );
-    ensure!(stored.is_empty(), "{} was stored again meanwhile", stored[0]);
-    let left = table.load().await?.rows_of(&keys).await?;
-    ensure!(left.is_empty(), "{} rows are left in the lake", left.len());
-    if options.keys.is_none() {
-        let left = matching(options, table).await?;
+
+    async fn delete(&self, pending: &Pending, found: Found) -> Result<Receipt> {
+        let keys = &pending.keys;
+        let (mut deleted_versions, mut failures, mut existing) = (0, Vec::new(), BTreeSet::new());
+        for key in keys {
+            let is_current = !found.keys.contains(key) && found.old_keys.contains(key);
+            let deleted =
+                if is_current { self.place.delete_noncurrent(key).await } else { self.place.delete(key).await };
+            match deleted {
+                Ok(versions) => {
+                    deleted_versions += versions;
+                    if versions > 0 {
+                        existing.insert(key.clone());
+                    }
+                }
+                // One object that S3 protects must not keep the others.
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        // A key that still has an object keeps its row: the lake stays equal to the bucket.
+        let absent = gone(self.place.objects(), keys.iter().cloned()).await?;
+        let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
+        let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
+        let removed = remove(&self.table, &absent).await?;
+        // The row of a deleted version makes room for that of a protected one.
+        let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
+        append(&self.table, self.place.objects(), again).await?;
+        existing.extend(removed.removed.iter().map(|row| row.key.clone()));
+        let doomed: BTreeSet<String> = keys.iter().filter(|key| !kept(key)).cloned().collect();
+        let (deleted_files, files_of_others) = self.purge(&doomed, &mut existing).await?;
         ensure!(
-            left.is_empty(),
-            "{} matching traces were added meanwhile: run it again with --text or --where too",
-            left.len()
+            failures.is_empty(),
+            "{} of {} traces are not deleted:\n{}",
+            failures.len(),
+            keys.len(),
+            failures.join("\n")
         );
+        if let Some(key) = stored {
+            anyhow::bail!("{key} was stored again meanwhile");
+        }
+        let left = self.table.load().await?.rows_of(&doomed).await?;
+        ensure!(left.is_empty(), "{} rows are left in the lake", left.len());
+        let is_by_key = matches!(self.selection, Selection::Keys(_));
+        if is_by_key && !pending.is_resumed && existing.is_empty() {
+            return Err(NothingThere(keys.len(), self.place.name()).into());
+        }
+        if !is_by_key {
+            let left = self.find_current().await?.keys;
+            ensure!(left.is_empty(), "{} matching traces were stored meanwhile: run the command again", left.len());
+        }
+        Ok(Receipt {
+            run: pending.run.clone(),
+            begun: self.begun,
+            completed: Timestamp::now(),
+            source: self.place.name(),
+            lake: self.options.lake.clone(),
+            lake_version: removed.version,
+            deleted_versions,
+            removed_rows: removed.removed.len(),
+            deleted_files,
+            keys: keys.clone(),
+            absent: if pending.is_resumed { BTreeSet::new() } else { keys.difference(&existing).cloned().collect() },
+            not_traces: if is_by_key { Vec::new() } else { found.not_traces },
+            files_of_others,
+            not_covered: ELSEWHERE,
+        })
     }
-    Ok(Receipt {
-        begun,
-        completed: Timestamp::now(),
-        source: place.name(),
-        lake: options.lake.clone(),
-        lake_version: removed.version,
-        deleted_versions,
-        removed_rows: removed.removed.len(),
-        deleted_files,
-        keys,
-        not_covered: ELSEWHERE,
-    })
+
+    /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
+    ///
+    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
+    async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
+        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
+        let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
+        let unreferenced = unreferenced(&self.table).await?;
+        let searches = unreferenced.files.into_iter().map(|file| async move {
+            let found = self.search_old(&file, keys).await?;
+            Ok::<_, anyhow::Error>(found.map(|found| (file, found)))
+        });
+        let mut searches = std::pin::pin!(stream::iter(searches).buffer_unordered(CONCURRENT));
+        while let Some(found) = searches.try_next().await? {
+            if let Some((file, found)) = found {
+                files::delete(&self.table, &file).await?;
+                existing.extend(found);
+                deleted += 1;
+            }
+        }
+        Ok((deleted, unreferenced.foreign))
+    }
+}
+
+fn is_deleted(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<attest_lake::Error>().is_some_and(attest_lake::Error::is_deleted_file)
+}
+
+fn is_broken(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<attest_lake::Error>().is_some_and(attest_lake::Error::is_broken_file)
 }

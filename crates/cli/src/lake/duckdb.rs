@@ -1,25 +1,113 @@
-//! Selects traces of a lake with SQL, by the DuckDB CLI. An engine for SQL would be larger than everything else here.
+//! Selects rows with SQL, by the DuckDB CLI. An engine for SQL would be larger than everything else here.
+//!
+//! A condition may contain text of other people, so it gets no access to anything but the rows. DuckDB's own parser checks that
+//! it is one expression. Only the syntax tree that the parser returns is executed, and neither files, network, extensions nor
+//! settings are available to it.
 
-use std::{fmt::Write, process::Stdio};
+use std::{ffi::OsStr, path::Path, process::Stdio};
 
-use anyhow::{Context, Result, ensure};
-use attest::settings;
-use attest_storage::aws_config;
-use aws_sdk_s3::config::ProvideCredentials;
+use anyhow::{Context, Result, bail, ensure};
+use attest_lake::LakeFile;
+use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-/// Returns the keys of the traces in a lake for which a condition on the lake's columns holds.
-pub async fn keys(lake: &str, condition: &str) -> Result<Vec<String>> {
-    // CREATE SECRET prints a row too.
-    let mut script = ".output /dev/null\nINSTALL delta;\nLOAD delta;\n".to_owned();
-    if lake.starts_with("s3://") {
-        script.push_str(&secret().await?);
+/// The name of the file whose rows are selected.
+const ROWS: &str = "rows.parquet";
+
+/// A condition on the columns of a lake.
+#[derive(Debug)]
+pub struct Condition {
+    /// The statement that selects keys, as DuckDB serializes its syntax tree.
+    statement: String,
+    /// The working folder of DuckDB.
+    folder: TempDir,
+}
+
+impl Condition {
+    /// Checks that the text is exactly one expression.
+    pub async fn parse(condition: &str) -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
+        let statement = parse(folder.path(), condition).await?;
+        // The tree of the same statement with another condition differs in nothing else.
+        let mut rest = without_places(statement.clone());
+        let mut expected = without_places(parse(folder.path(), "true").await?);
+        let place = "/statements/0/node/where_clause";
+        let found = rest.pointer_mut(place).map(Value::take);
+        expected.pointer_mut(place).map(Value::take);
+        ensure!(rest == expected, "--where takes one condition, such as \"model = 'gpt-4o'\"");
+        // Each file is searched alone, so a subquery would see a part of the rows.
+        ensure!(!found.is_some_and(|found| has_subquery(&found)), "--where takes no subquery");
+        Ok(Self { statement: statement.to_string(), folder })
     }
-    // A comment at the end of the condition must not hide the parenthesis.
-    writeln!(script, ".output\nSELECT key FROM delta_scan({}) WHERE (\n{condition}\n);", quoted(lake))?;
-    // Credentials on the command line would be visible to other users.
+
+    /// Returns the keys of the rows in a file for which the condition holds.
+    pub async fn keys(&self, file: &LakeFile) -> Result<Vec<String>> {
+        let folder = TempDir::new_in(self.folder.path()).context("cannot use the temporary folder")?;
+        file.copy_to(&folder.path().join(ROWS)).await?;
+        let script = format!(
+            "SET autoinstall_known_extensions = false;
+             SET autoload_known_extensions = false;
+             SET GLOBAL TimeZone = 'UTC';
+             SET allowed_paths = ['{ROWS}'];
+             SET enable_external_access = false;
+             SET lock_configuration = true;
+             CREATE VIEW rows AS SELECT *, DATE '1970-01-01' + (epoch_us(stored) // 86400000000)::INTEGER AS day
+             FROM read_parquet('{ROWS}');
+             SELECT * FROM json_execute_serialized_sql({});",
+            quoted(&self.statement)
+        );
+        let output = run(folder.path(), &script).await?;
+        Ok(output.lines().map(str::to_owned).collect())
+    }
+}
+
+/// Parses the statement that selects keys by a condition, and returns its syntax tree.
+async fn parse(folder: &Path, condition: &str) -> Result<Value> {
+    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a command.
+    let escaped = quoted(&format!("SELECT key FROM rows WHERE (\n{condition}\n)")).replace('\n', "' || chr(10) || '");
+    ensure!(!escaped.contains(['\r', '\0']), "--where takes no control characters");
+    let output = run(folder, &format!("SELECT json_serialize_sql({escaped});")).await?;
+    let tree: Value = serde_json::from_str(&output).context("unexpected output of duckdb")?;
+    if let Some(message) = tree["error_message"].as_str() {
+        bail!("--where is not a condition that DuckDB understands: {message}");
+    }
+    Ok(tree)
+}
+
+/// Returns the tree without the places in the text.
+fn without_places(mut tree: Value) -> Value {
+    match &mut tree {
+        Value::Object(members) => {
+            members.remove("query_location");
+            members.values_mut().for_each(|value| *value = without_places(value.take()));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = without_places(value.take())),
+        _ => {}
+    }
+    tree
+}
+
+fn has_subquery(tree: &Value) -> bool {
+    match tree {
+        Value::Object(members) => {
+            members.get("class").and_then(Value::as_str) == Some("SUBQUERY") || members.values().any(has_subquery)
+        }
+        Value::Array(values) => values.iter().any(has_subquery),
+        _ => false,
+    }
+}
+
+/// Runs a script in a folder, without the user's settings and environment.
+async fn run(folder: &Path, script: &str) -> Result<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut duckdb = Command::new("duckdb")
         .args(["-init", "/dev/null", "-bail", "-noheader", "-list"])
+        .env_clear()
+        .envs([(OsStr::new("PATH"), path.as_os_str()), (OsStr::new("HOME"), folder.as_os_str())])
+        .current_dir(folder)
+        .kill_on_drop(true)
+        // The command line would show the condition to other users.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -31,36 +119,10 @@ pub async fn keys(lake: &str, condition: &str) -> Result<Vec<String>> {
     drop(input);
     let output = duckdb.wait_with_output().await.context("cannot run the DuckDB CLI (`duckdb`)")?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && error.is_empty(), "duckdb: {}", error.trim());
-    let keys = String::from_utf8(output.stdout).context("duckdb did not print text")?;
-    Ok(keys.lines().map(str::to_owned).collect())
-}
-
-/// Returns the statements that give DuckDB the credentials, the region and the endpoint of the AWS SDK.
-async fn secret() -> Result<String> {
-    let config = aws_config().await?;
-    let provider = config.credentials_provider().context("no AWS credentials are configured")?;
-    let credentials = provider.provide_credentials().await.context("no AWS credentials")?;
-    let region = config.region().map(ToString::to_string).unwrap_or_default();
-    let mut secret = format!(
-        "INSTALL httpfs;\nLOAD httpfs;\nCREATE SECRET (TYPE s3, KEY_ID {}, SECRET {}, REGION {}",
-        quoted(credentials.access_key_id()),
-        quoted(credentials.secret_access_key()),
-        quoted(&region)
-    );
-    if let Some(token) = credentials.session_token() {
-        write!(secret, ", SESSION_TOKEN {}", quoted(token))?;
-    }
-    if let Some(endpoint) = settings::s3_endpoint(&config) {
-        let (is_tls, host) = match endpoint.strip_prefix("http://") {
-            Some(host) => (false, host),
-            None => (true, endpoint.trim_start_matches("https://")),
-        };
-        let host = quoted(host.trim_end_matches('/'));
-        write!(secret, ", ENDPOINT {host}, URL_STYLE 'path', USE_SSL {is_tls}")?;
-    }
-    secret.push_str(");\n");
-    Ok(secret)
+    // The other lines quote the statement.
+    let first = error.lines().next().unwrap_or_default();
+    ensure!(output.status.success() && error.is_empty(), "duckdb: {first} (version 1.2 or later is required)");
+    String::from_utf8(output.stdout).context("duckdb did not print text")
 }
 
 /// Writes a string literal of SQL.

@@ -1,13 +1,13 @@
 //! The folder of the local endpoint as a source of a lake.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use attest::key::Key;
-use attest_lake::{Error, Result, columns::Entry, objects::Objects};
+use attest_lake::{Entry, Error, Result, objects::Objects};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use jiff::Timestamp;
-use local_aws::s3::{FileStore, FileStoreError};
+use local_aws::s3::{FileStore, FileStoreError, ObjectInfo};
 use tokio::task::spawn_blocking;
 
 /// A folder of the local endpoint. It is read directly, without its S3.
@@ -25,14 +25,19 @@ impl Folder {
         let (store, name) = (self.0.clone(), key.to_owned());
         let object = spawn_blocking(move || store.read(&name)).await?;
         let object = object.map_err(|error| Error::Object(key.to_owned(), Arc::new(error)))?;
-        Ok(object.and_then(|(bytes, modified)| Some((entry(key.to_owned(), modified)?, bytes.into()))))
+        let read = |(bytes, modified): (Vec<u8>, _)| {
+            let info = ObjectInfo { key: key.to_owned(), size: bytes.len() as u64, modified };
+            Some((entry(info)?, bytes.into()))
+        };
+        Ok(object.and_then(read))
     }
 }
 
 /// Returns the entry of a trace. Returns `None` for a file that the endpoint did not store.
-fn entry(key: String, modified: SystemTime) -> Option<Entry> {
-    Key::read(&key)?;
-    Some(Entry::new(key, Timestamp::try_from(modified).ok()?))
+fn entry(object: ObjectInfo) -> Option<Entry> {
+    Key::read(&object.key)?;
+    let (stored, e_tag) = (Timestamp::try_from(object.modified).ok()?, object.e_tag());
+    Some(Entry::new(object.key, stored, Some(&e_tag)))
 }
 
 impl Objects for Folder {
@@ -42,7 +47,7 @@ impl Objects for Folder {
         let list = async move {
             let failed = |error: FileStoreError| Error::List(name, Box::new(error));
             let objects = spawn_blocking(move || store.list(None)).await?.map_err(failed)?;
-            let entries = objects.into_iter().filter_map(|object| entry(object.key, object.modified));
+            let entries = objects.into_iter().filter_map(entry);
             Ok::<_, Error>(stream::iter(entries.map(Ok)))
         };
         stream::once(list).try_flatten().boxed()

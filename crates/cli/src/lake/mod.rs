@@ -2,6 +2,7 @@
 
 pub mod duckdb;
 mod folder;
+pub mod source;
 mod sync;
 
 use std::process::ExitCode;
@@ -9,6 +10,11 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub use folder::Folder;
+
+/// Makes the files that this process creates readable by their owner only, because traces are private.
+pub fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
 
 /// The commands of `lake`.
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use attest_lake::{
     Location as LakeLocation, Table,
     objects::{Bucket, Objects},
@@ -18,7 +18,10 @@ use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
 
-use super::Folder;
+use super::{
+    Folder,
+    source::{claim, source_of},
+};
 use crate::{location::LocationOptions, progress::Progress, shutdown::stop_signal};
 
 /// The options of `lake sync`.
@@ -41,6 +44,9 @@ pub struct Options {
     /// The days after which a replaced file is deleted. With 0, a query that is running may fail
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     retention_days: u32,
+    /// Accept another place of traces than the lake records. The rows of traces that are not there are removed
+    #[arg(long)]
+    replace_source: bool,
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
@@ -78,13 +84,22 @@ pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
 }
 
 async fn synchronise(options: &Options) -> Result<Synced> {
-    let objects = objects(&options.location.location()).await?;
+    super::keep_private();
+    let place = options.location.location();
+    let objects = objects(&place).await?;
     let location = LakeLocation::open(&options.output).await?;
     let table = Table::open(&location).await.with_context(|| format!("cannot open the lake {}", options.output))?;
+    let source = source_of(&place).await?;
+    if options.replace_source {
+        table.set_source(&source).await?;
+    } else {
+        let advice = "; if the traces have moved there, add --replace-source";
+        claim(&table, &source, &*objects).await.map_err(|error| anyhow!("{error:#}{advice}"))?;
+    }
     let retention = Duration::from_hours(24 * u64::from(options.retention_days));
     let progress = |name: &str| Progress::new(name.to_owned(), "traces", None, Arc::default(), options.quiet);
     let (mut listed, mut compared) = (progress("listed"), progress(&options.output));
-    let synced = sync(&table, &*objects, retention, |step| match step {
+    let synced = sync(&table, &*objects, retention, None, |step| match step {
         Step::Listed(count) => listed.update(count),
         Step::Compared(count) => compared.update(count),
     });

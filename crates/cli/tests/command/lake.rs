@@ -2,7 +2,10 @@
 
 mod failures;
 mod forget;
+mod random;
+mod source;
 mod sync;
+mod versioned_s3;
 mod versions;
 
 use std::{

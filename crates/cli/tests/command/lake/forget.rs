@@ -2,17 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::{data_files, files, keys, rows, run, store_days, trace};
 use crate::{
-    export::{names, store},
+    export::{names, stderr, store},
     import::program,
 };
 
@@ -115,4 +117,167 @@ async fn checkpoints_do_not_contain_content_and_keys_are_read_from_standard_inpu
     assert_eq!(keys(&lake).await, <[String; 0]>::default());
     assert_nothing_is_left(&[&traces, &lake], &["jane@"]);
     assert_eq!(names(folder.path()), ["forgotten.json", "lake", "traces"], "the list of keys is deleted");
+}
+
+const FORGET: [&str; 6] = ["forget", "--lake", "lake", "--yes", "--text", "jane@example.com"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_that_the_lake_lacks_and_texts_in_json_in_strings_are_forgotten() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    store(home, "m/1", &trace("I am jane@example.com"), 0);
+    assert_eq!(run(home, &["lake", "sync", "-q", "-o", "lake"]).await.0, Some(0));
+    store(home, "m/2", &trace("I am jane@example.com, too"), 0);
+    store(home, "m/not-a-trace", r#"{"model": "jane@example.com"}"#, 0);
+    let (code, error) = run(home, &FORGET).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert_nothing_is_left(&[&home.join("traces"), &home.join("lake")], &["jane@"]);
+    // The name is written with escapes, decomposed, in capitals, and on several levels.
+    let nested =
+        |text: &str| trace(&serde_json::json!({"result": serde_json::json!({"city": text}).to_string()}).to_string());
+    let ascii = |json: String| json.replace('ü', "\\u00fc");
+    for (key, object) in [
+        ("m/plain", trace("Düsseldorf")),
+        ("m/decomposed", trace("Du\u{308}sseldorf")),
+        ("m/nested", nested("Düsseldorf")),
+        ("m/escaped", trace(&ascii(serde_json::json!({"city": "Düsseldorf"}).to_string()))),
+        ("m/twice", ascii(nested("Düsseldorf"))),
+        ("m/cut", trace(r#"{"city": "D\u00fcsseldorf"#)),
+        ("m/upper", trace("DÜSSELDORF")),
+    ] {
+        store(home, key, &object, 0);
+    }
+    let forget = ["forget", "--lake", "lake", "--yes", "--text", "Düsseldorf", "--receipt"];
+    let (code, error) = run(home, &[&forget[..], &["second.json"]].concat()).await;
+    assert_eq!((code, keys(&home.join("lake")).await), (Some(0), vec!["m/upper".to_owned()]), "{error}");
+    let (code, error) = run(home, &[&forget[..], &["third.json", "--ignore-case"]].concat()).await;
+    assert_eq!((code, keys(&home.join("lake")).await), (Some(0), Vec::new()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_files_are_searched_and_a_later_trace_of_their_key_stays() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    let sync = ["lake", "sync", "-q", "-o", "lake"];
+    store(home, "m/1", &trace("I am jane@example.com"), 1_440);
+    store(home, "m/2", &trace("I am jane@example.com"), 2_880);
+    store(home, "m/3", &trace("another person"), 1_440);
+    assert_eq!(run(home, &sync).await.0, Some(0));
+    for key in ["m/1", "m/2"] {
+        fs::remove_file(home.join(format!("traces/{key}.json"))).expect("it is stored");
+    }
+    store(home, "m/2", &trace("another person"), 0);
+    assert_eq!(run(home, &sync).await.0, Some(0));
+    let (code, error) = run(home, &FORGET).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert_nothing_is_left(&[&home.join("traces"), &home.join("lake")], &["jane@"]);
+    assert_eq!(keys(&home.join("lake")).await, ["m/2", "m/3"]);
+    assert!(home.join("traces/m/2.json").exists());
+    let (code, error) = run(home, &[&FORGET[..], &["--receipt", "second.json"]].concat()).await;
+    assert!(code == Some(2) && error.contains("no trace of the lake matches"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_other_programs_and_files_behind_links_stay() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (home, lake) = (folder.path(), folder.path().join("lake"));
+    let sync = ["lake", "sync", "-q", "-o", "lake", "--retention-days", "0"];
+    store(home, "m/1", &trace("I am jane@example.com"), 0);
+    assert_eq!(run(home, &sync).await.0, Some(0));
+    let [own] = &data_files(&lake)[..] else { panic!("one file") };
+    let (day, name) = (own.parent().expect("a day"), own.file_name().expect("a name"));
+    fs::create_dir_all(lake.join("_results")).expect("a folder");
+    fs::create_dir_all(home.join("elsewhere")).expect("a folder");
+    // Among them a copy under the lake's own name, and one behind a link.
+    let others = [
+        lake.join("report.parquet"),
+        lake.join("_results/mine.parquet"),
+        lake.join("_results").join(name),
+        day.join("attest-report.parquet"),
+        day.join("part-0.parquet#1"),
+        home.join("elsewhere").join(name),
+    ];
+    let old = SystemTime::now() - Duration::from_hours(24 * 30);
+    for other in &others {
+        fs::copy(own, other).expect("a file");
+        File::options().write(true).open(other).and_then(|file| file.set_modified(old)).expect("it is older");
+    }
+    std::os::unix::fs::symlink(home.join("elsewhere"), lake.join("linked")).expect("a link");
+    store(home, "m/2", &trace("another person"), 0);
+    assert_eq!(run(home, &sync).await.0, Some(0));
+    assert!(others.iter().all(|other| other.exists()), "after lake sync");
+    assert!(!own.exists(), "the replaced file is the lake's");
+    let (code, error) = run(home, &FORGET).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(others.iter().all(|other| other.exists()), "after forget");
+    assert!(error.contains("lake/report.parquet") || error.contains("report.parquet below the lake"), "{error}");
+    // Nothing tells what is behind a link in the place of a day.
+    std::os::unix::fs::symlink(home.join("elsewhere"), lake.join("day=2020-01-01")).expect("a link");
+    let (code, error) = run(home, &[&FORGET[..], &["--receipt", "second.json"]].concat()).await;
+    assert!(code == Some(2) && error.contains("is a link"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_replaces_no_file_and_continues_its_own_list_only() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    for key in ["m/1", "m/2"] {
+        store(home, key, &trace("I am jane@example.com"), 0);
+    }
+    store(home, "m/3", &trace("bob"), 0);
+    assert_eq!(run(home, &["lake", "sync", "-q", "-o", "lake"]).await.0, Some(0));
+    let list = home.join("forgotten.keys.txt");
+    let bob = ["forget", "--lake", "lake", "--yes", "--text", "bob"];
+    fs::write(home.join("notes"), "my notes\n").expect("a file");
+    for prepare in [
+        &|| fs::write(&list, "my notes\n") as _,
+        &|| fs::write(&list, "m/1\nm/2\n"),
+        &|| std::os::unix::fs::symlink(home.join("notes"), &list),
+        &|| fs::create_dir(&list),
+        &|| fs::write(&list, format!("# attest forget 0 {}\nm/1\n", "0".repeat(64))),
+    ] as [&dyn Fn() -> std::io::Result<()>; 5]
+    {
+        prepare().expect("it is written");
+        let before = fs::read(&list).ok();
+        let (code, error) = run(home, &bob).await;
+        assert!(code == Some(2) && error.contains("forgotten.keys.txt"), "{error}");
+        assert_eq!(fs::read(&list).ok(), before);
+        assert!(home.join("traces/m/3.json").exists(), "nothing was deleted");
+        if list.is_dir() { fs::remove_dir(&list) } else { fs::remove_file(&list) }.expect("it is there");
+    }
+    assert_eq!(fs::read_to_string(home.join("notes")).expect("it is there"), "my notes\n");
+    // A file of keys of an earlier version is used, but not deleted.
+    fs::write(&list, "m/1\n").expect("a file");
+    let keys = ["forget", "--lake", "lake", "--yes", "--keys", "forgotten.keys.txt", "--receipt"];
+    let (code, error) = run(home, &[&keys[..], &["forgotten.json"]].concat()).await;
+    assert_eq!((code, fs::read_to_string(&list).ok().as_deref()), (Some(0), Some("m/1\n")), "{error}");
+    assert_eq!(fs::metadata(home.join("forgotten.json")).expect("a receipt").permissions().mode() & 0o777, 0o600);
+    for file in files(&home.join("lake")) {
+        let mode = fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+    }
+    let (code, error) = run(home, &[&keys[..], &["second.json"]].concat()).await;
+    assert!(code == Some(2) && error.contains("none of the 1 keys exists"), "{error}");
+    assert!(!home.join("second.json").exists() && !home.join("second.keys.txt").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_at_the_receipt_leaves_the_list_for_a_repetition() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    store(home, "m/1", &trace("I am jane@example.com"), 0);
+    assert_eq!(run(home, &["lake", "sync", "-q", "-o", "lake"]).await.0, Some(0));
+    // Everything but the receipt fits below this limit of a file, which is 1.5 KiB in dash.
+    let script = r#"trap "" XFSZ; ulimit -f 3; exec "$0" "$@""#;
+    let mut limited = Command::new("dash");
+    limited.current_dir(home).args(["-c", script, env!("CARGO_BIN_EXE_attest")]).args(FORGET);
+    let output = limited.output().await.expect("dash is installed");
+    let message = stderr(&output);
+    assert!(output.status.code() == Some(2) && message.contains("cannot write the receipt"), "{message}");
+    assert!(!home.join("traces/m/1.json").exists() && !home.join("forgotten.json").exists());
+    assert_eq!(fs::read_to_string(home.join("forgotten.keys.txt")).expect("the list").lines().last(), Some("m/1"));
+    let (code, error) = run(home, &FORGET).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(!home.join("forgotten.keys.txt").exists());
+    assert_nothing_is_left(&[&home.join("traces"), &home.join("lake")], &["jane@"]);
 }

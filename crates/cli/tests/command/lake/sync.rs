@@ -224,6 +224,24 @@ async fn a_trace_has_one_row_although_clocks_jump_and_traces_are_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_is_stored_again_within_a_second_has_its_new_row_only() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_305_600);
+    for (content, millis) in [("first", 100), ("SECOND", 900), ("SECOND", 900)] {
+        let path = folder.path().join("traces/m/1.json");
+        if content == "SECOND" {
+            fs::remove_file(path).expect("it is stored");
+        }
+        store_at(folder.path(), "m/1", &trace(content), second + Duration::from_millis(millis));
+        assert_eq!(run(folder.path(), &[&SYNC[..], &["--retention-days", "0"]].concat()).await.0, Some(0));
+        let lake = folder.path().join("lake");
+        assert_eq!(keys(&lake).await, ["m/1"]);
+        let [file] = &data_files(&lake)[..] else { panic!("one file") };
+        assert!(column(&rows(file), "trace").value(0).contains(content), "{content}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_moved_lake_continues_and_a_deleted_one_is_written_again() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     store_days(folder.path(), 5);

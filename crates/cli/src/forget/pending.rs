@@ -1,0 +1,142 @@
+//! The list of keys of a run that is not complete, and the receipt of one that is.
+//!
+//! Rows that are gone cannot be found by their text again, so a repetition needs the keys. The list is written before the first
+//! deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use super::{
+    Options,
+    selection::{Selection, digest},
+};
+
+/// The beginning of the first line. No key begins with `#`.
+const MARK: &str = "# attest forget ";
+
+/// The list of a run.
+pub struct Pending {
+    path: PathBuf,
+    /// The id of the run, which its receipt repeats.
+    pub run: String,
+    /// The digest of what the run was asked for.
+    asked: String,
+    pub keys: BTreeSet<String>,
+    /// Whether an earlier run left the list.
+    pub is_resumed: bool,
+    /// Whether a file of the user has the name, which is left alone.
+    is_foreign: bool,
+}
+
+impl Pending {
+    /// Begins a run, or continues the one whose list is beside the receipt. Returns `None` if that one is complete.
+    pub fn begin(options: &Options, selection: &Selection) -> Result<Option<Self>> {
+        let path = options.receipt.with_extension("keys.txt");
+        let new = |is_foreign| {
+            let run = Uuid::new_v4().to_string();
+            let asked = digest(options, selection, &run);
+            Self { path: path.clone(), run, asked, keys: BTreeSet::new(), is_resumed: false, is_foreign }
+        };
+        let is_named = options.keys.as_deref().is_some_and(|keys| is_same_file(keys, &path));
+        let text = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ensure!(
+                    options.receipt.symlink_metadata().is_err(),
+                    "the receipt {} exists",
+                    options.receipt.display()
+                );
+                return Ok(Some(new(false)));
+            }
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let Some((run, asked)) = text.lines().next().and_then(|line| line.strip_prefix(MARK)?.split_once(' ')) else {
+            ensure!(
+                is_named && options.receipt.symlink_metadata().is_err(),
+                "{} exists, and is not a list of this command: move it, or choose another --receipt",
+                path.display()
+            );
+            return Ok(Some(new(true)));
+        };
+        if !is_named && asked != digest(options, selection, run) {
+            bail!(
+                "a run for other traces left the keys in {0}: complete it with --keys {0}, or choose another --receipt",
+                path.display()
+            );
+        }
+        if options.receipt.symlink_metadata().is_ok() {
+            ensure!(
+                run_of(&options.receipt).as_deref() == Some(run),
+                "the receipt {} exists",
+                options.receipt.display()
+            );
+            // It was stopped after its receipt was complete.
+            fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))?;
+            return Ok(None);
+        }
+        let keys = text.lines().skip(1).map(str::to_owned).collect();
+        Ok(Some(Self { run: run.to_owned(), asked: asked.to_owned(), keys, is_resumed: true, ..new(false) }))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the list, complete and for its owner only.
+    pub fn write(&self) -> Result<()> {
+        if self.is_foreign {
+            return Ok(());
+        }
+        let mut text = format!("{MARK}{} {}\n", self.run, self.asked);
+        self.keys.iter().for_each(|key| text.extend([key, "\n"]));
+        let written = persist(&self.path, text.as_bytes(), self.is_resumed);
+        written.with_context(|| format!("cannot write the keys to {}", self.path.display()))
+    }
+
+    /// Deletes the list.
+    pub fn delete(&self) {
+        if !self.is_foreign {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes a file that does not exist, or, with `replaces`, one of this command. It is complete or unchanged.
+pub fn persist(path: &Path, bytes: &[u8], replaces: bool) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    if replaces {
+        file.persist(path)?
+    } else {
+        file.persist_noclobber(path)?
+    };
+    File::open(folder)?.sync_all()
+}
+
+/// Reads a regular file. A link may lead to a file that is not ours.
+fn read(path: &Path) -> io::Result<String> {
+    if !path.symlink_metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    fs::read_to_string(path)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().ok().zip(other.canonicalize().ok()).is_some_and(|(one, other)| one == other)
+}
+
+/// Returns the id of the run that wrote a receipt.
+fn run_of(receipt: &Path) -> Option<String> {
+    let receipt: Value = serde_json::from_slice(&fs::read(receipt).ok()?).ok()?;
+    Some(receipt.get("run")?.as_str()?.to_owned())
+}

@@ -1,0 +1,117 @@
+//! The place of the objects, which can also delete them.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use attest::key::Key;
+use attest_lake::{
+    Entry, LakeFile,
+    objects::{Bucket, ObjectVersion, Objects},
+};
+use attest_storage::{Location, aws_config};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use local_aws::s3::FileStore;
+
+use super::selection::Selection;
+use crate::lake::Folder;
+
+/// The number of old versions that are searched at once.
+const BATCH: usize = 500;
+
+/// The number of concurrent reads.
+const CONCURRENT: usize = 16;
+
+pub enum Place {
+    Bucket(Bucket),
+    Folder(FileStore, Folder),
+}
+
+impl Place {
+    pub async fn open(location: &Location) -> Result<Self> {
+        let path = match location {
+            Location::Bucket(bucket) => return Ok(Self::Bucket(Bucket::new(&aws_config().await?, bucket.clone()))),
+            Location::Folder(path) => path,
+        };
+        let folder = path.display();
+        ensure!(path.is_dir(), "there is no folder {folder}");
+        let store = FileStore::open(path).with_context(|| format!("cannot open the folder {folder}"))?;
+        Ok(Self::Folder(store.clone(), Folder::new(store)))
+    }
+
+    pub fn objects(&self) -> &dyn Objects {
+        match self {
+            Self::Bucket(bucket) => bucket,
+            Self::Folder(_, folder) => folder,
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Self::Bucket(bucket) => format!("s3://{}", bucket.name()),
+            Self::Folder(store, _) => store.root().display().to_string(),
+        }
+    }
+
+    /// Deletes an object with all its versions, and returns their number.
+    pub async fn delete(&self, key: &str) -> Result<u64> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.delete_versions(key).await?),
+            Self::Folder(store, _) => {
+                let (store, name) = (store.clone(), key.to_owned());
+                let deleted = tokio::task::spawn_blocking(move || store.delete(&name)).await?;
+                Ok(u64::from(deleted.with_context(|| format!("cannot delete {key}"))?))
+            }
+        }
+    }
+
+    /// Deletes the versions of an object that a later one replaced, and returns their number.
+    pub async fn delete_noncurrent(&self, key: &str) -> Result<u64> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.delete_noncurrent(key).await?),
+            Self::Folder(..) => Ok(0),
+        }
+    }
+
+    /// Returns the keys whose noncurrent versions belong to a selection. No listing and no lake shows these versions.
+    pub async fn old_keys(&self, selection: &Selection) -> Result<BTreeSet<String>> {
+        let Self::Bucket(bucket) = self else { return Ok(BTreeSet::new()) };
+        if matches!(selection, Selection::Keys(_)) || !bucket.may_have_versions().await {
+            return Ok(BTreeSet::new());
+        }
+        let mut versions = bucket.all_versions("").await?;
+        let is_old_trace =
+            |version: &ObjectVersion| !version.is_latest && !version.is_marker && Key::read(&version.key).is_some();
+        versions.retain(is_old_trace);
+        let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
+        let mut found = BTreeSet::new();
+        for batch in versions.chunks(BATCH) {
+            let reads = stream::iter(batch).map(|version| bucket.read_version(version));
+            let traces: Vec<Option<(Entry, Bytes)>> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
+            if let Selection::Text(needle) = selection {
+                let matches =
+                    traces.into_iter().flatten().filter(|(_, json)| needle.is_in(&String::from_utf8_lossy(json)));
+                found.extend(matches.map(|(entry, _)| entry.key));
+            } else {
+                found.extend(
+                    selection.keys_in(&LakeFile::of_traces(folder.path(), traces.into_iter().flatten())?).await?,
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns those of `keys` whose object contains the text of a selection, although it is no trace.
+    pub async fn matching_objects(&self, keys: &[String], selection: &Selection) -> Result<BTreeSet<String>> {
+        let Selection::Text(needle) = selection else { return Ok(BTreeSet::new()) };
+        let mut found = BTreeSet::new();
+        for key in keys {
+            if let Some((_, bytes)) = self.objects().read(key).await?
+                && needle.is_in(&String::from_utf8_lossy(&bytes))
+            {
+                found.insert(key.clone());
+            }
+        }
+        Ok(found)
+    }
+}

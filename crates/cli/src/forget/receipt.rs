@@ -1,0 +1,65 @@
+//! The record of a deletion, without content.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A copy that the command does not reach.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct OtherCopy {
+    copy: &'static str,
+    kept: &'static str,
+}
+
+/// The copies elsewhere, and the time for which each is kept.
+pub const ELSEWHERE: [OtherCopy; 13] = [
+    OtherCopy { copy: "log lines of the functions, which contain keys", kept: "for LogRetentionDays of the stack" },
+    OtherCopy {
+        copy: "the lake's log, whose entries before this version contain the smallest and largest key of each file",
+        kept: "until the lake is created again",
+    },
+    OtherCopy {
+        copy: "messages in the queues of the lake's function, which contain keys",
+        kept: "for at most 14 days",
+    },
+    OtherCopy { copy: "results of queries in the stack's bucket", kept: "for 7 days" },
+    OtherCopy { copy: "unfinished uploads to the lake's bucket", kept: "for 1 day in the stack's bucket" },
+    OtherCopy {
+        copy: "replicas and backups of the bucket and of the lake, and snapshots of disks",
+        kept: "until they are deleted",
+    },
+    OtherCopy { copy: "exported files, and copies of the lake", kept: "until they are deleted" },
+    OtherCopy { copy: "the logs that traces were imported from", kept: "until they are deleted" },
+    OtherCopy { copy: "rejected lines of imports", kept: "until they are deleted" },
+    OtherCopy {
+        copy: "files and objects of `attest share`",
+        kept: "until they are deleted; a link for at most 7 days",
+    },
+    OtherCopy { copy: "traces in the spools of clients that are not sent yet", kept: "for at most 30 days" },
+    OtherCopy { copy: "rejected.jsonl in the spools of clients", kept: "until it is deleted" },
+    OtherCopy { copy: "pages of `attest view` in browsers", kept: "until their tabs are closed" },
+];
+
+#[derive(Debug, Serialize)]
+pub struct Receipt {
+    /// The id of the run, which its list of keys repeats.
+    pub run: String,
+    pub begun: Timestamp,
+    pub completed: Timestamp,
+    pub source: String,
+    pub lake: String,
+    /// The version of the table from which on the rows are gone.
+    pub lake_version: u64,
+    pub deleted_versions: u64,
+    pub removed_rows: usize,
+    pub deleted_files: u64,
+    pub keys: BTreeSet<String>,
+    /// The keys without an object, a row or an old file.
+    pub absent: BTreeSet<String>,
+    /// The objects that are not traces, which a condition cannot select.
+    pub not_traces: Vec<String>,
+    /// The Parquet files of other programs below the lake, which were not searched.
+    pub files_of_others: Vec<String>,
+    pub not_covered: [OtherCopy; 13],
+}

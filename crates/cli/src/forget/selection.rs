@@ -1,0 +1,95 @@
+//! The traces that a run selects, and the rows of a file that belong to them.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Display, Path},
+};
+
+use anyhow::{Context, Result, ensure};
+use attest::key::Key;
+use attest_lake::LakeFile;
+use attest_mapping::{Case, Needle};
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+
+use super::Options;
+use crate::lake::duckdb::Condition;
+
+/// A selection of traces.
+pub enum Selection {
+    Keys(BTreeSet<String>),
+    Text(Needle),
+    Condition(Condition),
+}
+
+impl Selection {
+    pub async fn of(options: &Options) -> Result<Self> {
+        if let Some(file) = &options.keys {
+            return Ok(Self::Keys(read_keys(file)?));
+        }
+        if let Some(condition) = &options.condition {
+            return Ok(Self::Condition(Condition::parse(condition).await?));
+        }
+        let text = options.text.as_deref().unwrap_or_default();
+        ensure!(!text.is_empty(), "an empty text would select all traces");
+        let case = if options.ignore_case { Case::Ignored } else { Case::Matters };
+        Ok(Self::Text(Needle::new(text, case)))
+    }
+
+    /// Returns the keys of the rows in a file that belong to the selection.
+    pub async fn keys_in(&self, file: &LakeFile) -> Result<BTreeSet<String>> {
+        match self {
+            Self::Keys(keys) => keys_of(file, keys).await,
+            Self::Text(needle) => {
+                let mut found = BTreeSet::new();
+                let mut batches = file.traces(0).await?;
+                while let Some(traces) = batches.try_next().await? {
+                    let matches = traces.into_iter().filter(|(_, json)| needle.is_in(json));
+                    found.extend(matches.map(|(entry, _)| entry.key));
+                }
+                Ok(found)
+            }
+            Self::Condition(condition) => condition.keys(file).await?.iter().map(|line| key(line)).collect(),
+        }
+    }
+}
+
+/// Returns those of `keys` that a file has rows of.
+pub async fn keys_of(file: &LakeFile, keys: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    if !file.may_contain(keys).await? {
+        return Ok(BTreeSet::new());
+    }
+    Ok(file.keys().await?.into_iter().map(|entry| entry.key).filter(|key| keys.contains(key)).collect())
+}
+
+/// Returns a digest of what was asked for, by which a repetition is recognized. The salt keeps it from being guessed.
+pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
+    let mut digest = Sha256::new();
+    match selection {
+        Selection::Keys(keys) => keys.iter().for_each(|key| digest.update(format!("{key}\n"))),
+        _ => digest.update(format!("{:?}{:?}{}", options.text, options.condition, options.ignore_case)),
+    }
+    digest.update(salt);
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a file of keys, one per line. Lines that begin with `#` are comments: no key begins so.
+pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
+    let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
+    let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
+    let keys: BTreeSet<String> =
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(key).collect::<Result<_>>()?;
+    ensure!(!keys.is_empty(), "{} contains no key", source_of_keys(file));
+    Ok(keys)
+}
+
+/// Reads a line. One that is not a key shows that the file contains something else.
+fn key(line: &str) -> Result<String> {
+    ensure!(Key::read(line).is_some(), "{line:?} is not the key of a trace: nothing was deleted");
+    Ok(line.to_owned())
+}
+
+fn source_of_keys(file: &Path) -> Display<'_> {
+    if file == Path::new("-") { Path::new("standard input").display() } else { file.display() }
+}

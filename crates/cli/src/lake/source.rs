@@ -1,0 +1,64 @@
+//! The check that a lake holds the traces of the place that a command was given.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use attest_lake::{Table, objects::Objects, source::Source};
+use attest_storage::{Location, PlaceId};
+use local_aws::s3::FileStore;
+
+/// The number of rows whose objects are looked up in a lake that records no source.
+const SAMPLE: usize = 100;
+
+/// Identifies the place, and creates its id if it has none.
+pub async fn source_of(location: &Location) -> Result<Source> {
+    let PlaceId { name, id } = PlaceId::of(location).await?;
+    Ok(Source { name, id })
+}
+
+/// Records the source of a lake before it is changed. Fails if the lake holds the traces of another place.
+pub async fn claim(table: &Table, source: &Source, objects: &dyn Objects) -> Result<()> {
+    match table.source().await? {
+        Some(recorded) => refuse_copy(&recorded, source)?,
+        // An earlier version wrote it.
+        None if !is_plausible(table, objects).await? => {
+            bail!("the lake {} has rows, but none of their traces is in {source}: correct the place", table.location())
+        }
+        None => {}
+    }
+    Ok(table.claim(source).await?)
+}
+
+/// Fails unless the lake records this source.
+pub async fn require(table: &Table, source: &Source) -> Result<()> {
+    let Some(recorded) = table.source().await? else {
+        bail!("the lake {} does not record the place of its traces: run `attest lake sync` first", table.location());
+    };
+    refuse_copy(&recorded, source)?;
+    Ok(table.claim(source).await?)
+}
+
+/// Fails if the place is a copy of the recorded folder, which has the same id and still exists.
+fn refuse_copy(recorded: &Source, source: &Source) -> Result<()> {
+    let (Some(original), Some(given)) = (recorded.name.strip_prefix("folder "), source.name.strip_prefix("folder "))
+    else {
+        return Ok(());
+    };
+    let original_id = || FileStore::read_only(Path::new(original)).ok()?.id().ok()?;
+    if recorded.id.is_some() && recorded.id == source.id && original != given && original_id() == recorded.id {
+        bail!("{given} is a copy of {original}, whose traces the lake holds: give that folder");
+    }
+    Ok(())
+}
+
+/// Returns whether the lake is empty, or some of its newest traces are in this place.
+async fn is_plausible(table: &Table, objects: &dyn Objects) -> Result<bool> {
+    let snapshot = table.load().await?;
+    let Some(file) = snapshot.files().iter().max_by_key(|file| file.day) else { return Ok(true) };
+    for entry in snapshot.keys(vec![file.clone()]).await?.into_iter().take(SAMPLE) {
+        if objects.stored(&entry.key).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
