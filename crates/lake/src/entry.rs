@@ -10,7 +10,7 @@ pub struct Entry {
     pub key: String,
     /// The time of storing, by S3's clock, in whole seconds.
     pub stored: Timestamp,
-    /// The entity tag, without quotes. S3 may store a key twice within a second, and only the tag tells the contents apart.
+    /// The entity tag, without quotes. S3 may store a key twice within a second, and only the tag differs then.
     /// Rows of earlier versions have none.
     pub etag: Option<String>,
 }

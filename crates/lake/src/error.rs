@@ -89,7 +89,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether a file is no complete Parquet file, as a killed writer leaves it.
+    /// Returns whether a file is not a complete Parquet file, as after a killed writer.
     #[must_use]
     pub fn is_broken_file(&self) -> bool {
         matches!(self, Self::Parquet(_, error) if !matches!(error, parquet::errors::ParquetError::External(_)))

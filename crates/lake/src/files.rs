@@ -84,9 +84,8 @@ impl LakeFile {
 /// The files below the lake that no current row is in.
 #[derive(Default)]
 pub struct Unreferenced {
-    /// Those of the lake.
     pub files: Vec<LakeFile>,
-    /// The paths of those of other programs.
+    /// The paths of files of other programs.
     pub foreign: Vec<String>,
 }
 

@@ -28,6 +28,7 @@ pub mod scan;
 pub mod source;
 pub mod sync;
 mod table;
+mod table_schema;
 
 pub use append::{Added, append};
 pub use data_file::DataFile;

@@ -38,7 +38,7 @@ const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 /// A place that holds a lake.
 #[derive(Clone)]
 pub struct Location {
-    /// The root of `store`. The place's name is not part of it: a name such as `my%20data` is no valid path of a URL.
+    /// The root of `store`. The place's name is not part of it: a URL would decode a name such as `my%20data`.
     pub(crate) url: Url,
     /// The files of the lake, relative to it.
     pub(crate) store: Arc<DynObjectStore>,

@@ -9,10 +9,10 @@ use arrow_array::{RecordBatch, cast::AsArray};
 use delta_kernel::{
     Engine, EngineData, FilteredEngineData, KernelError, SnapshotRef, Version,
     committer::FileSystemCommitter,
-    engine::{arrow_conversion::TryFromArrow, arrow_data::ArrowEngineData},
+    engine::arrow_data::ArrowEngineData,
     expressions::Scalar,
     history_manager::{HistoryCommitType, error::LogHistoryError, first_version_after, latest_version_as_of},
-    schema::{DataType, StructField, StructType},
+    schema::StructField,
     transaction::{CommitResult, UpdateTableOperation, create_table::create_table, data_layout::DataLayout},
 };
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder, executor::tokio::TokioMultiThreadExecutor};
@@ -23,12 +23,13 @@ use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
     Entry, Error, Location, Result,
-    columns::{ADDED, DAY, WITH_STATISTICS, schema},
+    columns::{ADDED, DAY, WITH_STATISTICS},
     data_file::{DataFile, files_of},
     entry::Entries,
     files::{LakeFile, stored},
     parquet_file::{ParquetFile, Writer},
     race::win,
+    table_schema::{difference, table_schema},
 };
 
 /// The name of this program in the log of the table.
@@ -191,7 +192,7 @@ impl Table {
 
     /// Loads the version that was the newest one at a time, or the oldest that the log still describes.
     ///
-    /// Fails if the history cannot be read: without it, nothing tells which files a retention protects.
+    /// Fails if the history cannot be read: without it, the files that a retention protects are unknown.
     pub(crate) async fn load_as_of(&self, time: Timestamp) -> Result<Snapshot> {
         let table = self.clone();
         spawn_blocking(move || {
@@ -236,48 +237,10 @@ fn is_out_of_range(error: &KernelError) -> bool {
     matches!(**error, LogHistoryError::TimestampOutOfRange { .. })
 }
 
-/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta Transaction
-/// Log Protocol, "Schema Serialization Format").
-fn difference(found: &StructType, expected: &StructType) -> Option<String> {
-    for field in expected.fields() {
-        match found.field(field.name()) {
-            None if ADDED.contains(&field.name().as_str()) => {}
-            None => return Some(format!("it has no column `{}`", field.name())),
-            Some(other) if !is_same_type(other.data_type(), field.data_type()) => {
-                return Some(format!("its column `{}` has another type", field.name()));
-            }
-            Some(_) => {}
-        }
-    }
-    // A rewritten file would lose the values of another column.
-    let other = found.fields().find(|field| expected.field(field.name()).is_none())?;
-    Some(format!("it has another column, `{}`", other.name()))
-}
-
-fn is_same_type(one: &DataType, other: &DataType) -> bool {
-    match (one, other) {
-        (DataType::Struct(one), DataType::Struct(other)) => {
-            let same = |field: &StructField| {
-                other.field(field.name()).is_some_and(|other| is_same_type(field.data_type(), other.data_type()))
-            };
-            one.fields().len() == other.fields().len() && one.fields().all(same)
-        }
-        (DataType::Array(one), DataType::Array(other)) => is_same_type(one.element_type(), other.element_type()),
-        (one, other) => one == other,
-    }
-}
-
 /// Returns whether the kernel found no log at all.
 fn is_absent(error: &KernelError) -> bool {
     let error = error.without_backtrace();
     matches!(error, KernelError::EmptyLog | KernelError::FileNotFound(_) | KernelError::MissingVersion(_))
-}
-
-/// The columns of the data files, and the partition column.
-fn table_schema() -> Result<StructType> {
-    let columns = StructType::try_from_arrow(&schema()).map_err(KernelError::from)?;
-    let day = StructField::nullable(DAY, DataType::DATE);
-    Ok(StructType::try_new(columns.into_fields().chain([day]))?)
 }
 
 impl Snapshot {
