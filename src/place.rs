@@ -60,6 +60,14 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
     Ok(None)
 }
 
+/// Returns the id of a bucket, or `None` if it has none that these credentials may read. Creates nothing.
+pub async fn known_id(client: &Client, bucket: &str) -> Result<Option<String>, Box<Error>> {
+    match read(client, bucket).await? {
+        Found::Id(id) => Ok(Some(id)),
+        Found::Absent | Found::NotAnId => Ok(None),
+    }
+}
+
 /// Names a bucket and its S3, for messages and for buckets without an id.
 #[must_use]
 pub fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {

@@ -55,7 +55,7 @@ async fn start() -> Result<(), Error> {
     let client = objects.client().clone();
     let handle = async |event: LambdaEvent<Event>| {
         let table = Table::open(&location).await?;
-        let id = place::bucket_id(&client, objects.name()).await?;
+        let id = place::known_id(&client, objects.name()).await?;
         table.claim(&Source { name: source_name.clone(), id }).await?;
         let report = lake(table).run(event.payload.task, deadline(event.context.deadline())).await?;
         log(&report);

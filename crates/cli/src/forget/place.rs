@@ -101,7 +101,7 @@ impl Place {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose object contains the text of a selection, although it is no trace.
+    /// Returns those of `keys` whose object contains the text of a selection, although it is not a trace.
     pub async fn matching_objects(&self, keys: &[String], selection: &Selection) -> Result<BTreeSet<String>> {
         let Selection::Text(needle) = selection else { return Ok(BTreeSet::new()) };
         let mut found = BTreeSet::new();

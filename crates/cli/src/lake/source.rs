@@ -2,18 +2,25 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use attest::{place, settings};
 use attest_lake::{Table, objects::Objects, source::Source};
-use attest_storage::{Location, PlaceId};
+use attest_storage::{Location, PlaceId, aws_config, s3_client};
 use local_aws::s3::FileStore;
 
 /// The number of rows whose objects are looked up in a lake that records no source.
 const SAMPLE: usize = 100;
 
-/// Identifies the place, and creates its id if it has none.
+/// Identifies the place. Creates the id of a folder, but none in a bucket: one from which everything is forgotten stays empty.
 pub async fn source_of(location: &Location) -> Result<Source> {
-    let PlaceId { name, id } = PlaceId::of(location).await?;
-    Ok(Source { name, id })
+    let Location::Bucket(bucket) = location else {
+        let PlaceId { name, id } = PlaceId::of(location).await?;
+        return Ok(Source { name, id });
+    };
+    let config = aws_config().await?;
+    let id = place::known_id(&s3_client(&config), bucket).await;
+    let id = id.with_context(|| format!("cannot read the id of the bucket {bucket}"))?;
+    Ok(Source { name: place::bucket_name(bucket, settings::s3_endpoint(&config).as_deref()), id })
 }
 
 /// Records the source of a lake before it is changed. Fails if the lake holds the traces of another place.

@@ -211,7 +211,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     assert_eq!(code, Some(0), "{error}");
     assert!(others.iter().all(|other| other.exists()), "after forget");
     assert!(error.contains("lake/report.parquet") || error.contains("report.parquet below the lake"), "{error}");
-    // Nothing tells what is behind a link in the place of a day.
+    // A link in the place of a day hides files of the lake.
     std::os::unix::fs::symlink(home.join("elsewhere"), lake.join("day=2020-01-01")).expect("a link");
     let (code, error) = run(home, &[&FORGET[..], &["--receipt", "second.json"]].concat()).await;
     assert!(code == Some(2) && error.contains("is a link"), "{error}");

@@ -39,7 +39,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..12)
 }
 
-/// Returns a trace that contains the text as it is, with an escape, or in JSON in a string.
+/// Returns a trace that contains the text unchanged, with an escape, or in JSON in a string.
 fn of_jane(form: u8) -> String {
     let plain = trace("I am jane@example.com");
     match form {
