@@ -94,6 +94,17 @@ class Recording:
 
 def put(trace: Trace, mask: Mask | None) -> None:
     """Masks a trace and logs it. If `mask` raises, no content is written."""
+    if (masked := _masked(trace, mask)) is not None:
+        client.put(masked)
+
+
+def hold(trace: Trace, mask: Mask | None, seconds: float) -> client.Held | None:
+    """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged as it is."""
+    masked = _masked(trace, mask)
+    return None if masked is None else client.hold(masked, seconds)
+
+
+def _masked(trace: Trace, mask: Mask | None) -> Trace | None:
     if mask is not None:
         try:
             masked = mask(trace)
@@ -103,8 +114,8 @@ def put(trace: Trace, mask: Mask | None) -> None:
         except Exception as error:
             count("unmasked")
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)
-            return
-    client.put(trace)
+            return None
+    return trace
 
 
 @never_raises
