@@ -10,15 +10,19 @@ import { recordingFetch } from "./capture.js";
 import { Client, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
+import { withoutSecrets } from "./secrets.js";
 import { NotConfigured, readSettings } from "./settings.js";
 import { toJson } from "./values.js";
 import { kindOf, warn } from "./warn.js";
 
+export * as masks from "./masks.js";
 export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
   /** Changes each trace before it is written anywhere. If it throws, the trace is not written. */
   mask?: Mask;
+  /** Does not mask the members that are known to hold credentials. */
+  keepSecrets?: boolean;
 }
 
 export interface FetchOptions extends LogOptions {
@@ -41,7 +45,7 @@ let client: Client | undefined;
  * Returns a `fetch` for the client of a provider. Calls of Chat Completions, Responses and Anthropic Messages are logged, streamed or
  * not; other requests pass through unchanged.
  */
-export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
+export function loggedFetch({ fetch, failures = false, extra = {}, ...options }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
   return recordingFetch(send, failures, {
     put: (recorded) => {
@@ -52,7 +56,7 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
           warn(outcome, OUTCOMES[outcome]);
         }
         return made && { ...made.call, ...(Object.keys(extra).length > 0 ? { log: objectOf(extra, "extra") } : {}) };
-      }, mask);
+      }, options);
     },
     lost: (problem) => {
       const open = opened();
@@ -69,13 +73,13 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
  * `response` is the object of the provider's client, or the final response of a stream. Omit it if the call failed. `extra` is kept in
  * the trace as `log`. The trace is in the spool once this returns. Never throws.
  */
-export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, mask }: TraceOptions = {}): void {
+export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, ...options }: TraceOptions = {}): void {
   logCall(() => {
     const sent = objectOf(request, "messages");
     const received = response ? objectOf(response, "response") : undefined;
     const created = Math.floor(Date.now() / 1_000);
     return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: objectOf(extra, "extra") };
-  }, mask);
+  }, options);
 }
 
 /**
@@ -103,12 +107,12 @@ function opened(): Client | undefined {
   return (client ??= openClient());
 }
 
-function logCall(call: (counters: Counters) => Call | undefined, mask: Mask | undefined): void {
+function logCall(call: (counters: Counters) => Call | undefined, { mask, keepSecrets = false }: LogOptions): void {
   try {
     const open = opened();
     open?.log(() => {
       const made = call(open.counters);
-      return made && toTrace(made);
+      return made && (keepSecrets ? toTrace(made) : withoutSecrets(toTrace(made)));
     }, mask);
   } catch (error) {
     warn("lost", `a trace was not logged: ${kindOf(error)}`);

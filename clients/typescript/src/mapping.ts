@@ -7,6 +7,7 @@ import type { Incomplete } from "./streams/assembly.js";
 import { assemble } from "./streams/index.js";
 import { seconds } from "./time.js";
 
+export { withoutSecrets } from "./secrets.js";
 export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, print };
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];

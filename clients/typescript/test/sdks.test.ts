@@ -361,6 +361,7 @@ test("a response without streaming that breaks off is logged as far as it came, 
 test("a response that cannot be copied reaches the application untouched", async () => {
   const used = new Response("{}");
   used.body!.getReader();
+  const { lost } = counters();
   const odd = new Response("{}");
   Object.defineProperty(odd, "status", { value: 700 });
   for (const original of [used, odd]) {
@@ -368,6 +369,8 @@ test("a response that cannot be copied reaches the application untouched", async
     assert.equal(response, original);
   }
   assert.equal(await new Response(odd.body).text(), "{}");
+  assert.equal(counters().lost, lost + 2);
+  assert.equal(await flush({ timeout: 120_000 }), false, "a lost call is reported once");
 });
 
 test("every kind of request body is logged", async (t) => {

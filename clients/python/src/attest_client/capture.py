@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -17,26 +17,41 @@ from attest_client import client, handoff
 from attest_client.background import BACKGROUND
 from attest_client.body import LIMIT, Body
 from attest_client.mapping import OPENAI_RESPONSES
-from attest_client.recording import Mask, Recording, api_of
+from attest_client.recording import Mask, Options, Recording, api_of
 from attest_client.warn import never_raises
 
 
-def http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
+def http_client(
+    *,
+    mask: Mask | None = None,
+    failures: bool = False,
+    keep_secrets: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    library: ModuleType | None = None,
+    **options: Any,
+) -> Any:
     """Returns a `Client` that logs each call of a model, for the `http_client` of an SDK.
 
     `mask` receives each trace before it is written anywhere, and returns the changed trace. With `failures`, failed calls are
-    logged too. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
+    logged too. With `keep_secrets`, members that are known to hold credentials are not masked. `extra` becomes the member
+    `log` of each trace. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
     """
     library = library or _library()
-    return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
+    return _classes(library)[0](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def async_http_client(
-    *, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any
+    *,
+    mask: Mask | None = None,
+    failures: bool = False,
+    keep_secrets: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    library: ModuleType | None = None,
+    **options: Any,
 ) -> Any:
     """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
     library = library or _library()
-    return _classes(library)[1](**{**_defaults(library), **options}, attest=(mask, failures))
+    return _classes(library)[1](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def _library() -> ModuleType:
@@ -59,12 +74,12 @@ def _classes(library: Any) -> tuple[type, type]:
     """The client classes for a library. They are created on demand, because neither library is required."""
 
     class LoggingClient(library.Client):  # type: ignore[misc]
-        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+        def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            recording = _start(request, *self._attest)
+            recording = _start(request, self._attest)
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
@@ -75,12 +90,12 @@ def _classes(library: Any) -> tuple[type, type]:
             return response
 
     class LoggingAsyncClient(library.AsyncClient):  # type: ignore[misc]
-        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+        def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            recording = _start(request, *self._attest)
+            recording = _start(request, self._attest)
             try:
                 response = await super().send(request, stream=stream, **options)
             except BaseException as error:
@@ -197,11 +212,11 @@ class _Copy:
 
 
 @never_raises
-def _start(request: Any, mask: Mask | None, failures: bool) -> Recording | None:
+def _start(request: Any, options: Options) -> Recording | None:
     api, retrieved = api_of(request.method, request.url.path), BACKGROUND.response_of(request.method, request.url.path)
     if not (api or retrieved) or not client.is_configured():
         return None
-    return Recording(api or OPENAI_RESPONSES, request.content, mask, failures, retrieved)
+    return Recording(api or OPENAI_RESPONSES, request.content, options, retrieved)
 
 
 @never_raises

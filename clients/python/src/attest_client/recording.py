@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from attest_client import client, mapping, values
 from attest_client.background import BACKGROUND
 from attest_client.body import Answer, Body, json_of
+from attest_client.secrets import without_secrets
 from attest_client.warn import count, never_raises, warn
 
 Trace = dict[str, Any]
@@ -31,11 +32,20 @@ def api_of(method: str, path: str) -> str | None:
     return next((api for api, pattern in _PATHS.items() if pattern.search(path)), None)
 
 
+class Options(NamedTuple):
+    """How the calls of a client are logged."""
+
+    mask: Mask | None = None
+    failures: bool = False
+    keep_secrets: bool = False
+    extra: Mapping[str, Any] = {}
+
+
 class Recording:
     """A request whose response has not ended yet."""
 
-    def __init__(self, api: str, request: bytes, mask: Mask | None, failures: bool, background: str | None = None):
-        self._api, self._mask, self._failures = api, mask, failures
+    def __init__(self, api: str, request: bytes, options: Options, background: str | None = None):
+        self._api, self._options = api, options
         self._created = int(time.time())
         self._background = background
         """The id of the background response that this request retrieves."""
@@ -51,7 +61,7 @@ class Recording:
 
     def wants(self, status: int) -> bool:
         """Returns whether a response with this status is logged."""
-        return self._failures or 200 <= status < 300
+        return self._options.failures or 200 <= status < 300
 
     def body(self, content_type: str) -> Body:
         return Body(self._api, self.request.get("stream") is True, content_type)
@@ -75,7 +85,7 @@ class Recording:
     @never_raises
     def fail(self, error: BaseException) -> None:
         """Logs a call without a response."""
-        if self._failures and not self._background:
+        if self._options.failures and not self._background:
             self._log(Answer(error={"type": type(error).__name__, "message": str(error)}))
 
     def _log(self, answer: Answer) -> None:
@@ -88,23 +98,26 @@ class Recording:
             incomplete=answer.incomplete,
             error=answer.error,
             unmerged=answer.unmerged,
+            rest=("log", values.to_json(self._options.extra)),
         )
-        put(trace, self._mask)
+        put(trace, self._options.mask, self._options.keep_secrets)
 
 
-def put(trace: Trace, mask: Mask | None) -> None:
+def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
     """Masks a trace and logs it. If `mask` raises, no content is written."""
-    if (masked := _masked(trace, mask)) is not None:
+    if (masked := _masked(trace, mask, keep_secrets)) is not None:
         client.put(masked)
 
 
-def hold(trace: Trace, mask: Mask | None, seconds: float) -> client.Held | None:
+def hold(trace: Trace, mask: Mask | None, seconds: float, keep_secrets: bool = False) -> client.Held | None:
     """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged as it is."""
-    masked = _masked(trace, mask)
+    masked = _masked(trace, mask, keep_secrets)
     return None if masked is None else client.hold(masked, seconds)
 
 
-def _masked(trace: Trace, mask: Mask | None) -> Trace | None:
+def _masked(trace: Trace, mask: Mask | None, keep_secrets: bool) -> Trace | None:
+    if not keep_secrets:
+        trace = without_secrets(trace)
     if mask is not None:
         try:
             masked = mask(trace)
@@ -125,13 +138,15 @@ def log_trace(
     *,
     api: str | None = None,
     mask: Mask | None = None,
+    keep_secrets: bool = False,
     **extra: Any,
 ) -> None:
     """Logs one call: the arguments of the SDK's method, and its return value.
 
     `response` is the SDK's object or a dictionary, or `None` if the call failed. `api` is `openai-chat`, `openai-responses` or
     `anthropic`; without it, the members of the response and the request determine the API. `mask` receives the trace before it
-    is written anywhere. `extra` becomes the trace's member `log`. Never raises.
+    is written anywhere. With `keep_secrets`, members that are known to hold credentials are not masked. `extra` becomes the trace's
+    member `log`. Never raises.
     """
     if not client.is_configured():
         return
@@ -146,7 +161,7 @@ def log_trace(
         model=mapping.UNKNOWN_MODEL,
         rest=("log", values.to_json(extra)),
     )
-    put(trace, mask)
+    put(trace, mask, keep_secrets)
 
 
 def _guess(request: Mapping[str, Any], response: Mapping[str, Any]) -> str:
