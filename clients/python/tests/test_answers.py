@@ -133,3 +133,41 @@ def test_a_long_response_is_cut_off_and_counted(logged, monkeypatch):
     assert [trace["incomplete"] for trace in traces] == ["truncated"] * 6
     assert all(trace.get("choices") or len(trace["error"]["body"]) == 1_000 for trace in traces)
     assert attest_client.counters()["truncated"] == 6
+
+
+CALLS = json.loads((STREAMS / "calls.json").read_bytes())
+"""What both clients agree on."""
+
+
+def respond(request):
+    name = request.url.path.rstrip("/").removesuffix("/cancel").rpartition("/")[2]
+    return httpx2.Response(200, json={"id": name, "object": "response", "status": "completed", "background": name != "resp_1"})
+
+
+@pytest.mark.parametrize(("method", "path", "api"), CALLS["paths"])
+def test_the_captured_paths_are_those_of_the_other_client(logged, method, path, api):
+    client = attest_client.http_client(transport=httpx2.MockTransport(respond), extra={"user": "u-1"})
+    client.request(method, f"http://h{path}", content=b"{}")
+    assert [(trace["api"], trace["log"]) for trace in logged()] == ([(api, {"user": "u-1"})] if api else [])
+
+
+@pytest.mark.parametrize(("content", "request_"), CALLS["requests"])
+def test_a_request_is_logged_as_the_other_client_does(logged, content, request_):
+    attest_client.http_client(transport=httpx2.MockTransport(respond)).post("http://h/v1/responses", content=content)
+    [trace] = logged()
+    assert trace["request"] == request_
+
+
+def test_counters_and_levels_are_those_of_the_other_client(logged):
+    assert list(attest_client.counters()) == CALLS["counters"]
+    for levels in (CALLS["levels"], CALLS["levels"] + 1):
+        deep = b"[" * (levels - 1) + b"]" * (levels - 1)
+        content = b'{"a":%s}' % deep
+        attest_client.http_client(transport=httpx2.MockTransport(respond)).post("http://h/v1/responses", content=content)
+        value = 1
+        for _ in range(levels - 1):
+            value = [value]
+        attest_client.log_trace({"model": "m", "a": value, "n": levels}, {})
+    assert sorted("body" in trace["request"] for trace in logged()) == [False, False, False, True]
+    texts = [json.dumps(trace["request"].get("a")).count("[") for trace in logged() if "n" in trace["request"]]
+    assert sorted(texts) == [119, 120]

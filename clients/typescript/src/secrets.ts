@@ -46,9 +46,13 @@ function masked(name: string, value: Json, isServer: boolean): Json {
     return items.some((item, place) => item !== value[place]) ? items : value;
   }
   if (!isObject(value)) return value;
-  const entries = Object.entries(value);
-  const changed = entries.map(([key, inner]): [string, Json] => [key, masked(key, inner, isInside)]);
-  return changed.some(([, inner], place) => inner !== entries[place]![1]) ? objectOf(changed) : value;
+  let changed: JsonObject | undefined;
+  for (const key of Object.keys(value)) {
+    const inner = value[key]!;
+    const made = masked(key, inner, isInside);
+    if (made !== inner) set((changed ??= { ...value }), key, made);
+  }
+  return changed ?? value;
 }
 
 function all(value: Json): Json {

@@ -1,9 +1,12 @@
 /** Every kind of answer is logged: streams with any label, bodies that are no object, and the answers of background responses. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
-import { counters, flush, loggedFetch } from "attest-client";
+import { counters, flush, loggedFetch, logTrace } from "attest-client";
 import OpenAI from "openai";
 import { CHAT, RESPONSES } from "./exchanges.js";
 import { endpoint, type Json, serve } from "./support.js";
@@ -142,4 +145,42 @@ test("the headers of a logged stream are as immutable as without logging", async
   assert.throws(() => received.headers.set("x-a", "1"), TypeError);
   assert.equal(received.headers.get("content-type"), "text/event-stream");
   await received.text();
+});
+
+/** What both clients agree on. */
+const CALLS = JSON.parse(readFileSync(join(process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url)), "calls.json"), "utf8"));
+
+const respond: typeof fetch = async (input) => {
+  const id = new URL(String(input)).pathname.replace(/\/$/, "").replace(/\/cancel$/, "").split("/").at(-1)!;
+  return Response.json({ id, object: "response", status: "completed", background: id !== "resp_1" });
+};
+
+for (const [method, path, api] of CALLS.paths) {
+  test(`${method} ${path} is captured as in the other client`, async (t) => {
+    const body = method === "GET" ? undefined : "{}";
+    await (await loggedFetch({ extra: { test: t.name }, fetch: respond })(`http://h${path}`, { method, body } as RequestInit)).text();
+    assert.deepEqual((await tracesOf(t.name)).map((trace) => trace.api), api ? [api] : []);
+  });
+}
+
+for (const [content, request] of CALLS.requests) {
+  test(`a request is logged as the other client does: ${content}`, async (t) => {
+    await (await loggedFetch({ extra: { test: t.name }, fetch: respond })("http://h/v1/responses", { method: "POST", body: content })).text();
+    assert.deepEqual((await tracesOf(t.name))[0]!.request, request);
+  });
+}
+
+test("counters and levels are those of the other client", async (t) => {
+  assert.deepEqual(Object.keys(counters()), CALLS.counters);
+  for (const levels of [CALLS.levels, CALLS.levels + 1]) {
+    const body = `{"a":${"[".repeat(levels - 1)}${"]".repeat(levels - 1)}}`;
+    await (await loggedFetch({ extra: { test: t.name }, fetch: respond })("http://h/v1/responses", { method: "POST", body })).text();
+    let value: unknown = 1;
+    for (let level = 1; level < levels; level++) value = [value];
+    logTrace({ model: "m", a: value, n: levels }, {}, { test: t.name });
+  }
+  const requests = (await tracesOf(t.name)).map(({ request }) => request);
+  assert.equal(requests.filter(({ body }) => body !== undefined).length, 1);
+  const depths = requests.filter(({ n }) => n).map(({ a }) => JSON.stringify(a).split("[").length - 1);
+  assert.deepEqual(depths.sort(), [119, 120]);
 });

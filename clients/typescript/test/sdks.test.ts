@@ -433,10 +433,20 @@ test("mask changes each trace before it is written; if it throws, nothing is wri
 });
 
 test("logTrace takes the objects of each SDK", async (t) => {
-  for (const [name, { request, response }] of Object.entries({ CHAT, RESPONSES, ANTHROPIC })) {
-    logTrace(request, response, { test: `${t.name} ${name}` });
-    const trace = await assertRebuilt(`${t.name} ${name}`, request, response);
-    assert.equal(trace.api, { CHAT: "openai-chat", RESPONSES: "openai-responses", ANTHROPIC: "anthropic" }[name]);
+  const client = async (exchange: Exchange) => ({ apiKey: "sk", baseURL: await provider(exchange) });
+  const objects = {
+    "openai-chat": [CHAT, await new OpenAI(await client(CHAT)).chat.completions.create(CHAT.request as any)],
+    "openai-responses": [RESPONSES, await new OpenAI(await client(RESPONSES)).responses.create(RESPONSES.request as any)],
+    anthropic: [ANTHROPIC, await new Anthropic(await client(ANTHROPIC)).messages.create(ANTHROPIC.request as any)],
+  } as unknown as Record<string, [Exchange, object]>;
+  for (const [api, [{ request, response }, object]] of Object.entries(objects)) {
+    logTrace(request, object, { test: `${t.name} ${api}` });
+    const trace = await traceOf(`${t.name} ${api}`);
+    const rebuilt = rebuild(trace);
+    assert.equal(trace.api, api);
+    assert.deepEqual(rebuilt.request, request);
+    // The SDKs add members of their own, such as `output_text`.
+    for (const [name, value] of Object.entries(response)) assert.deepEqual(rebuilt.response![name], value, name);
   }
 });
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from attest_client import client, handoff
 from attest_client.background import BACKGROUND
 from attest_client.body import LIMIT, Body
+from attest_client.keepalive import keep_alive, keep_alive_async
 from attest_client.mapping import OPENAI_RESPONSES
 from attest_client.recording import Mask, Options, Recording, api_of
 from attest_client.warn import never_raises
@@ -77,8 +78,11 @@ def _classes(library: Any) -> tuple[type, type]:
         def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
+            self._keeps_alive = "transport" not in options
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            if self._keeps_alive:
+                keep_alive(request)
             recording = _start(request, self._attest)
             try:
                 response = super().send(request, stream=stream, **options)
@@ -93,8 +97,11 @@ def _classes(library: Any) -> tuple[type, type]:
         def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
+            self._keeps_alive = "transport" not in options
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            if self._keeps_alive:
+                keep_alive_async(request)
             recording = _start(request, self._attest)
             try:
                 response = await super().send(request, stream=stream, **options)

@@ -32,6 +32,7 @@ _HOLDERS = frozenset(
 _KEPT = frozenset(("type", "domain", "name"))
 """Members of a holder that say what a credential is for."""
 _URLS = frozenset(("server_url", "api_base", "base_url", "azure_endpoint"))
+_WATCHED = _VALUES | _HOLDERS | _URLS | {"url"}
 _SERVERS = frozenset(("mcp_servers", "tools"))
 """Members whose `url` is that of a server."""
 _CONTENT = frozenset(("messages", "choices", "input", "output", "content", "instructions", "system", "prompt"))
@@ -54,15 +55,19 @@ def _masked(name: str, value: Json, is_server: bool) -> Json:
         return _all(value)
     if isinstance(value, str):
         return _url(value) if name in _URLS or (name == "url" and is_server) else value
-    if isinstance(value, dict):
-        is_server = is_server or name in _SERVERS
-        changed = {key: _masked(key, inner, is_server) for key, inner in value.items()}
-        return changed if any(changed[key] is not inner for key, inner in value.items()) else value
-    if isinstance(value, list):
-        is_server = is_server or name in _SERVERS
-        items = [_masked("", inner, is_server) for inner in value]
-        return items if any(item is not inner for item, inner in zip(items, value, strict=True)) else value
-    return value
+    if not isinstance(value, (dict, list)):
+        return value
+    is_server = is_server or name in _SERVERS
+    changed: dict[Any, Json] = {}
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        # Most values are texts and numbers with other names, so they are not passed on.
+        if isinstance(inner, (dict, list)) or key in _WATCHED:
+            masked = _masked(key if isinstance(key, str) else "", inner, is_server)
+            if masked is not inner:
+                changed[key] = masked
+    if not changed:
+        return value
+    return {**value, **changed} if isinstance(value, dict) else [changed.get(place, inner) for place, inner in enumerate(value)]
 
 
 def _all(value: Json) -> Json:
