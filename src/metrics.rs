@@ -40,7 +40,7 @@ pub struct Served<'a> {
     pub status: u16,
     /// The key of the trace, unless the request was refused before the key was known.
     pub key: Option<&'a Key>,
-    /// Who sent the request.
+    /// The sender of the request.
     pub writer: &'a Writer,
     /// The size of the body in bytes.
     pub bytes: usize,

@@ -1,4 +1,4 @@
-//! Who wrote a trace: the API key of the request and, with IAM authorization, its principal.
+//! The writer of a trace: the API key of the request and, with IAM authorization, its principal.
 //!
 //! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a stored
 //! one, so a repeat through another key is still a repeat, and the metadata names the first writer.
@@ -22,7 +22,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// The writer of a trace, in values that are safe in a header. The id of an API key does not grant access.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Writer {
-    /// The id of the API key.
+    /// The id that API Gateway gave the key.
     pub api_key_id: Option<String>,
     /// The ARN of the IAM principal.
     pub principal: Option<String>,

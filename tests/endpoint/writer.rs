@@ -1,4 +1,4 @@
-//! Who wrote a trace: metadata of the stored object, and members of the log line.
+//! The writer of a trace: metadata of the stored object, and members of the log line.
 
 use std::collections::HashMap;
 

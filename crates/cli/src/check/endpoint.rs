@@ -36,7 +36,7 @@ pub struct Endpoint {
     found: Mutex<Found>,
 }
 
-/// What the requests so far have shown.
+/// The stored keys and the quotations, collected from all requests so far.
 #[derive(Default)]
 struct Found {
     /// The keys of the traces that may be stored.

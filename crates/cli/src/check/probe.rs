@@ -9,7 +9,6 @@ use super::endpoint::Endpoint;
 /// The fingerprint of every trace that a check stores, or the first segment of it.
 pub const FINGERPRINT: &str = "attest-check";
 
-/// A trace of the check.
 #[derive(Clone)]
 pub struct Trace {
     pub json: String,

@@ -67,7 +67,7 @@ async fn over_the_limit(endpoint: &Endpoint, limit: usize) -> Result<(), Mismatc
     Ok(())
 }
 
-/// Stores large traces, and sends traces that differ from them in one character: at the start, within, at the end.
+/// Stores large traces, and sends copies with one other character: at the start, in between, or at the end.
 async fn compared(endpoint: &Endpoint, limit: usize, stored: &mut Vec<Stored>) -> Result<(), Mismatch> {
     for (size, places) in [(MIB + MIB / 8, 5), (limit, 2)] {
         let trace = endpoint.long(size.min(limit));
@@ -141,7 +141,7 @@ async fn unknown_encoding(endpoint: &Endpoint) -> Verdict {
     Verdict::Holds { measured: None }
 }
 
-/// What API Gateway answers before it knows the API cannot be promised, so it is reported as it is.
+/// Reports an answer of API Gateway that nobody can promise, because API Gateway did not know the API yet.
 fn before_routing(answer: &str) -> Verdict {
     Verdict::NotChecked { reason: format!("API Gateway answered before it knew the API: {answer}") }
 }

@@ -1,4 +1,4 @@
-//! Interruption: Ctrl-C and SIGTERM end the check, but not before its temporary API key is deleted.
+//! Interruption: after Ctrl-C or SIGTERM, the check deletes its temporary API key and its traces, and ends.
 
 use std::process;
 

@@ -56,7 +56,7 @@ async fn repeated(endpoint: &Endpoint, trace: &Trace) -> Result<(), Mismatch> {
     endpoint.store(&Trace { json, ..moved }, 200).await.map(drop)
 }
 
-/// Sends traces that differ from a stored one in one place each.
+/// Sends copies of a stored trace, each with one change.
 async fn conflicts(endpoint: &Endpoint, trace: &Trace) -> Result<(), Mismatch> {
     let secret = &endpoint.secret;
     let (start, end) = (format!("~{}", &secret[1..]), format!("{}~", &secret[..secret.len() - 1]));

@@ -29,7 +29,7 @@ pub(super) fn save(file: &File, metadata: &Metadata) {
     }
 }
 
-/// Reads the metadata of a file.
+/// Returns `None` for a file without metadata, and on a file system without extended attributes.
 pub(super) fn load(file: &File) -> Option<Metadata> {
     // A separator and a line break for each of at most as many pairs as bytes.
     let mut bytes = vec![0; 4 * MAX_BYTES];

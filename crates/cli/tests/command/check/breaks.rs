@@ -53,7 +53,7 @@ const QUOTED_KEY: &str = "no response quotes an API key";
 const MISSING: &str = "a missing API key gets 403";
 const WRONG: &str = "a wrong API key gets 403";
 const ROUTE: &str = "an unknown route gets 403 or 404 as problem details";
-const METHOD: &str = "a method other than POST gets 403, 404 or 405";
+const METHOD: &str = "without an API key, methods other than POST get 403, 404 or 405";
 const LIMIT: &str = "a trace at the size limit gets 201";
 const OVER: &str = "a trace one byte over the size limit gets 413";
 const COMPARED: &str = "large traces are compared whole";
@@ -385,11 +385,12 @@ pub const BREAKS: &[Break] = &[
     request(METHOD, |seen| {
         if seen.method == Method::PUT {
             seen.method = Method::POST;
+            seen.set("x-api-key", KEY);
         }
     }),
     reply(METHOD, |seen, reply| {
-        if seen.method == Method::OPTIONS {
-            reply.status = 204;
+        if seen.method == Method::DELETE {
+            (reply.status, reply.body) = (204, String::new());
         }
     }),
     reply(LIMIT, |seen, reply| {

@@ -62,7 +62,7 @@ impl Reply {
     }
 }
 
-/// How the endpoint treats the temporary key of a check.
+/// The treatment of a check's temporary key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TemporaryKey {
     Throttled,
