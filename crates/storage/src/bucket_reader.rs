@@ -15,7 +15,6 @@ use super::{
     place_id::PlaceId,
 };
 
-/// Reads a bucket.
 #[derive(Debug, Clone)]
 pub struct BucketReader {
     client: Client,

@@ -33,7 +33,6 @@ pub struct TraceReader {
     fingerprint: Option<Fingerprint>,
     /// The URL of a folder's S3, if one is served.
     folder_s3: Option<String>,
-    /// A lake of the same traces.
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
 }

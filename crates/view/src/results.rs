@@ -9,8 +9,9 @@ use anyhow::Result;
 use attest_storage::TraceReader;
 
 use super::{
+    find,
     query::Query,
-    search::{self, Found, Search},
+    search::{Found, ROWS, Search},
     workers::Workers,
 };
 
@@ -66,7 +67,7 @@ impl Results {
 
     /// Finds the rows of a page, and remembers their keys.
     pub async fn find(&self, query: &Query, search: &Search) -> Result<Found> {
-        let found = search::find(&self.traces, &self.workers, query, &search.from, search::ROWS).await?;
+        let found = find::find(&self.traces, &self.workers, query, &search.from, ROWS).await?;
         let keys = found.rows.iter().map(|row| row.entry.key.clone()).collect();
         self.remember(Page { q: search.q.clone(), from: search.from.clone(), keys, next: found.next.clone() });
         Ok(found)
@@ -165,7 +166,7 @@ impl Results {
         if let Some(page) = self.remembered(|page| page.q == q && page.from == from).filter(|_| !is_listing) {
             return Ok(page);
         }
-        let (keys, next) = search::find_keys(&self.traces, &self.workers, &query, from).await?;
+        let (keys, next) = find::find_keys(&self.traces, &self.workers, &query, from).await?;
         let page = Page { q: q.to_owned(), from: from.to_owned(), keys: keys.into(), next };
         self.remember(page.clone());
         Ok(page)

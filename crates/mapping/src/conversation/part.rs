@@ -47,7 +47,6 @@ pub struct Call {
     pub result: Option<ToolResult>,
 }
 
-/// The result of a tool.
 #[derive(Debug, Clone)]
 pub struct ToolResult {
     /// The id of the call.

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Writes a part on one line.
 fn line(part: &Part) -> String {
     let inner = |parts: &[Part]| parts.iter().map(line).collect::<Vec<_>>().join(", ");
     let result = |result: &ToolResult| {

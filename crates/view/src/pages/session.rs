@@ -4,7 +4,10 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{layout::Frame, trace::trace_url};
+use super::{
+    layout::Frame,
+    urls::{session_url, trace_url},
+};
 use crate::{
     query::{Field, Query},
     search::{Row, Search},
@@ -16,11 +19,6 @@ const WIDTH: f64 = 1_000.0;
 
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
-
-/// Returns the URL of a session.
-pub fn session_url(id: &str) -> String {
-    format!("/session?{}", serde_urlencoded::to_string([("id", id)]).unwrap_or_default())
-}
 
 /// Renders the page.
 pub fn session(session: &Session) -> Markup {
