@@ -11,7 +11,7 @@ use super::{
 use crate::{
     query::{Field, Query},
     search::{Row, Search},
-    session::{Content, Session, Span, start},
+    session::{Content, Session, SessionSpan, start},
 };
 
 /// The width of the time axis, in units of its view box.
@@ -61,7 +61,7 @@ fn from(cursor: &str) -> String {
     serde_urlencoded::to_string([("from", cursor)]).unwrap_or_default()
 }
 
-fn line(span: &Span, session: &Session, q: &str) -> Markup {
+fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
     let depth = span.depth.min(DEEPEST);
     html! {
         li class=(format!("depth-{depth}")) {
