@@ -17,14 +17,14 @@ def main():
         last = None
         for end in range(len(body) + 1):
             stream = streams.assemble(api, body[:end])
-            incomplete = "error" if stream.error is not None else None if stream.is_complete else "broken"
             trace = mapping.to_trace(
                 api,
                 {"model": "requested", "messages": [{"role": "user", "content": "a"}]},
                 stream.response,
                 created=1,
-                incomplete=incomplete,
+                incomplete=stream.incomplete("broken"),
                 error=stream.error,
+                unmerged=stream.unmerged,
             )
             line = values.dumps(trace)
             if line != last:

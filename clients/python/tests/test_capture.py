@@ -5,6 +5,7 @@ import gc
 import gzip
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -172,6 +173,7 @@ def test_other_paths_pass_untouched(server, logged):
         "/api/v1/chat/completions",
         "/openai/v1/responses/",
         "/v1/messages?beta=true",
+        "/anthropic/messages",
     ],
 )
 def test_every_place_of_an_api_is_logged(server, logged, path):
@@ -463,3 +465,48 @@ def test_the_clients_have_the_defaults_of_the_sdks():
         assert attest_client.http_client(library=library, follow_redirects=False).follow_redirects is False
         assert isinstance(attest_client.http_client(library=library), library.Client)
         assert isinstance(attest_client.async_http_client(library=library), library.AsyncClient)
+
+
+TCP_OPTIONS = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+KEEPALIVE = {"SO_KEEPALIVE": socket.SOL_SOCKET} | dict.fromkeys(TCP_OPTIONS, socket.IPPROTO_TCP)
+
+
+def socket_options(response):
+    connection = response.extensions["network_stream"].get_extra_info("socket")
+    return {name: connection.getsockopt(level, getattr(socket, name)) for name, level in KEEPALIVE.items() if hasattr(socket, name)}
+
+
+@pytest.mark.parametrize("sdk", ["anthropic", "openai"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_sockets_have_the_options_of_the_sdk(server, logged, sdk, is_async):
+    """The SDKs and their own clients decide; this client adds what the SDK cannot set."""
+
+    async def options(client):
+        name = ("Async" if is_async else "") + {"anthropic": "Anthropic", "openai": "OpenAI"}[sdk]
+        made = getattr(sys.modules[sdk], name)(base_url=server.url, api_key="sk", **({"http_client": client} if client else {}))
+        found = []
+        if sdk == "anthropic":
+            call = made.messages.with_streaming_response.create(model="m", max_tokens=9, messages=MESSAGES)
+        else:
+            call = made.chat.completions.with_streaming_response.create(model="m", messages=MESSAGES)
+        if is_async:
+            async with call as response:
+                found.append(socket_options(response.http_response))
+                await response.read()
+        else:
+            with call as response:
+                found.append(socket_options(response.http_response))
+                response.read()
+        return found
+
+    client = attest_client.async_http_client() if is_async else attest_client.http_client()
+    assert asyncio.run(options(client)) == asyncio.run(options(None))
+
+
+def test_a_trace_of_the_application_is_still_called(server, logged):
+    seen = []
+    headers = {"anthropic-version": "2023-06-01"}
+    extensions = {"trace": lambda event, info: seen.append(event)}
+    client = attest_client.http_client()
+    client.post(f"{server.url}/v1/messages", json={"model": "m", "messages": MESSAGES}, headers=headers, extensions=extensions)
+    assert "connection.connect_tcp.complete" in seen

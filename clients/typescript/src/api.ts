@@ -5,15 +5,15 @@ import type { JsonObject } from "./json.js";
 export type Api = "openai-chat" | "openai-responses" | "anthropic";
 
 /** Returns the API of a request, determined by the end of its path. Returns `undefined` if calls of that path are not logged. */
-export function apiOf(method: string, url: string): Api | undefined {
-  const pathname = method.toUpperCase() === "POST" ? pathOf(url) : "";
+export function apiOf(method: string, pathname: string): Api | undefined {
+  if (method.toUpperCase() !== "POST") return undefined;
   if (/\/chat\/completions\/?$/.test(pathname)) return "openai-chat";
   if (/\/responses\/?$/.test(pathname)) return "openai-responses";
   if (/\/messages\/?$/.test(pathname) && !/\/threads\/[^/]+\/messages\/?$/.test(pathname)) return "anthropic"; // OpenAI's threads have messages too
   return undefined;
 }
 
-function pathOf(url: string): string {
+export function pathOf(url: string): string {
   try {
     return new URL(url).pathname;
   } catch {

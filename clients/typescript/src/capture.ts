@@ -1,10 +1,10 @@
 /** A `fetch` that copies each call of a model, and passes every byte to the application as it arrives. */
 
-import { type Api, apiOf } from "./api.js";
-import type { Call } from "./mapping.js";
+import { apiOf, pathOf } from "./api.js";
+import { background } from "./background.js";
+import { type Recorded, Recording } from "./recording.js";
 import type { Incomplete } from "./streams/assembly.js";
-import { Recording } from "./recording.js";
-import { kindOf, reason, warn } from "./warn.js";
+import { kindOf, reason } from "./warn.js";
 
 type Fetch = typeof globalThis.fetch;
 
@@ -20,21 +20,34 @@ function finishAll(): void {
   for (const recording of inFlight) recording.finish("closed");
 }
 
+/** What a `fetch` does with the calls that it copies. */
+export interface Log {
+  /** Logs a call whose response has ended. */
+  put(call: () => Recorded | undefined): void;
+  /** Counts a call that could not be copied. */
+  lost(problem: string): void;
+}
+
 /** Returns a `fetch` that passes each call of a model to `log` once its response has ended. */
-export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () => Call | undefined) => void): Fetch {
+export function recordingFetch(fetch: Fetch, failures: boolean, log: Log): Fetch {
   return async (input, init) => {
     const method = init?.method ?? (input instanceof Request ? input.method : "GET");
-    const api = apiOf(method, input instanceof Request ? input.url : String(input));
+    const path = pathOf(input instanceof Request ? input.url : String(input));
+    const retrieved = background.responseOf(method, path);
+    const api = apiOf(method, path) ?? (retrieved === undefined ? undefined : "openai-responses");
     if (!api) return fetch(input, init);
 
     let copy: Copy;
     try {
       copy = copyRequest(input, init);
     } catch (error) {
-      warn("copy", `a request could not be copied and is not logged: ${kindOf(error)}`);
+      log.lost(`a request could not be copied and is not logged: ${kindOf(error)}`);
       return fetch(input, init);
     }
-    const recording = start(api, copy, failures, log);
+    const recording: Recording = new Recording(api, copy.body, Math.floor(Date.now() / 1_000), failures, (call) => {
+      inFlight.delete(recording);
+      log.put(call);
+    }, retrieved);
     let response: Response;
     try {
       const arrival = fetch(copy.input, copy.init);
@@ -46,9 +59,10 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
     }
     if (!response.ok && !failures) return response;
     try {
-      return record(response, recording, init?.signal ?? (input instanceof Request ? input.signal : undefined));
+      return record(response, recording, init?.signal ?? (input instanceof Request ? input.signal : undefined), log);
     } catch (error) {
-      warn("record", `a response could not be copied and is not logged: ${kindOf(error)}`);
+      inFlight.delete(recording);
+      log.lost(`a response could not be copied and is not logged: ${kindOf(error)}`);
       return response;
     }
   };
@@ -57,41 +71,33 @@ export function recordingFetch(fetch: Fetch, failures: boolean, log: (call: () =
 interface Copy {
   input: Parameters<Fetch>[0];
   init: Parameters<Fetch>[1];
-  /** The text of the request's body. If it is a promise, it never rejects. */
-  text: string | Promise<string>;
+  /** The request's body. If it is a promise, it never rejects. */
+  body: Uint8Array | string | Promise<Uint8Array>;
 }
 
 /** Copies the body of a request. Tees a stream, because it can be read only once. */
 function copyRequest(input: Copy["input"], init: Copy["init"]): Copy {
   const body = init?.body;
   if (body === undefined || body === null) {
-    const text = input instanceof Request && input.body ? quietly(input.clone().text()) : "";
-    return { input, init, text };
+    return { input, init, body: input instanceof Request && input.body ? quietly(input.clone().arrayBuffer()) : "" };
   }
-  if (typeof body === "string") return { input, init, text: body };
+  if (typeof body === "string") return { input, init, body };
   if (body instanceof ReadableStream) {
     const [theirs, ours] = body.tee();
-    return { input, init: { ...init, body: theirs }, text: quietly(new Response(ours).text()) };
+    return { input, init: { ...init, body: theirs }, body: quietly(new Response(ours).arrayBuffer()) };
   }
-  if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return { input, init, text: new TextDecoder().decode(body) };
-  if (body instanceof Blob) return { input, init, text: quietly(body.text()) };
-  return { input, init, text: "" }; // forms are not JSON
+  if (body instanceof ArrayBuffer) return { input, init, body: new Uint8Array(body) };
+  if (ArrayBuffer.isView(body)) return { input, init, body: new Uint8Array(body.buffer, body.byteOffset, body.byteLength) };
+  if (body instanceof Blob) return { input, init, body: quietly(body.arrayBuffer()) };
+  return { input, init, body: "" }; // forms are not JSON
 }
 
-function quietly(text: Promise<string>): Promise<string> {
-  return text.catch(() => "");
-}
-
-function start(api: Api, copy: Copy, failures: boolean, log: (call: () => Call | undefined) => void): Recording {
-  const recording: Recording = new Recording(api, copy.text, Math.floor(Date.now() / 1_000), failures, (call) => {
-    inFlight.delete(recording);
-    log(call);
-  });
-  return recording;
+async function quietly(bytes: Promise<ArrayBuffer>): Promise<Uint8Array> {
+  return new Uint8Array(await bytes.catch(() => new ArrayBuffer(0)));
 }
 
 /** Returns the response with a body that is copied while the application reads it. */
-function record(response: Response, recording: Recording, signal: AbortSignal | null | undefined): Response {
+function record(response: Response, recording: Recording, signal: AbortSignal | null | undefined, log: Log): Response {
   recording.begin({
     status: response.status,
     contentType: response.headers.get("content-type") ?? "",
@@ -108,7 +114,7 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
     recording.finish(incomplete);
   };
   const isStream = response.headers.get("content-type")?.includes("text/event-stream");
-  const recorded = isStream || !(response instanceof Response) ? copied(response, source, recording, finish) : readable(response, source, recording, finish);
+  const recorded = isStream || !(response instanceof Response) ? copied(response, source, recording, finish) : readable(response, source, recording, finish, log);
   signal?.addEventListener("abort", abort, { once: true });
   if (!isWatched) process.on("exit", finishAll);
   isWatched = true;
@@ -123,7 +129,9 @@ function copied(response: Response, source: ReadableStream<Uint8Array>, recordin
   const { status, statusText, headers } = response;
   const { stream, start } = passThrough(source, recording, finish);
   const copy = new Response(stream, { status, statusText, headers });
-  for (const name of ["url", "redirected", "type"] as const) Object.defineProperty(copy, name, { value: response[name] });
+  // The headers of a response are immutable, and those of a new one are not.
+  const kept = response instanceof Response ? (["url", "redirected", "type", "headers"] as const) : (["url", "redirected", "type"] as const);
+  for (const name of kept) Object.defineProperty(copy, name, { value: response[name] });
   start(); // last: if anything above fails, the application gets the response with its original body
   return copy;
 }
@@ -132,7 +140,7 @@ function copied(response: Response, source: ReadableStream<Uint8Array>, recordin
  * Replaces the methods that read the whole body, because another stream would cost as much as the rest of the recording. A stream is
  * created only if the application asks for `body` or `clone`.
  */
-function readable(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish): Response {
+function readable(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish, log: Log): Response {
   if (response.bodyUsed || source.locked) throw new TypeError("the body is already being read");
   let copy: Response | undefined;
   let isUsed = false;
@@ -148,7 +156,7 @@ function readable(response: Response, source: ReadableStream<Uint8Array>, record
     try {
       return (copy = copied(response, source, recording, finish));
     } catch (error) {
-      warn("record", `a response could not be copied and is not logged: ${kindOf(error)}`);
+      log.lost(`a response could not be copied and is not logged: ${kindOf(error)}`);
       inFlight.delete(recording);
       for (const name of [...Object.keys(methods), "body", "bodyUsed"]) delete (response as unknown as Record<string, unknown>)[name];
       return response;

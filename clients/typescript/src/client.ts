@@ -45,10 +45,18 @@ export interface Counters {
   unmasked: number;
   /** Traces that were lost: neither spool nor memory had room, or they could not be turned into JSON. */
   lost: number;
+  /** Responses of which only the first 64 MiB are logged. */
+  truncated: number;
+  /** Responses that are logged as they arrived, because they are not JSON objects. */
+  unparsed: number;
+  /** Streams with a part that has no place in the response. */
+  unmerged: number;
 }
 
+export const NO_COUNTS: Counters = { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0, truncated: 0, unparsed: 0, unmerged: 0 };
+
 export class Client {
-  readonly counters: Counters = { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
+  readonly counters: Counters = { ...NO_COUNTS };
   private spool: Spool | undefined;
   private readonly sender: Sender;
   private moreToAdopt = true;

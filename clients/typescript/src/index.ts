@@ -5,19 +5,24 @@
  */
 
 import { type Api, apiOfCall } from "./api.js";
-import { Client, type Counters, type Mask, type Message, type Trace } from "./client.js";
+import type { Outcome } from "./body.js";
 import { recordingFetch } from "./capture.js";
+import { Client, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
+import { withoutSecrets } from "./secrets.js";
 import { NotConfigured, readSettings } from "./settings.js";
 import { toJson } from "./values.js";
 import { kindOf, warn } from "./warn.js";
 
+export * as masks from "./masks.js";
 export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
   /** Changes each trace before it is written anywhere. If it throws, the trace is not written. */
   mask?: Mask;
+  /** Does not mask the members that are known to hold credentials. */
+  keepSecrets?: boolean;
 }
 
 export interface FetchOptions extends LogOptions {
@@ -40,14 +45,25 @@ let client: Client | undefined;
  * Returns a `fetch` for the client of a provider. Calls of Chat Completions, Responses and Anthropic Messages are logged, streamed or
  * not; other requests pass through unchanged.
  */
-export function loggedFetch({ fetch, failures = false, extra = {}, mask }: FetchOptions = {}): typeof globalThis.fetch {
+export function loggedFetch({ fetch, failures = false, extra = {}, ...options }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
-  return recordingFetch(send, failures, (call) => {
-    logCall(() => {
-      const made = call();
-      if (made && Object.keys(extra).length > 0) made.log = objectOf(extra, "extra");
-      return made;
-    }, mask);
+  return recordingFetch(send, failures, {
+    put: (recorded) => {
+      logCall((counters) => {
+        const made = recorded();
+        for (const outcome of made?.outcomes ?? []) {
+          counters[outcome]++;
+          warn(outcome, OUTCOMES[outcome]);
+        }
+        return made && { ...made.call, ...(Object.keys(extra).length > 0 ? { log: objectOf(extra, "extra") } : {}) };
+      }, options);
+    },
+    lost: (problem) => {
+      const open = opened();
+      if (!open) return;
+      open.counters.lost++;
+      warn("lost", problem);
+    },
   });
 }
 
@@ -57,13 +73,13 @@ export function loggedFetch({ fetch, failures = false, extra = {}, mask }: Fetch
  * `response` is the object of the provider's client, or the final response of a stream. Omit it if the call failed. `extra` is kept in
  * the trace as `log`. The trace is in the spool once this returns. Never throws.
  */
-export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, mask }: TraceOptions = {}): void {
+export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, ...options }: TraceOptions = {}): void {
   logCall(() => {
     const sent = objectOf(request, "messages");
     const received = response ? objectOf(response, "response") : undefined;
     const created = Math.floor(Date.now() / 1_000);
     return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: objectOf(extra, "extra") };
-  }, mask);
+  }, options);
 }
 
 /**
@@ -77,15 +93,26 @@ export async function flush({ timeout = 10_000 }: { timeout?: number } = {}): Pr
 
 /** Returns how many traces of this process were logged, stored, rejected, or lost. */
 export function counters(): Counters {
-  return client ? { ...client.counters } : { logged: 0, stored: 0, rejected: 0, unmasked: 0, lost: 0 };
+  return { ...(client?.counters ?? NO_COUNTS) };
 }
 
-function logCall(call: () => Call | undefined, mask: Mask | undefined): void {
+/** The warnings about answers that are not logged as a response of their API. */
+const OUTCOMES: Record<Outcome, string> = {
+  truncated: "a response is longer than 64 MiB; the rest is not logged",
+  unparsed: "a response is not a JSON object; it is logged as it arrived",
+  unmerged: "a part of a stream has no place in its response; it is logged as `unmerged`",
+};
+
+function opened(): Client | undefined {
+  return (client ??= openClient());
+}
+
+function logCall(call: (counters: Counters) => Call | undefined, { mask, keepSecrets = false }: LogOptions): void {
   try {
-    const open = (client ??= openClient());
+    const open = opened();
     open?.log(() => {
-      const made = call();
-      return made && toTrace(made);
+      const made = call(open.counters);
+      return made && (keepSecrets ? toTrace(made) : withoutSecrets(toTrace(made)));
     }, mask);
   } catch (error) {
     warn("lost", `a trace was not logged: ${kindOf(error)}`);

@@ -1,7 +1,6 @@
 /** JSON that keeps every digit of a number. `JSON.parse` turns 0.10 into 0.1, and rounds large integers. */
 
-import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
-import { LosslessNumber, stringify } from "lossless-json";
+import { LosslessNumber, parse as parseLossless, stringify } from "lossless-json";
 
 export { LosslessNumber };
 
@@ -14,29 +13,60 @@ export class NotJson extends Error {
   override readonly name = "NotJson";
 }
 
+/** The levels of lists and objects in a value. The endpoint accepts 128, and a trace adds up to six around a value. */
+export const DEPTH = 120;
+
 /**
  * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text. NaN and infinities, which some servers
  * send, become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
  *
- * Throws {@link NotJson} if the text is not JSON.
+ * With `keepsSurrogates`, unpaired surrogates stay: the other half of a character may arrive with the next chunk of a stream.
+ *
+ * Throws {@link NotJson} if the text is not JSON, or has more than {@link DEPTH} levels.
  */
-export function parse(text: string): Json {
+export function parse(text: string, keepsSurrogates = false): Json {
+  const value = parseAny(text, keepsSurrogates);
+  if (hasOpeners(text, DEPTH) && isTooDeep(value)) throw new NotJson(`the value has more than ${DEPTH} levels`);
+  return value;
+}
+
+function parseAny(text: string, keepsSurrogates: boolean): Json {
   try {
-    return isLossless(text) ? (JSON.parse(text) as Json) : parseStrictly(text);
+    return isLossless(text, keepsSurrogates) ? (JSON.parse(text) as Json) : parseStrictly(text, keepsSurrogates);
   } catch (error) {
     const quoted = text.replace(STRING_OR_NOT_FINITE, (token) => (token.startsWith('"') ? token : `"${token}"`));
     if (quoted === text) throw error instanceof NotJson ? error : new NotJson((error as Error).name);
-    return parseStrictly(quoted);
+    return parseStrictly(quoted, keepsSurrogates);
   }
 }
 
-const STRING_OR_NOT_FINITE = /"[^"\\]*(?:\\.[^"\\]*)*"|-?Infinity|NaN/g;
-const STRING_OR_NUMBER = /"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][0-9.eE+-]*/g;
+// An unterminated string matches too. Otherwise, each quote in it would start a search that goes to the end of the text.
+const STRING_OR_NOT_FINITE = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|-?Infinity|NaN/g;
+const STRING_OR_NUMBER = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|-?[0-9][0-9.eE+-]*/g;
 const SURROGATE = /\\u[dD][89a-fA-F]/;
 
+/** Returns whether a text has more than `limit` opening brackets. */
+function hasOpeners(text: string, limit: number): boolean {
+  let count = 0;
+  for (const opener of ["[", "{"]) {
+    for (let place = -1; (place = text.indexOf(opener, place + 1)) >= 0; ) if (++count > limit) return true;
+  }
+  return false;
+}
+
+function isTooDeep(value: Json): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= DEPTH; depth++) {
+    level = level.filter((item) => Array.isArray(item) || isObject(item));
+    if (level.length === 0) return false;
+    level = level.flatMap((outer) => (Array.isArray(outer) ? outer : Object.values(outer as JsonObject)));
+  }
+  return true;
+}
+
 /** Returns whether `JSON.parse`, which is four times as fast, keeps every digit and finds no unpaired surrogate. */
-function isLossless(text: string): boolean {
-  if (SURROGATE.test(text) || !text.isWellFormed()) return false;
+function isLossless(text: string, keepsSurrogates: boolean): boolean {
+  if (!keepsSurrogates && (SURROGATE.test(text) || !text.isWellFormed())) return false;
   STRING_OR_NUMBER.lastIndex = 0;
   for (let match; (match = STRING_OR_NUMBER.exec(text)); ) {
     const [token] = match;
@@ -45,45 +75,14 @@ function isLossless(text: string): boolean {
   return true;
 }
 
-function parseStrictly(text: string): Json {
-  const root: Json[] = [];
-  const open: (Json[] | JsonObject)[] = [root];
-  let name = "";
-  const add = (value: Json) => {
-    const parent = open.at(-1)!;
-    if (Array.isArray(parent)) parent.push(value);
-    else set(parent, name, value);
-  };
-  const names: string[] = [];
-  const enter = (value: Json[] | JsonObject) => {
-    add(value);
-    names.push(name);
-    open.push(value);
-  };
-  const leave = () => {
-    open.pop();
-    name = names.pop()!;
-  };
-  visit(
-    text,
-    {
-      onObjectBegin: () => enter({}),
-      onObjectEnd: leave,
-      onArrayBegin: () => enter([]),
-      onArrayEnd: leave,
-      onObjectProperty: (property) => void (name = property.toWellFormed()),
-      onLiteralValue: (value: unknown, offset, length) => {
-        if (typeof value === "number") add(toNumber(text.slice(offset, offset + length)));
-        else add(typeof value === "string" ? value.toWellFormed() : (value as null | boolean));
-      },
-      onError: (error: ParseErrorCode, offset) => {
-        throw new NotJson(`${printParseErrorCode(error)} at offset ${offset}`);
-      },
-    },
-    { disallowComments: true },
-  );
-  if (root.length !== 1) throw new NotJson("the text is empty");
-  return root[0]!;
+function parseStrictly(text: string, keepsSurrogates: boolean): Json {
+  let value: Json;
+  try {
+    value = parseLossless(text, null, { parseNumber: toNumber, onDuplicateKey: ({ newValue }) => newValue }) as Json;
+  } catch (error) {
+    throw new NotJson((error as Error).name); // its text quotes the value
+  }
+  return keepsSurrogates ? value : toWellFormed(value);
 }
 
 /** Sets a member, even one with the name `__proto__`. */
@@ -104,6 +103,42 @@ function isPlain(value: Json | undefined): boolean {
   if (typeof value !== "object" || value === null) return true;
   if (value instanceof LosslessNumber) return false;
   return Array.isArray(value) ? value.every(isPlain) : Object.values(value).every(isPlain);
+}
+
+/** Replaces unpaired surrogates in a value by U+FFFD. */
+export function toWellFormed(value: Json): Json {
+  if (typeof value === "string") return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(toWellFormed);
+  if (!isObject(value)) return value;
+  const result: JsonObject = {};
+  for (const [name, member] of Object.entries(value)) set(result, name.toWellFormed(), toWellFormed(member));
+  return result;
+}
+
+/** Returns whether two values are the same JSON, digit by digit. */
+export function isSame(one: Json | undefined, other: Json | undefined): boolean {
+  if (one === other) return true;
+  if (one instanceof LosslessNumber || other instanceof LosslessNumber) return one instanceof LosslessNumber && other instanceof LosslessNumber && one.value === other.value;
+  if (Array.isArray(one)) return Array.isArray(other) && one.length === other.length && one.every((item, place) => isSame(item, other[place]));
+  if (!isObject(one) || !isObject(other)) return false;
+  const names = Object.keys(one);
+  return names.length === Object.keys(other).length && names.every((name) => Object.hasOwn(other, name) && isSame(one[name], other[name]));
+}
+
+/** Returns a member of the object itself, not one that every object inherits. */
+export function get(object: JsonObject, name: string): Json | undefined {
+  return Object.hasOwn(object, name) ? object[name] : undefined;
+}
+
+/** Returns whether a value says nothing: null, an empty string, list or object. */
+export function isEmpty(value: Json | undefined): boolean {
+  if (value === undefined || value === null || value === "") return true;
+  return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;
+}
+
+/** Returns whether a value is empty, zero or false. */
+export function isFalsy(value: Json | undefined): boolean {
+  return isEmpty(value) || value === 0 || value === false;
 }
 
 export function isObject(value: Json | undefined): value is JsonObject {

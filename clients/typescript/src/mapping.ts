@@ -7,6 +7,7 @@ import type { Incomplete } from "./streams/assembly.js";
 import { assemble } from "./streams/index.js";
 import { seconds } from "./time.js";
 
+export { withoutSecrets } from "./secrets.js";
 export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, print };
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];
@@ -28,6 +29,8 @@ export interface Call {
   incomplete?: Incomplete | undefined;
   /** The reason why the response is missing or incomplete. */
   error?: Json | undefined;
+  /** Parts of a stream that have no place in the response. */
+  unmerged?: Json | undefined;
   /** Members that belong to neither request nor response. */
   log?: JsonObject | undefined;
 }
@@ -62,7 +65,7 @@ export function toTrace(call: Call): JsonObject {
     delete response.usage;
   }
   Object.assign(trace, { api, request_messages: requestMessages });
-  const optional = { request, response, incomplete: call.incomplete, error: call.error, log: call.log };
+  const optional = { request, response, incomplete: call.incomplete, error: call.error, unmerged: call.unmerged, log: call.log };
   for (const [name, value] of Object.entries(optional)) {
     const isKept = name === "error" ? value !== undefined && value !== null : !isEmpty(value);
     if (isKept) trace[name] = value!;

@@ -15,7 +15,8 @@ import { isLoopback } from "./settings.js";
 import type { Entry } from "./spool.js";
 import { kindOf, warn } from "./warn.js";
 
-const CONCURRENCY = 16; // requests in flight
+const CONCURRENCY = { normal: 16, backlog: 96 }; // requests in flight
+const BACKLOG = 100; // traces in the queue above which more requests are in flight
 const DELAY = 250; // milliseconds that a trace waits for others, so that sending does not compete with calls in quick succession
 const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the response
 const ANSWER = 64 * 1024; // bytes of an answer that are read
@@ -36,7 +37,7 @@ export interface Outcome {
 }
 
 export class Sender {
-  private readonly queue = new PQueue({ concurrency: CONCURRENCY });
+  private readonly queue = new PQueue({ concurrency: CONCURRENCY.normal });
   /** Traces that were added since the last start. */
   private incoming: Entry[] = [];
   private starter: NodeJS.Timeout | undefined;
@@ -101,6 +102,7 @@ export class Sender {
       this.stop = new AbortController();
       setMaxListeners(0, this.stop.signal);
     }
+    this.queue.concurrency = this.waiting > BACKLOG ? CONCURRENCY.backlog : CONCURRENCY.normal;
     this.queue.start();
     for (const entry of this.incoming.splice(0)) this.enqueue(entry);
   }

@@ -1,8 +1,6 @@
 /** Converts any JavaScript value to JSON. A value that JSON cannot represent becomes a readable string, so that the rest is kept. */
 
-import { type Json, type JsonObject, LosslessNumber, set } from "./json.js";
-
-const DEPTH = 100; // levels; the endpoint accepts 128, and the trace adds a few
+import { DEPTH, type Json, type JsonObject, LosslessNumber, set } from "./json.js";
 
 export function toJson(value: unknown): Json {
   return convert(value, "", []) ?? null;

@@ -14,7 +14,7 @@ import { type Api, assemble, print, toTrace } from "attest-client/mapping";
 
 const { PYTHON, PREFIXES, RECORDED_STREAMS } = process.env;
 const STREAMS = process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url));
-const folders = [STREAMS, join(STREAMS, "hostile"), ...(RECORDED_STREAMS ? [RECORDED_STREAMS] : [])];
+const folders = [STREAMS, join(STREAMS, "servers"), join(STREAMS, "hostile"), ...(RECORDED_STREAMS ? [RECORDED_STREAMS] : [])];
 
 for (const folder of folders) {
   const paths = readdirSync(folder).filter((name) => /^(openai|anthropic).*\.(sse|txt)$/.test(name)).map((name) => join(folder, name));
@@ -37,9 +37,9 @@ function traces(path: string): string[] {
   const lines: string[] = [];
   let last = "";
   for (let end = 0; end <= body.length; end++) {
-    const { response, incomplete, error } = assemble(api, new TextDecoder().decode(body.subarray(0, end)));
+    const { response, incomplete, error, unmerged } = assemble(api, new TextDecoder().decode(body.subarray(0, end)));
     const request = { model: "requested", messages: [{ role: "user", content: "a" }] };
-    const trace = print(toTrace({ api, request, response, created: 1, incomplete: incomplete === "ended" ? "broken" : incomplete, error }));
+    const trace = print(toTrace({ api, request, response, created: 1, incomplete: incomplete === "ended" ? "broken" : incomplete, error, unmerged }));
     if (trace !== last) lines.push(`${basename(path)} ${end} ${trace}`);
     last = trace;
   }

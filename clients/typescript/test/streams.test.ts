@@ -183,11 +183,15 @@ test("hostile streams neither throw nor hang", () => {
     { type: "response.output_item.added", output_index: 4294967294, item: {} },
     { type: { toString: 1 }, index: { valueOf: 1 }, output_index: null, choices: [{ index: {}, delta: { tool_calls: [null, { index: [] }, 1] } }, null, 7] },
     { type: "content_block_delta", index: -1, delta: { type: "text_delta", text: { a: 1 } } },
-    { __proto__: 1, constructor: { prototype: 1 }, choices: { length: 1e9 } },
+    { ["__proto__"]: 1, constructor: { prototype: 1 }, choices: { length: 1e9 } },
+    { choices: [{ index: 0, ["__proto__"]: { a: 1 }, delta: { ["__proto__"]: { polluted: 1 }, content: "a" } }] },
   ];
   const started = [{ type: "message_start", message: {} }, { type: "response.created", response: {} }];
   for (const api of ["openai-chat", "openai-responses", "anthropic"] as const) {
-    assert.ok(assemble(api, events([...started, ...hostile, "no JSON", "[]"])).incomplete);
-    assert.deepEqual(assemble(api, ""), { response: undefined, incomplete: "ended", error: undefined });
+    const { response, incomplete, unmerged } = assemble(api, events([...started, ...hostile, "no JSON", "[]"]));
+    assert.ok(incomplete);
+    assert.match(print([response!, ...unmerged]), /"__proto__":1/, "a member named __proto__ is kept");
+    assert.equal(({} as Json).polluted, undefined);
+    assert.deepEqual(assemble(api, ""), { response: undefined, incomplete: "ended", error: undefined, unmerged: [], isContradictory: false });
   }
 });

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import importlib
 import os
+import threading
 import weakref
-from collections.abc import AsyncIterator, Iterator
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
 from attest_client import client, handoff
-from attest_client.recording import Call, Mask, api_of
+from attest_client.background import BACKGROUND
+from attest_client.body import LIMIT, Body
+from attest_client.keepalive import keep_alive, keep_alive_async
+from attest_client.mapping import OPENAI_RESPONSES
+from attest_client.recording import Mask, Options, Recording, api_of
 from attest_client.warn import never_raises
 
 
-def http_client(*, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any) -> Any:
+def http_client(
+    *,
+    mask: Mask | None = None,
+    failures: bool = False,
+    keep_secrets: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    library: ModuleType | None = None,
+    **options: Any,
+) -> Any:
     """Returns a `Client` that logs each call of a model, for the `http_client` of an SDK.
 
     `mask` receives each trace before it is written anywhere, and returns the changed trace. With `failures`, failed calls are
-    logged too. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
+    logged too. With `keep_secrets`, members that are known to hold credentials are not masked. `extra` becomes the member
+    `log` of each trace. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
     """
     library = library or _library()
-    return _classes(library)[0](**{**_defaults(library), **options}, attest=(mask, failures))
+    return _classes(library)[0](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def async_http_client(
-    *, mask: Mask | None = None, failures: bool = False, library: ModuleType | None = None, **options: Any
+    *,
+    mask: Mask | None = None,
+    failures: bool = False,
+    keep_secrets: bool = False,
+    extra: Mapping[str, Any] | None = None,
+    library: ModuleType | None = None,
+    **options: Any,
 ) -> Any:
     """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
     library = library or _library()
-    return _classes(library)[1](**{**_defaults(library), **options}, attest=(mask, failures))
+    return _classes(library)[1](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def _library() -> ModuleType:
@@ -53,34 +75,42 @@ def _classes(library: Any) -> tuple[type, type]:
     """The client classes for a library. They are created on demand, because neither library is required."""
 
     class LoggingClient(library.Client):  # type: ignore[misc]
-        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+        def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
+            self._keeps_alive = "transport" not in options
 
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            call = _start(request, *self._attest)
+            if self._keeps_alive:
+                keep_alive(request)
+            recording = _start(request, self._attest)
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
-                if call:
-                    call.fail(error)
+                if recording:
+                    recording.fail(error)
                 raise
-            return _watch(library, call, response, CopiedStream)
+            _watch(library, recording, response, CopiedStream)
+            return response
 
     class LoggingAsyncClient(library.AsyncClient):  # type: ignore[misc]
-        def __init__(self, *, attest: tuple[Mask | None, bool], **options: Any):
+        def __init__(self, *, attest: Options, **options: Any):
             super().__init__(**options)
             self._attest = attest
+            self._keeps_alive = "transport" not in options
 
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-            call = _start(request, *self._attest)
+            if self._keeps_alive:
+                keep_alive_async(request)
+            recording = _start(request, self._attest)
             try:
                 response = await super().send(request, stream=stream, **options)
             except BaseException as error:
-                if call:
-                    call.fail(error)
+                if recording:
+                    recording.fail(error)
                 raise
-            return _watch(library, call, response, CopiedAsyncStream)
+            _watch(library, recording, response, CopiedAsyncStream)
+            return response
 
     class CopiedStream(library.SyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, copy: _Copy):
@@ -89,7 +119,7 @@ def _classes(library: Any) -> tuple[type, type]:
         def __iter__(self) -> Iterator[bytes]:
             with self._copy:
                 for chunk in self._stream:
-                    self._copy.chunks.append(chunk)
+                    self._copy.add(chunk)
                     yield chunk
                 self._copy.is_whole = True
 
@@ -104,7 +134,7 @@ def _classes(library: Any) -> tuple[type, type]:
         async def __aiter__(self) -> AsyncIterator[bytes]:
             with self._copy:
                 async for chunk in self._stream:
-                    self._copy.chunks.append(chunk)
+                    self._copy.add(chunk)
                     yield chunk
                 self._copy.is_whole = True
 
@@ -116,18 +146,29 @@ def _classes(library: Any) -> tuple[type, type]:
 
 
 class _Copy:
-    """Copies the bytes of a response as the application receives them. Logs the call once, when the response ends."""
+    """Copies the bytes of a response as the application receives them. Logs the call once, when the response ends.
+
+    Chunks are read at once, so that the end of a long stream does not block the application. One thread at a time reads them: the
+    application's, or the one that ends the process. A finalizer that runs within a read leaves its work to that read.
+    """
 
     in_flight: ClassVar[set[_Copy]] = set()
 
-    def __init__(self, library: Any, call: Call, response: Any):
-        self._library, self._calls = library, [call]
+    def __init__(self, library: Any, recording: Recording, response: Any):
+        self._recordings = [recording]
         self.in_flight.add(self)
-        self._status, self._headers = response.status_code, response.headers
-        self.chunks: list[bytes] = []
+        self._status = response.status_code
+        self._body = recording.body(response.headers.get("content-type", ""))
+        self._decoder = _Decoder(library, response.headers.get("content-encoding", ""))
         self.is_whole = False
+        self._chunks: collections.deque[bytes] = collections.deque()
+        self._count = 0
         self._inherited = -1
         """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
+        self._ends: list[str | None] = []
+        """The reason of the end, once the response has ended. `None` is a regular end."""
+        self._turn = threading.Lock()
+        self._reader: int | None = None
 
     def __enter__(self) -> None:
         pass
@@ -141,37 +182,64 @@ class _Copy:
 
     def inherit(self) -> None:
         """Leaves the call to the parent after a fork, unless this process reads on."""
-        self._inherited = len(self.chunks)
+        self._inherited = self._count
+        self._turn, self._reader = threading.Lock(), None
 
-    @never_raises
+    def add(self, chunk: bytes) -> None:
+        self._count += 1
+        self._chunks.append(chunk)
+        self._read(seconds=0)
+
     def finish(self, reason: str) -> None:
         self.in_flight.discard(self)
-        try:
-            call = self._calls.pop()  # atomic: the thread that ends the process may come here too
-        except IndexError:
-            return
-        if self._inherited == len(self.chunks) and not self.is_whole:
+        if self._inherited == self._count and not self.is_whole:
             return  # only the parent reads this response
-        body = _decoded(self._library, self._headers, self.chunks)
-        call.finish(self._status, self._headers.get("content-type", ""), body, None if self.is_whole else reason)
+        self._ends.append(None if self.is_whole else reason)
+        self._read(seconds=1)
+
+    @never_raises
+    def _read(self, seconds: float) -> None:
+        while (self._chunks or self._ends) and self._recordings:
+            if self._reader == threading.get_ident() or not self._turn.acquire(timeout=seconds):
+                return
+            try:
+                self._reader = threading.get_ident()
+                self._read_all()
+            finally:
+                self._reader = None
+                self._turn.release()
+
+    def _read_all(self) -> None:
+        while self._chunks:
+            self._decoder.feed(self._chunks.popleft(), self._body)
+        if self._ends and self._recordings:
+            recording = self._recordings.pop()
+            self._decoder.finish(self._body)
+            recording.finish(self._status, self._body, self._ends[0])
 
 
 @never_raises
-def _start(request: Any, mask: Mask | None, failures: bool) -> Call | None:
-    api = api_of(request.method, request.url.path)
-    return Call(api, request.content, mask, failures) if api and client.is_configured() else None
+def _start(request: Any, options: Options) -> Recording | None:
+    api, retrieved = api_of(request.method, request.url.path), BACKGROUND.response_of(request.method, request.url.path)
+    if not (api or retrieved) or not client.is_configured():
+        return None
+    return Recording(api or OPENAI_RESPONSES, request.content, options, retrieved)
 
 
-def _watch(library: Any, call: Call | None, response: Any, copied: type) -> Any:
-    """Logs a response that was read already, or else copies its stream. Returns the response."""
-    if call and response.is_stream_consumed:
-        _finish(call, response)
-    elif call:
-        copy = _Copy(library, call, response)
-        response.stream = copied(response.stream, copy)
-        # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
-        weakref.finalize(response.stream, handoff.defer, functools.partial(copy.finish, "closed")).atexit = False
-    return response
+@never_raises
+def _watch(library: Any, recording: Recording | None, response: Any, copied: type) -> None:
+    """Logs a response that was read already, or else copies its stream."""
+    if not recording or not recording.wants(response.status_code):
+        return
+    if response.is_stream_consumed:
+        body = recording.body(response.headers.get("content-type", ""))
+        body.feed(response.content)
+        recording.finish(response.status_code, body)
+        return
+    copy = _Copy(library, recording, response)
+    response.stream = copied(response.stream, copy)
+    # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
+    weakref.finalize(response.stream, handoff.defer, functools.partial(copy.finish, "closed")).atexit = False
 
 
 def _finish_all() -> None:
@@ -189,25 +257,47 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@never_raises
-def _finish(call: Call, response: Any) -> None:
-    call.finish(response.status_code, response.headers.get("content-type", ""), response.content)
+class _Decoder:
+    """Removes the content encoding of a body, up to the point where decoding fails. No more than the kept part is decoded."""
 
+    def __init__(self, library: Any, encoding: str):
+        self._library, self._encoding = library, encoding.strip().lower()
+        self._inflate: Any = None
+        if self._encoding in ("gzip", "x-gzip"):
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._is_plain = self._encoding in ("", "identity")
+        self._chunks: list[bytes] = []
+        """The body in an encoding that only the library decodes, and only at the end."""
+        self._size = 0
 
-def _decoded(library: Any, headers: Any, chunks: list[bytes]) -> bytes:
-    """Returns the body without its content encoding, up to the point where decoding fails."""
-    encoding = headers.get("content-encoding")
-    if not encoding or encoding == "identity":
-        return b"".join(chunks)
+    def feed(self, chunk: bytes, body: Body) -> None:
+        if self._is_plain:
+            body.feed(chunk)
+        elif self._encoding == "broken" or body.is_truncated:
+            return
+        elif self._inflate:
+            try:
+                body.feed(self._inflate.decompress(chunk, LIMIT + 1))
+            except zlib.error:
+                self._encoding = "broken"
+        elif self._size <= LIMIT:
+            self._size += len(chunk)
+            self._chunks.append(chunk)
 
-    class Chunks(library.SyncByteStream):  # type: ignore[misc]
-        def __iter__(self) -> Iterator[bytes]:
-            yield from chunks
+    def finish(self, body: Body) -> None:
+        chunks, self._chunks = self._chunks, []
+        if not chunks:
+            return
+        library: Any = self._library
 
-    body = b""
-    try:
-        for part in library.Response(200, headers={"content-encoding": encoding}, stream=Chunks()).iter_bytes():
-            body += part
-    except library.DecodingError:
-        pass  # the stream was cut off
-    return body
+        class Chunks(library.SyncByteStream):  # type: ignore[misc]
+            def __iter__(self) -> Iterator[bytes]:
+                yield from chunks
+
+        try:
+            for part in library.Response(200, headers={"content-encoding": self._encoding}, stream=Chunks()).iter_bytes():
+                body.feed(part)
+                if body.is_truncated:
+                    return
+        except library.DecodingError:
+            pass  # the stream was cut off

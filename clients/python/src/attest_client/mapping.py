@@ -44,6 +44,7 @@ def to_trace(
     model: str | None = None,
     incomplete: Json = None,
     error: Json = None,
+    unmerged: Json = None,
     rest: tuple[str, Mapping[str, Json]] = ("log", {}),
 ) -> Members:
     """Returns the trace of a call, without an `id`.
@@ -78,7 +79,8 @@ def to_trace(
     if isinstance(response.get("usage"), dict):
         trace["usage"] = response.pop("usage")
     trace |= {"api": api, "request_messages": request_messages}
-    optional = {"request": request, "response": response, "incomplete": incomplete, "error": error, rest[0]: rest[1]}
+    optional = {"request": request, "response": response, "incomplete": incomplete, "error": error}
+    optional |= {"unmerged": unmerged, rest[0]: rest[1]}
     return trace | {name: value for name, value in optional.items() if value or (name == "error" and value is not None)}
 
 

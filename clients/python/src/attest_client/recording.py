@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from attest_client import client, mapping, streams, values
+from attest_client import client, mapping, values
+from attest_client.background import BACKGROUND
+from attest_client.body import Answer, Body, json_of
+from attest_client.secrets import without_secrets
 from attest_client.warn import count, never_raises, warn
 
 Trace = dict[str, Any]
@@ -16,67 +19,105 @@ Mask = Callable[[Trace], Trace]
 _PATHS = {
     mapping.OPENAI_CHAT: re.compile(r"/chat/completions/?$"),
     mapping.OPENAI_RESPONSES: re.compile(r"/responses/?$"),
-    mapping.ANTHROPIC: re.compile(r"/v1/messages/?$"),
+    mapping.ANTHROPIC: re.compile(r"/messages/?$"),
 }
+_THREAD = re.compile(r"/threads/[^/]+/messages/?$")
+"""OpenAI's threads have messages too, which no model answers."""
 
 
 def api_of(method: str, path: str) -> str | None:
     """Returns the API that a request calls, or `None` if it is not a call of a model."""
-    if method != "POST":
+    if method != "POST" or _THREAD.search(path):
         return None
     return next((api for api, pattern in _PATHS.items() if pattern.search(path)), None)
 
 
-class Call:
+class Options(NamedTuple):
+    """How the calls of a client are logged."""
+
+    mask: Mask | None = None
+    failures: bool = False
+    keep_secrets: bool = False
+    extra: Mapping[str, Any] = {}
+
+
+class Recording:
     """A request whose response has not ended yet."""
 
-    def __init__(self, api: str, request: bytes, mask: Mask | None, failures: bool):
-        self._api, self._request, self._mask, self._failures = api, request, mask, failures
+    def __init__(self, api: str, request: bytes, options: Options, background: str | None = None):
+        self._api, self._options = api, options
         self._created = int(time.time())
+        self._background = background
+        """The id of the background response that this request retrieves."""
+        self._text = request
+        self._request: Mapping[str, Any] | None = None
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        if self._request is None:
+            value = json_of(self._text)
+            self._request = value if isinstance(value, dict) else {"body": value}
+        return self._request
+
+    def wants(self, status: int) -> bool:
+        """Returns whether a response with this status is logged."""
+        return self._options.failures or 200 <= status < 300
+
+    def body(self, content_type: str) -> Body:
+        return Body(self._api, self.request.get("stream") is True, content_type)
 
     @never_raises
-    def finish(self, status: int, content_type: str, body: bytes, incomplete: str | None = None) -> None:
-        """Logs the call. `body` is the decompressed response; `incomplete` is the reason if a part is missing."""
+    def finish(self, status: int, body: Body, incomplete: str | None = None) -> None:
+        """Logs the call. `incomplete` is the reason if a part of the response is missing."""
         if not 200 <= status < 300:
-            if self._failures:
-                self._log(None, error={"status": status, "body": _json_or_text(body)}, incomplete=incomplete)
+            self._log(Answer(error=body.failed(status), incomplete=incomplete))
             return
-        if content_type.partition(";")[0].strip().lower() == "text/event-stream":
-            stream = streams.assemble(self._api, body)
-            reason = "error" if stream.error is not None else incomplete or "ended"
-            error = None if stream.error is None else {"status": status, "body": stream.error}
-            self._log(stream.response, error=error, incomplete=None if stream.is_complete and not error else reason)
-            return
-        response = _json_or_text(body)
-        if isinstance(response, dict):
-            self._log(response, incomplete=incomplete)
-        elif incomplete or self._failures:
-            self._log(None, error={"status": status, "body": response}, incomplete=incomplete)
+        answer = body.finish(status, incomplete)
+        if self._background:
+            request = BACKGROUND.retrieved(self._background, answer.response)
+            if request is None:
+                return
+            self._request = request
+        elif self._api == mapping.OPENAI_RESPONSES and BACKGROUND.is_pending(self.request, answer.response):
+            answer.incomplete = answer.incomplete or "background"
+        self._log(answer)
 
     @never_raises
     def fail(self, error: BaseException) -> None:
         """Logs a call without a response."""
-        if self._failures:
-            self._log(None, error={"type": type(error).__name__, "message": str(error)})
+        if self._options.failures and not self._background:
+            self._log(Answer(error={"type": type(error).__name__, "message": str(error)}))
 
-    def _log(self, response: Any, error: Any = None, incomplete: str | None = None) -> None:
-        request = _json_or_text(self._request)
-        if not isinstance(request, dict):
-            request = {"messages": request}
+    def _log(self, answer: Answer) -> None:
         trace = mapping.to_trace(
             self._api,
-            request,
-            response,
+            self.request,
+            answer.response,
             created=self._created,
             model=mapping.UNKNOWN_MODEL,
-            incomplete=incomplete,
-            error=error,
+            incomplete=answer.incomplete,
+            error=answer.error,
+            unmerged=answer.unmerged,
+            rest=("log", values.to_json(self._options.extra)),
         )
-        put(trace, self._mask)
+        put(trace, self._options.mask, self._options.keep_secrets)
 
 
-def put(trace: Trace, mask: Mask | None) -> None:
+def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
     """Masks a trace and logs it. If `mask` raises, no content is written."""
+    if (masked := _masked(trace, mask, keep_secrets)) is not None:
+        client.put(masked)
+
+
+def hold(trace: Trace, mask: Mask | None, seconds: float, keep_secrets: bool = False) -> client.Held | None:
+    """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged as it is."""
+    masked = _masked(trace, mask, keep_secrets)
+    return None if masked is None else client.hold(masked, seconds)
+
+
+def _masked(trace: Trace, mask: Mask | None, keep_secrets: bool) -> Trace | None:
+    if not keep_secrets:
+        trace = without_secrets(trace)
     if mask is not None:
         try:
             masked = mask(trace)
@@ -86,8 +127,8 @@ def put(trace: Trace, mask: Mask | None) -> None:
         except Exception as error:
             count("unmasked")
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)
-            return
-    client.put(trace)
+            return None
+    return trace
 
 
 @never_raises
@@ -97,13 +138,15 @@ def log_trace(
     *,
     api: str | None = None,
     mask: Mask | None = None,
+    keep_secrets: bool = False,
     **extra: Any,
 ) -> None:
     """Logs one call: the arguments of the SDK's method, and its return value.
 
     `response` is the SDK's object or a dictionary, or `None` if the call failed. `api` is `openai-chat`, `openai-responses` or
     `anthropic`; without it, the members of the response and the request determine the API. `mask` receives the trace before it
-    is written anywhere. `extra` becomes the trace's member `log`. Never raises.
+    is written anywhere. With `keep_secrets`, members that are known to hold credentials are not masked. `extra` becomes the trace's
+    member `log`. Never raises.
     """
     if not client.is_configured():
         return
@@ -118,7 +161,7 @@ def log_trace(
         model=mapping.UNKNOWN_MODEL,
         rest=("log", values.to_json(extra)),
     )
-    put(trace, mask)
+    put(trace, mask, keep_secrets)
 
 
 def _guess(request: Mapping[str, Any], response: Mapping[str, Any]) -> str:
@@ -127,10 +170,3 @@ def _guess(request: Mapping[str, Any], response: Mapping[str, Any]) -> str:
     if response.get("type") == "message" or ("system" in request and "choices" not in response):
         return mapping.ANTHROPIC
     return mapping.OPENAI_CHAT
-
-
-def _json_or_text(body: bytes) -> Any:
-    try:
-        return values.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")

@@ -291,7 +291,7 @@ class Spool:
             with open(private.open_file(segment.path, os.O_RDONLY), "rb") as file:
                 for line in file:
                     content = line.removesuffix(b"\n")
-                    entry = Entry(_id_of(content) or "", None, segment, segment.size, len(content))
+                    entry = Entry(_id_of(content) or "", content, segment, segment.size, len(content))
                     segment.size += len(line)
                     if entry.id:
                         entries.append(entry)
@@ -303,6 +303,11 @@ class Spool:
             return []
         with self._lock:
             segment.pending = len(entries) + len(unreadable)
+            for entry in [*entries, *unreadable]:
+                if self._cached + entry.length > CACHED_BYTES:
+                    entry.line = None
+                else:
+                    self._cached += entry.length
             self._segments.add(segment)
             if segment.pending == 0:
                 self._delete(segment)

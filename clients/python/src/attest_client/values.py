@@ -17,7 +17,7 @@ from typing import Any
 import simplejson
 
 MAX_DEPTH = 120
-"""The endpoint accepts 128 levels, and a trace adds up to six levels around a value."""
+"""The levels of lists and objects in a value. The endpoint accepts 128, and a trace adds up to six around a value."""
 
 MAX_TEXT = 10_000
 """The largest number of characters in a string that replaces an object."""
@@ -41,10 +41,23 @@ class Number(simplejson.RawJSON):
 
 
 def loads(text: str | bytes) -> Any:
-    """Parses JSON. NaN and infinities, which some servers send, become strings."""
+    """Parses JSON. NaN and infinities, which some servers send, become strings. Refuses values that no trace can hold."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    return _DECODER.decode(text)
+    value = _DECODER.decode(text)
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
+        raise ValueError(f"the value has more than {MAX_DEPTH} levels")
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for item in level if isinstance(item, (list, dict))]
+        if not level:
+            return False
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+    return True
 
 
 def _integer(text: str) -> int | Number:
@@ -78,7 +91,7 @@ def _to_json(value: Any, depth: int) -> Any:
         return value if kind is not int or -_MAX_INTEGER < value < _MAX_INTEGER else _text(value)
     if kind is float:
         return value if math.isfinite(value) else _not_finite(value)
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         return _text(value)
     try:
         if kind is dict or isinstance(value, collections.abc.Mapping):
@@ -122,7 +135,7 @@ def _object(value: Any, depth: int) -> Any:
 def _name(name: Any) -> str:
     if type(name) is str:
         return name
-    text = _to_json(name, MAX_DEPTH)
+    text = _to_json(name, MAX_DEPTH - 1)
     return text if isinstance(text, str) else simplejson.dumps(text)
 
 

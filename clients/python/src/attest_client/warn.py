@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 logger = logging.getLogger("attest_client")
 
-COUNTERS = dict.fromkeys(("logged", "stored", "rejected", "unmasked", "lost"), 0)
+COUNTERS = dict.fromkeys(("logged", "stored", "rejected", "unmasked", "lost", "truncated", "unparsed", "unmerged"), 0)
 INTERVAL = 60  # seconds between two warnings of one kind
 
 _last: dict[str, float] = {}
@@ -66,6 +66,8 @@ def counters() -> dict[str, int]:
     """Returns the numbers of traces in this process, by outcome.
 
     `logged`: accepted from the application. `stored`: confirmed by the endpoint, including those of dead processes. `rejected`:
-    refused by the endpoint, or too large. `unmasked`: not logged, because `mask` failed. `lost`: neither sent nor kept.
+    refused by the endpoint, or too large. `unmasked`: not logged, because `mask` failed. `lost`: neither sent nor kept. Of the
+    logged traces, `truncated` have a response of more than 64 MiB, `unparsed` one that is not a JSON object, and `unmerged` a
+    stream with a part that has no place in its response.
     """
     return dict(COUNTERS)

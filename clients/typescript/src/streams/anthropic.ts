@@ -1,98 +1,144 @@
 /** Streams of Anthropic's Messages API. */
 
-import { indexOr, isObject, type Json, type JsonObject, parse, set, textOr } from "../json.js";
-import type { Assembly } from "./assembly.js";
-import { mergeInto } from "./merge.js";
+import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, parse } from "../json.js";
+import { Assembly } from "./assembly.js";
+import { PIECES, STATE } from "./merge.js";
 
-export class AnthropicAssembly implements Assembly {
-  private message: JsonObject | undefined;
-  private readonly blocks: JsonObject[] = [];
-  /** The JSON text of each tool's input, which arrives in pieces. */
-  private readonly inputs = new Map<number, string>();
-  private readonly stopped = new Set<number>();
-  isComplete = false;
-  error: Json | undefined;
+/** The types of the blocks to which deltas belong, for a delta without a block before it. */
+const KINDS = new Map([["input_json_delta", "tool_use"], ["citations_delta", "text"], ["signature_delta", "thinking"]]);
+
+interface Block {
+  place: number;
+  members: JsonObject;
+  /** The JSON text of the tool's input, which arrives in pieces. */
+  input: string;
+  isStopped: boolean;
+}
+
+export class AnthropicAssembly extends Assembly {
+  private readonly message: JsonObject = {};
+  private isStarted = false;
+  private readonly blocks: Block[] = [];
+  /** The last block of each index. */
+  private readonly current = new Map<number, Block>();
+  private next = 0;
 
   add(event: JsonObject): void {
-    const index = indexOr(event.index);
+    const rest = { ...event };
     switch (event.type) {
       case "message_start":
-        if (isObject(event.message)) this.startMessage(event.message);
+        this.start(event.message);
+        delete rest.message;
         break;
+      case "message": // some servers send the whole message as one event
+        this.start(event);
+        this.isComplete = true;
+        return;
       case "content_block_start":
-        if (isObject(event.content_block) && index >= 0) this.startBlock(index, event.content_block);
+        this.startBlock(event.index, event.content_block);
+        delete rest.content_block;
         break;
       case "content_block_delta":
-        if (isObject(event.delta) && this.blocks[index]) this.addDelta(index, this.blocks[index], event.delta);
+        this.addDelta(event.index, event.delta);
+        delete rest.delta;
         break;
-      case "content_block_stop":
-        this.stopped.add(index);
+      case "content_block_stop": {
+        const block = this.current.get(indexOr(event.index));
+        if (block) block.isStopped = true;
         break;
+      }
       case "message_delta":
-        this.finishMessage((this.message ??= {}), event);
-        break;
+        this.isStarted = true;
+        if (isObject(event.delta)) this.merge(this.message, event.delta, STATE);
+        else this.keep(event.delta);
+        delete rest.delta;
+        delete rest.type;
+        this.merge(this.message, rest, STATE);
+        return;
       case "message_stop":
         this.isComplete = true;
         break;
-      case "error":
-        this.error = event.error ?? event;
+      default:
+        if (event.type !== "error" && (event.error === undefined || event.error === null)) break;
+        this.fail(event.error ?? event);
+        delete rest.error;
+        delete rest.type;
+        if (event.error !== undefined && event.error !== null) this.merge(this.message, rest, STATE);
+        return;
     }
+    if (Object.keys(rest).some((name) => name !== "type" && name !== "index")) this.keep(rest);
   }
 
-  response(): JsonObject | undefined {
-    if (!this.message) return undefined;
-    const content = this.blocks.map((block, index): Json => {
-      const text = this.inputs.get(index);
+  protected assembled(): JsonObject | undefined {
+    for (const { members, input, isStopped } of this.blocks) {
+      if (!input) continue;
+      if (!isEmpty(members.input)) this.unmerged.push({ content: [{ input: members.input! }] });
       // The start of a number is also a number, so a truncated input is kept as a string instead of parsed.
-      return text ? { ...block, input: this.stopped.has(index) ? inputOf(text) : text } : block;
-    });
-    return { ...this.message, content: content.filter(isObject) };
+      members.input = isStopped ? inputOf(input) : input;
+    }
+    const content = this.blocks.toSorted((one, other) => one.place - other.place).map(({ members }) => members);
+    if (this.isStarted) {
+      if (!isFalsy(this.message.content)) this.keep({ content: this.message.content! });
+      return { ...this.message, content };
+    }
+    return Object.keys(this.message).length > 0 ? this.message : undefined;
   }
 
-  private startMessage(message: JsonObject): void {
-    this.message = { ...message };
-    const blocks = Array.isArray(message.content) ? message.content : [];
-    for (const [index, block] of blocks.entries()) if (isObject(block)) this.blocks[index] ??= { ...block };
+  private start(message: Json | undefined): void {
+    if (!isObject(message)) {
+      this.keep(message);
+      return;
+    }
+    this.isStarted = true;
+    const { content, ...rest } = message;
+    const blocks = typeof content === "string" && content ? [{ type: "text", text: content }] : content;
+    this.merge(this.message, rest, STATE);
+    if (Array.isArray(blocks)) blocks.forEach((block, place) => this.startBlock(place, block));
+    else this.keep(blocks);
   }
 
-  private startBlock(index: number, block: JsonObject): void {
-    this.message ??= {};
-    this.blocks[index] = { ...block };
+  private startBlock(index: Json | undefined, block: Json | undefined): void {
+    if (!isObject(block)) {
+      this.keep(block);
+      return;
+    }
+    this.isStarted = true;
+    const place = indexOr(index) < 0 ? this.next : indexOr(index);
+    this.next = Math.max(this.next, place + 1);
+    const made = { place, members: block, input: "", isStopped: false };
+    this.blocks.push(made);
+    this.current.set(place, made);
     const model = block.type === "fallback" && isObject(block.to) ? block.to.model : undefined;
     if (typeof model === "string") this.message.model = model; // from here on, another model responds
   }
 
-  private addDelta(index: number, block: JsonObject, delta: JsonObject): void {
-    const { type, ...members } = delta;
-    if (type === "input_json_delta") {
-      this.inputs.set(index, (this.inputs.get(index) ?? "") + textOr(members.partial_json));
-    } else if (type === "citations_delta") {
-      const { citation } = members;
-      if (citation !== undefined && citation !== null) block.citations = [...(Array.isArray(block.citations) ? block.citations : []), citation];
-    } else if (type === "signature_delta") {
-      if (typeof members.signature === "string") block.signature = members.signature;
-    } else {
-      mergeInto(block, members); // text, thinking, and future types
+  private addDelta(index: Json | undefined, delta: Json | undefined): void {
+    if (!isObject(delta)) {
+      this.keep(delta);
+      return;
     }
+    const block = this.blockOf(index, delta);
+    const { type, ...rest } = delta;
+    if (type === "input_json_delta" && typeof rest.partial_json === "string") {
+      block.input += rest.partial_json;
+      delete rest.partial_json;
+    } else if (type === "citations_delta" && rest.citation !== undefined && rest.citation !== null) {
+      this.merge(block.members, { citations: [rest.citation] }, PIECES);
+      delete rest.citation;
+    }
+    this.merge(block.members, rest, type === "signature_delta" ? STATE : PIECES); // text, thinking, and future types
   }
 
-  private finishMessage(message: JsonObject, event: JsonObject): void {
-    for (const [name, value] of Object.entries(event)) {
-      if (name === "delta") {
-        for (const [member, changed] of Object.entries(isObject(value) ? value : {})) set(message, member, changed);
-      } else if (name === "usage") {
-        if (isObject(value) && Object.keys(value).length > 0) message.usage = withCounts(isObject(message.usage) ? message.usage : {}, value);
-      } else if (name !== "type") {
-        set(message, name, value);
-      }
-    }
+  /** Returns the block that a delta continues. Creates one if the event that starts it is missing. */
+  private blockOf(index: Json | undefined, { type }: JsonObject): Block {
+    const last = this.blocks.at(-1);
+    if ((index === undefined || index === null) && last) return last;
+    const current = this.current.get(indexOr(index));
+    if (current) return current;
+    const kind = typeof type === "string" ? (KINDS.get(type) ?? type.replace(/_delta$/, "")) : "text";
+    this.startBlock(index, { type: kind });
+    return this.blocks.at(-1)!;
   }
-}
-
-/** The counts of `usage` are totals, so they replace those of the first event. */
-function withCounts(before: JsonObject, counts: JsonObject): JsonObject {
-  const changed = Object.entries(counts).filter(([name, count]) => count !== null || !Object.hasOwn(before, name));
-  return { ...before, ...Object.fromEntries(changed) };
 }
 
 /** Parses the input of a tool. Some models write inputs that are not JSON; their text is kept. */

@@ -1,15 +1,52 @@
-import type { Json, JsonObject } from "../json.js";
+import { isEmpty, type Json, type JsonObject, toWellFormed } from "../json.js";
+import { Merger, type Rule } from "./merge.js";
 
-/** The reason why a streamed response ended early: the application, the connection, or the provider. */
-export type Incomplete = "closed" | "broken" | "ended" | "error";
+/**
+ * The reason why a response is incomplete: the application closed it, the connection broke, the provider ended it early or sent an
+ * error, it is longer than what is kept, a part of it has no place, or its answer arrives with a later request.
+ */
+export type Incomplete = "closed" | "broken" | "ended" | "error" | "truncated" | "unmerged" | "background";
 
 /** Assembles the received part of one API's response. */
-export interface Assembly {
-  add(event: JsonObject): void;
-  /** Returns `undefined` before the first event. */
-  response(): JsonObject | undefined;
+export abstract class Assembly {
   /** Whether the last event of the stream arrived. */
-  readonly isComplete: boolean;
+  isComplete = false;
   /** The error that the provider sent instead of the rest. */
-  readonly error: Json | undefined;
+  error: Json | undefined;
+  /** Values that a later one replaced, and events without a place in the response. */
+  unmerged: Json[] = [];
+  /** Whether an event has no place in the response. */
+  isContradictory = false;
+  protected readonly merger = new Merger();
+
+  abstract add(event: JsonObject): void;
+  /** Returns the response after the last event, or `undefined` without any event. */
+  protected abstract assembled(): JsonObject | undefined;
+
+  finish(keepsSurrogates: boolean): JsonObject | undefined {
+    this.isContradictory ||= this.merger.hasConflict;
+    const response = this.assembled();
+    if (!keepsSurrogates) return response;
+    this.unmerged = toWellFormed(this.unmerged) as Json[];
+    if (this.error !== undefined) this.error = toWellFormed(this.error);
+    return response && (toWellFormed(response) as JsonObject);
+  }
+
+  /** Keeps an event, or a part of one, that has no place in the response. */
+  keep(event: Json | undefined): void {
+    if (isEmpty(event)) return;
+    this.unmerged.push(event!);
+    this.isContradictory = true;
+  }
+
+  /** Merges a part of an event. Keeps the values that it replaces in `unmerged`. */
+  protected merge(whole: JsonObject, part: JsonObject, rule: Rule): void {
+    const rest = this.merger.merge(whole, part, rule);
+    if (rest !== undefined) this.unmerged.push(rest);
+  }
+
+  protected fail(error: Json): void {
+    if (this.error === undefined) this.error = error;
+    else this.unmerged.push({ error });
+  }
 }

@@ -1,34 +1,34 @@
 /** Streams of Chat Completions. */
 
-import { indexOr, isObject, type Json, type JsonObject, set } from "../json.js";
-import type { Assembly } from "./assembly.js";
-import { mergeInto } from "./merge.js";
+import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, set } from "../json.js";
+import { Assembly } from "./assembly.js";
+import { CHOICE, PIECES, type Rule, STATE, WHOLE } from "./merge.js";
 
 /** Assembles `chat.completion.chunk` objects into a `chat.completion`. */
-export class ChatAssembly implements Assembly {
+export class ChatAssembly extends Assembly {
   private readonly completion: JsonObject = {};
   private readonly choices = new Map<number, JsonObject>();
   private started = false;
-  error: Json | undefined;
 
   add(chunk: JsonObject): void {
-    if (chunk.error !== undefined && chunk.error !== null && !Object.hasOwn(chunk, "choices")) {
-      this.error = chunk.error;
-      return;
+    const { choices, obfuscation: _, ...rest } = chunk; // `obfuscation` is random padding
+    if (rest.error !== undefined && rest.error !== null) {
+      this.fail(rest.error);
+      delete rest.error;
+      if (Object.keys(chunk).length === 1) return;
     }
     this.started = true;
-    for (const [name, value] of Object.entries(chunk)) {
-      if (name === "choices") {
-        if (Array.isArray(value)) value.forEach((choice, place) => isObject(choice) && this.addChoice(choice, place));
-      } else if (name !== "obfuscation" && ((value !== null && value !== "") || !Object.hasOwn(this.completion, name))) {
-        set(this.completion, name, value); // `obfuscation` only pads the events of a stream
-      }
-    }
+    const lost = this.merger.merge(this.completion, rest, STATE);
+    if (Array.isArray(choices)) choices.forEach((choice, place) => this.addChoice(choice, place));
+    else this.keep(isEmpty(choices) ? undefined : { choices: choices! });
+    if (lost !== undefined) this.unmerged.push(lost);
   }
 
-  response(): JsonObject | undefined {
+  protected assembled(): JsonObject | undefined {
     if (!this.started) return undefined;
     const choices = [...this.choices].sort(([one], [other]) => one - other).map(([, choice]) => choice);
+    // Some servers do not send `[DONE]`, and some applications stop reading before it.
+    this.isComplete = choices.length > 0 && choices.every(({ finish_reason: reason }) => !isFalsy(reason));
     const { usage, ...rest } = this.completion;
     return {
       ...rest,
@@ -38,43 +38,42 @@ export class ChatAssembly implements Assembly {
     };
   }
 
-  /** Some servers do not send `[DONE]`. */
-  get isComplete(): boolean {
-    return this.choices.size > 0 && [...this.choices.values()].every(({ finish_reason: reason }) => Boolean(reason));
-  }
-
-  private addChoice({ index: given, delta, message: _, logprobs, ...rest }: JsonObject, place: number): void {
-    const index = indexOr(given) >= 0 ? indexOr(given) : place;
-    let choice = this.choices.get(index);
-    if (!choice) this.choices.set(index, (choice = { index, message: {}, finish_reason: null }));
-    for (const [name, value] of Object.entries(rest)) {
-      if (value !== null || !Object.hasOwn(choice, name)) set(choice, name, value);
+  private addChoice(choice: Json, place: number): void {
+    if (!isObject(choice)) {
+      this.keep(isEmpty(choice) ? undefined : { choices: [choice] });
+      return;
     }
-    if (logprobs !== undefined) mergeInto(choice, { logprobs });
-    if (isObject(delta)) addDelta(choice.message as JsonObject, delta);
+    const { index: given, delta, message, ...rest } = choice;
+    const index = indexOr(given) >= 0 ? indexOr(given) : place;
+    if (indexOr(given) < 0 && given !== undefined && given !== null) this.keep({ choices: [{ index: given }] });
+    let whole = this.choices.get(index);
+    if (!whole) this.choices.set(index, (whole = { index, message: {}, finish_reason: null }));
+    const lost: JsonObject = {};
+    for (const [name, part, rule] of [["delta", delta, PIECES], ["message", message, WHOLE]] as const) {
+      if (isObject(part)) {
+        const rest = this.addMessage(whole.message as JsonObject, part, rule);
+        if (rest !== undefined) lost[name] = rest;
+      } else if (!isFalsy(part)) {
+        this.merger.hasConflict = true;
+        lost[name] = part!;
+      }
+    }
+    for (const [name, value] of Object.entries(this.merger.merge(whole, rest, CHOICE) ?? {})) set(lost, name, value);
+    if (Object.keys(lost).length > 0) this.unmerged.push({ choices: [{ index, ...lost }] });
   }
-}
 
-function addDelta(message: JsonObject, { tool_calls: calls, ...rest }: JsonObject): void {
-  mergeInto(message, rest);
-  if (!Array.isArray(calls)) return;
-  for (const call of calls.filter(isObject)) {
-    const snapshots = (message.tool_calls ??= []) as JsonObject[];
-    const snapshot = snapshotOf(call, snapshots);
-    if (snapshot) mergeInto(snapshot, call);
-    else snapshots.push(withFunction(call));
+  private addMessage(message: JsonObject, { tool_calls: calls, ...part }: JsonObject, rule: Rule): JsonObject | undefined {
+    const rest = this.merger.merge(message, part, rule);
+    if (calls === undefined || calls === null) return rest;
+    let more: Json | undefined;
+    if (Array.isArray(calls) && calls.every(isObject)) {
+      more = this.merger.set(message, "tool_calls", calls, rule);
+    } else if (!isEmpty(calls)) {
+      this.merger.hasConflict = true;
+      more = calls;
+    }
+    return more === undefined ? rest : { ...rest, tool_calls: more };
   }
-}
-
-/** Some servers send calls without an index. A new id then starts a new call. */
-function snapshotOf(call: JsonObject, snapshots: JsonObject[]): JsonObject | undefined {
-  const index = indexOr(call.index);
-  if (index >= 0) return snapshots.find((snapshot) => snapshot.index === index);
-  return call.id ? snapshots.find((snapshot) => snapshot.id === call.id) : snapshots.at(-1);
-}
-
-function withFunction(call: JsonObject): JsonObject {
-  return isObject(call.function) ? { ...call, function: { ...call.function } } : { ...call };
 }
 
 /** Adds the members to a choice that the API sends without streaming. */

@@ -13,32 +13,73 @@ export interface Assembled {
   incomplete: Incomplete | undefined;
   /** The error that the provider sent instead of the rest. */
   error: Json | undefined;
+  /** Values that a later one replaced, and events without a place in the response. */
+  unmerged: Json[];
+  /** Whether an event has no place in the response. */
+  isContradictory: boolean;
 }
 
 const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesAssembly, anthropic: AnthropicAssembly };
 
-/** Reads a body of server-sent events. Events that are not JSON objects are skipped: the last one may have been cut off. */
-export function assemble(api: Api, text: string): Assembled {
-  const assembly: Assembly = new ASSEMBLIES[api]();
-  let isDone = false;
-  const onEvent = ({ data }: { data: string }) => {
-    if (data.trim() === "[DONE]") isDone = true;
-    const event = objectOf(data);
-    if (event) assembly.add(event);
-  };
-  const parser = createParser({ onEvent });
-  parser.feed(text);
-  parser.feed("\n\n"); // the last event may lack its empty line
-  const { error } = assembly;
-  const isComplete = isDone || assembly.isComplete;
-  return { response: assembly.response(), incomplete: error !== undefined ? "error" : isComplete ? undefined : "ended", error };
+/** A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream takes no longer. */
+export class Stream {
+  hasEvents = false;
+  private readonly assembly: Assembly;
+  private readonly parser = createParser({ onEvent: ({ data }) => this.addText(data) });
+  private isDone = false;
+  private isLast = false;
+  private hasSurrogates = false;
+
+  constructor(api: Api) {
+    this.assembly = new ASSEMBLIES[api]();
+  }
+
+  feed(text: string): void {
+    this.parser.feed(text);
+  }
+
+  /** Adds an event that is JSON. */
+  add(event: Json): void {
+    this.hasEvents = true;
+    if (isObject(event)) this.assembly.add(event);
+    else this.assembly.keep(event);
+  }
+
+  /** Returns what arrived. `incomplete` is the reason if the stream ended early. */
+  finish(incomplete: Incomplete = "ended"): Assembled {
+    this.isLast = true;
+    this.parser.feed("\n\n"); // the last event may lack its empty line
+    const response = this.assembly.finish(this.hasSurrogates);
+    const { error, unmerged, isContradictory } = this.assembly;
+    let why: Incomplete | undefined = incomplete;
+    if (error !== undefined) why = "error";
+    else if (incomplete !== "truncated" && (this.isDone || this.assembly.isComplete)) why = isContradictory ? "unmerged" : undefined;
+    return { response, incomplete: why, error, unmerged, isContradictory };
+  }
+
+  private addText(data: string): void {
+    if (data === "") return;
+    if (data.trim() === "[DONE]") {
+      this.isDone = this.hasEvents = true;
+      return;
+    }
+    let event: Json;
+    try {
+      event = parse(data, true);
+    } catch {
+      if (!this.isLast) this.assembly.keep(data); // the last event may have been cut off
+      return;
+    }
+    this.hasSurrogates ||= SURROGATE.test(data);
+    this.add(event);
+  }
 }
 
-function objectOf(data: string): JsonObject | undefined {
-  try {
-    const event = parse(data);
-    return isObject(event) ? event : undefined;
-  } catch {
-    return undefined;
-  }
+const SURROGATE = /\\u[dD][89a-fA-F]/;
+
+/** Reads a body of server-sent events. */
+export function assemble(api: Api, text: string): Assembled {
+  const stream = new Stream(api);
+  stream.feed(text);
+  return stream.finish();
 }

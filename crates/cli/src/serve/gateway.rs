@@ -22,7 +22,9 @@ use axum::{
 };
 use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, StreamBody};
-use lambda_http::{Context, RequestExt, Service};
+use lambda_http::{
+    Context, RequestExt, Service, aws_lambda_events::apigw::ApiGatewayProxyRequestContext, request::RequestContext,
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -47,6 +49,9 @@ const DESCRIPTION: [(&str, &str, &str); 2] = [
     ("/openapi.yaml", "application/yaml", include_str!("../../../../docs/openapi.yaml")), // RFC 9512
     ("/src/trace.schema.json", "application/json", include_str!("../../../../src/trace.schema.json")),
 ];
+
+/// The id of the only API key, as API Gateway reports it to the handler.
+pub const API_KEY_ID: &str = "local";
 
 /// The largest request that API Gateway accepts, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
 const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
@@ -121,6 +126,9 @@ async fn invoke(State(integration): State<Integration>, request: Request) -> Res
     let mut context = Context::default();
     context.request_id = Uuid::new_v4().to_string();
     let request = lambda_http::Request::from_parts(head, body.into()).with_lambda_context(context);
+    let mut context = ApiGatewayProxyRequestContext::default();
+    context.identity.api_key_id = Some(API_KEY_ID.to_owned());
+    let request = request.with_request_context(RequestContext::ApiGatewayV1(context));
     match integration.handler.into_service().call(request).await {
         Ok(response) => Ok(response.map(Body::new)),
         Err(never) => match never {},

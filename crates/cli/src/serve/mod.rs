@@ -17,7 +17,7 @@ pub mod gateway;
 mod options;
 
 pub use endpoint::LocalEndpoint;
-pub use options::{Options, StoreOptions, parse_api_key};
+pub use options::{Options, StoreOptions};
 
 /// The trace of the printed curl line.
 pub const EXAMPLE: &str =

@@ -9,7 +9,7 @@ use attest::settings::MAX_TRACE_BYTES;
 use clap::Args;
 
 use super::gateway;
-use crate::location::LocationOptions;
+use crate::{api_key, location::LocationOptions};
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9080)]
     pub port: u16,
     /// The key that requests must send as `x-api-key`. By default, each start creates a new one
-    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = parse_api_key)]
+    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = api_key::parse)]
     pub api_key: Option<String>,
     /// The location and the size limit of stored traces.
     #[command(flatten)]
@@ -62,9 +62,4 @@ impl Options {
             ready_file: None,
         }
     }
-}
-
-/// Parses an API key, which must not be empty.
-pub fn parse_api_key(key: &str) -> Result<String, &'static str> {
-    if key.trim().is_empty() { Err("an empty API key would let everybody in") } else { Ok(key.to_owned()) }
 }

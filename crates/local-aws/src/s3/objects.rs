@@ -32,6 +32,7 @@ pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadO
         e_tag: Some(ETag::Strong(object.info.e_tag())),
         checksum_sha256: contents.map(|contents| sha256(&contents)),
         last_modified: Some(Timestamp::from(object.info.modified)),
+        metadata: object.metadata(),
         ..HeadObjectOutput::default()
     })
 }
@@ -56,6 +57,7 @@ pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObje
         content_type: Some(CONTENT_TYPE.to_owned()),
         e_tag: Some(ETag::Strong(object.info.e_tag())),
         last_modified: Some(Timestamp::from(object.info.modified)),
+        metadata: object.metadata(),
         body: Some(StreamingBlob::from(Body::from(Bytes::from(contents)))),
         ..GetObjectOutput::default()
     })
