@@ -137,16 +137,19 @@ fn the_header_of_a_span_has_its_tokens_end_session_and_error() {
         {"key": "gen_ai.response.finish_reasons", "value": {"arrayValue": {"values": [{"stringValue": "length"}]}}},
         {"key": "gen_ai.conversation.id", "value": {"stringValue": "conv-1"}},
         {"key": "error.type", "value": {"stringValue": "timeout"}}]);
-    let trace = json!({"model": "m", "created": 1, "messages": [], "otel": {"traceId": "0af7", "spanId": "b7ad",
+    let span = json!({"traceId": "0af7", "spanId": "b7ad",
         "parentSpanId": "0000000000000000", "name": "chat m", "startTimeUnixNano": "1000000000",
-        "endTimeUnixNano": "1250000000", "status": {"code": 2}, "attributes": attributes}});
-    let header = Header::read(&Members::read(trace.to_string().as_bytes()));
-    let tokens =
-        Tokens { input: Some(811), output: Some(92), total: Some(903), cached: Some(640), reasoning: Some(60) };
-    assert_eq!(header.tokens, tokens);
-    assert_eq!(tokens.parts(), [("input", 171), ("cached", 640), ("output", 32), ("reasoning", 60)]);
-    assert_eq!((header.finish_reason.as_deref(), header.error.as_deref()), (Some("length"), Some("timeout")));
-    assert_eq!((header.start, header.seconds), (Some(1.0), Some(0.25)));
-    assert!(header.is_of_session("conv-1") && header.is_of_session("0af7") && !header.is_of_session("b7ad"));
-    assert_eq!(header.span.expect("a span").parent, None);
+        "endTimeUnixNano": "1250000000", "status": {"code": 2}, "attributes": attributes});
+    for otel in [span.clone(), json!({"resource": {"attributes": []}, "scope": {"name": "s"}, "span": span})] {
+        let trace = json!({"model": "m", "created": 1, "messages": [], "otel": otel});
+        let header = Header::read(&Members::read(trace.to_string().as_bytes()));
+        let tokens =
+            Tokens { input: Some(811), output: Some(92), total: Some(903), cached: Some(640), reasoning: Some(60) };
+        assert_eq!(header.tokens, tokens);
+        assert_eq!(tokens.parts(), [("input", 171), ("cached", 640), ("output", 32), ("reasoning", 60)]);
+        assert_eq!((header.finish_reason.as_deref(), header.error.as_deref()), (Some("length"), Some("timeout")));
+        assert_eq!((header.start, header.seconds), (Some(1.0), Some(0.25)));
+        assert!(header.is_of_session("conv-1") && header.is_of_session("0af7") && !header.is_of_session("b7ad"));
+        assert_eq!(header.span.expect("a span").parent, None);
+    }
 }
