@@ -11,7 +11,6 @@ use clap::Args;
 use super::{gateway, otlp::OtelSpans};
 use crate::{api_key, location::LocationOptions};
 
-/// The options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The port of the endpoint on 127.0.0.1, or 0 for any free port

@@ -44,7 +44,6 @@ pub fn pairs(object: &Value) -> Vec<Value> {
     members.iter().map(|(key, value)| json!({"key": key, "value": any(value)})).collect()
 }
 
-/// Returns a span with these attributes.
 pub fn span(attributes: &Value) -> Value {
     json!({
         "traceId": TRACE_ID, "spanId": SPAN_ID, "name": "chat", "kind": 3,
