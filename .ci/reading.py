@@ -215,18 +215,53 @@ def saved_queries():
     return {name: of["Properties"]["QueryString"] for name, of in resources if of["Type"] == "AWS::Athena::NamedQuery"}
 
 
-def test_the_first_saved_query_creates_the_table_with_the_documented_statement():
-    name, (_, parts) = next(iter(saved_queries().items()))
-    statement = "".join("my-lake" if part == "QueriesBucket" else part for part in parts)
-    assert name == "CreateLakeQuery"
-    # Amazon Athena User Guide, "Query Linux Foundation Delta Lake tables": no columns and no other properties.
-    assert statement == "CREATE EXTERNAL TABLE lake LOCATION 's3://my-lake/lake/' TBLPROPERTIES ('table_type' = 'DELTA')"
-    assert sqlglot.parse_one(statement, read="athena").kind == "TABLE"
+def test_the_stack_declares_the_table_in_the_documented_form():
+    table = template.load()["Resources"]["LakeTable"]["Properties"]["TableInput"]
+    storage = table["StorageDescriptor"]
+    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real columns.
+    assert (table["Name"], table["TableType"]) == ("lake", "EXTERNAL_TABLE")
+    assert table["Parameters"] == {"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta"}
+    assert storage["Columns"] == [{"Name": "col", "Type": "array<string>"}]
+    assert storage["Location"] == ["", ["s3://", "QueriesBucket", "/lake/"]]
+    assert storage["SerdeInfo"] == {"Parameters": {"serialization.format": "1", "path": storage["Location"]}}
+
+
+# The usage of one call by API, and its whole input and its output. The page counts the same (crates/mapping, `tokens.rs`).
+USAGES = {
+    "OpenAI Chat": ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80}, "completion_tokens": 10}, 100, 10),
+    "OpenAI Responses": ({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 80}, "output_tokens": 10}, 100, 10),
+    "Anthropic": ({"input_tokens": 15, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 80, "output_tokens": 10}, 100, 10),
+    "LiteLLM": ({"prompt_tokens": 100, "cache_read_input_tokens": 80, "completion_tokens": 10, "total_tokens": 110}, 100, 10),
+    "DeepSeek": ({"prompt_tokens": 100, "prompt_cache_hit_tokens": 80, "completion_tokens": 10}, 100, 10),
+    "embeddings": ({"prompt_tokens": 100, "total_tokens": 100}, 100, 0),
+}
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_cached_tokens_count_once_and_at_their_own_price(name):
+    usage, whole_input, output = USAGES[name]
+    million = {member: 10_000 * of if isinstance(of, int) else {"cached_tokens": 800_000} for member, of in usage.items()}
+    saved = saved_queries()
+    athena = [sqlglot.transpile(saved[of], read="athena", write="duckdb")[0] for of in ("TokensPerModelQuery", "TokensPerDayQuery")]
+    for table, (tokens, prices) in {"traces": (QUESTIONS[1], QUESTIONS[6]), "lake": athena}.items():
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE {table} (model VARCHAR, created BIGINT, usage JSON)")
+            connection.execute(f"INSERT INTO {table} VALUES ('gpt-4o', 0, ?)", [json.dumps(million)])
+            assert connection.execute(tokens).fetchall() == [("gpt-4o", 10_000 * (whole_input + output))]
+            written = usage.get("cache_creation_input_tokens", 0)
+            read = 0 if name == "embeddings" else 80
+            dollars = ((whole_input - read - written) * 2.5 + read * 1.25 + written * 2.5 + output * 10) / 100
+            [(_, _, *counted)] = connection.execute(prices).fetchall()
+            assert counted == [10_000 * whole_input, 10_000 * output or None, pytest.approx(dollars, abs=0.01)]
+
+
+def test_no_saved_query_changes_the_table():
+    for name, sql in saved_queries().items():
+        assert sqlglot.parse_one(sql, read="athena").key == "select", name
 
 
 def test_the_saved_queries_of_athena(folder, lake):
-    saved = [sql for name, sql in saved_queries().items() if name != "CreateLakeQuery"]
-    saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved]
+    saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved_queries().values()]
     # Athena's table has the name `lake`, and the columns without the conversions of the view.
     lake.execute(f"CREATE VIEW lake AS SELECT * FROM delta_scan('{folder}/lake')")
     # Athena's query returns 0 for a trace without messages, DuckDB's returns null.

@@ -26,6 +26,7 @@ use crate::{
     problem::{self, Problem},
     store::{Outcome, Store},
     trace::Trace,
+    writer::Writer,
 };
 
 /// Stores the trace of each request.
@@ -87,6 +88,7 @@ impl Handler {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
         let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
+        let writer = Writer::of(&request);
         let (head, body) = request.into_parts();
         let body = match body {
             Body::Text(text) => text.into_bytes(),
@@ -95,7 +97,7 @@ impl Handler {
         };
         let bytes = body.len();
         let mut progress = Progress::default();
-        let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &mut progress))
+        let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &writer, &mut progress))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Problem::Fault("the request panicked, which is a defect".into())));
@@ -110,6 +112,7 @@ impl Handler {
             request_id: &request_id,
             status: response.status().as_u16(),
             key: progress.key.as_ref(),
+            writer: &writer,
             bytes,
             took: start.elapsed(),
             s3_took: progress.s3_took.or_else(|| progress.s3_start.map(|start| start.elapsed())),
@@ -124,12 +127,13 @@ impl Handler {
         &self,
         headers: &HeaderMap,
         body: Vec<u8>,
+        writer: &Writer,
         progress: &mut Progress,
     ) -> Result<(u16, String), Problem> {
         let (trace, has_random_id) = read_trace(headers, body, self.max_trace_bytes)?;
         let key = progress.key.insert(trace.key);
         let s3_start = *progress.s3_start.insert(Instant::now());
-        let outcome = self.store.put(key, trace.json).await;
+        let outcome = self.store.put(key, trace.json, writer).await;
         progress.s3_took = Some(s3_start.elapsed());
         let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,

@@ -14,7 +14,7 @@ use metrique::{
     writer::{Entry, Unit, format::Format, unit::WithUnit},
 };
 
-use crate::{key::Key, problem::Problem};
+use crate::{key::Key, problem::Problem, writer::Writer};
 
 const NAMESPACE: &str = "Attest";
 const REFUSED: &str = "Refused";
@@ -40,6 +40,8 @@ pub struct Served<'a> {
     pub status: u16,
     /// The key of the trace, unless the request was refused before the key was known.
     pub key: Option<&'a Key>,
+    /// The sender of the request.
+    pub writer: &'a Writer,
     /// The size of the body in bytes.
     pub bytes: usize,
     /// The duration of the request.
@@ -63,6 +65,8 @@ struct Line<'r> {
     request_id: &'r str,
     status: NoMetric<u16>,
     key: Option<&'r str>,
+    api_key_id: Option<&'r str>,
+    principal: Option<&'r str>,
     problem: Option<&'static str>,
     cause: Option<String>,
     ms: NoMetric<f64>,
@@ -112,6 +116,8 @@ impl RequestLog {
             request_id: served.request_id,
             status: status.into(),
             key: served.key.map(Key::as_str),
+            api_key_id: served.writer.api_key_id.as_deref(),
+            principal: served.writer.principal.as_deref(),
             problem: served.problem.map(Problem::name),
             cause: served.problem.and_then(Problem::cause).map(ToString::to_string),
             ms: milliseconds(served.took).into(),

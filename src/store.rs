@@ -28,6 +28,7 @@ use crate::{
     s3_error::{Chain, problem, status},
     settings::s3_endpoint,
     trace,
+    writer::Writer,
 };
 
 /// Three attempts: the second covers a dead connection, the third a transient S3 error.
@@ -149,7 +150,7 @@ impl Store {
     /// The object is not deleted, so a later start needs one request only.
     async fn write_twice(&self) -> Result<(), VerifyError> {
         for _ in 0..2 {
-            match self.write(CHECK_KEY, Bytes::from_static(CHECK), &checksum(CHECK)).await {
+            match self.write(CHECK_KEY, Bytes::from_static(CHECK), &checksum(CHECK), &Writer::default()).await {
                 Ok(_) => {}
                 Err(error) if status(&error) == Some(412) => return Ok(()),
                 Err(error) => return Err(VerifyError::Failed(problem(error))),
@@ -159,21 +160,23 @@ impl Store {
     }
 
     /// Stores `json` under `key` unless an object exists there. Returns after S3 has confirmed the outcome.
-    pub async fn put(&self, key: &Key, json: Vec<u8>) -> Result<Outcome, Problem> {
-        tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into()))
+    ///
+    /// `writer` becomes the metadata of the object, and does not count when it is compared.
+    pub async fn put(&self, key: &Key, json: Vec<u8>, writer: &Writer) -> Result<Outcome, Problem> {
+        tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into(), writer))
             .await
             .unwrap_or_else(|elapsed| Err(Problem::unavailable(elapsed)))
     }
 
-    async fn put_if_absent(&self, key: &Key, json: Bytes) -> Result<Outcome, Problem> {
+    async fn put_if_absent(&self, key: &Key, json: Bytes, writer: &Writer) -> Result<Outcome, Problem> {
         self.verify().await?;
         let checksum = checksum(&json);
-        match self.write_or_compare(key, &json, &checksum).await {
+        match self.write_or_compare(key, &json, &checksum, writer).await {
             // The object was deleted since the write met it, or this role may not decrypt it. The second attempt tells.
             Err(CompareError::Denied(_)) => {}
             result => return Ok(result?),
         }
-        match self.write_or_compare(key, &json, &checksum).await {
+        match self.write_or_compare(key, &json, &checksum, writer).await {
             Err(CompareError::Denied(cause)) => {
                 Err(Problem::Fault(Box::new(Unreadable { key: key.as_str().to_owned(), cause })))
             }
@@ -182,8 +185,14 @@ impl Store {
     }
 
     /// Writes an object. If the key is taken, compares the stored object with this one.
-    async fn write_or_compare(&self, key: &Key, json: &Bytes, checksum: &str) -> Result<Outcome, CompareError> {
-        match self.write(key.as_str(), json.clone(), checksum).await {
+    async fn write_or_compare(
+        &self,
+        key: &Key,
+        json: &Bytes,
+        checksum: &str,
+        writer: &Writer,
+    ) -> Result<Outcome, CompareError> {
+        match self.write(key.as_str(), json.clone(), checksum, writer).await {
             Ok(_) => Ok(Outcome::Stored),
             Err(error) if status(&error) == Some(412) => self.compare(key, json, checksum).await,
             Err(error) => Err(problem(error).into()),
@@ -196,6 +205,7 @@ impl Store {
         key: &str,
         object: Bytes,
         checksum: &str,
+        writer: &Writer,
     ) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
         let mut put = self
             .client
@@ -206,6 +216,9 @@ impl Store {
             .content_type("application/json")
             .checksum_sha256(checksum)
             .body(ByteStream::from(object));
+        for (name, value) in writer.metadata() {
+            put = put.metadata(name, value);
+        }
         if let Some(key) = &self.kms_key {
             // A bucket key reduces calls to KMS.
             put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
@@ -354,7 +367,7 @@ impl fmt::Display for Unreadable {
         write!(
             f,
             "an object exists under {key} and cannot be read: {cause}, which includes the KMS key that encrypted this object \
-             (docs/operating.md, \"Change the KMS key\")"
+             (docs/operating.md, \"Encryption keys\")"
         )
     }
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import boto3
 from check import check, failures
 from lake import keys, post, run, run_until
-from stack import Stack
-from variants import EVENTS, VARIANTS, alarms_and_access_logs, iam, kms_key, queries, reported_events, reserved_concurrency, works
+from stack import ROOT, Stack
+from variants import EVENTS, VARIANTS, alarms_and_access_logs, iam, kms_key, lake_statements, queries, reported_events, reserved_concurrency, works
 
 
 def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_it_is_deleted(aws):
@@ -28,7 +29,7 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
     assert all(json.loads(stack.object(key))["messages"] for key in stored_keys)
 
 
-def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(aws):
+def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(aws, tmp_path):
     boto3.client("s3").create_bucket(Bucket="existing-lake")
     stack = Stack(aws, "existing-lake").deploy(BucketName="existing-lake", Queries="on")
     post(stack, 3)
@@ -39,3 +40,30 @@ def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(
     post(stack, 2)
     run_until(stack, "ingest", 5)
     assert keys(stack) == sorted(stack.keys())
+
+    # After `off`, the bucket still names the queues that are gone, beside a notification of the operator.
+    own = boto3.client("sqs").create_queue(QueueName="own")["QueueUrl"]
+    own = boto3.client("sqs").get_queue_attributes(QueueUrl=own, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    found = stack.s3.get_bucket_notification_configuration(Bucket="existing-lake")["QueueConfigurations"]
+    found.append({"QueueArn": own, "Events": ["s3:ObjectTagging:*"]})
+    stack.s3.put_bucket_notification_configuration(Bucket="existing-lake", NotificationConfiguration={"QueueConfigurations": found})
+    stack.deploy(BucketName="existing-lake", Queries="off")
+    page = (ROOT / "docs/operating.md").read_text()
+    [commands] = re.findall(r"```bash\n(.*?NonExistentQueue.*?)```", page, re.DOTALL)
+    subprocess.run(["bash", "-euc", commands.replace("my-traces", "existing-lake")], cwd=tmp_path, env=environment, check=True)
+    [left] = stack.s3.get_bucket_notification_configuration(Bucket="existing-lake")["QueueConfigurations"]
+    assert left["QueueArn"] == own
+
+
+def test_the_lake_stays_readable_after_the_key_changes(aws):
+    stack = Stack(aws, "changed-key").deploy(**kms_key(), Queries="on")
+    first = post(stack, 2)
+    run_until(stack, "ingest", 2)
+    stack.deploy(**kms_key(), Queries="on")
+    second = post(stack, 2)
+    run_until(stack, "ingest", 4)
+    assert keys(stack) == sorted([*first, *second])
+    # LocalStack does not enforce policies, so this reads which buckets the statement covers.
+    [decrypt] = [of for of in lake_statements(stack) if of.get("Sid") == "DecryptTracesAndLake"]
+    [resource] = [decrypt["Resource"]]
+    assert resource["Fn::Join"][1][-1] == "key/*"

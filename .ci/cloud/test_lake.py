@@ -74,7 +74,12 @@ def test_the_monthly_run_finds_what_no_notification_reported(lake):
 def test_the_check_finds_the_notifications_and_the_schedules(lake):
     lines, _ = check(lake)
     assert not failures(lines)
-    for promise in ["the bucket reports stored and removed objects to the lake", "the schedules of the lake are enabled"]:
+    for promise in [
+        "the bucket reports stored and removed objects to the lake",
+        "the schedules of the lake are enabled",
+        "a run of the lake succeeds",
+        "the lake has no dead letters",
+    ]:
         assert lines[promise]["verdict"] == "holds", lines[promise]
 
 

@@ -38,6 +38,11 @@ def encrypted_with_the_key(stack, stored):
     assert (stored["ServerSideEncryption"], stored["SSEKMSKeyId"]) == ("aws:kms", parameters["KmsKeyArn"])
 
 
+def lake_statements(stack):
+    """Returns the statements of the lake's role after the SAM transform."""
+    return processed(stack)["LakeRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+
+
 def queries():
     return {"Queries": "on"}
 
@@ -47,6 +52,14 @@ def with_a_database(stack, _):
     database = processed(stack)["QueriesDatabase"]["Properties"]["DatabaseInput"]["Name"]
     references = {"AWS::StackName": stack.name, "AWS::StackId": stack.describe()["StackId"]}
     assert re.fullmatch(r"[a-z0-9_]+", resolve(database, references))
+    # LocalStack deploys neither Glue nor Athena and does not enforce policies, so this reads the deployed settings.
+    table = processed(stack)["LakeTable"]["Properties"]
+    assert table["DatabaseName"] == {"Ref": "QueriesDatabase"}
+    location = resolve(table["TableInput"]["StorageDescriptor"]["Location"], {"QueriesBucket": stack.named("QueriesBucket")})
+    assert location == f"{stack.outputs['LakeUrl']}/"
+    # The table's log stays encrypted with the previous key after KmsKeyArn changes.
+    [decrypt] = [of for of in lake_statements(stack) if of.get("Sid") == "DecryptTracesAndLake"]
+    assert str(decrypt["Condition"]["StringLike"]).count("QueriesBucket") == 2
     assert stack.outputs["LakeUrl"] == f"s3://{stack.named('QueriesBucket')}/lake"
     assert reported_events(stack) == EVENTS
 
@@ -76,8 +89,9 @@ def with_alarms_and_access_logs(stack, _):
     found = sorted(json.dumps({of["Name"]: of["Value"] for of in alarm["Dimensions"]}) for alarm in of_stack)
     expected = [{"FunctionName": stack.function}] * 5 + [{"ApiName": stack.name, "Stage": "prod"}]
     if "LakeFunction" in resources:
-        expected.append({"FunctionName": stack.named("LakeFunction")})
-        expected += [{"QueueName": stack.named(of).rsplit("/", 1)[-1]} for of in ("StoredQueue", "RemovedQueue", "DeadLetterQueue")]
+        lake = stack.named("LakeFunction")
+        expected += [{"FunctionName": lake}, *({"FunctionName": lake, "Task": task} for task in ("ingest", "maintain"))]
+        expected += [{"QueueName": stack.named(of).rsplit("/", 1)[-1]} for of in ("StoredQueue", "DeadLetterQueue")]
     assert found == sorted(json.dumps(dimensions) for dimensions in expected)
     # LocalStack does not write access logs, so this reads the deployed setting.
     [_, setting, _] = processed(stack)["TraceApiprodStage"]["Properties"]["AccessLogSetting"]["Fn::If"]

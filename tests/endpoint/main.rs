@@ -12,3 +12,4 @@ mod keys;
 mod lossless;
 mod place;
 mod repeats;
+mod writer;

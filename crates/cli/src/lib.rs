@@ -1,5 +1,6 @@
 //! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
 
+pub mod api_key;
 pub mod check;
 pub mod export;
 #[cfg(feature = "lake")]

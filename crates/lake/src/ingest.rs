@@ -44,6 +44,18 @@ pub enum Task {
     Sync,
 }
 
+impl Task {
+    /// Returns the name, as an event has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Maintain => "maintain",
+            Self::Sync => "sync",
+        }
+    }
+}
+
 /// The event of a run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Event {

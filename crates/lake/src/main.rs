@@ -8,7 +8,7 @@ use std::{
 use attest::{place, settings};
 use attest_lake::{
     Location, Table,
-    ingest::{Event, Lake, Queues, Report},
+    ingest::{Event, Lake, Queues, Report, Task},
     objects::Bucket,
     source::Source,
 };
@@ -57,8 +57,9 @@ async fn start() -> Result<(), Error> {
         let table = Table::open(&location).await?;
         let id = place::known_id(&client, objects.name()).await?;
         table.claim(&Source { name: source_name.clone(), id }).await?;
-        let report = lake(table).run(event.payload.task, deadline(event.context.deadline())).await?;
-        log(&report);
+        let task = event.payload.task;
+        let report = lake(table).run(task, deadline(event.context.deadline())).await?;
+        log(task, &event.context.env_config.function_name, &report);
         Ok::<_, Error>(report)
     };
     lambda_runtime::run(service_fn(handle)).await
@@ -70,10 +71,14 @@ fn deadline(end: SystemTime) -> Instant {
     Instant::now() + left.saturating_sub(MARGIN.min(left / 2))
 }
 
-fn log(report: &Report) {
+/// Writes the log line of a successful run, which CloudWatch counts by `function` and `task` (LakeRunsMetric in
+/// `template.yaml`).
+fn log(task: Task, function: &str, report: &Report) {
     let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
     let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
     tracing::info!(
+        task = task.name(),
+        function,
         messages,
         unreadable,
         added,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use attest::writer::Writer;
 use metrique::{
     emf::{Emf, NoMetric},
     unit::{Byte, Count, Millisecond},
@@ -42,6 +43,7 @@ pub struct Served {
     pub bytes: usize,
     pub took: Duration,
     pub is_cold: bool,
+    pub writer: Writer,
     pub counts: Counts,
     /// The reason of a refusal, a rejection or a failure. It contains no content.
     pub reason: Option<String>,
@@ -58,6 +60,8 @@ struct Line<'r> {
     request_id: &'r str,
     signal: &'static str,
     status: NoMetric<u16>,
+    api_key_id: Option<&'r str>,
+    principal: Option<&'r str>,
     reason: Option<&'r str>,
     ms: NoMetric<f64>,
     cold: NoMetric<bool>,
@@ -104,6 +108,8 @@ impl BatchLog {
             request_id: &served.request_id,
             signal: served.signal,
             status: served.status.into(),
+            api_key_id: served.writer.api_key_id.as_deref(),
+            principal: served.writer.principal.as_deref(),
             reason: served.reason.as_deref(),
             ms: milliseconds.into(),
             cold: served.is_cold.into(),

@@ -14,6 +14,7 @@ use std::{
 use attest::{
     problem::{self, Problem},
     store::{Outcome, Store},
+    writer::Writer,
 };
 use flate2::read::MultiGzDecoder;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -84,13 +85,14 @@ impl Receiver {
         let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
         let is_logs = request.uri().path().trim_end_matches('/').ends_with("/v1/logs");
         let (signal, name) = if is_logs { (Signal::Logs, "logs") } else { (Signal::Traces, "traces") };
+        let writer = Writer::of(&request);
         let (head, body) = request.into_parts();
         let body = match body {
             Body::Text(text) => text.into_bytes(),
             Body::Binary(bytes) => bytes,
             _ => Vec::new(),
         };
-        let mut served = Served { request_id, signal: name, bytes: body.len(), is_cold, ..Served::default() };
+        let mut served = Served { request_id, signal: name, bytes: body.len(), is_cold, writer, ..Served::default() };
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let encoding = content_type.and_then(Encoding::of);
         let result = match encoding {
@@ -140,7 +142,8 @@ impl Receiver {
         served.counts = Counts { received, skipped, rejected: rejected.len(), ..Counts::default() };
         served.reason = rejected.first().map(|reason| (*reason).to_owned());
         let mut is_confirmed = true;
-        let mut results = stream::iter(drafts).map(|draft| self.put(draft)).buffer_unordered(CONCURRENCY);
+        let writer = served.writer.clone();
+        let mut results = stream::iter(drafts).map(|draft| self.put(draft, &writer)).buffer_unordered(CONCURRENCY);
         loop {
             match tokio::time::timeout_at(start + DEADLINE, results.next()).await {
                 Ok(None) => break,
@@ -171,14 +174,14 @@ impl Receiver {
     }
 
     /// Stores one trace. Also returns the number of spans or records in it.
-    async fn put(&self, draft: Draft) -> (usize, Result<Stored, Problem>) {
-        (draft.weight(), self.put_under_a_free_id(&draft).await)
+    async fn put(&self, draft: Draft, writer: &Writer) -> (usize, Result<Stored, Problem>) {
+        (draft.weight(), self.put_under_a_free_id(&draft, writer).await)
     }
 
-    async fn put_under_a_free_id(&self, draft: &Draft) -> Result<Stored, Problem> {
+    async fn put_under_a_free_id(&self, draft: &Draft, writer: &Writer) -> Result<Stored, Problem> {
         for trace in [Draft::trace, Draft::renamed] {
             let Ok(trace) = trace(draft) else { return Ok(Stored::Never(NOT_A_TRACE)) };
-            match self.store.put(&trace.key, trace.json).await? {
+            match self.store.put(&trace.key, trace.json, writer).await? {
                 Outcome::Stored => return Ok(Stored::New),
                 Outcome::Same => return Ok(Stored::Repeated),
                 Outcome::Conflict => {}

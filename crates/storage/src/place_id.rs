@@ -77,7 +77,6 @@ impl fmt::Display for PlaceId {
     }
 }
 
-/// Names a folder.
 pub(super) fn folder_name(store: &FileStore) -> String {
     format!("folder {}", store.root().display())
 }

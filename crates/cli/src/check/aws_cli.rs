@@ -3,32 +3,33 @@
 
 use std::process::Output;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow};
 use serde_json::Value;
 use tokio::process::Command;
 
 /// Runs `aws` with these arguments and returns its output, or null if it prints nothing.
 pub async fn aws(arguments: &[&str]) -> anyhow::Result<Value> {
-    let output = run(arguments).await?;
-    let error = String::from_utf8_lossy(&output.stderr);
     let command = arguments.iter().take(2).copied().collect::<Vec<_>>().join(" ");
-    ensure!(output.status.success(), "aws {command}: {}", error.trim());
-    if output.stdout.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(&output.stdout).with_context(|| format!("aws {command} did not print JSON"))
+    aws_result(arguments).await?.map_err(|error| anyhow!("aws {command}: {error}"))
 }
 
-/// Runs `aws`, which is expected to fail. Returns the error message, or `None` if it succeeded.
-pub async fn aws_error(arguments: &[&str]) -> anyhow::Result<Option<String>> {
+/// Runs `aws`, which may fail. Returns its output, or its error message.
+pub async fn aws_result(arguments: &[&str]) -> anyhow::Result<Result<Value, String>> {
     let output = run(arguments).await?;
-    let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Ok((!output.status.success()).then_some(error))
+    if !output.status.success() {
+        return Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    if output.stdout.is_empty() {
+        return Ok(Ok(Value::Null));
+    }
+    serde_json::from_slice(&output.stdout).map(Ok).context("aws did not print JSON")
 }
 
 async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new("aws");
     command.args(arguments).args(["--output", "json"]).env("AWS_PAGER", "");
+    // Ctrl-C must not end a command that creates or deletes the temporary API key.
+    command.process_group(0);
     command.output().await.context("cannot run the AWS CLI (`aws`): install it as described in the README")
 }
 

@@ -1,4 +1,4 @@
-//! Requests to the endpoint, and the requirements that every answer must meet.
+//! Requests to the endpoint. Every response is searched for what no response may quote.
 
 use std::{
     collections::BTreeSet,
@@ -8,18 +8,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use reqwest::{Client, Url, header, redirect};
+use reqwest::{Client, Method, Response, Url, redirect};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{
-    report::{Mismatch, ensure},
-    signing::Signer,
-};
+use super::{answer::Answer, probe::Trace, report::Mismatch, signing::Signer};
 use crate::loopback::is_loopback;
-
-/// The fingerprint of every trace that a check stores.
-pub const FINGERPRINT: &str = "attest-check";
 
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
@@ -27,32 +21,40 @@ const REQUEST: Duration = Duration::from_mins(1);
 /// The largest number of attempts for a request that exceeds the usage plan's rate.
 const THROTTLED_ATTEMPTS: u32 = 20;
 
+/// The length of the shortest quotation that is reported, in characters. Shorter texts occur by chance.
+const QUOTED: usize = 12;
+
 /// The endpoint under check.
 pub struct Endpoint {
     client: Client,
     url: Url,
-    api_key: String,
+    pub api_key: String,
     /// Signs each request, if the API requires it.
     signer: Option<Signer>,
-    /// The content of every message. No log line and no error may contain it.
+    /// The content of every message. No log line and no response may contain it.
     pub secret: String,
-    keys: Mutex<BTreeSet<String>>,
+    found: Mutex<Found>,
+}
+
+/// The stored keys and the quotations, collected from all requests so far.
+#[derive(Default)]
+struct Found {
+    /// The keys of the traces that may be stored.
+    keys: BTreeSet<String>,
+    /// The first response that quotes the content of a message, and the first that quotes an API key.
+    quotes_content: Option<String>,
+    quotes_key: Option<String>,
 }
 
 /// A request. By default, it is a POST to the endpoint's URL.
 pub struct Sent<'a> {
+    pub method: Method,
     pub body: Bytes,
+    /// The path and the query after the endpoint's URL.
     pub path: &'a str,
     pub api_key: Option<&'a str>,
     pub headers: Vec<(&'static str, &'a str)>,
-}
-
-/// An answer of the endpoint.
-pub struct Answer {
-    pub status: u16,
-    pub body: Bytes,
-    pub took: Duration,
-    content_type: String,
+    pub is_signed: bool,
 }
 
 impl Endpoint {
@@ -63,9 +65,14 @@ impl Endpoint {
             url: url.clone(),
             api_key: api_key.to_owned(),
             signer,
-            secret: Uuid::new_v4().to_string(),
-            keys: Mutex::default(),
+            secret: Uuid::new_v4().simple().to_string(),
+            found: Mutex::default(),
         })
+    }
+
+    /// Returns whether requests are signed.
+    pub fn is_signed(&self) -> bool {
+        self.signer.is_some()
     }
 
     /// Returns an error if the URL does not answer over HTTP, or if it rejects the API key.
@@ -87,11 +94,35 @@ impl Endpoint {
     /// Creates a POST request with these bytes and the API key.
     pub fn request(&self, body: impl Into<Bytes>) -> Sent<'_> {
         Sent {
+            method: Method::POST,
             body: body.into(),
             path: "",
             api_key: Some(&self.api_key),
             headers: vec![("content-type", "application/json")],
+            is_signed: true,
         }
+    }
+
+    /// Sends a trace, and requires the trace's own receipt with this status.
+    pub async fn store(&self, trace: &Trace, status: u16) -> Result<Answer, Mismatch> {
+        let answer = self.send_trace(trace, self.request(trace.json.clone())).await?;
+        answer.receipt(status, trace)?;
+        Ok(answer)
+    }
+
+    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was refused.
+    pub async fn send_trace(&self, trace: &Trace, sent: Sent<'_>) -> Result<Answer, Mismatch> {
+        let answer = self.send(sent).await;
+        let is_refused = answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status));
+        if let (false, Some(key)) = (is_refused, trace.key()) {
+            self.remember(key);
+        }
+        answer
+    }
+
+    /// Remembers the key of a trace that may be stored, so that the end of the check deletes it.
+    pub fn remember(&self, key: String) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).keys.insert(key);
     }
 
     /// Sends a request. Retries while the request exceeds the usage plan's rate.
@@ -109,85 +140,82 @@ impl Endpoint {
 
     /// Sends a request once. A missing answer is a mismatch.
     pub async fn send_once(&self, sent: &Sent<'_>) -> Result<Answer, Mismatch> {
+        let no_answer = |error: reqwest::Error| Mismatch::new("an answer", format!("{:#}", anyhow::Error::new(error)));
         let mut url = self.url.clone();
         if !sent.path.is_empty() {
-            url.set_path(&format!("{}{}", url.path().trim_end_matches('/'), sent.path));
+            let (path, query) =
+                sent.path.split_once('?').map_or((sent.path, None), |(path, query)| (path, Some(query)));
+            url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+            url.set_query(query);
         }
-        let mut request = self.client.post(url).body(sent.body.clone());
+        let mut request = self.client.request(sent.method.clone(), url).body(sent.body.clone());
         for (name, value) in &sent.headers {
             request = request.header(*name, *value);
         }
         if let Some(key) = sent.api_key {
             request = request.header("x-api-key", key);
         }
-        let no_answer = |error: reqwest::Error| Mismatch::new("an answer", format!("{:#}", anyhow::Error::new(error)));
         let mut request = request.build().map_err(no_answer)?;
-        if let Some(signer) = &self.signer {
+        if let (Some(signer), true) = (&self.signer, sent.is_signed) {
             let signed = signer.sign(&mut request).await;
             signed.map_err(|error| Mismatch::new("a signed request", format!("{error:#}")))?;
         }
         let start = Instant::now();
         let response = self.client.execute(request).await.map_err(no_answer)?;
-        let status = response.status().as_u16();
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let body = response.bytes().await.map_err(no_answer)?;
-        let answer = Answer { status, body, took: start.elapsed(), content_type };
-        if let Ok(receipt) = serde_json::from_slice::<Value>(&answer.body)
-            && let Some(key) = receipt["key"].as_str()
-        {
-            self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
-        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = body(response).await.map_err(no_answer)?;
+        let answer = Answer::new(status, headers, body, start.elapsed(), &self.api_key);
+        self.search(sent, &answer);
         Ok(answer)
     }
 
-    /// Returns the keys of all traces that this check stored.
+    /// Searches a response for the content of the messages and for the API key of the request.
+    fn search(&self, sent: &Sent<'_>, answer: &Answer) {
+        let text = answer.text();
+        let place =
+            || format!("the response {} to {} /{}", answer.status, sent.method, sent.path.trim_start_matches('/'));
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if quotes(&text, &self.secret) {
+            found.quotes_content.get_or_insert_with(place);
+        }
+        if sent.api_key.is_some_and(|key| quotes(&text, key)) {
+            found.quotes_key.get_or_insert_with(place);
+        }
+    }
+
+    /// Returns the first response that quotes the content of a message, and the first that quotes an API key.
+    pub fn quotations(&self) -> [Option<String>; 2] {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        [found.quotes_content.clone(), found.quotes_key.clone()]
+    }
+
+    /// Returns the keys of all traces that this check may have stored. They come from the sent traces, because a broken
+    /// endpoint may name the trace of another client.
     pub fn keys(&self) -> Vec<String> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    /// Returns a trace as JSON with this `id` and `created`, and with all members that have a default.
-    pub fn trace(&self, id: &str, created: u32) -> String {
-        let secret = &self.secret;
-        format!(
-            r#"{{"id":"{id}","object":"chat.trace","system_fingerprint":"{FINGERPRINT}","model":"{FINGERPRINT}","created":{created},"messages":[{{"role":"user","content":"{secret}"}}]}}"#
-        )
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).keys.iter().cloned().collect()
     }
 }
 
-impl Answer {
-    /// Returns the receipt of a stored trace with this status.
-    pub fn receipt(&self, status: u16) -> Result<Value, Mismatch> {
-        ensure(self.status == status, status.to_string(), self.to_string())?;
-        let receipt: Value = serde_json::from_slice(&self.body)
-            .map_err(|error| Mismatch::new("a receipt in JSON", format!("{self} ({error})")))?;
-        let is_whole = ["id", "object", "system_fingerprint", "key"].iter().all(|name| receipt[name].is_string());
-        ensure(is_whole, "id, object, system_fingerprint and key", receipt.to_string())?;
-        Ok(receipt)
-    }
-
-    /// Returns the problem details (RFC 9457) of a refused request with this status.
-    pub fn problem(&self, status: u16) -> Result<Value, Mismatch> {
-        ensure(self.status == status, status.to_string(), self.to_string())?;
-        ensure(self.content_type == "application/problem+json", "application/problem+json", &self.content_type)?;
-        let problem: Value = serde_json::from_slice(&self.body)
-            .map_err(|error| Mismatch::new("problem details in JSON", format!("{self} ({error})")))?;
-        let has_kind = problem["type"].as_str().is_some_and(|kind| kind.starts_with("urn:attest:problem:"));
-        let is_whole = has_kind && problem["title"].is_string() && problem["detail"].is_string();
-        ensure(is_whole, "type, title and detail", problem.to_string())?;
-        // API Gateway's own errors may omit the status.
-        let agrees = problem["status"].is_null() || problem["status"] == status;
-        ensure(agrees, format!("the status {status} in the body"), problem["status"].to_string())?;
-        Ok(problem)
-    }
+/// Returns whether a response contains a part of `text` that is long enough not to occur by chance.
+fn quotes(response: &str, text: &str) -> bool {
+    let length = text.len().min(QUOTED);
+    let parts = text.as_bytes().windows(length.max(1)).filter_map(|part| std::str::from_utf8(part).ok());
+    text.len() >= QUOTED && parts.into_iter().any(|part| response.contains(part))
 }
 
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let body = String::from_utf8_lossy(&self.body);
-        let start: String = body.chars().take(200).collect();
-        write!(f, "{} {start}", self.status)
+/// The largest response that is read, in bytes. A list of violations has at most 512 KiB.
+const MAX_RESPONSE: usize = 8 * 1024 * 1024;
+
+/// Reads a body up to [`MAX_RESPONSE`].
+async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_RESPONSE {
+            break;
+        }
     }
+    Ok(body.into())
 }
 
 /// Creates an HTTP client for requests to this URL.
@@ -203,4 +231,10 @@ pub fn client_for(url: &Url) -> anyhow::Result<Client> {
         client = client.no_proxy();
     }
     client.build().context("cannot set up HTTP")
+}
+
+/// Returns the strings of a list of objects under `name`.
+pub fn texts<'v>(list: &'v Value, name: &str) -> Vec<&'v str> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|of| of[name].as_str()).collect()
 }

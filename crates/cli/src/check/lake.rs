@@ -1,18 +1,25 @@
-//! Promises of the lake: the bucket reports its objects, and the function runs.
+//! Promises of the lake: the bucket reports its objects, the function runs, and nothing waits for an operator.
 
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     aws_cli::aws,
-    report::{Report, Verdict, ensure},
+    report::{Mismatch, Report, Verdict, ensure},
     stack::Stack,
 };
 
 const NOTIFICATIONS: &str = "the bucket reports stored and removed objects to the lake";
 const SCHEDULES: &str = "the schedules of the lake are enabled";
+const INGEST: &str = "a run of the lake succeeds";
+const RUNS: &str = "each task of the lake has succeeded in time";
+const DEAD_LETTERS: &str = "the lake has no dead letters";
 
 /// The promises of this module.
-pub const PROMISES: &[&str] = &[NOTIFICATIONS, SCHEDULES];
+pub const PROMISES: &[&str] = &[NOTIFICATIONS, SCHEDULES, INGEST, RUNS, DEAD_LETTERS];
 
 /// The events that each queue of `template.yaml` receives, by the logical id of the queue.
 const EVENTS: [(&str, &str); 3] = [
@@ -24,15 +31,30 @@ const EVENTS: [(&str, &str); 3] = [
 /// The number of schedules in `template.yaml`.
 const SCHEDULE_COUNT: usize = 3;
 
-/// Checks the promises.
+/// The time within which each task succeeds, with an hour for the run itself.
+const TASKS: [(&str, Duration); 3] = [
+    ("ingest", Duration::from_hours(1)),
+    ("maintain", Duration::from_hours(25)),
+    ("sync", Duration::from_hours(31 * 24 + 1)),
+];
+
+/// Checks the promises. Runs the task `ingest`, because the lake exists only after the first run.
 pub async fn check(stack: &Stack, report: &mut Report) {
-    if stack.has_lake() {
-        report.add(NOTIFICATIONS, notifications(stack).await);
-        report.add(SCHEDULES, schedules(stack).await);
-    } else {
-        report.not_checked(NOTIFICATIONS, "Queries is off");
-        report.not_checked(SCHEDULES, "Queries is off");
+    if !stack.has_lake() {
+        for promise in PROMISES {
+            report.not_checked(promise, "Queries is off");
+        }
+        return;
     }
+    report.add(NOTIFICATIONS, notifications(stack).await);
+    report.add(SCHEDULES, schedules(stack).await);
+    report.add(INGEST, ingest(stack).await.map(Verdict::from));
+    if stack.is_stand_in {
+        report.not_checked(RUNS, "this stand-in for AWS does not read metrics from the log");
+    } else {
+        report.add(RUNS, runs(stack).await);
+    }
+    report.add(DEAD_LETTERS, dead_letters(stack).await);
 }
 
 async fn notifications(stack: &Stack) -> anyhow::Result<Verdict> {
@@ -60,4 +82,51 @@ async fn schedules(stack: &Stack) -> anyhow::Result<Verdict> {
         enabled += usize::from(found["State"] == "ENABLED");
     }
     Ok(ensure(enabled == SCHEDULE_COUNT, format!("{SCHEDULE_COUNT} schedules"), enabled.to_string()).into())
+}
+
+/// Runs the task `ingest`, and waits until it ends.
+pub async fn ingest(stack: &Stack) -> anyhow::Result<Result<(), Mismatch>> {
+    let output = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
+    let path = output.path().to_str().context("the path of the temporary file is not UTF-8")?;
+    // The time limit exceeds the 900 s of the function (`template.yaml`).
+    let mut arguments = vec!["lambda", "invoke", "--function-name", stack.named("LakeFunction")?];
+    arguments.extend(["--cli-binary-format", "raw-in-base64-out", "--cli-read-timeout", "960"]);
+    arguments.extend(["--payload", r#"{"task": "ingest"}"#, path]);
+    let invoked = aws(&arguments).await?;
+    let answer = std::fs::read_to_string(output.path()).unwrap_or_default();
+    Ok(ensure(invoked["FunctionError"].is_null(), "a run without an error", answer))
+}
+
+async fn runs(stack: &Stack) -> anyhow::Result<Verdict> {
+    let function = format!("Name=FunctionName,Value={}", stack.named("LakeFunction")?);
+    let now = Timestamp::now();
+    let (mut late, mut due) = (Vec::new(), Vec::new());
+    for (task, limit) in TASKS {
+        let start = (now.as_second() - i64::try_from(limit.as_secs()).unwrap_or(i64::MAX)).to_string();
+        let (end, task_dimension) = ((now.as_second() + 60).to_string(), format!("Name=Task,Value={task}"));
+        let mut arguments = vec!["cloudwatch", "get-metric-statistics", "--namespace", "Attest"];
+        arguments.extend(["--metric-name", "LakeRuns", "--dimensions", &function, &task_dimension]);
+        arguments.extend(["--statistics", "Sum", "--period", "3600", "--start-time", &start, "--end-time", &end]);
+        let found = aws(&arguments).await?;
+        if found["Datapoints"].as_array().is_some_and(|points| !points.is_empty()) {
+            continue;
+        }
+        // A new stack has not reached its first night or its first day of a month.
+        let age = stack.updated.map(|updated| now.as_second() - updated.as_second());
+        let is_due = age.is_some_and(|age| age < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
+        if is_due { &mut due } else { &mut late }.push(task);
+    }
+    if late.is_empty() && !due.is_empty() {
+        let reason = format!("the stack was deployed a short time ago, and has no run yet of {}", due.join(", "));
+        return Ok(Verdict::NotChecked { reason });
+    }
+    Ok(ensure(late.is_empty(), "a run of each task", format!("no successful run of {}", late.join(", "))).into())
+}
+
+async fn dead_letters(stack: &Stack) -> anyhow::Result<Verdict> {
+    let queue = stack.named("DeadLetterQueue")?;
+    let name = "ApproximateNumberOfMessages";
+    let found = aws(&["sqs", "get-queue-attributes", "--queue-url", queue, "--attribute-names", name]).await?;
+    let count = found["Attributes"][name].as_str().context("aws sqs get-queue-attributes printed no number")?;
+    Ok(ensure(count == "0", "0 messages", format!("{count} messages (docs/operating.md, \"The lake\")")).into())
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use uuid::Uuid;
 
 use super::{
     endpoint::Endpoint,
@@ -27,10 +26,7 @@ pub async fn check(endpoint: &Endpoint, report: &mut Report) {
 }
 
 async fn one(endpoint: &Endpoint) -> Result<Duration, Mismatch> {
-    let trace = endpoint.trace(&Uuid::new_v4().to_string(), 1);
-    let answer = endpoint.send(endpoint.request(trace)).await?;
-    answer.receipt(201)?;
-    Ok(answer.took)
+    Ok(endpoint.store(&endpoint.new_trace(), 201).await?.took)
 }
 
 async fn burst(endpoint: &Endpoint) -> Verdict {

@@ -5,30 +5,37 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use attest::settings::MAX_TRACE_BYTES;
 use attest_terminal::fail;
 use clap::Args;
 use reqwest::Url;
 
-use crate::serve;
+use crate::api_key;
 use endpoint::Endpoint;
 use report::Report;
 use signing::Signer;
 use stack::Stack;
+use stop::Stop;
+use storing::Stored;
 
+mod access;
+mod answer;
 mod aws_cli;
 mod bucket;
 mod cleanup;
 mod endpoint;
 mod function;
+mod gateway;
 mod lake;
 mod latency;
 mod monitoring;
+mod probe;
 mod queries;
 mod refusals;
 mod report;
 mod signing;
+mod sizes;
 mod stack;
+mod stop;
 mod storing;
 mod throttling;
 mod tls;
@@ -42,20 +49,17 @@ alarms, log and metrics, creates a temporary API key with a rate of 1 request pe
 Exit status:
   0  no promise fails
   1  a promise fails
-  2  the check could not run")]
+  2  the check could not run, or was interrupted: it then deletes its temporary API key and its traces")]
 pub struct Options {
     /// The endpoint's URL: the output ApiUrl of the stack
     #[arg(long, env = "ATTEST_URL")]
     url: Url,
     /// The endpoint's API key
-    #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = serve::parse_api_key)]
+    #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = api_key::parse)]
     api_key: String,
     /// The name of the stack, to run the checks that need access to its AWS account
     #[arg(long)]
     stack: Option<String>,
-    /// The largest trace in bytes; a stack's own limit takes precedence
-    #[arg(long, default_value_t = MAX_TRACE_BYTES)]
-    max_trace_bytes: usize,
     /// Sign each request with the AWS profile (Signature Version 4); the default if the stack's Authorization is AWS_IAM
     #[arg(long)]
     sign: bool,
@@ -69,14 +73,16 @@ pub struct Options {
 
 /// Checks every promise and prints the report. Returns the exit status.
 pub async fn run(options: Options) -> ExitCode {
-    match check(&options).await {
+    let stop = Stop::listen();
+    match check(&options, &stop).await {
+        Ok(_) if stop.is_set() => ExitCode::from(2),
         Ok(report) if report.has_failures() => ExitCode::from(1),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 2),
     }
 }
 
-async fn check(options: &Options) -> anyhow::Result<Report> {
+async fn check(options: &Options, stop: &Stop) -> anyhow::Result<Report> {
     let stack = match &options.stack {
         Some(name) => Some(Stack::describe(name).await.with_context(|| format!("cannot read the stack {name}"))?),
         None => None,
@@ -85,38 +91,63 @@ async fn check(options: &Options) -> anyhow::Result<Report> {
         options.sign || stack.as_ref().is_some_and(|of| of.parameter("Authorization").is_ok_and(|of| of == "AWS_IAM"));
     let signer = if is_signed { Some(Signer::load().await?) } else { None };
     let endpoint = Endpoint::new(&options.url, &options.api_key, signer)?;
-    let limit = stack.as_ref().and_then(Stack::max_trace_bytes).unwrap_or(options.max_trace_bytes);
     endpoint.probe().await?;
 
     let mut report = Report::new(options.json);
-    let stored = storing::check(&endpoint, &mut report).await;
-    refusals::check(&endpoint, limit, &mut report).await;
-    tls::check(&options.url, &mut report).await;
-    latency::check(&endpoint, &mut report).await;
-    match &stack {
-        None => {
-            let promises = [
-                bucket::PROMISES,
-                function::PROMISES,
-                monitoring::PROMISES,
-                throttling::PROMISES,
-                lake::PROMISES,
-                queries::PROMISES,
-            ];
-            for promise in promises.concat() {
+    let limit = stack.as_ref().and_then(Stack::max_trace_bytes);
+    let stored = stop.unless_set(of_endpoint(options, &endpoint, limit, &mut report)).await;
+    match (&stack, stored) {
+        (None, _) => {
+            for promise in OF_STACK.concat() {
                 report.not_checked(promise, "--stack is not given");
             }
         }
-        Some(stack) => {
-            bucket::check(stack, &endpoint, stored.as_ref(), &mut report).await;
-            function::check(stack, &mut report).await;
-            monitoring::check(stack, &endpoint, stored.as_ref(), Duration::from_secs(options.wait), &mut report).await;
-            throttling::check(stack, &endpoint, &mut report).await;
-            lake::check(stack, &mut report).await;
-            queries::check(stack, &mut report).await;
+        (Some(stack), Some(stored)) => {
+            let wait = Duration::from_secs(options.wait);
+            stop.unless_set(of_bucket(stack, &endpoint, &stored, wait, &mut report)).await;
+            if !stop.is_set() {
+                throttling::check(stack, &endpoint, stop, &mut report).await;
+            }
+            stop.unless_set(of_lake(stack, &stored, wait, &mut report)).await;
         }
+        (Some(_), None) => {}
     }
+    access::quotations(&endpoint, &mut report);
     let left = cleanup::delete(stack.as_ref(), endpoint.keys()).await;
-    report.finish(left);
+    report.finish(left, stop.is_set());
     Ok(report)
+}
+
+/// The promises that require access to the stack.
+const OF_STACK: [&[&str]; 7] = [
+    bucket::PROMISES,
+    function::PROMISES,
+    gateway::PROMISES,
+    monitoring::PROMISES,
+    throttling::PROMISES,
+    lake::PROMISES,
+    queries::PROMISES,
+];
+
+/// Checks what a client can see. Returns the stored traces that the bucket must contain.
+async fn of_endpoint(options: &Options, endpoint: &Endpoint, limit: Option<usize>, report: &mut Report) -> Vec<Stored> {
+    let mut stored = Vec::from_iter(storing::check(endpoint, report).await);
+    refusals::check(endpoint, report).await;
+    access::check(endpoint, report).await;
+    stored.extend(sizes::check(endpoint, limit, report).await);
+    tls::check(&options.url, report).await;
+    latency::check(endpoint, report).await;
+    stored
+}
+
+async fn of_bucket(stack: &Stack, endpoint: &Endpoint, stored: &[Stored], wait: Duration, report: &mut Report) {
+    bucket::check(stack, endpoint, stored, report).await;
+    function::check(stack, report).await;
+    gateway::check(stack, report).await;
+    monitoring::check(stack, endpoint, stored.first(), wait, report).await;
+}
+
+async fn of_lake(stack: &Stack, stored: &[Stored], wait: Duration, report: &mut Report) {
+    lake::check(stack, report).await;
+    queries::check(stack, stored.first(), wait, report).await;
 }

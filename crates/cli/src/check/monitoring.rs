@@ -15,19 +15,20 @@ use super::{
 };
 
 const ALARMS: &str = "the alarms exist and are enabled";
+const QUIET: &str = "no alarm is in state ALARM";
 const SUBSCRIPTION: &str = "the e-mail subscription of the alarms is confirmed";
 const LOG: &str = "the log has a line for the request";
 const CONTENT: &str = "the log contains no message content";
 const METRICS: &str = "the metrics arrive";
 
 /// The promises of this module.
-pub const PROMISES: &[&str] = &[ALARMS, SUBSCRIPTION, LOG, CONTENT, METRICS];
+pub const PROMISES: &[&str] = &[ALARMS, QUIET, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
 /// The number of alarms in `template.yaml`, without those of the lake.
 const ALARMS_OF_THE_ENDPOINT: usize = 6;
 
 /// The number of the lake's alarms in `template.yaml`.
-const ALARMS_OF_THE_LAKE: usize = 4;
+const ALARMS_OF_THE_LAKE: usize = 5;
 
 /// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -42,10 +43,20 @@ pub async fn check(
     report: &mut Report,
 ) {
     if stack.parameter("AlarmEmail").is_ok_and(|email| email != "none") {
-        report.add(ALARMS, alarms(stack).await);
+        match alarms(stack).await {
+            Ok([enabled, quiet]) => {
+                report.add(ALARMS, enabled);
+                report.add(QUIET, quiet);
+            }
+            Err(error) => {
+                report.not_checked(ALARMS, format!("{error:#}"));
+                report.not_checked(QUIET, format!("{error:#}"));
+            }
+        }
         report.add(SUBSCRIPTION, subscription(stack).await);
     } else {
         report.not_checked(ALARMS, "AlarmEmail is none");
+        report.not_checked(QUIET, "AlarmEmail is none");
         report.not_checked(SUBSCRIPTION, "AlarmEmail is none");
     }
     match stored {
@@ -60,7 +71,8 @@ pub async fn check(
     }
 }
 
-async fn alarms(stack: &Stack) -> anyhow::Result<Verdict> {
+/// Checks that the alarms are enabled, and that none is in state ALARM.
+async fn alarms(stack: &Stack) -> anyhow::Result<[Verdict; 2]> {
     let names: Vec<_> = stack.all("AWS::CloudWatch::Alarm").collect();
     let mut arguments = vec!["cloudwatch", "describe-alarms", "--alarm-names"];
     arguments.extend(&names);
@@ -68,7 +80,12 @@ async fn alarms(stack: &Stack) -> anyhow::Result<Verdict> {
     let alarms = found["MetricAlarms"].as_array().map(Vec::as_slice).unwrap_or_default();
     let enabled = alarms.iter().filter(|alarm| alarm["ActionsEnabled"] == Value::Bool(true)).count();
     let expected = ALARMS_OF_THE_ENDPOINT + if stack.has_lake() { ALARMS_OF_THE_LAKE } else { 0 };
-    Ok(ensure(enabled == expected, format!("{expected} alarms"), enabled.to_string()).into())
+    let ringing = alarms.iter().filter(|alarm| alarm["StateValue"] == "ALARM");
+    let ringing: Vec<_> = ringing.filter_map(|alarm| alarm["AlarmName"].as_str()).collect();
+    Ok([
+        ensure(enabled == expected, format!("{expected} alarms"), enabled.to_string()).into(),
+        ensure(ringing.is_empty(), "no alarm", ringing.join(", ")).into(),
+    ])
 }
 
 async fn subscription(stack: &Stack) -> anyhow::Result<Verdict> {

@@ -115,9 +115,11 @@ impl Report {
     }
 
     /// Prints the end of the report: the remaining objects, and the counts.
-    pub fn finish(&self, left: Left) {
+    pub fn finish(&self, left: Left, is_interrupted: bool) {
         if self.is_json {
-            let report = serde_json::json!({"promises": self.lines, "left": left.keys, "left_because": left.reason});
+            let report = serde_json::json!({
+                "promises": self.lines, "left": left.keys, "left_because": left.reason, "interrupted": is_interrupted,
+            });
             print(format_args!("{report}"));
             return;
         }
@@ -130,11 +132,39 @@ impl Report {
         let count = |is: fn(&Verdict) -> bool| self.lines.iter().filter(|line| is(&line.verdict)).count();
         let holds = count(|verdict| matches!(verdict, Verdict::Holds { .. }));
         let fails = count(|verdict| matches!(verdict, Verdict::Fails(_)));
-        print(format_args!("\n{holds} hold, {fails} fail, {} not checked", self.lines.len() - holds - fails));
+        let interrupted = if is_interrupted { "; interrupted" } else { "" };
+        print(format_args!(
+            "\n{holds} hold, {fails} fail, {} not checked{interrupted}",
+            self.lines.len() - holds - fails
+        ));
     }
 }
 
 /// Prints a line. Ignores a closed pipe, as in `attest check | head`, so that the check continues.
 fn print(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", visible(&line.to_string()));
+}
+
+/// Escapes what a response could use to change the terminal or the order of its text: control characters, except line
+/// breaks, and the bidirectional controls of Unicode.
+fn visible(text: &str) -> String {
+    let is_hidden = |of: char| {
+        (of.is_control() && of != '\n')
+            || matches!(of, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().flat_map(|of| if is_hidden(of) { of.escape_unicode().collect() } else { vec![of] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(
+            visible("a\n\u{1b}[31m\r\u{9b}\u{7f}\u{202e}é"),
+            r"a
+\u{1b}[31m\u{d}\u{9b}\u{7f}\u{202e}é"
+        );
+    }
 }

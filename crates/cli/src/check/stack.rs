@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::aws_cli::{aws, is_stand_in};
@@ -15,6 +16,8 @@ pub struct Stack {
     parameters: BTreeMap<String, String>,
     outputs: BTreeMap<String, String>,
     resources: Vec<Resource>,
+    /// The time of the last deployment.
+    pub updated: Option<Timestamp>,
     /// Whether the stack is deployed to a local stand-in for AWS.
     pub is_stand_in: bool,
 }
@@ -33,7 +36,9 @@ impl Stack {
         let resources = aws(&["cloudformation", "list-stack-resources", "--stack-name", name]).await?;
         let resources = resources["StackResourceSummaries"].as_array().context("the stack has no resources")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let time = |name: &str| stack[name].as_str()?.parse().ok();
         Ok(Self {
+            updated: time("LastUpdatedTime").or_else(|| time("CreationTime")),
             parameters: pairs(&stack["Parameters"], "ParameterKey", "ParameterValue"),
             outputs: pairs(&stack["Outputs"], "OutputKey", "OutputValue"),
             resources: resources
@@ -66,6 +71,11 @@ impl Stack {
     /// Returns the name of the bucket that stores the traces.
     pub fn bucket(&self) -> anyhow::Result<&str> {
         self.output("Bucket")
+    }
+
+    /// Returns whether the stack created its bucket, and so sets the bucket's policy and public access block.
+    pub fn creates_bucket(&self) -> anyhow::Result<bool> {
+        Ok(self.parameter("BucketName")? == "create")
     }
 
     /// Returns whether the stack has a lake, with the function that keeps it.

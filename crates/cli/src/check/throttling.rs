@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use serde_json::Value;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use super::{
     endpoint::{Endpoint, Sent},
     report::{Mismatch, Report, Verdict},
     stack::Stack,
+    stop::Stop,
 };
 
 const THROTTLED: &str = "a key over its rate gets 429 as problem details";
@@ -26,12 +27,12 @@ const NEW_KEY: Duration = Duration::from_mins(2);
 const BURST: usize = 30;
 const BURSTS: usize = 5;
 
-/// Checks the promises.
-pub async fn check(stack: &Stack, endpoint: &Endpoint, report: &mut Report) {
-    report.add(THROTTLED, with_temporary_key(stack, endpoint).await);
+/// Checks the promises. An interruption ends the requests, not the deletion of the key.
+pub async fn check(stack: &Stack, endpoint: &Endpoint, stop: &Stop, report: &mut Report) {
+    report.add(THROTTLED, with_temporary_key(stack, endpoint, stop).await);
 }
 
-async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict> {
+async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint, stop: &Stop) -> anyhow::Result<Verdict> {
     let name = format!("attest-check-{}", Uuid::new_v4());
     let stage = format!("apiId={},stage=prod", stack.one("AWS::ApiGateway::RestApi")?);
     let mut arguments = vec!["apigateway", "create-usage-plan", "--name", &name, "--api-stages", &stage];
@@ -40,17 +41,24 @@ async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint) -> anyhow::Resul
     let plan = id(&plan)?;
     let key = aws(&["apigateway", "create-api-key", "--name", &name, "--enabled"]).await;
     let verdict = match &key {
-        Ok(key) => throttled(endpoint, plan, key).await,
+        Ok(key) => stop.unless_set(throttled(endpoint, plan, key)).await.unwrap_or_else(|| bail!("interrupted")),
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
-    // Delete both even after an error. A plan that still has a stage cannot be deleted.
-    if let Ok(key) = key {
-        aws(&["apigateway", "delete-api-key", "--api-key", id(&key)?]).await?;
-    }
+    let deleted = delete(stack, plan, key.ok()).await;
+    deleted.with_context(|| format!("delete the API key and the usage plan {name} yourself"))?;
+    verdict
+}
+
+/// Deletes the key and the plan. A plan that still has a stage cannot be deleted.
+async fn delete(stack: &Stack, plan: &str, key: Option<Value>) -> anyhow::Result<()> {
+    let of_key = match key {
+        Some(key) => aws(&["apigateway", "delete-api-key", "--api-key", id(&key)?]).await.map(drop),
+        None => Ok(()),
+    };
     let detach = format!("op=remove,path=/apiStages,value={}:prod", stack.one("AWS::ApiGateway::RestApi")?);
     aws(&["apigateway", "update-usage-plan", "--usage-plan-id", plan, "--patch-operations", &detach]).await?;
     aws(&["apigateway", "delete-usage-plan", "--usage-plan-id", plan]).await?;
-    verdict
+    of_key
 }
 
 fn id(created: &Value) -> anyhow::Result<&str> {
@@ -77,7 +85,9 @@ async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Resu
         let requests: Vec<_> = (0..BURST).map(|_| request()).collect();
         for answer in join_all(requests.iter().map(|request| endpoint.send_once(request))).await {
             match answer {
-                Ok(answer) if answer.status == 429 => return Ok(answer.problem(429).map(drop).into()),
+                Ok(answer) if answer.status == 429 => {
+                    return Ok(answer.problem(429, &["throttled"]).and_then(|_| answer.retry_after()).into());
+                }
                 Ok(_) => {}
                 Err(mismatch) => return Ok(Verdict::Fails(mismatch)),
             }

@@ -16,14 +16,12 @@ pub fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// The commands of `lake`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a lake equal to the stored traces
     Sync(sync::Options),
 }
 
-/// Runs a command of `lake`.
 pub async fn run(command: Command) -> ExitCode {
     match command {
         Command::Sync(options) => sync::run(options).await,

@@ -23,6 +23,7 @@ use super::{
     identity::{self, ID_KEY},
     key_codec::path_of,
     listing::{Cache, ObjectInfo, walk},
+    metadata::{self, Metadata},
 };
 
 /// The folder of temporary files. No key has a path inside it.
@@ -62,6 +63,10 @@ pub(super) struct OpenObject {
 }
 
 impl OpenObject {
+    pub(super) fn metadata(&self) -> Option<Metadata> {
+        metadata::load(&self.file)
+    }
+
     /// Reads a range of bytes.
     pub(super) fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, FileStoreError> {
         let length = range.end - range.start;
@@ -122,21 +127,39 @@ impl FileStore {
     ///
     /// Creates the bucket's folder again if it was deleted in the meantime.
     pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
+        self.write_with(key, object, replace, &Metadata::new())
+    }
+
+    /// Stores an object with metadata, as [`Self::write`] does.
+    pub fn write_with(
+        &self,
+        key: &str,
+        object: &[u8],
+        replace: bool,
+        metadata: &Metadata,
+    ) -> Result<Option<ObjectInfo>, FileStoreError> {
         let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
         for _ in 1..ATTEMPTS {
-            match self.try_write(key, object, replace) {
+            match self.try_write(key, object, replace, metadata) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => self.restore(lock)?,
                 written => return written.map_err(|error| self.failed(error)),
             }
         }
-        self.try_write(key, object, replace).map_err(|error| self.failed(error))
+        self.try_write(key, object, replace, metadata).map_err(|error| self.failed(error))
     }
 
-    fn try_write(&self, key: &str, object: &[u8], replace: bool) -> io::Result<Option<ObjectInfo>> {
+    fn try_write(
+        &self,
+        key: &str,
+        object: &[u8],
+        replace: bool,
+        metadata: &Metadata,
+    ) -> io::Result<Option<ObjectInfo>> {
         let path = &self.path(key);
         let folder = path.parent().expect("the path of an object begins with the root");
         let mut file = NamedTempFile::new_in(self.root.join(INCOMING))?;
         file.write_all(object)?;
+        metadata::save(file.as_file(), metadata);
         file.as_file().sync_all()?;
         let metadata = file.as_file().metadata()?;
         let written = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };

@@ -13,6 +13,7 @@ mod file_store;
 mod identity;
 mod key_codec;
 mod listing;
+mod metadata;
 mod objects;
 mod pages;
 mod service;

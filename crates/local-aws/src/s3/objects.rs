@@ -13,7 +13,6 @@ use s3s::{
 
 use super::{checksums::sha256, conditions::Conditions, file_store::FileStore, listing::NULL_VERSION};
 
-/// The content type of every object.
 const CONTENT_TYPE: &str = "application/json";
 
 /// The largest number of keys in one `DeleteObjects` request (Amazon S3 API Reference).
@@ -33,6 +32,7 @@ pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadO
         e_tag: Some(ETag::Strong(object.info.e_tag())),
         checksum_sha256: contents.map(|contents| sha256(&contents)),
         last_modified: Some(Timestamp::from(object.info.modified)),
+        metadata: object.metadata(),
         ..HeadObjectOutput::default()
     })
 }
@@ -57,12 +57,12 @@ pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObje
         content_type: Some(CONTENT_TYPE.to_owned()),
         e_tag: Some(ETag::Strong(object.info.e_tag())),
         last_modified: Some(Timestamp::from(object.info.modified)),
+        metadata: object.metadata(),
         body: Some(StreamingBlob::from(Body::from(Bytes::from(contents)))),
         ..GetObjectOutput::default()
     })
 }
 
-/// Reads the source object of a copy.
 pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Vec<u8>> {
     let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Err(s3_error!(NotImplemented, "the source of a copy must be BUCKET/KEY"));

@@ -1,7 +1,7 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
 //! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
-//! needs `If-None-Match: *`, and multipart uploads are denied. Objects have no versions, metadata or tags. Their type
+//! needs `If-None-Match: *`, and multipart uploads are denied. Objects have no versions or tags. Their type
 //! is always `application/json`.
 
 use std::{
@@ -30,7 +30,14 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 
-use super::{checksums, error::FileStoreError, file_store::FileStore, listing::ObjectInfo, objects, pages};
+use super::{
+    checksums,
+    error::FileStoreError,
+    file_store::FileStore,
+    listing::ObjectInfo,
+    metadata::{self, Metadata},
+    objects, pages,
+};
 
 /// The message of a denied write.
 const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
@@ -143,8 +150,8 @@ impl FolderS3 {
     }
 
     /// Stores an object. Fails if the key is taken and `replace` is false.
-    async fn write(&self, key: String, object: Vec<u8>, replace: bool) -> S3Result<ObjectInfo> {
-        let written = self.on_disk(move |store| Ok(store.write(&key, &object, replace)?)).await?;
+    async fn write(&self, key: String, object: Vec<u8>, replace: bool, metadata: Metadata) -> S3Result<ObjectInfo> {
+        let written = self.on_disk(move |store| Ok(store.write_with(&key, &object, replace, &metadata)?)).await?;
         written.ok_or_else(|| s3_error!(PreconditionFailed, "an object with this key exists"))
     }
 
@@ -168,13 +175,17 @@ impl S3 for FolderS3 {
         if request.input.if_match.is_some() {
             return Err(s3_error!(NotImplemented, "If-Match is not supported in a write"));
         }
+        let metadata = request.input.metadata.take().unwrap_or_default();
+        if metadata::is_too_large(&metadata) {
+            return Err(s3_error!(MetadataTooLarge));
+        }
         let mut object = Vec::new();
         let mut body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
         while let Some(bytes) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
             object.extend_from_slice(&bytes);
         }
         let checksum = checksums::verify(&request, &object)?;
-        let stored = self.write(request.input.key, object, replace).await?;
+        let stored = self.write(request.input.key, object, replace, metadata).await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(stored.e_tag())),
             checksum_crc32: checksum.checksum_crc32,
@@ -195,7 +206,7 @@ impl S3 for FolderS3 {
         let replace = self.may_replace(if_none_match.as_ref())?;
         let key = request.input.key.clone();
         let object = self.on_disk(move |folder| objects::source(folder, request.input)).await?;
-        let stored = self.write(key, object, replace).await?;
+        let stored = self.write(key, object, replace, Metadata::new()).await?;
         let result = CopyObjectResult {
             e_tag: Some(ETag::Strong(stored.e_tag())),
             last_modified: Some(Timestamp::from(stored.modified)),

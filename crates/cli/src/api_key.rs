@@ -1,0 +1,13 @@
+//! API keys on the command line and in the environment.
+
+/// Parses an API key. White space around it, such as a line break from a file, is not part of the key.
+pub fn parse(key: &str) -> Result<String, &'static str> {
+    let key = key.trim();
+    if key.is_empty() {
+        return Err("an empty API key would let everybody in");
+    }
+    if key.contains(char::is_control) {
+        return Err("an API key is one line, without control characters");
+    }
+    Ok(key.to_owned())
+}

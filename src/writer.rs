@@ -1,0 +1,85 @@
+//! The writer of a trace: the API key of the request and, with IAM authorization, its principal.
+//!
+//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a stored
+//! one, so a repeat through another key is still a repeat, and the metadata names the first writer.
+
+use lambda_http::{Request, RequestExt, request::RequestContext};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// The name of the metadata with the id of the API key. S3 adds `x-amz-meta-`.
+pub const API_KEY_ID: &str = "api-key-id";
+
+/// The name of the metadata with the ARN of the principal.
+pub const PRINCIPAL: &str = "principal";
+
+/// The longest value that is kept, in bytes. S3 accepts 2 KB of metadata per object (Amazon S3 User Guide, "Working with object
+/// metadata"), and a longer one would cost the trace. An ARN of a user or of a session has at most 700 bytes.
+const MAX_BYTES: usize = 900;
+
+/// The characters that are percent-encoded: a header value is visible ASCII, and `%` marks what is encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// The writer of a trace, in values that are safe in a header. The id of an API key does not grant access.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Writer {
+    /// The id that API Gateway gave the key.
+    pub api_key_id: Option<String>,
+    /// The ARN of the IAM principal.
+    pub principal: Option<String>,
+}
+
+impl Writer {
+    /// Reads the writer of a request from the context that API Gateway adds to its event.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        match request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV1(context)) => {
+                Self::new(context.identity.api_key_id.as_deref(), context.identity.user_arn.as_deref())
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// Creates a writer from the id of an API key and the ARN of a principal.
+    #[must_use]
+    pub fn new(api_key_id: Option<&str>, principal: Option<&str>) -> Self {
+        Self { api_key_id: api_key_id.and_then(header_value), principal: principal.and_then(header_value) }
+    }
+
+    /// Returns the metadata of the stored object.
+    pub fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = [(API_KEY_ID, &self.api_key_id), (PRINCIPAL, &self.principal)];
+        values.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+}
+
+/// Encodes a value for a header. Returns `None` for a value that is empty or too long.
+fn header_value(value: &str) -> Option<String> {
+    let encoded = utf8_percent_encode(value, ENCODED).to_string();
+    (!encoded.is_empty() && encoded.len() <= MAX_BYTES).then_some(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_safe_in_a_header() {
+        let table = [
+            ("a1b2c3d4e5", Some("a1b2c3d4e5")),
+            ("arn:aws:iam::123456789012:user/team/jane", Some("arn:aws:iam::123456789012:user/team/jane")),
+            (
+                "arn:aws:sts::1:assumed-role/r/jane@example.com+=,.@-_",
+                Some("arn:aws:sts::1:assumed-role/r/jane@example.com+=,.@-_"),
+            ),
+            ("Jäne\r\nx-evil: 1", Some("J%C3%A4ne%0D%0Ax-evil:%201")),
+            ("100%", Some("100%25")),
+            ("", None),
+        ];
+        for (value, expected) in table {
+            assert_eq!(Writer::new(Some(value), None).api_key_id.as_deref(), expected, "{value}");
+            assert_eq!(Writer::new(None, Some(value)).principal.as_deref(), expected, "{value}");
+        }
+        assert_eq!(Writer::new(None, Some(&"ü".repeat(200))), Writer::default());
+    }
+}
