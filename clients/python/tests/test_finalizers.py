@@ -13,6 +13,8 @@ from stand_ins import Server, receipt
 STREAM = (pathlib.Path(__file__).parents[2] / "streams" / "openai-chat.text.sse").read_bytes()
 
 PROGRAM = """
+import faulthandler
+faulthandler.dump_traceback_later(60, exit=True)  # shows where a lock is waited for
 import attest_client, gc, json, logging, logging.handlers, os, sys, queue, threading
 logging.getLogger("attest_client").addHandler(logging.handlers.QueueHandler(queue.Queue()))
 client, url = attest_client.http_client(), os.environ["PROVIDER"] + "/v1/chat/completions"

@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -168,6 +169,84 @@ def test_every_payload_can_be_rebuilt(logged, endpoint):
     logged()
     [path] = endpoint.paths()
     assert mapping.rebuild_litellm(values.loads(path.read_bytes())) == logged.payloads[0]
+
+
+STREAMS = pathlib.Path(__file__).parents[2] / "streams"
+
+
+def streams(path, _, body):
+    name = "openai-responses.apply-patch.sse" if "responses" in path else "openai-chat.text.sse"
+    return 200, {"content-type": "text/event-stream"}, [(STREAMS / name).read_bytes()]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_stream_of_responses_is_logged_once(endpoint, logged, is_async):
+    async def read(url):
+        async for _ in await litellm.aresponses(model="openai/gpt-5", api_key="x", api_base=url, input="Hi", stream=True):
+            pass
+        await asyncio.to_thread(logged, 1)
+
+    with Server(streams) as server:
+        if is_async:
+            asyncio.run(read(server.url))
+        else:
+            list(litellm.responses(model="openai/gpt-5", api_key="x", api_base=server.url, input="Hi", stream=True))
+            logged(1)
+    threading.Event().wait(1)  # a second event would come from a thread
+    [trace] = logged()
+    assert "incomplete" not in trace and trace["messages"][-1]["role"] == "assistant"
+
+
+KILLED = """
+import os, sys, signal
+import litellm, attest_client.litellm
+litellm.callbacks = [attest_client.litellm.logger]
+litellm.suppress_debug_info = True
+arguments = {"api_base": os.environ["PROVIDER"] + "/v1", "api_key": "sk-SECRET", "messages": [{"role": "user", "content": "Hi"}]}
+for number in range(5):
+    if sys.argv[1] == "stream":
+        stream = litellm.completion("openai/gpt-4o", user=f"u-{number}", stream=True, **arguments)
+        next(iter(stream))
+        stream.completion_stream.close()
+    elif sys.argv[1] == "failure":
+        try:
+            litellm.completion("openai/gpt-4o", user=f"u-{number}", **arguments)
+        except litellm.APIError:
+            pass
+    else:
+        litellm.completion("openai/gpt-4o", user=f"u-{number}", **arguments)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+WHOLE = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [
+    {"index": 0, "message": {"role": "assistant", "content": "Blue"}, "finish_reason": "stop"}
+]}
+
+
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_a_call_that_returned_survives_sigkill(endpoint, environment, tmp_path, kind):
+    """A stream that the application left has no answer: LiteLLM has no event for it."""
+    def respond(*arguments):
+        return streams(*arguments) if kind == "stream" else (200, {}, json.dumps(WHOLE).encode())
+
+    with Server(respond) as server:
+        variables = {**environment("http://127.0.0.1:1"), "PROVIDER": server.url, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        subprocess.run([sys.executable, "-c", KILLED, kind], env=variables, capture_output=True, timeout=120)
+    text = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir()).decode()
+    traces = [values.loads(line) for line in text.splitlines()]
+    assert len({trace["id"] for trace in traces}) == 5 and "SECRET" not in text
+    assert {trace["request"].get("user") for trace in traces} == {f"u-{number}" for number in range(5)}
+    answers = {trace["messages"][-1]["content"] for trace in traces if "incomplete" not in trace}
+    assert answers == ({"Blue"} if kind == "call" else set())
+    environment(endpoint.url)
+    wait_until(lambda: attest_client.flush(20) and len(endpoint.paths()) == 5)
+
+
+def test_a_stream_that_is_left_is_logged_when_the_process_ends(endpoint, environment):
+    program = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "")
+    with Server(streams) as server:
+        variables = {**environment(endpoint.url), "PROVIDER": server.url, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        subprocess.run([sys.executable, "-c", program, "stream"], env=variables, capture_output=True, timeout=120, check=True)
+    assert [trace["incomplete"] for trace in endpoint.traces()] == ["closed"] * 5
 
 
 def test_the_proxy_logs_every_call(endpoint, environment, tmp_path):

@@ -1,7 +1,6 @@
 /** JSON that keeps every digit of a number. `JSON.parse` turns 0.10 into 0.1, and rounds large integers. */
 
-import { type ParseErrorCode, printParseErrorCode, visit } from "jsonc-parser";
-import { LosslessNumber, stringify } from "lossless-json";
+import { LosslessNumber, parse as parseLossless, stringify } from "lossless-json";
 
 export { LosslessNumber };
 
@@ -77,45 +76,13 @@ function isLossless(text: string, keepsSurrogates: boolean): boolean {
 }
 
 function parseStrictly(text: string, keepsSurrogates: boolean): Json {
-  const wellFormed = (string: string) => (keepsSurrogates ? string : string.toWellFormed());
-  const root: Json[] = [];
-  const open: (Json[] | JsonObject)[] = [root];
-  let name = "";
-  const add = (value: Json) => {
-    const parent = open.at(-1)!;
-    if (Array.isArray(parent)) parent.push(value);
-    else set(parent, name, value);
-  };
-  const names: string[] = [];
-  const enter = (value: Json[] | JsonObject) => {
-    add(value);
-    names.push(name);
-    open.push(value);
-  };
-  const leave = () => {
-    open.pop();
-    name = names.pop()!;
-  };
-  visit(
-    text,
-    {
-      onObjectBegin: () => enter({}),
-      onObjectEnd: leave,
-      onArrayBegin: () => enter([]),
-      onArrayEnd: leave,
-      onObjectProperty: (property) => void (name = wellFormed(property)),
-      onLiteralValue: (value: unknown, offset, length) => {
-        if (typeof value === "number") add(toNumber(text.slice(offset, offset + length)));
-        else add(typeof value === "string" ? wellFormed(value) : (value as null | boolean));
-      },
-      onError: (error: ParseErrorCode, offset) => {
-        throw new NotJson(`${printParseErrorCode(error)} at offset ${offset}`);
-      },
-    },
-    { disallowComments: true },
-  );
-  if (root.length !== 1) throw new NotJson("the text is empty");
-  return root[0]!;
+  let value: Json;
+  try {
+    value = parseLossless(text, null, { parseNumber: toNumber, onDuplicateKey: ({ newValue }) => newValue }) as Json;
+  } catch (error) {
+    throw new NotJson((error as Error).name); // its text quotes the value
+  }
+  return keepsSurrogates ? value : toWellFormed(value);
 }
 
 /** Sets a member, even one with the name `__proto__`. */
@@ -163,7 +130,7 @@ export function get(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** Returns whether a value says nothing: null, an empty string, list or object. */
+/** Returns whether a value is null, or an empty string, list or object. */
 export function isEmpty(value: Json | undefined): boolean {
   if (value === undefined || value === null || value === "") return true;
   return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import dataclasses
 import multiprocessing
 import multiprocessing.util
 import os
@@ -31,7 +32,17 @@ ADOPT_SECONDS = 30  # seconds between two searches for files of dead processes
 BEAT_SECONDS = 10
 MAX_QUEUE = 1_000  # the number of pending traces above which no file is adopted
 PAUSE_SECONDS = 0.5  # seconds before a trace in the spool is sent: bursts disturb the application less than single requests
+HELD_SECONDS = 60  # a trace that is held for longer is not waited for
 MAX_WAITING = 100  # the number of traces that ends the pause
+
+
+@dataclasses.dataclass(eq=False, frozen=True)
+class Held:
+    """A trace in the spool that is sent only if nothing replaces it."""
+
+    entry: Entry
+    end: float
+    seconds: float
 
 
 class Client:
@@ -46,6 +57,7 @@ class Client:
         self._starting = Lock()
         self._pending: set[Entry] = set()
         self._awaited = 0
+        self._held: set[Held] = set()
         self._memory_lock = Lock()
         self._memory = 0
         self._threads: list[threading.Thread] = []
@@ -73,11 +85,53 @@ class Client:
                 self._wake.put(None)
             self.start()
 
+    def hold(self, trace: dict[str, Any], seconds: float) -> Held | None:
+        """Writes a trace to the spool without sending it, for at most `seconds`."""
+        line = values.dumps(trace)
+        if self._spool is None or len(line) > MAX_TRACE:
+            return None
+        try:
+            held = Held(self._spool.append(trace["id"], line), time.monotonic() + seconds, seconds)
+        except OSError:
+            return None  # `put` reports it
+        self._held.add(held)
+        self.start()
+        return held
+
+    def settle(self, held: Held) -> bool:
+        """Removes a held trace, because another one replaces it. Returns `False` if it is being sent already."""
+        try:
+            self._held.remove(held)
+        except KeyError:
+            return False
+        assert self._spool is not None
+        self._spool.release(held.entry)
+        return True
+
+    def _send_held(self, now: float) -> None:
+        """Queues the held traces whose time is over."""
+        for held in [held for held in list(self._held) if held.end <= now]:
+            try:
+                self._held.remove(held)
+            except KeyError:
+                continue
+            count("logged")
+            self._pending.add(held.entry)
+            self._queue.put(held.entry)
+
+    def _wait_for_held(self, end: float) -> bool:
+        """Waits for the traces that replace held ones, but not for streams, which may be in progress."""
+        while any(held.seconds <= HELD_SECONDS for held in list(self._held)):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        return True
+
     def flush(self, timeout: float) -> bool:
         """Waits until every trace is confirmed or rejected, including those of dead processes. Returns `False` on a timeout."""
         end = time.monotonic() + timeout
         self.start()
-        is_whole = handoff.wait(end)
+        is_whole = handoff.wait(end) and self._wait_for_held(end)
         with inside():
             self._send_waiting()
             if self._spool:
@@ -95,7 +149,9 @@ class Client:
         """Sends traces for a bounded time at the end of the process. The others stay in the spool."""
         end = time.monotonic() + EXIT_SECONDS
         handoff.wait(end)
+        self._wait_for_held(time.monotonic() + EXIT_SECONDS / 10)
         with inside():
+            self._send_held(float("inf"))
             self._send_waiting()
             is_empty = self._wait(end, 0)
             self._sender.closing.set()
@@ -246,9 +302,10 @@ class Client:
         with inside():
             while not self._sender.closing.is_set():
                 try:
+                    now = time.monotonic()
+                    self._send_held(now)
                     self._send_waiting()
                     self._sender.close_overdue()
-                    now = time.monotonic()
                     if self._spool and now - beaten >= BEAT_SECONDS:
                         beaten = now
                         self._spool.beat()
@@ -312,6 +369,20 @@ def put(trace: dict[str, Any]) -> None:
     elif client := _open():
         with inside():
             client.put({"id": str(uuid.uuid4()), **trace})
+
+
+def hold(trace: dict[str, Any], seconds: float) -> Held | None:
+    """Writes a trace with an `id` to the spool, and logs it after `seconds` unless `settle` removes it before."""
+    if is_inside() or not (client := _open()):
+        return None
+    with inside():
+        return client.hold(trace, seconds)
+
+
+def settle(held: Held) -> bool:
+    """Removes a held trace. Returns `False` if it has been logged already."""
+    with inside():
+        return _client is not None and _client.settle(held)
 
 
 def flush(timeout: float = 10.0) -> bool:

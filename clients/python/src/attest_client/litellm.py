@@ -6,20 +6,41 @@ The SDK needs `litellm.callbacks = [attest_client.litellm.logger]`, and the prox
 
 from __future__ import annotations
 
+import collections
+import time
+import uuid
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
 from attest_client import client, mapping, recording, values
+from attest_client.body import json_of
 from attest_client.warn import never_raises
+
+HELD_STREAM_SECONDS = 600  # a stream that lasts longer is logged without its answer, and again when it ends
+MAX_LOGGED = 10_000  # calls whose repeated events are recognized
+
+# `optional_params` also has headers, keys and hosts, which no trace contains.
+_PARAMETERS = """temperature top_p top_k n max_tokens max_completion_tokens max_output_tokens stop seed tools tool_choice stream
+response_format reasoning_effort reasoning thinking system instructions frequency_penalty presence_penalty logprobs user""".split()
 
 
 class AttestLogger(CustomLogger):  # type: ignore[misc]
-    """A callback that LiteLLM invokes once per call: at the end of a stream, or with the error of a failed call."""
+    """A callback that LiteLLM invokes for each call.
+
+    LiteLLM's events of success and failure come from a thread or a task, after the call has returned. `log_post_api_call` comes
+    before that, with the provider's response. Its trace is held in the spool, so that a call survives SIGKILL; the trace of the
+    later event replaces it.
+    """
 
     def __init__(self, *, mask: recording.Mask | None = None):
         super().__init__()
         self._mask = mask
+        self._held: dict[str, tuple[str, client.Held]] = {}
+        self._logged: collections.OrderedDict[tuple[Any, ...], None] = collections.OrderedDict()
+
+    def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        self._hold(kwargs)
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self._log(kwargs)
@@ -34,9 +55,57 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         self._log(kwargs)
 
     @never_raises
+    def _hold(self, kwargs: Any) -> None:
+        call = kwargs.get("litellm_call_id")
+        if not call or not client.is_configured():
+            return
+        trace_id, before = self._held.pop(call, (str(uuid.uuid4()), None))
+        payload = _provisional(kwargs)
+        is_stream = "response" not in payload
+        trace = {"id": trace_id, **mapping.litellm_to_trace(values.to_json(payload))}
+        if is_stream:
+            trace["incomplete"] = "closed"
+        held = recording.hold(trace, self._mask, HELD_STREAM_SECONDS if is_stream else client.HELD_SECONDS)
+        if held:
+            self._held[call] = trace_id, held
+        if before:
+            client.settle(before)
+        for old in [key for key, (_, old) in list(self._held.items()) if old.end < time.monotonic()]:
+            self._held.pop(old, None)
+
+    @never_raises
     def _log(self, kwargs: Any) -> None:
-        if client.is_configured():
-            recording.put(mapping.litellm_to_trace(values.to_json(kwargs["standard_logging_object"])), self._mask)
+        if not client.is_configured():
+            return
+        payload = kwargs["standard_logging_object"]
+        event = tuple(payload.get(name) for name in ("litellm_call_id", "id", "status", "startTime"))
+        if event in self._logged:
+            return  # LiteLLM reports streams of Responses twice
+        self._logged[event] = None
+        if len(self._logged) > MAX_LOGGED:
+            self._logged.popitem(last=False)
+        trace_id, held = self._held.pop(kwargs.get("litellm_call_id"), (None, None))
+        trace = mapping.litellm_to_trace(values.to_json(payload))
+        recording.put({"id": trace_id, **trace} if held else trace, self._mask)
+        if held:
+            client.settle(held)
+
+
+def _provisional(kwargs: Any) -> dict[str, Any]:
+    """Returns what is known of a call before LiteLLM has built its payload."""
+    parameters = kwargs.get("optional_params") or {}
+    started = kwargs.get("start_time")
+    payload = {
+        "litellm_call_id": kwargs.get("litellm_call_id"),
+        "call_type": kwargs.get("call_type"),
+        "custom_llm_provider": kwargs.get("custom_llm_provider"),
+        "model": kwargs.get("model"),
+        "messages": kwargs.get("messages") or kwargs.get("input"),
+        "model_parameters": {name: parameters[name] for name in _PARAMETERS if name in parameters},
+        "startTime": started.timestamp() if hasattr(started, "timestamp") else time.time(),
+    }
+    response = json_of(str(kwargs.get("original_response", "")).encode("utf-8", "replace"))
+    return {**payload, "response": response} if isinstance(response, dict) else payload
 
 
 logger = AttestLogger()

@@ -33,7 +33,7 @@ def api_of(method: str, path: str) -> str | None:
 
 
 class Options(NamedTuple):
-    """How the calls of a client are logged."""
+    """The options of a client, apart from those of its library."""
 
     mask: Mask | None = None
     failures: bool = False
@@ -105,6 +105,17 @@ class Recording:
 
 def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
     """Masks a trace and logs it. If `mask` raises, no content is written."""
+    if (masked := _masked(trace, mask, keep_secrets)) is not None:
+        client.put(masked)
+
+
+def hold(trace: Trace, mask: Mask | None, seconds: float, keep_secrets: bool = False) -> client.Held | None:
+    """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged as it is."""
+    masked = _masked(trace, mask, keep_secrets)
+    return None if masked is None else client.hold(masked, seconds)
+
+
+def _masked(trace: Trace, mask: Mask | None, keep_secrets: bool) -> Trace | None:
     if not keep_secrets:
         trace = without_secrets(trace)
     if mask is not None:
@@ -116,8 +127,8 @@ def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
         except Exception as error:
             count("unmasked")
             warn("mask", "a trace was not logged: mask raised %s", type(error).__name__)
-            return
-    client.put(trace)
+            return None
+    return trace
 
 
 @never_raises
