@@ -1,6 +1,6 @@
 """Maps a line of a provider's log as `import --from` does, so that the shared cases also test this package."""
 
-from attest_client import mapping
+from attest_client import mapping, times
 
 TIMES = ("created", "created_at", "timestamp")
 
@@ -24,7 +24,7 @@ def to_trace(source, line):
     response = line.pop("response") if isinstance(line.get("response"), dict) else None
     error = line.pop("error") if line.get("error") is not None else None
     incomplete = line.pop("incomplete") if isinstance(line.get("incomplete"), str) and line["incomplete"] else None
-    created = next((time for time in map(mapping.seconds, map(line.get, TIMES)) if time is not None), None)
+    created = next((time for time in map(times.seconds, map(line.get, TIMES)) if time is not None), None)
     return mapping.to_trace(
         source, request, response, created=created, incomplete=incomplete, error=error, rest=("log", line)
     )

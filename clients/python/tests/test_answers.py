@@ -1,4 +1,4 @@
-"""Every kind of answer is logged: streams with any label, bodies that are no object, and the answers of background responses."""
+"""Every kind of answer is logged: streams with any label, bodies that are not JSON objects, answers of background responses."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pytest
 from test_capture import COMPLETION, MESSAGES, RESPONSE, STREAMS, provider
 
 import attest_client
-from attest_client import body, capture
+from attest_client import body, capture, streams
 from stand_ins import Server
 
 
@@ -136,7 +136,7 @@ def test_a_long_response_is_cut_off_and_counted(logged, monkeypatch):
 
 
 CALLS = json.loads((STREAMS / "calls.json").read_bytes())
-"""What both clients agree on."""
+"""The cases that test both clients."""
 
 
 def respond(request):
@@ -171,3 +171,18 @@ def test_counters_and_levels_are_those_of_the_other_client(logged):
     assert sorted("body" in trace["request"] for trace in logged()) == [False, False, False, True]
     texts = [json.dumps(trace["request"].get("a")).count("[") for trace in logged() if "n" in trace["request"]]
     assert sorted(texts) == [119, 120]
+
+
+def test_a_fault_while_a_response_is_read_never_reaches_the_application(logged, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("secret content")
+
+    monkeypatch.setattr(streams.Chat, "add", broken)
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, content=iter([BODIES["stream"]] * 2)))
+    client = attest_client.http_client(transport=transport)
+    with client.stream("POST", "http://h/v1/chat/completions", json={"stream": True}) as response:
+        assert response.read() == BODIES["stream"] * 2
+    assert attest_client.counters()["lost"] == 2
+    assert not attest_client.flush(20)  # a loss is reported once
+    [trace] = logged()
+    assert trace["incomplete"] == "ended"

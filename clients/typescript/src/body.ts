@@ -11,8 +11,8 @@ const HEAD = 1_024; // the number of bytes after which the kind of a body is kno
 const FIELD = /^(data|event|id:|retry|:)/;
 const LABEL = /^\s*(text\/event-stream|application\/x-ndjson)\s*(;|$)/i;
 
-/** What became of an answer, for the counters. */
-export type Outcome = "truncated" | "unparsed" | "unmerged";
+/** A counter that an answer raises. */
+export type Outcome = "truncated" | "unparsed" | "unmerged" | "lost";
 
 export interface Answer {
   response?: JsonObject | undefined;

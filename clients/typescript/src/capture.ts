@@ -20,7 +20,7 @@ function finishAll(): void {
   for (const recording of inFlight) recording.finish("closed");
 }
 
-/** What a `fetch` does with the calls that it copies. */
+/** The receiver of the calls that a `fetch` copies. */
 export interface Log {
   /** Logs a call whose response has ended. */
   put(call: () => Recorded | undefined): void;

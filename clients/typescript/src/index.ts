@@ -98,6 +98,7 @@ export function counters(): Counters {
 
 /** The warnings about answers that are not logged as a response of their API. */
 const OUTCOMES: Record<Outcome, string> = {
+  lost: "a part of a response could not be read and is not logged",
   truncated: "a response is longer than 64 MiB; the rest is not logged",
   unparsed: "a response is not a JSON object; it is logged as it arrived",
   unmerged: "a part of a stream has no place in its response; it is logged as `unmerged`",

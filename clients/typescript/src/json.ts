@@ -130,7 +130,7 @@ export function get(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
-/** Returns whether a value says nothing: null, an empty string, list or object. */
+/** Returns whether a value is null, or an empty string, list or object. */
 export function isEmpty(value: Json | undefined): boolean {
   if (value === undefined || value === null || value === "") return true;
   return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.keys(value).length === 0;

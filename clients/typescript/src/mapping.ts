@@ -5,7 +5,7 @@ import { isObject, type Json, type JsonObject, LosslessNumber, parse, print, set
 import { itemsOf, textOf, toMessages } from "./messages.js";
 import type { Incomplete } from "./streams/assembly.js";
 import { assemble } from "./streams/index.js";
-import { seconds } from "./time.js";
+import { seconds } from "./times.js";
 
 export { withoutSecrets } from "./secrets.js";
 export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, print };

@@ -4,7 +4,7 @@
 
 import type { Mask, Trace } from "./client.js";
 
-/** What a text is searched for, and what replaces it. */
+/** An expression that texts are searched for, and its replacement. */
 export interface Pattern {
   /** With the flag `g`. */
   expression: RegExp;

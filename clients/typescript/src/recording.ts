@@ -24,6 +24,7 @@ export class Recording {
   /** Bytes that arrived before the request's body was known. */
   private readonly early: Uint8Array[] = [];
   private isEnded = false;
+  private isFaulty = false;
   private head: Head | undefined;
   private body: Body | undefined;
   /** The body of the request, which is a string or bytes until it is parsed. */
@@ -60,8 +61,12 @@ export class Recording {
   /** Adds bytes of the response. They are not copied, so nobody may change them later. */
   add(chunk: Uint8Array): void {
     if (this.isEnded) return;
-    if (this.request !== undefined) this.open().feed(chunk);
-    else this.early.push(chunk);
+    try {
+      if (this.request !== undefined) this.open().feed(chunk);
+      else this.early.push(chunk);
+    } catch {
+      this.isFaulty = true; // a fault of this package must not reach the application
+    }
   }
 
   /** Ends the recording of a call that got no response. */
@@ -98,6 +103,7 @@ export class Recording {
   private recorded(answer: Answer | undefined): Recorded | undefined {
     if (!answer) return undefined;
     const { outcomes, ...outcome } = answer;
+    if (this.isFaulty) outcomes.push("lost");
     let request = this.prepare();
     if (this.retrieved) request = background.retrieved(this.retrieved, outcome.response);
     else if (this.api === "openai-responses" && background.isPending(request!, outcome.response)) outcome.incomplete ??= "background";

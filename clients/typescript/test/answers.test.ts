@@ -1,4 +1,4 @@
-/** Every kind of answer is logged: streams with any label, bodies that are no object, and the answers of background responses. */
+/** Every kind of answer is logged: streams with any label, bodies that are not JSON objects, and the answers of background responses. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -147,7 +147,7 @@ test("the headers of a logged stream are as immutable as without logging", async
   await received.text();
 });
 
-/** What both clients agree on. */
+/** The cases that test both clients. */
 const CALLS = JSON.parse(readFileSync(join(process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url)), "calls.json"), "utf8"));
 
 const respond: typeof fetch = async (input) => {
@@ -183,4 +183,23 @@ test("counters and levels are those of the other client", async (t) => {
   assert.equal(requests.filter(({ body }) => body !== undefined).length, 1);
   const depths = requests.filter(({ n }) => n).map(({ a }) => JSON.stringify(a).split("[").length - 1);
   assert.deepEqual(depths.sort(), [119, 120]);
+});
+
+test("a fault while a response is read never reaches the application", async (t) => {
+  const { lost } = counters();
+  const fetch = loggedFetch({ extra: { test: t.name }, fetch: async () => response(utf8(STREAM), { "content-type": "text/event-stream" }, 50) });
+  const received = await fetch("http://h/v1/chat/completions", { method: "POST", body: '{"model":"m","stream":true}' });
+  const { decode } = TextDecoder.prototype;
+  TextDecoder.prototype.decode = () => {
+    throw new Error("SECRET");
+  };
+  const chunks: Uint8Array[] = [];
+  try {
+    for await (const chunk of received.body!) chunks.push(chunk);
+  } finally {
+    TextDecoder.prototype.decode = decode;
+  }
+  assert.deepEqual(Buffer.concat(chunks), Buffer.from(STREAM));
+  assert.equal(counters().lost, lost + 1);
+  assert.equal(await flush({ timeout: 120_000 }), false, "a loss is reported once");
 });

@@ -16,7 +16,7 @@ test("nothing is logged without the environment, with one warning", async () => 
     ATTEST_URL: undefined,
     ATTEST_API_KEY: undefined,
   });
-  assert.deepEqual(program.output, [`true {"logged":0,"stored":0,"rejected":0,"unmasked":0,"lost":0}`]);
+  assert.deepEqual(program.output, [`true {"logged":0,"stored":0,"rejected":0,"unmasked":0,"lost":0,"truncated":0,"unparsed":0,"unmerged":0}`]);
   assert.equal(program.errors, "attest: nothing is logged because ATTEST_URL and ATTEST_API_KEY are not set\n");
 });
 

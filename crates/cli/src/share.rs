@@ -40,7 +40,6 @@ pub struct Options {
     expires: Duration,
 }
 
-/// Parses a validity.
 fn validity(text: &str) -> Result<Duration> {
     let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
     let time = match days.and_then(|days| days.checked_mul(24 * 60 * 60)) {

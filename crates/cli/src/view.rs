@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 
 use crate::{location::LocationOptions, shutdown::stop_signal};
 
-/// Options of `view`.
 #[derive(Debug, Args)]
 pub struct Options {
     #[command(flatten)]

@@ -41,7 +41,6 @@ impl<'a> Attributes<'a> {
         self.values.get(name).and_then(|value| value["stringValue"].as_str()).filter(|text| !text.is_empty())
     }
 
-    /// Returns the first of these texts.
     #[must_use]
     pub fn first_text(&self, names: &[&str]) -> Option<&'a str> {
         names.iter().find_map(|name| self.text(name))

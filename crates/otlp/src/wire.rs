@@ -64,7 +64,6 @@ impl Encoding {
         [Self::Protobuf, Self::Json].into_iter().find(|encoding| media_type.eq_ignore_ascii_case(encoding.media_type()))
     }
 
-    /// Returns the media type.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {

@@ -11,11 +11,10 @@ use jiff::Timestamp;
 
 use super::{
     aws::s3_client,
-    listing::{Branch, Entry, Page},
+    listing::{Branch, Entry, ListingPage},
     place_id::PlaceId,
 };
 
-/// Reads a bucket.
 #[derive(Debug, Clone)]
 pub struct BucketReader {
     client: Client,
@@ -54,13 +53,13 @@ impl BucketReader {
     }
 
     /// Returns one page of S3's listing.
-    pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<Page> {
+    pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);
         let page = list.set_continuation_token(from.map(str::to_owned)).send().await;
         let page = page.with_context(|| self.cannot_list())?;
         let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
-        Ok(Page { entries, next: page.next_continuation_token })
+        Ok(ListingPage { entries, next: page.next_continuation_token })
     }
 
     /// Returns the first thousand branches directly below a prefix, without counting their traces.

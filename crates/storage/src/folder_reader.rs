@@ -17,7 +17,7 @@ use local_aws::{
 };
 use tokio::net::TcpListener;
 
-use super::listing::{Branch, Entry, MAX_BRANCHES, Page};
+use super::listing::{Branch, Entry, ListingPage, MAX_BRANCHES};
 
 /// Reads the files of a folder.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl FolderReader {
         from: Option<&str>,
         limit: usize,
         is_selected: impl Fn(&str) -> bool + Send + 'static,
-    ) -> Result<Page> {
+    ) -> Result<ListingPage> {
         let from = from.and_then(|from| from.split_once(' ')).and_then(|(time, key)| {
             Some((SystemTime::try_from(time.parse::<Timestamp>().ok()?).ok()?, key.to_owned()))
         });
@@ -69,7 +69,7 @@ impl FolderReader {
             let mut selected = objects[begin..].iter().filter(|object| is_selected(&object.key));
             let entries: Vec<_> = selected.by_ref().take(limit).map(entry).collect();
             let last = entries.last().filter(|_| selected.next().is_some());
-            Ok(Page { next: last.map(|last| format!("{} {}", last.stored, last.key)), entries })
+            Ok(ListingPage { next: last.map(|last| format!("{} {}", last.stored, last.key)), entries })
         })
         .await
     }

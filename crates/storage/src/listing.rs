@@ -15,7 +15,7 @@ pub struct Entry {
 
 /// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct ListingPage {
     /// The traces, in the order of the listing.
     pub entries: Vec<Entry>,
     /// The start of the next page. `None` on the last page.

@@ -79,7 +79,6 @@ pub(super) fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
     format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))
 }
 
-/// Names a folder.
 pub(super) fn folder_name(store: &FileStore) -> String {
     format!("folder {}", store.root().display())
 }

@@ -14,7 +14,7 @@ use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
-    listing::{Branch, Entry, Page},
+    listing::{Branch, Entry, ListingPage},
     place_id::{PlaceId, bucket_name, folder_name},
     selection::{Fingerprint, TimeRange},
 };
@@ -33,7 +33,6 @@ pub struct TraceReader {
     fingerprint: Option<Fingerprint>,
     /// The URL of a folder's S3, if one is served.
     folder_s3: Option<String>,
-    /// A lake of the same traces.
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
 }
@@ -162,7 +161,7 @@ impl TraceReader {
     ///
     /// A folder is listed newest first. A bucket is listed in the order of keys: S3 offers no other order, and a
     /// bucket may be too large to list completely.
-    pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<Page> {
+    pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
             Place::Bucket(bucket) => {

@@ -40,7 +40,6 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Returns whether the range contains a time.
     #[must_use]
     pub fn contains(self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)

@@ -6,6 +6,7 @@
 //! limits its work, and is computed outside the async threads.
 
 mod commands;
+mod find;
 mod guard;
 #[cfg(feature = "lake")]
 mod lake;

@@ -9,8 +9,9 @@ use anyhow::Result;
 use attest_storage::TraceReader;
 
 use super::{
+    find,
     query::Query,
-    search::{self, Found, Search},
+    search::{Found, ROWS, Search},
     workers::Workers,
 };
 
@@ -26,7 +27,7 @@ const WALKED_WITH_CONTENTS: usize = 5;
 
 /// The keys on one page of results.
 #[derive(Debug, Clone)]
-struct Page {
+struct ResultPage {
     q: String,
     from: String,
     keys: Arc<[String]>,
@@ -55,7 +56,7 @@ pub enum Neighbour {
 pub struct Results {
     traces: TraceReader,
     workers: Workers,
-    recent: Arc<Mutex<VecDeque<Page>>>,
+    recent: Arc<Mutex<VecDeque<ResultPage>>>,
 }
 
 impl Results {
@@ -66,9 +67,9 @@ impl Results {
 
     /// Finds the rows of a page, and remembers their keys.
     pub async fn find(&self, query: &Query, search: &Search) -> Result<Found> {
-        let found = search::find(&self.traces, &self.workers, query, &search.from, search::ROWS).await?;
+        let found = find::find(&self.traces, &self.workers, query, &search.from, ROWS).await?;
         let keys = found.rows.iter().map(|row| row.entry.key.clone()).collect();
-        self.remember(Page { q: search.q.clone(), from: search.from.clone(), keys, next: found.next.clone() });
+        self.remember(ResultPage { q: search.q.clone(), from: search.from.clone(), keys, next: found.next.clone() });
         Ok(found)
     }
 
@@ -141,7 +142,7 @@ impl Results {
     }
 
     /// Returns the page that shows a trace: the page it was opened from, or another one if new traces moved it.
-    async fn page_of(&self, key: &str, search: &Search) -> Result<Page> {
+    async fn page_of(&self, key: &str, search: &Search) -> Result<ResultPage> {
         let page = self.page(&search.q, &search.from).await?;
         if page.position(key).is_some() {
             return Ok(page);
@@ -159,14 +160,14 @@ impl Results {
     }
 
     /// Returns a page: the remembered one, unless listing the newest traces again is cheap.
-    async fn page(&self, q: &str, from: &str) -> Result<Page> {
+    async fn page(&self, q: &str, from: &str) -> Result<ResultPage> {
         let query = Query::parse(q);
         let is_listing = from.is_empty() && !query.needs_content();
         if let Some(page) = self.remembered(|page| page.q == q && page.from == from).filter(|_| !is_listing) {
             return Ok(page);
         }
-        let (keys, next) = search::find_keys(&self.traces, &self.workers, &query, from).await?;
-        let page = Page { q: q.to_owned(), from: from.to_owned(), keys: keys.into(), next };
+        let (keys, next) = find::find_keys(&self.traces, &self.workers, &query, from).await?;
+        let page = ResultPage { q: q.to_owned(), from: from.to_owned(), keys: keys.into(), next };
         self.remember(page.clone());
         Ok(page)
     }
@@ -177,23 +178,23 @@ impl Results {
             .is_some()
     }
 
-    fn remembered(&self, is_wanted: impl Fn(&Page) -> bool) -> Option<Page> {
+    fn remembered(&self, is_wanted: impl Fn(&ResultPage) -> bool) -> Option<ResultPage> {
         self.recent().iter().find(|page| is_wanted(page)).cloned()
     }
 
-    fn remember(&self, page: Page) {
+    fn remember(&self, page: ResultPage) {
         let mut recent = self.recent();
         recent.retain(|other| (&other.q, &other.from) != (&page.q, &page.from));
         recent.push_front(page);
         recent.truncate(PAGES);
     }
 
-    fn recent(&self) -> MutexGuard<'_, VecDeque<Page>> {
+    fn recent(&self) -> MutexGuard<'_, VecDeque<ResultPage>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner) // every change leaves a valid list
     }
 }
 
-impl Page {
+impl ResultPage {
     fn position(&self, key: &str) -> Option<usize> {
         self.keys.iter().position(|other| other == key)
     }

@@ -14,13 +14,13 @@ use maud::Markup;
 
 use super::{
     commands::commands,
+    find,
     guard::guard,
     pages::{self, Failure, List, Overview, TracePage, trace_url},
     query::{Field, Query},
     results::{Direction, Neighbour, Results},
-    search::{self, Search},
+    search::{Search, prefix_of},
     session::{self, Session},
-    stats::Stats,
     workers::Workers,
 };
 
@@ -55,7 +55,7 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
 }
 
 async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
-    let stats = Stats::gather(&traces, &workers).await?;
+    let stats = find::stats(&traces, &workers).await?;
     let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
     Ok(workers.run(move || page.render()).await?)
 }
@@ -68,7 +68,7 @@ async fn list(
     if let Err(error) = query.times() {
         return Err(Failure::BadSearch { q: search.q, error });
     }
-    let prefix = search::prefix_of(&query);
+    let prefix = prefix_of(&query);
     let (tree, found) = tokio::try_join!(traces.tree(&prefix), results.find(&query, &search))?;
     let bucket = traces.bucket().to_owned();
     let page = List { search, query, tree, found, bucket };
@@ -88,7 +88,7 @@ async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id, from }): UrlQue
         return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
     }
     let query = Query::default().with(Field::Session, &id);
-    let found = search::find(&viewer.traces, &viewer.workers, &query, &from, session::ROWS).await?;
+    let found = find::find(&viewer.traces, &viewer.workers, &query, &from, session::ROWS).await?;
     Ok(viewer.workers.run(move || pages::session(&Session::new(id, found))).await?)
 }
 

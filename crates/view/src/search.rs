@@ -89,7 +89,7 @@ pub fn prefix_of(query: &Query) -> String {
     query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
 }
 
-/// Finds the rows of a page that begins at the cursor `from` and has at most `limit` rows.
+/// Finds the rows of a page of the listing.
 pub async fn find(
     traces: &TraceReader,
     workers: &Workers,
@@ -97,67 +97,60 @@ pub async fn find(
     from: &str,
     limit: usize,
 ) -> anyhow::Result<Found> {
-    #[cfg(feature = "lake")]
-    if let Some(lake) = traces.lake() {
-        return super::lake::find(traces, lake, workers, query, from, limit).await;
-    }
-    let prefix = prefix_of(query);
-    let times = query.times()?;
-    let mut found =
-        Found { rows: Vec::new(), looked_at: 0, next: Some(from.to_owned()).filter(|from| !from.is_empty()) };
-    let mut bytes = 0;
-    loop {
-        let page = traces.page(&prefix, found.next.as_deref(), limit - found.rows.len()).await?;
-        found.looked_at += page.entries.len();
-        let entries: Vec<_> = page.entries.into_iter().filter(|entry| fits_key(query, entry, times)).collect();
-        bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+    let mut walk = Walk::begin(traces, query, from)?;
+    let mut found = Vec::new();
+    while found.len() < limit && !walk.is_over {
+        let entries = walk.entries(limit - found.len()).await?;
         let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
-        found.rows.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
-        found.next = page.next;
-        let is_bounded = found.looked_at >= LOOKED_AT || bytes >= READ_BYTES;
-        if found.rows.len() >= limit || is_bounded || found.next.is_none() {
-            return Ok(found);
-        }
+        found.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
     }
+    Ok(Found { rows: found, looked_at: walk.looked_at, next: walk.next })
 }
 
-/// Finds the keys of the rows on a page, and the cursor of the next page. Reads traces only if the query depends on
-/// their content.
+/// Finds the keys of the rows on a page of the listing, for a query that does not depend on the contents of traces.
 pub async fn find_keys(
     traces: &TraceReader,
-    workers: &Workers,
     query: &Query,
     from: &str,
 ) -> anyhow::Result<(Vec<String>, Option<String>)> {
-    if query.needs_content() || has_lake(traces) {
-        let found = find(traces, workers, query, from, ROWS).await?;
-        return Ok((found.rows.into_iter().map(|row| row.entry.key).collect(), found.next));
-    }
-    let (prefix, times) = (prefix_of(query), query.times()?);
+    let mut walk = Walk::begin(traces, query, from)?;
     let mut keys = Vec::new();
-    let mut next = Some(from.to_owned()).filter(|from| !from.is_empty());
-    let mut looked_at = 0;
-    loop {
-        let page = traces.page(&prefix, next.as_deref(), ROWS - keys.len()).await?;
-        looked_at += page.entries.len();
-        let entries = page.entries.into_iter().filter(|entry| fits_key(query, entry, times));
-        keys.extend(entries.map(|entry| entry.key));
-        next = page.next;
-        if keys.len() >= ROWS || looked_at >= LOOKED_AT || next.is_none() {
-            return Ok((keys, next));
-        }
+    while keys.len() < ROWS && !walk.is_over {
+        keys.extend(walk.entries(ROWS - keys.len()).await?.into_iter().map(|entry| entry.key));
     }
+    Ok((keys, walk.next))
 }
 
-/// Returns whether searches read a lake, whose cursors are not those of a listing.
-#[cfg(feature = "lake")]
-fn has_lake(traces: &TraceReader) -> bool {
-    traces.lake().is_some()
+/// A walk through the pages of a listing, which ends with the listing or at a limit.
+struct Walk<'a> {
+    traces: &'a TraceReader,
+    query: &'a Query,
+    prefix: String,
+    times: TimeRange,
+    looked_at: usize,
+    bytes: u64,
+    next: Option<String>,
+    is_over: bool,
 }
 
-#[cfg(not(feature = "lake"))]
-const fn has_lake(_: &TraceReader) -> bool {
-    false
+impl<'a> Walk<'a> {
+    fn begin(traces: &'a TraceReader, query: &'a Query, from: &str) -> anyhow::Result<Self> {
+        let (prefix, times) = (prefix_of(query), query.times()?);
+        let next = Some(from.to_owned()).filter(|from| !from.is_empty());
+        Ok(Self { traces, query, prefix, times, looked_at: 0, bytes: 0, next, is_over: false })
+    }
+
+    /// Lists at most `limit` traces, and returns those whose key and time match.
+    async fn entries(&mut self, limit: usize) -> anyhow::Result<Vec<Entry>> {
+        let page = self.traces.page(&self.prefix, self.next.as_deref(), limit).await?;
+        self.looked_at += page.entries.len();
+        let fits = |entry: &Entry| fits_key(self.query, entry, self.times);
+        let entries: Vec<_> = page.entries.into_iter().filter(fits).collect();
+        self.bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+        self.next = page.next;
+        self.is_over = self.looked_at >= LOOKED_AT || self.bytes >= READ_BYTES || self.next.is_none();
+        Ok(entries)
+    }
 }
 
 /// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.

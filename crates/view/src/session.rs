@@ -14,7 +14,7 @@ pub const ROWS: usize = 500;
 pub struct Session {
     pub id: String,
     /// The spans, each after its parent.
-    pub spans: Vec<Span>,
+    pub spans: Vec<SessionSpan>,
     /// The earliest start, in seconds since 1970.
     pub start: f64,
     /// The time from the earliest start to the latest end, in seconds.
@@ -26,7 +26,7 @@ pub struct Session {
 
 /// A line of the tree.
 #[derive(Debug)]
-pub struct Span {
+pub struct SessionSpan {
     /// The number of spans above it.
     pub depth: usize,
     pub content: Content,
@@ -68,7 +68,7 @@ pub fn start(row: &Row) -> f64 {
 }
 
 /// Orders spans by their parents. Siblings stay in their order. A circle of parents is broken at its earliest span.
-fn arranged(rows: Vec<Row>) -> Vec<Span> {
+fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
     let mut by_id: HashMap<String, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
         if let Some(span) = &row.header.span {
@@ -101,12 +101,12 @@ fn arranged(rows: Vec<Row>) -> Vec<Span> {
         let mut waiting = vec![(root, 0)];
         if let Some(parent) = first_of.remove(&root) {
             let places = missing.remove(&parent).unwrap_or_default();
-            spans.push(Span { depth: 0, content: Content::Missing(parent) });
+            spans.push(SessionSpan { depth: 0, content: Content::Missing(parent) });
             waiting = places.into_iter().rev().map(|place| (place, 1)).collect();
         }
         while let Some((place, depth)) = waiting.pop() {
             let Some(row) = rows[place].take() else { continue };
-            spans.push(Span { depth, content: Content::Trace(Box::new(row)) });
+            spans.push(SessionSpan { depth, content: Content::Trace(Box::new(row)) });
             waiting.extend(children.get(&place).into_iter().flatten().rev().map(|child| (*child, depth + 1)));
         }
     }
@@ -129,7 +129,7 @@ mod tests {
         });
         let found = Found { rows: rows.collect(), looked_at: 0, next: None };
         let session = Session::new("s".to_owned(), found);
-        let name = |span: &Span| match &span.content {
+        let name = |span: &SessionSpan| match &span.content {
             Content::Trace(row) => row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default(),
             Content::Missing(parent) => format!("({parent})"),
         };

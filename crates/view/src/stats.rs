@@ -63,10 +63,6 @@ pub struct Stats {
 impl Stats {
     /// Lists traces, and reads as many of them as the limits allow.
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
-        #[cfg(feature = "lake")]
-        if let Some(lake) = traces.lake() {
-            return super::lake::stats(traces, lake, workers).await;
-        }
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
         let fits = |entry: &&Entry| {

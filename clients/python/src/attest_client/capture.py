@@ -125,7 +125,7 @@ def _classes(library: Any) -> tuple[type, type]:
 
         def close(self) -> None:
             self._stream.close()
-            self._copy.finish("closed")
+            self._copy.close()
 
     class CopiedAsyncStream(library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, copy: _Copy):
@@ -140,7 +140,7 @@ def _classes(library: Any) -> tuple[type, type]:
 
         async def aclose(self) -> None:
             await self._stream.aclose()
-            self._copy.finish("closed")
+            self._copy.close()
 
     return LoggingClient, LoggingAsyncClient
 
@@ -167,6 +167,8 @@ class _Copy:
         """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
         self._ends: list[str | None] = []
         """The reason of the end, once the response has ended. `None` is a regular end."""
+        self._is_deferred = False
+        """Whether a thread ends the copy, because its iterator was left."""
         self._turn = threading.Lock()
         self._reader: int | None = None
 
@@ -175,10 +177,15 @@ class _Copy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if kind is GeneratorExit:  # perhaps in a finalizer
+            self._is_deferred = True
             handoff.defer(functools.partial(self.finish, "closed"))
             return
         is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
         self.finish("closed" if is_closed else "broken")
+
+    def close(self) -> None:
+        if not self._is_deferred:  # httpx closes a response in the finalizer of its iterator too
+            self.finish("closed")
 
     def inherit(self) -> None:
         """Leaves the call to the parent after a fork, unless this process reads on."""

@@ -17,7 +17,7 @@ Mask = Callable[[Trace], Trace]
 
 
 class Pattern(NamedTuple):
-    """What a text is searched for, and what replaces it."""
+    """An expression that texts are searched for, and its replacement."""
 
     expression: re.Pattern[str]
     replacement: str

@@ -33,7 +33,7 @@ def api_of(method: str, path: str) -> str | None:
 
 
 class Options(NamedTuple):
-    """How the calls of a client are logged."""
+    """The options of a client, apart from those of its library."""
 
     mask: Mask | None = None
     failures: bool = False

@@ -4,7 +4,7 @@ import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonO
 import { Assembly } from "./assembly.js";
 import { FINAL, PIECES, STATE } from "./merge.js";
 
-/** Where a text of an item is: in the item itself, or in a list of parts. */
+/** The place of a text: in an item itself, or in one of the item's lists of parts. */
 interface Place {
   /** The type of the item, for an event without one before it. */
   item: string;
@@ -125,7 +125,7 @@ export class ResponsesAssembly extends Assembly {
         else if (Array.isArray(value)) value.forEach((part, place) => this.putPart(before, name, place, part));
         else if (!isEmpty(value)) this.keep({ output: [{ [name]: value }] });
       } else if (name !== "status") {
-        // What a finished item lacks may have arrived in deltas.
+        // A text that the finished item lacks may have arrived in deltas.
         this.merge(before, Object.fromEntries([[name, value]]), MEMBERS.includes(name) ? FINAL : STATE);
       }
     }

@@ -48,7 +48,6 @@ impl fmt::Display for Mark {
     }
 }
 
-/// The checkpoint of one import.
 pub struct Checkpoint {
     file: File,
     /// `None` for a temporary checkpoint.

@@ -31,7 +31,6 @@ pub enum End {
     Stopped,
 }
 
-/// The import of one file.
 pub struct FileImport<'a> {
     options: &'a Options,
     file: InputFile,

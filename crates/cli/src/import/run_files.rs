@@ -73,7 +73,6 @@ impl RunFiles {
         self.has_checkpoint && Checkpoint::has_records_of_a_store(&self.path(".checkpoint"))
     }
 
-    /// Opens the checkpoint for an import into `destination`.
     pub fn checkpoint(&self, destination: &Destination, from: Option<String>) -> Result<(Checkpoint, Opened)> {
         if !self.has_checkpoint {
             return Ok((Checkpoint::temporary()?, Opened::New));

@@ -15,7 +15,6 @@ use tokio::task::spawn_blocking;
 pub struct Folder(FileStore);
 
 impl Folder {
-    /// Reads the folder of a store.
     #[must_use]
     pub fn new(store: FileStore) -> Self {
         Self(store)

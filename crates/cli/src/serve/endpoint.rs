@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
+use attest_otlp::{metrics::BatchLog, service::Receiver};
 use attest_storage::{Location, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
@@ -26,7 +28,7 @@ use local_aws::{
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
-use super::{gateway, options::Options};
+use super::{gateway, options::Options, otlp};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
@@ -38,7 +40,10 @@ pub struct LocalEndpoint {
     pub s3_url: Option<String>,
     /// A sentence about the location of the traces, with the command that lists them.
     pub(super) stored: String,
+    /// The URL of the listener on OpenTelemetry's port, if the port was free.
+    pub otlp_url: Option<String>,
     gateway: Server,
+    otlp: Option<Server>,
     s3: Option<Server>,
 }
 
@@ -63,18 +68,40 @@ impl LocalEndpoint {
         };
         let Opened { store, store_id, reader, stored, s3, s3_url } = opened;
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-        let handler = Handler::new(store, options.store.max_trace_bytes, RequestLog::new("local", log));
+        let log = Arc::new(log);
+        let batch_log = Arc::clone(&log);
+        let batch_log = BatchLog::new("local", move |line| batch_log(line));
+        let max_bytes = options.store.max_trace_bytes;
+        let receiver = Receiver::new(store.clone(), max_bytes, options.otel_spans.into(), batch_log);
+        let handler = Handler::new(store, max_bytes, RequestLog::new("local", move |line: &[u8]| log(line)));
         let handler = handler.identified_by(store_id);
-        let page = attest_view::router(reader);
-        let router = gateway::router(handler, &api_key, Duration::from_secs(options.body_seconds), page);
+        let body_time = Duration::from_secs(options.body_seconds);
+        let otlp = otlp::listen(options.otlp_port).await?;
+        let otlp_url = otlp.as_ref().map(|(_, address)| format!("http://{address}"));
+        let otlp = otlp.map(|(listener, _)| {
+            let router = gateway::explained(gateway::otlp_routes(receiver.clone(), "", &api_key, body_time));
+            Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown))
+        });
+        let page =
+            attest_view::router(reader).merge(gateway::otlp_routes(receiver, gateway::PATH, &api_key, body_time));
+        let router = gateway::router(handler, &api_key, body_time, page);
         let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
-        Ok(Self { url: format!("http://{address}{}", gateway::PATH), api_key, s3_url, stored, gateway, s3 })
+        Ok(Self {
+            url: format!("http://{address}{}", gateway::PATH),
+            api_key,
+            s3_url,
+            otlp_url,
+            stored,
+            gateway,
+            otlp,
+            s3,
+        })
     }
 
     /// Stops after the requests in flight are answered. The S3 stops after the gateway, because those requests still
     /// store traces.
     pub async fn stop(self) -> Result<()> {
-        for server in [Some(self.gateway), self.s3].into_iter().flatten() {
+        for server in [Some(self.gateway), self.otlp, self.s3].into_iter().flatten() {
             server.stop().await?;
         }
         Ok(())
@@ -130,7 +157,7 @@ async fn open_folder(folder: &Path, options: &Options) -> Result<Opened> {
     })
 }
 
-async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
+pub(super) async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             bail!("port {} of {} is in use: choose another one with {option}", address.port(), address.ip())

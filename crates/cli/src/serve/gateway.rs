@@ -1,6 +1,7 @@
 //! The stand-in for API Gateway: the route, the API key and, with layers of `tower-http`, the treatment of bodies.
 
 use std::{
+    convert::Infallible,
     error::Error,
     io::{self, Read, Seek, Write},
     pin::Pin,
@@ -37,6 +38,7 @@ use tower_http::{
 use uuid::Uuid;
 
 use attest::{handler::Handler, problem::MEDIA_TYPE};
+use attest_otlp::{service::Receiver, wire::Encoding};
 
 use super::coding::Coding;
 
@@ -66,10 +68,10 @@ const SPOOL: usize = 64 * 1024;
 /// The default time limit for a body. API Gateway ends an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
-/// The handler behind the gateway.
+/// The function behind a route.
 #[derive(Clone)]
-struct Integration {
-    handler: Handler,
+struct Integration<S> {
+    function: S,
     bodies: Arc<Semaphore>,
 }
 
@@ -78,17 +80,37 @@ struct Integration {
 /// A request reaches the handler if it has this API key and its body arrives within `body_time`. The page needs no
 /// key.
 pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
-    let integration = Integration { handler, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
-    Router::new()
-        .route(PATH, post(invoke))
-        .route(&format!("{PATH}/"), post(invoke))
+    let paths = [PATH.to_owned(), format!("{PATH}/")];
+    explained(routes(&paths, handler.into_service(), api_key, body_time).merge(description()).merge(page))
+}
+
+/// Returns the routes of OpenTelemetry below a path, for a [`router`] or [`explained`].
+pub fn otlp_routes(receiver: Receiver, below: &str, api_key: &str, body_time: Duration) -> Router {
+    let paths = ["traces", "logs"].map(|signal| format!("{below}/v1/{signal}"));
+    routes(&paths, receiver.into_service(), api_key, body_time)
+}
+
+/// Forwards POST requests for these paths, with the right API key, to a function.
+fn routes<S>(paths: &[String], function: S, api_key: &str, body_time: Duration) -> Router
+where
+    S: Service<lambda_http::Request, Response = lambda_http::Response<lambda_http::Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let integration = Integration { function, bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) };
+    paths
+        .iter()
+        .fold(Router::new(), |router, path| router.route(path, post(invoke::<S>)))
         .with_state(integration)
         // A request passes through these layers from the last to the first.
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
-        .merge(description())
-        .merge(page)
+}
+
+/// Refuses every other request, and explains all errors.
+pub fn explained(router: Router) -> Router {
+    router
         .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
         .fallback(async || StatusCode::FORBIDDEN)
         .layer(from_fn(explain))
@@ -112,8 +134,11 @@ fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// Invokes the handler after the complete body has arrived and there is memory for it.
-async fn invoke(State(integration): State<Integration>, request: Request) -> Result<Response, StatusCode> {
+/// Invokes the function after the complete body has arrived and there is memory for it.
+async fn invoke<S>(State(integration): State<Integration<S>>, request: Request) -> Result<Response, StatusCode>
+where
+    S: Service<lambda_http::Request, Response = lambda_http::Response<lambda_http::Body>, Error = Infallible>,
+{
     let (mut head, body) = request.into_parts();
     let coding = Coding::of(&head.headers)?;
     head.headers.remove(CONTENT_ENCODING);
@@ -129,7 +154,8 @@ async fn invoke(State(integration): State<Integration>, request: Request) -> Res
     let mut context = ApiGatewayProxyRequestContext::default();
     context.identity.api_key_id = Some(API_KEY_ID.to_owned());
     let request = request.with_request_context(RequestContext::ApiGatewayV1(context));
-    match integration.handler.into_service().call(request).await {
+    let mut function = integration.function;
+    match function.call(request).await {
         Ok(response) => Ok(response.map(Body::new)),
         Err(never) => match never {},
     }
@@ -191,7 +217,8 @@ async fn explain(request: Request, next: Next) -> Response {
     let response = next.run(Request::from_parts(head, Body::new(StreamBody::new(frames)))).await;
     let status = response.status();
     let is_explained = response.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
-        media_type == MEDIA_TYPE || media_type.as_bytes().starts_with(b"text/html") // from the handler or the page
+        let of_function = [MEDIA_TYPE, Encoding::Json.media_type(), Encoding::Protobuf.media_type()];
+        of_function.iter().any(|own| media_type == own) || media_type.as_bytes().starts_with(b"text/html") // of the page
     });
     if status.is_success() || status.is_redirection() || is_explained {
         return response;

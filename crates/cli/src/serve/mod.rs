@@ -15,6 +15,7 @@ mod coding;
 mod endpoint;
 pub mod gateway;
 mod options;
+mod otlp;
 
 pub use endpoint::LocalEndpoint;
 pub use options::{Options, StoreOptions};
@@ -28,15 +29,22 @@ pub async fn run(options: Options) -> Result<()> {
     let ready_file = options.ready_file.clone();
     let endpoint = LocalEndpoint::start(options, human_log::print).await?;
     let LocalEndpoint { url, api_key, stored, .. } = &endpoint;
+    let otlp = endpoint.otlp_url.as_ref().map(|otlp_url| {
+        format!(
+            "For OpenTelemetry:\n\n\
+             export OTEL_EXPORTER_OTLP_ENDPOINT={otlp_url} OTEL_EXPORTER_OTLP_HEADERS=x-api-key=$ATTEST_API_KEY\n\n"
+        )
+    });
     // A closed output does not stop the endpoint.
     let _ = result!(
         "Listening on {url}. Try:\n\n\
          curl -X POST {url} -H 'x-api-key: {api_key}' -H 'content-type: application/json' -d '{EXAMPLE}'\n\n\
          For the client packages:\n\n\
          export ATTEST_URL={url} ATTEST_API_KEY={api_key}\n\n\
-         {stored}\n\
+         {otlp}{stored}\n\
          Look at them: {page}/\n\n\
          Press Ctrl-C to stop.",
+        otlp = otlp.unwrap_or_default(),
         page = url.trim_end_matches(gateway::PATH),
     );
     if let Some(path) = ready_file {
@@ -52,8 +60,9 @@ pub async fn run(options: Options) -> Result<()> {
 ///
 /// A pipe is written to directly, so that its reader can wait for the endpoint.
 fn write_ready_file(path: &Path, endpoint: &LocalEndpoint) -> Result<()> {
-    let LocalEndpoint { url, api_key, s3_url, .. } = endpoint;
-    let ready = format!("{}\n", json!({"url": url, "api_key": api_key, "s3_url": s3_url}));
+    let LocalEndpoint { url, api_key, s3_url, otlp_url, .. } = endpoint;
+    let ready = json!({"url": url, "api_key": api_key, "s3_url": s3_url, "otlp_url": otlp_url});
+    let ready = format!("{ready}\n");
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Ok(fs::write(path, ready)?);
     }

@@ -8,10 +8,9 @@ use std::{
 use attest::settings::MAX_TRACE_BYTES;
 use clap::Args;
 
-use super::gateway;
+use super::{gateway, otlp::OtelSpans};
 use crate::{api_key, location::LocationOptions};
 
-/// The options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// The port of the endpoint on 127.0.0.1, or 0 for any free port
@@ -33,7 +32,14 @@ pub struct Options {
     /// The longest time that the body of a request may take to arrive, in seconds
     #[arg(long, default_value_t = gateway::BODY.as_secs())]
     pub body_seconds: u64,
-    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key` and `s3_url`
+    /// The port for OpenTelemetry on 127.0.0.1, or 0 for any free port. By default, 4318 if it is free. The endpoint's own
+    /// port accepts OpenTelemetry too
+    #[arg(long)]
+    pub otlp_port: Option<u16>,
+    /// The spans of OpenTelemetry that become traces
+    #[arg(long, env = "OTEL_SPANS", value_enum, default_value_t = OtelSpans::Calls)]
+    pub otel_spans: OtelSpans,
+    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key`, `s3_url` and `otlp_url`
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
@@ -60,6 +66,8 @@ impl Options {
             s3_port: 0,
             s3_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             body_seconds: gateway::BODY.as_secs(),
+            otlp_port: Some(0),
+            otel_spans: OtelSpans::Calls,
             ready_file: None,
         }
     }

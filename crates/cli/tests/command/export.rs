@@ -147,7 +147,6 @@ fn lines(path: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Returns the names in a folder.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("the folder exists");
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));

@@ -63,7 +63,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the data files of a lake.
 fn data_files(lake: &Path) -> Vec<PathBuf> {
     let mut files = files(lake);
     files.retain(|file| {

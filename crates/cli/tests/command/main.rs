@@ -5,6 +5,7 @@ mod export;
 mod gateway;
 mod import;
 mod lake;
+mod otlp;
 mod output;
 mod serve;
 

@@ -79,7 +79,6 @@ impl S3 {
     }
 }
 
-/// Returns a trace with a content.
 pub fn trace(content: &str) -> String {
     let messages = serde_json::json!([{"role": "user", "content": content}]);
     serde_json::json!({"model": "m", "created": 1_795_305_600, "messages": messages}).to_string()

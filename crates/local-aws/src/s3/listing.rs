@@ -17,7 +17,6 @@ pub(super) const NULL_VERSION: &str = "null";
 /// The entry of an object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectInfo {
-    /// The object's key.
     pub key: String,
     /// The object's size in bytes.
     pub size: u64,

@@ -13,7 +13,6 @@ use s3s::{
 
 use super::{checksums::sha256, conditions::Conditions, file_store::FileStore, listing::NULL_VERSION};
 
-/// The content type of every object.
 const CONTENT_TYPE: &str = "application/json";
 
 /// The largest number of keys in one `DeleteObjects` request (Amazon S3 API Reference).
@@ -64,7 +63,6 @@ pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObje
     })
 }
 
-/// Reads the source object of a copy.
 pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Vec<u8>> {
     let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Err(s3_error!(NotImplemented, "the source of a copy must be BUCKET/KEY"));

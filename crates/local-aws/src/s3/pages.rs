@@ -223,7 +223,6 @@ impl Encoding {
         }
     }
 
-    /// Encodes a name.
     fn apply(self, name: &str) -> String {
         match self {
             Self::Plain => name.to_owned(),

@@ -24,7 +24,6 @@ pub struct Bucket {
     pub address: SocketAddr,
     /// A client with the right credentials.
     pub client: Client,
-    /// The folder of the bucket.
     pub folder: PathBuf,
     _root: TempDir,
 }

@@ -42,7 +42,6 @@ pub enum Fault {
 /// A proxy in front of a real S3. Each request triggers the next planned fault. Without a planned fault, the proxy
 /// forwards the request.
 pub struct FaultProxy {
-    /// The address of the proxy.
     pub address: SocketAddr,
     plan: Arc<Plan>,
 }

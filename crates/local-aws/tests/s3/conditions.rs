@@ -9,7 +9,6 @@ use crate::failure;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The conditions of one read.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_field_names, reason = "the fields have the names of the headers")]
 struct Read {

@@ -77,8 +77,11 @@ impl Header {
 
 /// Returns the trace, and its members that may contain details.
 pub fn places(trace: &Members) -> Vec<&Members> {
-    let details = DETAILS.iter().map(|name| trace.object(name)).filter(|details| !details.is_empty());
-    [trace].into_iter().chain(details).collect()
+    let otel = trace.object("otel");
+    // An endpoint of OTLP keeps a span or a log record beside its resource and scope.
+    let recorded = ["span", "logRecord"].into_iter().map(|name| otel.object(name));
+    let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded);
+    [trace].into_iter().chain(details.filter(|details| !details.is_empty())).collect()
 }
 
 fn created(trace: &Members) -> String {

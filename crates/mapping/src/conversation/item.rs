@@ -3,7 +3,7 @@
 use super::{
     Turn,
     media::Media,
-    part::{self, Call, Part, ToolResult},
+    part::{self, Part, ToolCall, ToolResult},
 };
 use crate::{
     json::{Json, Members},
@@ -74,7 +74,7 @@ fn item_turn(value: &Json, message: &Members) -> Turn {
         "reasoning" => assistant(part::reasoning(item)),
         "image_generation_call" => match item.text("result") {
             Some(result) => assistant(vec![Part::Media(Media::base64("image/png", result, None))]),
-            None => assistant(vec![Part::Call(Call::of_item(kind, item))]),
+            None => assistant(vec![Part::Call(ToolCall::of_item(kind, item))]),
         },
         _ if kind.ends_with("_output") => {
             let parts = item.get("output").map(part::content).unwrap_or_default();
@@ -82,7 +82,7 @@ fn item_turn(value: &Json, message: &Members) -> Turn {
             let result = ToolResult { call, parts, is_error: item.filled("error").is_some() };
             Turn { role: "tool".to_owned(), parts: vec![Part::Result(result)], ..Turn::default() }
         }
-        _ if kind.ends_with("_call") => assistant(vec![Part::Call(Call::of_item(kind, item))]),
+        _ if kind.ends_with("_call") => assistant(vec![Part::Call(ToolCall::of_item(kind, item))]),
         _ if item.get("role").is_some() => message_turn(item, None),
         _ => assistant(vec![Part::other(kind, value)]),
     }
@@ -109,11 +109,11 @@ fn message_turn(message: &Members, prompt: Option<String>) -> Turn {
     }
     for call in message.list("tool_calls") {
         parts.push(
-            call.as_object().map_or_else(|| Part::other("tool call", call), |call| Part::Call(Call::of_chat(call))),
+            call.as_object().map_or_else(|| Part::other("tool call", call), |call| Part::Call(ToolCall::of_chat(call))),
         );
     }
     if let Some(call) = message.get("function_call").and_then(Json::as_object) {
-        parts.push(Part::Call(Call::of_chat(call)));
+        parts.push(Part::Call(ToolCall::of_chat(call)));
     }
     let call =
         message.string("tool_call_id").or_else(|| (role == "function").then(|| message.string("name")).flatten());

@@ -15,7 +15,7 @@ mod tokens;
 
 pub use header::Header;
 pub use media::{Media, MediaKind, MediaSource};
-pub use part::{Call, Citation, Part, ToolResult};
+pub use part::{Citation, Part, ToolCall, ToolResult};
 pub use tokens::Tokens;
 
 /// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
@@ -139,7 +139,7 @@ impl Conversation {
                     && turn
                         .parts
                         .iter()
-                        .any(|part| matches!(part, Part::Call(Call { result: Some(_), .. }) | Part::Result(_)))
+                        .any(|part| matches!(part, Part::Call(ToolCall { result: Some(_), .. }) | Part::Result(_)))
         })
     }
 

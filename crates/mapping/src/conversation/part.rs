@@ -19,7 +19,7 @@ pub enum Part {
     Thinking(Option<String>),
     Refusal(String),
     Media(Media),
-    Call(Call),
+    Call(ToolCall),
     /// A result without its call, which is not in this trace.
     Result(ToolResult),
     /// A part of an unknown type.
@@ -39,7 +39,7 @@ pub struct Citation {
 
 /// A call of a tool.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct ToolCall {
     pub id: String,
     pub name: String,
     /// Its arguments: JSON, or the text that the model wrote.
@@ -47,7 +47,6 @@ pub struct Call {
     pub result: Option<ToolResult>,
 }
 
-/// The result of a tool.
 #[derive(Debug, Clone)]
 pub struct ToolResult {
     /// The id of the call.
@@ -89,7 +88,7 @@ impl ToolResult {
     }
 }
 
-impl Call {
+impl ToolCall {
     /// Reads a call of Chat Completions.
     pub fn of_chat(call: &Members) -> Self {
         let function = if call.get("function").is_some() { call.object("function") } else { call.object("custom") };
@@ -185,7 +184,7 @@ fn block(json: &Json, depth: usize) -> Part {
         }
         "redacted_thinking" => Some(Part::Thinking(None)),
         "tool_use" | "server_tool_use" | "mcp_tool_use" | "tool_call" | "server_tool_call" => {
-            Some(Part::Call(Call::of_block(part)))
+            Some(Part::Call(ToolCall::of_block(part)))
         }
         _ if kind.ends_with("tool_call_response") || kind.ends_with("tool_result") => {
             let result = part.first_filled(&["content", "response", "result", "server_tool_call_response"]);
@@ -276,7 +275,7 @@ pub fn pair(turns: &mut Vec<Turn>) {
         let mut kept: Vec<Part> = Vec::with_capacity(parts.len());
         for part in parts {
             let Part::Result(result) = part else {
-                if let Part::Call(Call { id, result: None, .. }) = &part
+                if let Part::Call(ToolCall { id, result: None, .. }) = &part
                     && !id.is_empty()
                 {
                     calls.insert(id.clone(), (at, kept.len()));

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use attest::settings::MAX_TRACE_BYTES;
 use flate2::{Compression, write::GzEncoder};
-use local_aws::testing::Bucket;
+use local_aws::testing::{BUCKET, Bucket};
 use serde_json::{Value, json};
 
 use crate::support::{Endpoint, SPAN_ID, TRACE_ID, any, counts, logs, numbered, request, span};
@@ -42,6 +42,8 @@ async fn a_batch_is_stored_once_in_each_encoding_and_coding() {
     }
     let keys = bucket.keys().await;
     assert_eq!(keys.len(), 2, "{keys:?}");
+    let head = bucket.client.head_object().bucket(BUCKET).key(&keys[0]).send().await.expect("it is stored");
+    assert_eq!(head.metadata().and_then(|metadata| metadata.get("api-key-id")).map(String::as_str), Some("key-1"));
     let answer = endpoint.send("/v1/logs", &[PROTOBUF], recording("genai-openai-events-tools.logs")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(bucket.keys().await.len(), 4);

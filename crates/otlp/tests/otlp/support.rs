@@ -12,8 +12,10 @@ use std::{
 use attest::{settings::MAX_TRACE_BYTES, store::Store};
 use attest_otlp::{metrics::BatchLog, service::Receiver};
 use lambda_http::{
-    Body, Request, Service,
+    Body, Request, RequestExt, Service,
+    aws_lambda_events::apigw::ApiGatewayProxyRequestContext,
     http::{self, HeaderMap},
+    request::RequestContext,
 };
 use local_aws::{
     s3::{ACCESS_KEY, FolderS3},
@@ -42,7 +44,6 @@ pub fn pairs(object: &Value) -> Vec<Value> {
     members.iter().map(|(key, value)| json!({"key": key, "value": any(value)})).collect()
 }
 
-/// Returns a span with these attributes.
 pub fn span(attributes: &Value) -> Value {
     json!({
         "traceId": TRACE_ID, "spanId": SPAN_ID, "name": "chat", "kind": 3,
@@ -108,7 +109,10 @@ impl Endpoint {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let mut context = ApiGatewayProxyRequestContext::default();
+        context.identity.api_key_id = Some("key-1".to_owned());
         let request: Request = request.body(Body::Binary(body)).expect("a request");
+        let request = request.with_request_context(RequestContext::ApiGatewayV1(context));
         let Ok(response) = self.receiver.clone().into_service().call(request).await;
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();

@@ -26,7 +26,6 @@ pub const COLORS: [RGBColor; 7] = [
     RGBColor(140, 140, 140),
 ];
 
-/// One bar of a chart.
 #[derive(Debug)]
 pub struct Bar {
     pub label: String,

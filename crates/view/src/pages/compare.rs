@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 use similar::{ChangeTag, TextDiff};
 
-use super::{layout::Frame, trace::trace_url};
+use super::{layout::Frame, urls::trace_url};
 
 /// The time limit, after which a comparison is only approximate. If two texts have no line in common, the time would
 /// otherwise grow with the product of their numbers of lines.

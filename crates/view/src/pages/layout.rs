@@ -17,7 +17,6 @@ const KEYS: [(&str, &str); 9] = [
     ("?", "show this help"),
 ];
 
-/// The frame of a page.
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
     pub title: &'a str,
@@ -30,7 +29,6 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Returns the whole page with this body.
     pub fn page(&self, body: &Markup) -> Markup {
         html! {
             (DOCTYPE)

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
 
-use super::{layout::Frame, trace::trace_url};
+use super::{layout::Frame, urls::trace_url};
 use crate::{
     query::{Field, Query},
     search::{Found, Row, Search, prefix_of},
@@ -25,7 +25,6 @@ pub struct List {
 }
 
 impl List {
-    /// Renders the page.
     pub fn render(&self) -> Markup {
         let Self { search, query, tree, found, bucket } = self;
         let prefix = prefix_of(query);

@@ -14,6 +14,7 @@ mod session;
 mod shared;
 mod tokens;
 mod trace;
+mod urls;
 
 pub use compare::compare;
 pub use failure::Failure;
@@ -21,4 +22,5 @@ pub use list::List;
 pub use overview::Overview;
 pub use session::session;
 pub use shared::shared_page;
-pub use trace::{TracePage, trace_url};
+pub use trace::TracePage;
+pub use urls::trace_url;

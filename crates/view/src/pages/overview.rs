@@ -35,7 +35,6 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Renders the page.
     pub fn render(&self) -> Markup {
         let Self { stats, bucket, .. } = self;
         let models = stats.models();

@@ -1,7 +1,7 @@
 //! The parts of a turn as HTML.
 
 use attest_mapping::{
-    conversation::{Call, Citation, Media, MediaKind, MediaSource, Part, ToolResult},
+    conversation::{Citation, Media, MediaKind, MediaSource, Part, ToolCall, ToolResult},
     json::Json,
 };
 use aws_smithy_types::base64;
@@ -127,7 +127,7 @@ fn summary_of(text: &str, characters: usize) -> String {
     summary
 }
 
-fn call_of(call: &Call, style: Style<'_>) -> Markup {
+fn call_of(call: &ToolCall, style: Style<'_>) -> Markup {
     let language = if is_json(&call.arguments) { "json" } else { "" };
     html! {
         div.call {

@@ -4,11 +4,14 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{layout::Frame, trace::trace_url};
+use super::{
+    layout::Frame,
+    urls::{session_url, trace_url},
+};
 use crate::{
     query::{Field, Query},
     search::{Row, Search},
-    session::{Content, Session, Span, start},
+    session::{Content, Session, SessionSpan, start},
 };
 
 /// The width of the time axis, in units of its view box.
@@ -16,11 +19,6 @@ const WIDTH: f64 = 1_000.0;
 
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
-
-/// Returns the URL of a session.
-pub fn session_url(id: &str) -> String {
-    format!("/session?{}", serde_urlencoded::to_string([("id", id)]).unwrap_or_default())
-}
 
 /// Renders the page.
 pub fn session(session: &Session) -> Markup {
@@ -63,7 +61,7 @@ fn from(cursor: &str) -> String {
     serde_urlencoded::to_string([("from", cursor)]).unwrap_or_default()
 }
 
-fn line(span: &Span, session: &Session, q: &str) -> Markup {
+fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
     let depth = span.depth.min(DEEPEST);
     html! {
         li class=(format!("depth-{depth}")) {

@@ -13,8 +13,8 @@ use super::{
     layout::Frame,
     outline::{outline, turn_id},
     part::{self, Style, Text},
-    session::session_url,
     tokens,
+    urls::{session_url, trace_url},
 };
 use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 
@@ -46,15 +46,7 @@ pub struct TracePage<'a> {
     pub commands: &'a [TerminalCommand],
 }
 
-/// Returns the URL of a trace. Pairs with an empty value are left out.
-pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
-    let more = more.iter().filter(|(_, value)| !value.is_empty());
-    let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();
-    format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
-}
-
 impl TracePage<'_> {
-    /// Renders the page.
     pub fn render(&self) -> Markup {
         let code = Budget::default();
         let style = Style { text: if self.plain { Text::Plain } else { Text::Markdown }, code: &code };

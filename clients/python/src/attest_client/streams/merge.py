@@ -11,7 +11,7 @@ Members = dict[str, Json]
 
 
 class Rule(NamedTuple):
-    """How the strings and lists of a part of a chunk relate to those before it."""
+    """The relation of the strings and lists in a part of a chunk to those before it."""
 
     texts: str
     """`append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own."""
@@ -29,7 +29,7 @@ STATE = Rule("replace", "extend")
 """The members of a chunk. Some servers repeat their lists in each chunk."""
 
 NOTHING: Json = object()
-"""What remains of a value that was merged. `None` is a JSON value."""
+"""Nothing remains of a merged value. `None` cannot tell this, because null is a JSON value."""
 
 MAX_INDEX = 100_000
 """No provider sends lists of more elements."""

@@ -10,7 +10,7 @@ from attest_client.streams.merge import FINAL, PIECES, STATE, Json, Members, ind
 
 
 class _Place(NamedTuple):
-    """Where a text of an item is: in the item itself, or in a list of parts."""
+    """The place of a text: in an item itself, or in one of the item's lists of parts."""
 
     item: str
     """The type of the item, for an event without one before it."""
@@ -116,7 +116,7 @@ class Responses(Assembler):
                 elif not is_empty(value):
                     self.keep({"output": [{name: value}]})
             elif name != "status":
-                # What a finished item lacks may have arrived in deltas.
+                # A text that the finished item lacks may have arrived in deltas.
                 self.merge(before, {name: value}, FINAL if name in _MEMBERS else STATE)
 
     def _find(self, event: Members, item: Members) -> Members | None:

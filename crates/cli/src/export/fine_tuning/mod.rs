@@ -7,25 +7,25 @@
 use std::{fmt::Write as _, path::PathBuf, pin::Pin};
 
 use anyhow::Result;
+use attest_mapping::json::{Json, Members};
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use super::{
     completion::Completion,
     counts::ExportCounts,
-    line_export::{Line, LineFormat, export, one_line},
+    line_export::{Line, LineFormat, export},
     line_output::output_parser,
     traces::ReadOptions,
 };
+use completeness::{End, end_of};
 use conversation::Message;
-use json::{Members, list, members};
 use refusal::Refusal;
 use role::Role;
-use tools::Tool;
+use tools::{Tool, present};
 
+mod completeness;
 mod conversation;
-mod json;
 mod parts;
 mod refusal;
 mod role;
@@ -50,43 +50,15 @@ pub struct FineTuningOptions {
     dedupe: bool,
 }
 
-/// The members of a trace that an example depends on.
-#[derive(Deserialize)]
-struct Trace<'a> {
-    #[serde(borrow)]
-    messages: Vec<Members<'a>>,
-    /// The API of the call, if the trace was made by the mapping of docs/mapping.md.
-    #[serde(borrow)]
-    api: Option<&'a RawValue>,
-    /// The other members of the provider's request.
-    #[serde(borrow)]
-    request: Option<&'a RawValue>,
-    #[serde(borrow)]
-    incomplete: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// The members of a request that define the available tools and functions.
-#[derive(Default, Deserialize)]
-struct Definitions<'a> {
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow)]
-    parallel_tool_calls: Option<&'a RawValue>,
-    #[serde(borrow)]
-    functions: Option<&'a RawValue>,
-}
-
 #[derive(Serialize)]
 struct Example<'a> {
     messages: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<Vec<Tool<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parallel_tool_calls: Option<&'a RawValue>,
+    parallel_tool_calls: Option<&'a Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    functions: Option<&'a RawValue>,
+    functions: Option<&'a Json>,
 }
 
 impl FineTuningOptions {
@@ -112,56 +84,55 @@ impl FineTuningOptions {
 
     /// Converts a trace into a line, unless an option excludes it.
     fn line(&self, trace: &[u8]) -> Line {
-        let Ok(trace) = serde_json::from_slice::<&RawValue>(trace) else { return Line::LeftOut };
-        let Ok(parsed) = serde_json::from_str::<Trace<'_>>(trace.get()) else { return Line::LeftOut };
-        if !self.selects(&parsed.messages) {
-            return Line::LeftOut;
-        }
-        match example(trace, &parsed) {
-            Ok(example) => Line::Write(one_line(&serde_json::to_vec(&example).expect("the members are JSON"))),
+        let trace = Members::read(trace);
+        let messages: Option<Vec<&Members>> =
+            trace.get("messages").and_then(|list| list.as_list()?.iter().map(Json::as_object).collect());
+        let Some(messages) = messages.filter(|messages| self.selects(messages)) else { return Line::LeftOut };
+        match example(&trace, &messages) {
+            Ok(example) => Line::Write(serde_json::to_vec(&example).expect("the members are JSON")),
             Err(refusal) => Line::Refused(refusal.to_string()),
         }
     }
 
-    fn selects(&self, messages: &[Members<'_>]) -> bool {
+    fn selects(&self, messages: &[&Members]) -> bool {
         let is_last = |role: &String| messages.last().is_some_and(|last| Role::of(last).is_named(role));
         self.min_messages.is_none_or(|least| messages.len() >= least) && self.last_role.as_ref().is_none_or(is_last)
     }
 }
 
 /// Converts a trace. Takes the tools from the provider's request, or from the trace if the request has none.
-fn example<'a>(trace: &'a RawValue, parsed: &Trace<'a>) -> Result<Example<'a>, Refusal> {
-    let is_mapped = parsed.api.is_some_and(|api| api.get().starts_with('"'));
-    if is_mapped {
-        let is_set = |value: Option<&RawValue>| value.is_some_and(|value| value.get() != "null");
-        if is_set(parsed.incomplete) || is_set(parsed.error) {
-            return Err(Refusal::Incomplete);
-        }
-        let request = parsed.request.and_then(members).unwrap_or_default();
-        if STORED.iter().any(|name| is_set(request.get(*name).copied())) {
-            return Err(Refusal::StoredMessages);
-        }
+fn example<'a>(trace: &'a Members, messages: &[&'a Members]) -> Result<Example<'a>, Refusal> {
+    let is_mapped = trace.text("api").is_some();
+    let end = end_of(trace, messages);
+    if end == End::Incomplete {
+        return Err(Refusal::Incomplete);
     }
-    let messages = conversation::convert(&parsed.messages, is_mapped)?;
+    let request = trace.object("request");
+    if is_mapped && STORED.iter().any(|name| present(request, name).is_some()) {
+        return Err(Refusal::StoredMessages);
+    }
+    let messages = conversation::convert(messages, is_mapped)?;
     if !messages.iter().any(|message| message.role == Role::Assistant) {
         return Err(Refusal::NoAssistant);
     }
-    let requested: Definitions<'_> =
-        parsed.request.and_then(|request| serde_json::from_str(request.get()).ok()).unwrap_or_default();
-    let own: Definitions<'_> = serde_json::from_str(trace.get()).unwrap_or_default();
-    let tools = [requested.tools, own.tools].into_iter().flatten();
+    if end == End::Unknown {
+        return Err(Refusal::Incomplete);
+    }
+    let tools = [request, trace].into_iter().filter_map(|members| present(members, "tools"));
     let tools = tools.map(tools::definitions).find(|tools| !matches!(tools, Ok(None))).unwrap_or(Ok(None))?;
-    let functions = requested.functions.or(own.functions).filter(|functions| are_functions(functions));
+    let requested = |name: &str| present(request, name).or_else(|| present(trace, name));
+    let functions = requested("functions").filter(|functions| are_functions(functions));
     // OpenAI's API accepts the member only together with `tools`.
-    let parallel = requested.parallel_tool_calls.or(own.parallel_tool_calls).filter(|_| tools.is_some());
-    let parallel_tool_calls = parallel.filter(|parallel| matches!(parallel.get(), "true" | "false"));
+    let parallel = requested("parallel_tool_calls").filter(|_| tools.is_some());
+    let parallel_tool_calls = parallel.filter(|parallel| matches!(parallel, Json::Bool(_)));
     Ok(Example { messages, tools, parallel_tool_calls, functions })
 }
 
 /// Members of a request of the Responses API that stand for messages that only the provider has.
 const STORED: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 
-fn are_functions(functions: &RawValue) -> bool {
-    list(functions)
-        .is_some_and(|functions| !functions.is_empty() && functions.iter().all(|function| members(function).is_some()))
+fn are_functions(functions: &Json) -> bool {
+    functions.as_list().is_some_and(|functions| {
+        !functions.is_empty() && functions.iter().all(|function| function.as_object().is_some())
+    })
 }

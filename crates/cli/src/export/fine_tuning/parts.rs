@@ -1,27 +1,25 @@
 //! The parts of a message's content: text and images.
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-use super::{
-    json::{Members, list, members, text},
-    refusal::Refusal,
-    role::Role,
-};
+use attest_mapping::json::{Json, Members};
+use serde::Serialize;
+
+use super::{refusal::Refusal, role::Role};
 
 /// A part in the form of Chat Completions.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part<'a> {
-    Text { text: &'a RawValue },
-    ImageUrl { image_url: ImageUrl },
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
 }
 
 #[derive(Serialize)]
-pub struct ImageUrl {
-    url: String,
+pub struct ImageUrl<'a> {
+    url: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    detail: Option<&'a str>,
 }
 
 impl Part<'_> {
@@ -32,27 +30,24 @@ impl Part<'_> {
 
 /// Converts the parts of a message. Leaves out thinking and calls: the format has no member for thinking, and the
 /// message already has the calls.
-pub fn convert<'a>(parts: &[&'a RawValue], role: Role) -> Result<Vec<Part<'a>>, Refusal> {
+pub fn convert<'a>(parts: &[&'a Json], role: Role) -> Result<Vec<Part<'a>>, Refusal> {
     parts.iter().filter_map(|part| convert_part(part, role).transpose()).collect()
 }
 
-fn convert_part(part: &RawValue, role: Role) -> Result<Option<Part<'_>>, Refusal> {
-    let part = members(part).ok_or(Refusal::UnknownContent)?;
-    let kind = text(&part, "type").ok_or(Refusal::UnknownContent)?;
-    match kind.as_str() {
+fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
+    let part = part.as_object().ok_or(Refusal::UnknownContent)?;
+    match part.text("type").ok_or(Refusal::UnknownContent)? {
         "text" | "input_text" | "output_text" => {
-            let text = part.get("text").filter(|text| text.get().starts_with('"')).ok_or(Refusal::UnknownContent)?;
-            Ok(Some(Part::Text { text }))
+            Ok(Some(Part::Text { text: part.text("text").ok_or(Refusal::UnknownContent)? }))
         }
         "refusal" | "thinking" | "redacted_thinking" | "reasoning_text" | "tool_use" => Ok(None),
         "tool_result" => {
-            let content = part.get("content").and_then(|content| list(content)).unwrap_or_default();
-            convert(&content, Role::Tool)?;
+            convert(&part.list("content").iter().collect::<Vec<_>>(), Role::Tool)?;
             Ok(None)
         }
         // Only messages of the user may contain images (OpenAI's guide to vision fine-tuning, "Image data requirements").
         "image_url" | "input_image" | "image" if role == Role::User => {
-            let image_url = image_url(&part).ok_or(Refusal::Image)?;
+            let image_url = image_url(part).ok_or(Refusal::Image)?;
             Ok(Some(Part::ImageUrl { image_url }))
         }
         other => Err(refusal_of(other)),
@@ -60,19 +55,17 @@ fn convert_part(part: &RawValue, role: Role) -> Result<Option<Part<'_>>, Refusal
 }
 
 /// Returns the URL of an image: of Chat Completions, of the Responses API, or of Anthropic's Messages API.
-fn image_url(part: &Members<'_>) -> Option<ImageUrl> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Source {
-        Nested { url: String, detail: Option<String> },
-        Base64 { media_type: String, data: String },
-        Url(String),
-    }
-    let source = part.get("image_url").or_else(|| part.get("source"))?;
-    let (url, detail) = match serde_json::from_str(source.get()).ok()? {
-        Source::Nested { url, detail } => (url, detail),
-        Source::Base64 { media_type, data } => (format!("data:{media_type};base64,{data}"), None),
-        Source::Url(url) => (url, text(part, "detail")),
+fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
+    let (url, detail) = match part.get("image_url").or_else(|| part.get("source"))? {
+        Json::String(url) => (Cow::Borrowed(url.as_str()), part.text("detail")),
+        Json::Object(source) => match source.text("url") {
+            Some(url) => (Cow::Borrowed(url), source.text("detail")),
+            None => {
+                let (media_type, data) = (source.text("media_type")?, source.text("data")?);
+                (Cow::Owned(format!("data:{media_type};base64,{data}")), None)
+            }
+        },
+        _ => return None,
     };
     let is_url = ["data:image/", "http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
     is_url.then_some(ImageUrl { url, detail })

@@ -14,6 +14,7 @@ pub enum Refusal {
     Image,
     NotAFunction,
     FunctionName,
+    MessageName,
     UnmatchedCalls,
     UnknownContent,
 }
@@ -30,6 +31,7 @@ impl fmt::Display for Refusal {
             Self::Image => "an image outside a user message, or without a URL",
             Self::NotAFunction => "a call of a tool that is not a function",
             Self::FunctionName => "a function name that OpenAI does not accept",
+            Self::MessageName => "a message name that OpenAI does not accept",
             Self::UnmatchedCalls => "tool calls and results that do not match",
             Self::UnknownContent => "content of an unknown type",
         })

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::json::{Members, members, text};
+use attest_mapping::json::Members;
 
 /// The role of a message in an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,15 +17,12 @@ pub enum Role {
 
 impl Role {
     /// Returns the role of a trace's message. Results of tools have the role `user` in a trace.
-    pub fn of(message: &Members<'_>) -> Self {
-        let original = message.get("original").and_then(|original| members(original));
-        match text(message, "role").as_deref() {
+    pub fn of(message: &Members) -> Self {
+        match message.text("role") {
             Some("system") => Self::System,
             Some("assistant") => Self::Assistant,
-            _ if original.is_some_and(|original| text(&original, "role").as_deref() == Some("function")) => {
-                Self::Function
-            }
-            _ if text(message, "tool_call_id").is_some() => Self::Tool,
+            _ if message.object("original").text("role") == Some("function") => Self::Function,
+            _ if message.text("tool_call_id").is_some() => Self::Tool,
             _ => Self::User,
         }
     }

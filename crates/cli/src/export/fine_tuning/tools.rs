@@ -1,150 +1,118 @@
 //! The tools of an example: definitions and calls of functions, in the form of Chat Completions.
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-use super::{super::line_export::one_line, refusal::Refusal};
+use attest_mapping::json::{Json, Members};
+use serde::Serialize;
+
+use super::refusal::Refusal;
 
 /// The definition of a function.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Tool<'a> {
     /// A definition of Chat Completions, unchanged.
-    Unchanged(&'a RawValue),
+    Unchanged(&'a Json),
     Converted {
         r#type: &'static str,
-        function: Function<'a>,
+        function: FunctionDefinition<'a>,
     },
 }
 
-/// The function of a definition.
-#[derive(Deserialize, Serialize)]
-pub struct Function<'a> {
-    name: String,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    description: Option<&'a RawValue>,
-    /// Anthropic's name is `input_schema`.
-    #[serde(borrow, alias = "input_schema", skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a RawValue>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    strict: Option<&'a RawValue>,
-}
-
-/// The members in which the providers' definitions differ.
-#[derive(Deserialize)]
-struct Definition<'a> {
-    r#type: Option<String>,
-    #[serde(borrow)]
-    function: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_schema: Option<&'a RawValue>,
+#[derive(Serialize)]
+pub struct FunctionDefinition<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<&'a Json>,
 }
 
 /// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the trace.
-pub fn definitions(tools: &RawValue) -> Result<Option<Vec<Tool<'_>>>, Refusal> {
-    let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).unwrap_or_default();
-    let tools = tools.into_iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
+pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, Refusal> {
+    let tools = tools.as_list().unwrap_or_default().iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(tools).filter(|tools| !tools.is_empty()))
 }
 
-fn definition(tool: &RawValue) -> Option<Result<Tool<'_>, Refusal>> {
-    let Definition { r#type, function, input_schema } = serde_json::from_str(tool.get()).ok()?;
-    let kind = r#type.as_deref().unwrap_or(if input_schema.is_some() { "custom" } else { "function" });
-    let is_nested = function.is_some();
-    let members = match kind {
-        "function" => function.unwrap_or(tool), // the Responses API does not nest the function
-        "custom" if input_schema.is_some() => tool,
+fn definition(value: &Json) -> Option<Result<Tool<'_>, Refusal>> {
+    let tool = value.as_object()?;
+    let kind = match tool.get("type") {
+        None | Some(Json::Null) => None,
+        kind => Some(kind?.as_str()?),
+    };
+    let nested = present(tool, "function");
+    let is_custom = present(tool, "input_schema").is_some();
+    let function = match kind.unwrap_or(if is_custom { "custom" } else { "function" }) {
+        "function" => nested.map_or(Some(tool), Json::as_object)?, // the Responses API does not nest the function
+        "custom" if is_custom => tool,
         _ => return None,
     };
-    let function: Function<'_> = serde_json::from_str(members.get()).ok()?;
-    if !is_name(&function.name) {
+    let name = function.text("name")?;
+    if !is_name(name) {
         return Some(Err(Refusal::FunctionName));
     }
-    Some(Ok(if is_nested && r#type.is_some() {
-        Tool::Unchanged(tool)
+    // The Responses API returns definitions with null for absent members, which Chat Completions does not accept.
+    Some(Ok(if nested.is_some() && kind.is_some() {
+        Tool::Unchanged(value)
     } else {
-        Tool::Converted { r#type: "function", function: function.without_nulls() }
+        let parameters = present(function, "parameters").or_else(|| present(function, "input_schema"));
+        let (description, strict) = (present(function, "description"), present(function, "strict"));
+        Tool::Converted { r#type: "function", function: FunctionDefinition { name, description, parameters, strict } }
     }))
 }
 
-impl Function<'_> {
-    /// The Responses API returns definitions with null for absent members, which Chat Completions does not accept.
-    fn without_nulls(mut self) -> Self {
-        for member in [&mut self.description, &mut self.parameters, &mut self.strict] {
-            *member = member.filter(|value| value.get() != "null");
-        }
-        self
-    }
-}
-
-/// A call of a function.
 #[derive(Serialize)]
-pub struct Call {
-    pub id: String,
+pub struct FunctionCall<'a> {
+    pub id: &'a str,
     r#type: &'static str,
-    function: CalledFunction,
+    function: CalledFunction<'a>,
 }
 
 #[derive(Serialize)]
-pub struct CalledFunction {
-    name: String,
+pub struct CalledFunction<'a> {
+    name: &'a str,
     /// A text in JSON, as the model wrote it.
-    arguments: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ProviderCall<'a> {
-    id: String,
-    r#type: Option<String>,
-    #[serde(borrow)]
-    function: Option<ProviderFunction<'a>>,
-}
-
-#[derive(Deserialize)]
-struct ProviderFunction<'a> {
-    name: String,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
+    arguments: Cow<'a, str>,
 }
 
 /// Converts the calls of a message.
-pub fn calls(calls: &RawValue) -> Result<Vec<Call>, Refusal> {
-    let calls: Option<Vec<&RawValue>> = serde_json::from_str(calls.get()).map_err(|_| Refusal::UnknownContent)?;
-    calls.into_iter().flatten().map(call).collect()
+pub fn calls(calls: &Json) -> Result<Vec<FunctionCall<'_>>, Refusal> {
+    calls.as_list().ok_or(Refusal::UnknownContent)?.iter().map(call).collect()
 }
 
-fn call(call: &RawValue) -> Result<Call, Refusal> {
-    let call: ProviderCall<'_> = serde_json::from_str(call.get()).map_err(|_| Refusal::UnknownContent)?;
-    if call.r#type.is_some_and(|kind| kind != "function") {
-        return Err(Refusal::NotAFunction);
+fn call(call: &Json) -> Result<FunctionCall<'_>, Refusal> {
+    let call = call.as_object().ok_or(Refusal::UnknownContent)?;
+    let id = call.text("id").ok_or(Refusal::UnknownContent)?;
+    match present(call, "type") {
+        None => {}
+        Some(Json::String(kind)) if kind == "function" => {}
+        Some(Json::String(_)) => return Err(Refusal::NotAFunction),
+        Some(_) => return Err(Refusal::UnknownContent),
     }
-    let function = called_function(call.function.ok_or(Refusal::UnknownContent)?)?;
-    Ok(Call { id: call.id, r#type: "function", function })
+    let function = called_function(call.get("function").ok_or(Refusal::UnknownContent)?)?;
+    Ok(FunctionCall { id, r#type: "function", function })
 }
 
-/// Converts a `function_call`, the form before tools existed. Returns `None` for null.
-pub fn function_call(call: &RawValue) -> Result<Option<CalledFunction>, Refusal> {
-    let call: Option<ProviderFunction<'_>> = serde_json::from_str(call.get()).map_err(|_| Refusal::UnknownContent)?;
-    call.map(called_function).transpose()
-}
-
-fn called_function(ProviderFunction { name, arguments }: ProviderFunction<'_>) -> Result<CalledFunction, Refusal> {
-    if !is_name(&name) {
+/// Converts the function of a call, or a `function_call`, the form before tools existed.
+pub fn called_function(function: &Json) -> Result<CalledFunction<'_>, Refusal> {
+    let function = function.as_object().ok_or(Refusal::UnknownContent)?;
+    let name = function.text("name").ok_or(Refusal::UnknownContent)?;
+    if !is_name(name) {
         return Err(Refusal::FunctionName);
     }
-    let arguments = match arguments.map(RawValue::get) {
-        None | Some("null") => raw("{}"),
-        Some(text) if text.starts_with('"') => arguments.expect("it was matched").to_owned(),
-        Some(object) => {
-            let line = one_line(object.as_bytes());
-            raw(std::str::from_utf8(&line).expect("only ASCII characters were removed"))
-        }
+    let arguments = match present(function, "arguments") {
+        None => Cow::Borrowed("{}"),
+        Some(Json::String(text)) => Cow::Borrowed(text.as_str()),
+        Some(object) => Cow::Owned(object.to_string()),
     };
     Ok(CalledFunction { name, arguments })
 }
 
-fn raw(text: &str) -> Box<RawValue> {
-    serde_json::value::to_raw_value(text).expect("a string is JSON")
+/// Returns a member unless it is null.
+pub fn present<'a>(members: &'a Members, name: &str) -> Option<&'a Json> {
+    members.get(name).filter(|value| !matches!(value, Json::Null))
 }
 
 /// Returns whether OpenAI accepts the name: at most 64 letters, digits, underscores and dashes (OpenAI's API reference,

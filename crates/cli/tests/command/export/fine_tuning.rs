@@ -203,15 +203,15 @@ async fn examples_of_every_api_have_the_form_of_chat_completions() {
 #[tokio::test]
 async fn arguments_that_are_objects_become_text_with_the_same_digits_and_names() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let trace = r#"{"model":"m","messages":[{"role":"assistant","content":"","tool_calls":[
-        {"id":"c","type":"function","function":{"name":"f","arguments":{"a":1.50,"a":1e400,
+    let trace = r#"{"model":"m","created":1,"messages":[{"role":"assistant","content":"","tool_calls":[
+        {"id":"c","type":"function","function":{"name":"f","arguments":{"a":1.50,"A":1e400,
 "b":"\u00e9\n"}}}]}]}"#;
     store(folder.path(), "m/1", trace, 1);
     export(folder.path(), &["fine-tuning", "-o", "t.jsonl"]).await;
     let [line] = &lines(&folder.path().join("t.jsonl"))[..] else { panic!("one line") };
     let example: Value = serde_json::from_str(line).expect("JSON");
     let arguments = &example["messages"][0]["tool_calls"][0]["function"]["arguments"];
-    assert_eq!(arguments, r#"{"a":1.50,"a":1e400,"b":"\u00e9\n"}"#);
+    assert_eq!(arguments, r#"{"a":1.50,"A":1e400,"b":"é\n"}"#);
     assert_eq!(violations(&example), Vec::<String>::new());
 }
 
@@ -288,6 +288,97 @@ async fn traces_that_the_format_cannot_express_are_left_out_and_counted_by_reaso
     assert_eq!(report["exported"], 0);
     report.retain(|name, _| name.starts_with("left out: "));
     assert_eq!(report, expected);
+}
+
+#[tokio::test]
+async fn answers_that_the_provider_did_not_complete_are_left_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let chat = |reason: Value| json!({"api": "openai-chat", "choices": {"0": {"index": 0, "finish_reason": reason}}});
+    let claude = |reason: Value| json!({"api": "anthropic", "response": {"type": "message", "stop_reason": reason}});
+    let responses =
+        |status: Value| json!({"api": "openai-responses", "response": {"object": "response", "status": status}});
+    let item = |status: &str| json!({"type": "message", "status": status, "role": "assistant", "content": []});
+    let answer = |original: Value| json!([{"role": "assistant", "content": "b", "original": original}]);
+    let complete = [
+        chat(json!("stop")),
+        chat(json!("tool_calls")),
+        chat(json!("STOP")),
+        json!({"api": "openai-chat", "choices": {"0": {"index": 0}}, "response": {"status": "queued"}}),
+        claude(json!("end_turn")),
+        claude(json!("stop_sequence")),
+        responses(json!("completed")),
+        json!({"api": "openai-responses", "response": {"status": "completed", "incomplete_details": null, "error": null}}),
+        json!({"api": "openai-responses", "messages": answer(json!([item("completed")]))}),
+        json!({"api": "litellm", "choices": {"0": {"finish_reason": "stop"}}}),
+        // Members of another program.
+        json!({"incomplete": false, "error": null, "finish_reason": "stop", "status": "open"}),
+        json!({"choices": {"a": {"finish_reason": "stop"}}, "error": ""}),
+    ];
+    let incomplete = [
+        chat(json!("length")),
+        chat(json!("content_filter")),
+        chat(json!("insufficient_system_resource")),
+        chat(json!("")),
+        chat(json!(7)),
+        chat(Value::Null),
+        json!({"api": "openai-chat", "choices": {"0": {"finish_reason": "stop"}, "1": {"finish_reason": "length"}}}),
+        claude(json!("max_tokens")),
+        claude(json!("refusal")),
+        claude(json!("pause_turn")),
+        claude(json!("model_context_window_exceeded")),
+        claude(Value::Null),
+        responses(json!("incomplete")),
+        responses(json!("failed")),
+        responses(json!("in_progress")),
+        json!({"api": "openai-responses", "response": {"incomplete_details": {"reason": "max_output_tokens"}}}),
+        json!({"api": "openai-responses", "response": {"error": {"code": "server_error"}}}),
+        json!({"api": "openai-responses", "messages": answer(json!([item("incomplete")]))}),
+        json!({"api": "openai-responses", "messages": answer(json!({"content": "b", "status": "incomplete"}))}),
+        json!({"api": "litellm", "choices": {"0": {"finish_reason": "length"}}}),
+        json!({"api": "litellm", "response": {"object": "response", "status": "incomplete"}}),
+        json!({"api": "litellm", "response": {"type": "message", "stop_reason": "max_tokens"}}),
+        json!({"incomplete": "broken"}),
+        json!({"error": {"status": 500}}),
+        json!({"choices": {"a": {"finish_reason": "length"}}}),
+        json!({"finish_reason": "length"}),
+        json!({"stop_reason": "max_tokens"}),
+    ];
+    for (n, members) in complete.iter().chain(&incomplete).enumerate() {
+        let mut trace =
+            json!({"model": "m", "created": 1, "messages": [{"role": "assistant", "content": "b"}], "n": n});
+        trace.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
+        trace["messages"][0]["content"] = n.to_string().into();
+        store(folder.path(), &format!("m/{n:02}"), &trace.to_string(), 1);
+    }
+    let report = export(folder.path(), &["fine-tuning", "-o", "t.jsonl"]).await;
+    let written: Vec<String> = lines(&folder.path().join("t.jsonl"));
+    let expected: Vec<String> = (0..complete.len())
+        .map(|n| json!({"messages": [{"role": "assistant", "content": n.to_string()}]}).to_string())
+        .collect();
+    assert_eq!(written, expected);
+    assert_eq!(report["left out: the answer is incomplete"], incomplete.len() as u64);
+}
+
+#[tokio::test]
+async fn message_names_follow_the_pattern_of_the_api() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (longest, too_long) = ("n".repeat(64), "n".repeat(65));
+    let accepted = ["jane", "J.-P._1", "日本", longest.as_str()];
+    let refused = ["support agent", "", "a\nb", "a\u{a0}b", "a<b", "a>b", "a|b", "a/b", "a\\b", too_long.as_str()];
+    for (n, name) in accepted.iter().chain(&refused).enumerate() {
+        for (role, api) in [("user", true), ("assistant", false), ("system", true)] {
+            let named = json!({"role": role, "content": "q", "name": name});
+            let mut trace =
+                json!({"model": "m", "created": 1, "messages": [named, {"role": "assistant", "content": "a"}]});
+            if api {
+                trace["api"] = "openai-chat".into();
+            }
+            store(folder.path(), &format!("{role}/{n:02}"), &trace.to_string(), 1);
+        }
+    }
+    let report = export(folder.path(), &["fine-tuning", "-o", "t.jsonl"]).await;
+    assert_eq!(report["exported"], 3 * accepted.len() as u64);
+    assert_eq!(report["left out: a message name that OpenAI does not accept"], 3 * refused.len() as u64);
 }
 
 /// The reasons for which cases of the mapping cannot become examples, by the case's name. All others are exported.

@@ -1,0 +1,85 @@
+//! Whether an answer is complete, according to the provider.
+//!
+//! An answer that a limit or a filter ended is cut off, also within the arguments of a call. A model that is trained on it
+//! learns to stop there.
+
+use attest_mapping::json::{Json, Members};
+
+/// The values of `finish_reason` (Chat Completions, and the servers that implement it) and of `stop_reason` (Messages API)
+/// after which nothing is missing.
+const FINISHED: [&str; 8] =
+    ["stop", "tool_calls", "function_call", "eos", "eos_token", "end_turn", "tool_use", "stop_sequence"];
+
+/// The `status` of a complete response (Responses API).
+const COMPLETED: &str = "completed";
+
+/// The `status` of an output item that the provider has not completed (Responses API).
+const UNFINISHED_ITEM: [&str; 2] = ["incomplete", "in_progress"];
+
+/// The end of an answer, according to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The answer is complete, or the trace has no statement of the provider.
+    Complete,
+    /// The provider names no reason, although its API has a member for it.
+    Unknown,
+    Incomplete,
+}
+
+/// Returns what the provider says about the answer of a trace.
+pub fn end_of(trace: &Members, messages: &[&Members]) -> End {
+    if is_set(trace.get("incomplete")) || is_set(trace.get("error")) {
+        return End::Incomplete;
+    }
+    let response = trace.object("response");
+    let api = trace.text("api");
+    let is_responses = api == Some("openai-responses") || response.text("object") == Some("response");
+    let is_anthropic = api == Some("anthropic") || response.text("type") == Some("message");
+    let choices = trace.object("choices").iter().filter_map(|(_, choice)| choice.as_object());
+    let mut ends: Vec<End> = choices.filter_map(|choice| finished(choice.get("finish_reason"))).collect();
+    match api {
+        // Another program wrote the trace, and may keep the reason beside the messages.
+        None => ends.extend(["finish_reason", "stop_reason"].iter().filter_map(|name| finished(trace.get(name)))),
+        Some(_) if is_responses => {
+            ends.extend(status(response));
+            ends.extend(messages.iter().filter(|message| has_unfinished_item(message)).map(|_| End::Incomplete));
+        }
+        Some(_) if is_anthropic => ends.extend(finished(response.get("stop_reason"))),
+        Some(_) => {}
+    }
+    [End::Incomplete, End::Unknown].into_iter().find(|end| ends.contains(end)).unwrap_or(End::Complete)
+}
+
+fn finished(reason: Option<&Json>) -> Option<End> {
+    Some(match reason? {
+        Json::Null => End::Unknown,
+        Json::String(reason) if FINISHED.iter().any(|finished| reason.eq_ignore_ascii_case(finished)) => End::Complete,
+        _ => End::Incomplete,
+    })
+}
+
+fn status(response: &Members) -> Option<End> {
+    if is_set(response.get("incomplete_details")) || is_set(response.get("error")) {
+        return Some(End::Incomplete);
+    }
+    Some(match response.get("status")? {
+        Json::Null => End::Unknown,
+        Json::String(status) if status == COMPLETED => End::Complete,
+        _ => End::Incomplete,
+    })
+}
+
+fn has_unfinished_item(message: &Members) -> bool {
+    let items = match message.get("original") {
+        Some(Json::Array(items)) => items,
+        Some(item) => std::slice::from_ref(item),
+        None => &[],
+    };
+    let is_unfinished = |item: &Members| item.text("status").is_some_and(|status| UNFINISHED_ITEM.contains(&status));
+    is_unfinished(message) || items.iter().filter_map(Json::as_object).any(is_unfinished)
+}
+
+/// Returns whether a member says something. Programs also write `false` or an empty value for "nothing".
+fn is_set(value: Option<&Json>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && !matches!(value, Json::Bool(false)))
+}

@@ -1,0 +1,12 @@
+//! The URLs of the pages that other pages link to.
+
+/// Returns the URL of a trace. Pairs with an empty value are left out.
+pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
+    let more = more.iter().filter(|(_, value)| !value.is_empty());
+    let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();
+    format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
+}
+
+pub fn session_url(id: &str) -> String {
+    format!("/session?{}", serde_urlencoded::to_string([("id", id)]).unwrap_or_default())
+}
