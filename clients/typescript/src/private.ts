@@ -13,8 +13,8 @@ const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDONLY } = fs.constan
 /** Another user can change the file or folder. The message names the reason. */
 export class NotPrivate extends Error {}
 
-/** Creates a folder with mode 0700, or takes an existing one of this user. Throws {@link NotPrivate} for any other. */
-export function makeFolder(path: string): fs.Stats {
+/** Creates a folder with mode 0700, or takes an existing one of this user, and opens it. Throws {@link NotPrivate} for any other. */
+export function openFolder(path: string): number {
   create(path);
   if (fs.lstatSync(path).isSymbolicLink()) throw new NotPrivate("it is a link");
   const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -23,9 +23,10 @@ export function makeFolder(path: string): fs.Stats {
     if (!isOwn(stat)) throw new NotPrivate("it belongs to another user");
     if (hasModes() && stat.mode & OTHERS_WRITE) throw new NotPrivate("other users can write to it");
     if (hasModes() && (stat.mode & 0o777) !== 0o700) fs.fchmodSync(fd, 0o700);
-    return stat;
-  } finally {
+    return fd;
+  } catch (error) {
     fs.closeSync(fd);
+    throw error;
   }
 }
 

@@ -10,7 +10,7 @@ import * as fs from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { isObject, parse } from "./json.js";
-import { isOwn, isPrivate, makeFolder, openFile } from "./private.js";
+import { isOwn, isPrivate, openFile, openFolder } from "./private.js";
 import { kindOf, warn } from "./warn.js";
 
 const SEGMENT = 1024 * 1024; // bytes after which a new file is started
@@ -42,6 +42,8 @@ export class Segment {
   constructor(
     readonly path: string,
     readonly fd: number | undefined,
+    /** The device and the inode of the folder in which the file was written. */
+    readonly folder: string,
   ) {}
 }
 
@@ -56,6 +58,8 @@ export class Spool {
   private full = false;
   /** The device and the inode of the folder. */
   private identity = "";
+  /** Keeps the inode of the folder, so that a new folder in its place has another one. */
+  private folderFd: number | undefined;
   /** Refused traces that could not be moved to the file of rejected traces. */
   readonly unsent = new Set<Entry>();
   /** Files of this user that could not be read or adopted. */
@@ -179,7 +183,7 @@ export class Spool {
   }
 
   private claim(created: number, path: string): Entry[] {
-    const segment = new Segment(join(this.folder, newName(created)), undefined);
+    const segment = new Segment(join(this.folder, newName(created)), undefined, this.identity);
     try {
       fs.renameSync(path, segment.path);
       const now = new Date();
@@ -234,20 +238,24 @@ export class Spool {
   }
 
   /** Counts the lines of a file that nobody adopted, because the whole folder was deleted. */
-  private vanished({ parked }: Segment): void {
-    if (parked === 0 || this.isSameFolder()) return;
+  private vanished({ parked, folder }: Segment): void {
+    if (parked === 0 || folder === this.identityNow()) return;
     this.lost(parked);
     warn("deleted", `${parked} traces are lost: ${this.folder} was deleted while they waited in it`);
   }
 
   /** Creates the folder if a cleaner has deleted it. Throws if others may change it. */
   private prepare(): void {
-    if (!this.isSameFolder()) this.identity = identityOf(makeFolder(this.folder));
+    if (this.identityNow() === this.identity) return;
+    const [fd, before] = [openFolder(this.folder), this.folderFd];
+    this.folderFd = fd;
+    this.identity = identityOf(fs.fstatSync(fd));
+    if (before !== undefined) fs.closeSync(before);
   }
 
-  private isSameFolder(): boolean {
+  private identityNow(): string | undefined {
     const stat = fs.lstatSync(this.folder, { throwIfNoEntry: false });
-    return stat !== undefined && identityOf(stat) === this.identity;
+    return stat && identityOf(stat);
   }
 
   private write(line: Buffer, segment: Segment | undefined, opened: (segment: Segment) => void): Segment {
@@ -283,7 +291,7 @@ export class Spool {
   private create(): Segment {
     this.prepare();
     const path = join(this.folder, newName(Math.floor(Date.now() / 1000)));
-    const segment = new Segment(path, openFile(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND));
+    const segment = new Segment(path, openFile(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND), this.identity);
     this.segments.add(segment);
     return segment;
   }

@@ -33,9 +33,9 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
     later event replaces it.
     """
 
-    def __init__(self, *, mask: recording.Mask | None = None):
+    def __init__(self, *, mask: recording.Mask | None = None, keep_secrets: bool = False):
         super().__init__()
-        self._mask = mask
+        self._mask, self._keep_secrets = mask, keep_secrets
         self._held: dict[str, tuple[str, client.Held]] = {}
         self._logged: collections.OrderedDict[tuple[Any, ...], None] = collections.OrderedDict()
 
@@ -65,7 +65,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         trace = {"id": trace_id, **mapping.litellm_to_trace(values.to_json(payload))}
         if is_stream:
             trace["incomplete"] = "closed"
-        held = recording.hold(trace, self._mask, HELD_STREAM_SECONDS if is_stream else client.HELD_SECONDS)
+        held = recording.hold(trace, self._mask, HELD_STREAM_SECONDS if is_stream else client.HELD_SECONDS, self._keep_secrets)
         if held:
             self._held[call] = trace_id, held
         if before:
@@ -86,7 +86,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
             self._logged.popitem(last=False)
         trace_id, held = self._held.pop(kwargs.get("litellm_call_id"), (None, None))
         trace = mapping.litellm_to_trace(values.to_json(payload))
-        recording.put({"id": trace_id, **trace} if held else trace, self._mask)
+        recording.put({"id": trace_id, **trace} if held else trace, self._mask, self._keep_secrets)
         if held:
             client.settle(held)
 

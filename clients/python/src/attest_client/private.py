@@ -16,8 +16,8 @@ class NotPrivate(OSError):
     """Another user can change the file or folder. The message names the reason."""
 
 
-def make_folder(path: pathlib.Path) -> os.stat_result:
-    """Creates a folder with mode 0700, or takes an existing one of this user. Raises `NotPrivate` for any other."""
+def open_folder(path: pathlib.Path) -> int:
+    """Creates a folder with mode 0700, or takes an existing one of this user, and opens it. Raises `NotPrivate` for any other."""
     missing = path
     absent = []
     while not os.path.lexists(missing):
@@ -39,9 +39,10 @@ def make_folder(path: pathlib.Path) -> os.stat_result:
             raise NotPrivate("other users can write to it")
         if stat.S_IMODE(status.st_mode) != 0o700:
             os.fchmod(fd, 0o700)
-        return status
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def is_private(status: os.stat_result) -> bool:

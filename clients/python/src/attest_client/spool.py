@@ -47,6 +47,8 @@ class Segment:
     size: int = 0
     pending: int = 0
     """Lines that are neither confirmed nor rejected."""
+    folder: tuple[int, int] | None = None
+    """The device and the inode of the folder in which the file was written."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -72,6 +74,8 @@ class Spool:
         self._size = 0
         self._start = _start_of(os.getpid()) or "0"
         self._identity: tuple[int, int] | None = None
+        self._folder_fd: int | None = None
+        """Keeps the inode of the folder, so that a new folder in its place has another one."""
         self.unsent: list[Entry] = []
         """Refused traces that could not be moved to the file of rejected traces."""
         self._unread: set[pathlib.Path] = set()
@@ -118,7 +122,7 @@ class Spool:
                 file.seek(entry.offset)
                 return file.read(entry.length)
         except FileNotFoundError:
-            if not self._is_same_folder():
+            if self._identity_now() != entry.segment.folder:
                 count("lost")
                 warn("deleted", "traces are lost: %s was deleted while they waited in it", self.folder)
             return None
@@ -201,22 +205,25 @@ class Spool:
 
     def forget(self) -> None:
         """Closes the files after a fork: they belong to the parent."""
-        for segment in self._segments:
-            if segment.fd is not None:
-                os.close(segment.fd)
+        for fd in [self._folder_fd, *[segment.fd for segment in self._segments]]:
+            if fd is not None:
+                os.close(fd)
 
     def _prepare(self) -> None:
         """Creates the folder if a cleaner has deleted it. Raises `OSError` if others may change it."""
-        if not self._is_same_folder():
-            status = private.make_folder(self.folder)
-            self._identity = (status.st_dev, status.st_ino)
+        if self._identity is None or self._identity_now() != self._identity:
+            fd, before = private.open_folder(self.folder), self._folder_fd
+            status = os.fstat(fd)
+            self._folder_fd, self._identity = fd, (status.st_dev, status.st_ino)
+            if before is not None:
+                os.close(before)
 
-    def _is_same_folder(self) -> bool:
+    def _identity_now(self) -> tuple[int, int] | None:
         try:
             status = os.lstat(self.folder)
         except FileNotFoundError:
-            return False
-        return (status.st_dev, status.st_ino) == self._identity
+            return None
+        return status.st_dev, status.st_ino
 
     def _writable(self, length: int) -> Segment:
         segment = self._current
@@ -226,7 +233,8 @@ class Spool:
             self._seal(segment)
         self._prepare()
         path = self.folder / self._name(int(time.time()))
-        self._current = Segment(path, private.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND))
+        fd = private.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        self._current = Segment(path, fd, folder=self._identity)
         self._segments.add(self._current)
         return self._current
 
@@ -282,7 +290,7 @@ class Spool:
             self._unread.add(path)
             warn("adopt", "%s cannot be adopted (%s)", path, reason(error))
             return None
-        return Segment(mine)
+        return Segment(mine, folder=self._identity)
 
     def _load(self, segment: Segment) -> list[Entry]:
         """Creates an entry for each line, and moves what is not a trace to the file of rejected traces."""

@@ -11,12 +11,16 @@ use flate2::{
 use attest::settings::MAX_TRACE_BYTES;
 
 use super::{
-    endpoint::{Endpoint, Sent},
+    endpoint::Endpoint,
     probe::Trace,
     refusals::{has_offset, refused},
     report::{Mismatch, Report, Verdict, ensure},
     storing::{Stored, conflict},
 };
+
+/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the rest,
+/// and the client may then lose the answer.
+const ATTEMPTS: u32 = 3;
 
 const MIB: usize = 1024 * 1024;
 
@@ -151,14 +155,19 @@ async fn beyond_aws(endpoint: &Endpoint) -> Verdict {
     let mut early = Vec::new();
     for size in [7_000_000, 11_000_000] {
         let body = Bytes::from(endpoint.padded(size).json);
-        match endpoint.send(Sent { ..endpoint.request(body) }).await {
+        let mut answer = endpoint.send(endpoint.request(body.clone())).await;
+        for _ in 1..ATTEMPTS {
+            if answer.is_err() {
+                answer = endpoint.send(endpoint.request(body.clone())).await;
+            }
+        }
+        match answer {
             Ok(answer) if answer.status == 413 && answer.is_before_routing() => early.push(answer.to_string()),
             Ok(answer) => {
                 if let Err(mismatch) = answer.problem(413, &["too-large"]) {
                     return Verdict::Fails(mismatch);
                 }
             }
-            // The server may close the connection instead of reading the rest.
             Err(mismatch) => early.push(mismatch.actual),
         }
     }

@@ -15,7 +15,7 @@ pub struct Break {
 
 impl Break {
     pub fn needs_megabytes(&self) -> bool {
-        [LIMIT, OVER, COMPARED, READ].contains(&self.promise)
+        [LIMIT, OVER, COMPARED, READ, BEYOND].contains(&self.promise)
     }
 }
 
