@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use parquet::arrow::ArrowWriter;
@@ -25,7 +25,7 @@ use crate::{
     Entry, Error, Location, Result, Snapshot, Table,
     columns::{Columns, schema},
     location::{LOG, PREFIX, Place},
-    parquet_file::ParquetFile,
+    parquet_file::{ParquetFile, TraceBatches},
 };
 
 /// The number of log entries that are read at once.
@@ -43,7 +43,7 @@ impl LakeFile {
     }
 
     /// Reads the rows, beginning at one, in batches of about 8 MB.
-    pub async fn traces(&self, from_row: usize) -> Result<BoxStream<'static, Result<Vec<(Entry, String)>>>> {
+    pub async fn traces(&self, from_row: usize) -> Result<TraceBatches> {
         self.0.traces(from_row).await
     }
 

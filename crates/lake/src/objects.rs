@@ -141,14 +141,14 @@ impl Bucket {
 
     /// Returns the versions whose keys begin with `prefix`, and ends after those of the key `last`.
     async fn versions(&self, prefix: &str, last: Option<&str>) -> Result<Vec<ObjectVersion>> {
-        let mut versions = Vec::new();
+        let mut found = Vec::new();
         let (mut markers, mut seen) = ((None, None), HashSet::new());
         loop {
-            let list = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
-            let page = list.set_key_marker(markers.0).set_version_id_marker(markers.1).send().await;
+            let request = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
+            let page = request.set_key_marker(markers.0).set_version_id_marker(markers.1).send().await;
             let page = match page {
                 Err(error) if error.as_service_error().and_then(|error| error.code()) == Some("NotImplemented") => {
-                    return Ok(versions);
+                    return Ok(found);
                 }
                 page => {
                     page.map_err(|error| Error::Versions(prefix.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?
@@ -156,13 +156,13 @@ impl Bucket {
             };
             let untrusted = |reason| Error::Listing(format!("the versions of {}/{prefix}", self.name), reason);
             let is_truncated = page.is_truncated.ok_or_else(|| untrusted("it is cut off"))?;
-            versions.extend(page.versions.unwrap_or_default().into_iter().filter_map(ObjectVersion::of));
-            versions.extend(page.delete_markers.unwrap_or_default().into_iter().filter_map(ObjectVersion::of_marker));
+            found.extend(page.versions.unwrap_or_default().into_iter().filter_map(ObjectVersion::of));
+            found.extend(page.delete_markers.unwrap_or_default().into_iter().filter_map(ObjectVersion::of_marker));
             markers = (page.next_key_marker, page.next_version_id_marker);
             // The prefix also selects longer keys. They follow, because versions are listed in the order of their keys.
             let is_behind = |next: &String| last.is_some_and(|last| next != last);
             if !is_truncated || markers.0.as_ref().is_some_and(is_behind) {
-                return Ok(versions);
+                return Ok(found);
             }
             if markers.0.is_none() || !seen.insert(markers.clone()) {
                 return Err(untrusted("it does not advance"));

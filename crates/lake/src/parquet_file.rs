@@ -93,6 +93,9 @@ impl Writer {
     }
 }
 
+/// Rows of a file, in batches.
+pub type TraceBatches = BoxStream<'static, Result<Vec<(Entry, String)>>>;
+
 /// A file that exists, whether or not the log refers to it.
 #[derive(Clone)]
 pub(crate) struct ParquetFile {
@@ -112,7 +115,7 @@ impl ParquetFile {
     }
 
     /// Reads the keys, times and traces, beginning at a row, in batches of about 8 MB.
-    pub(crate) async fn traces(&self, from_row: usize) -> Result<BoxStream<'static, Result<Vec<(Entry, String)>>>> {
+    pub(crate) async fn traces(&self, from_row: usize) -> Result<TraceBatches> {
         let reader = self.open().await?;
         let names = ["key", "stored", "trace", "etag"].map(str::to_owned).to_vec();
         let path = self.path.to_string();

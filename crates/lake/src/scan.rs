@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, fmt, str::FromStr};
 
-use futures_util::{TryStreamExt, stream::BoxStream};
+use futures_util::TryStreamExt;
 use jiff::civil::Date;
 
-use crate::{DataFile, Entry, Result, Snapshot, Table};
+use crate::{DataFile, Entry, Result, Snapshot, Table, parquet_file::TraceBatches};
 
 /// A place in a version of the table. Every row before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Scan {
     /// The files, the newest day first.
     files: Vec<DataFile>,
     next: Position,
-    open: Option<BoxStream<'static, Result<Vec<(Entry, String)>>>>,
+    open: Option<TraceBatches>,
 }
 
 impl Scan {

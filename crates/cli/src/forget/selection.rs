@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write,
     fs, io,
     path::{Display, Path},
 };
@@ -71,7 +72,10 @@ pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
         _ => digest.update(format!("{:?}{:?}{}", options.text, options.condition, options.ignore_case)),
     }
     digest.update(salt);
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.finalize().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}"); // a string takes everything
+        hex
+    })
 }
 
 /// Reads a file of keys, one per line. Lines that begin with `#` are comments: no key begins so.

@@ -150,7 +150,7 @@ impl VersionedS3 {
             (self.steps.taken.fetch_add(1, Ordering::SeqCst) + 1, self.steps.last.load(Ordering::SeqCst));
         if last > 0 && step >= last {
             self.steps.reached.notify_one();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

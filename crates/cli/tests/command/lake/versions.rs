@@ -26,7 +26,8 @@ pub fn assert_no_version_contains(s3: &VersionedS3, text: &str) {
 /// Returns the rows of a Parquet file as text.
 fn rows(file: Bytes) -> String {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("Parquet");
-    reader.map(|batch| format!("{:?}", batch.expect("rows"))).collect()
+    let batches: Vec<_> = reader.map(|batch| batch.expect("rows")).collect();
+    format!("{batches:?}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
