@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use attest::place::ID_KEY;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -131,6 +132,8 @@ proptest! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
     let template = VersionedS3::default();
+    // With an id, the bucket is recognized behind the URL of each copy.
+    template.add("traces", ID_KEY, Some("5f1c3b5e-6f0a-4a6e-9a54-0d8f3c1e2b7d\n".into()), day(0));
     let url = template.serve().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     // A current trace, one with a replaced file, one with an old version, and one that is not in the lake.
