@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -114,11 +115,15 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
     };
     let read = |entry: fs::DirEntry| -> io::Result<Option<Entry>> {
         let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
-        if entry.file_type()?.is_dir() {
-            return Ok((name != skipped).then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
+        let is_link = entry.file_type()?.is_symlink();
+        // Reading follows links, so the listing does, too.
+        let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
+        if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
+            let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
+            return Ok(is_own.then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
         }
         let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
-        let metadata = entry.metadata()?;
+        let metadata = metadata()?;
         Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
     };
     let read = entries.into_par_iter().map(|entry| match read(entry) {
@@ -126,4 +131,12 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
         read => read,
     });
     read.filter_map(io::Result::transpose).collect()
+}
+
+/// Returns whether a link leads to a folder that contains it. Following it would never end.
+fn leads_up(link: &Path, folder: &Path) -> io::Result<bool> {
+    let id = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    let target = id(link)?;
+    // Symbolic links above `folder` are part of its path, so its ancestors are those by which the walk came.
+    Ok(folder.ancestors().any(|ancestor| id(ancestor).is_ok_and(|id| id == target)))
 }

@@ -21,7 +21,7 @@ pub(super) fn is_too_large(metadata: &Metadata) -> bool {
 
 /// Adds metadata to a file that is not visible yet. The values come from headers, so they contain no line break.
 pub(super) fn save(file: &File, metadata: &Metadata) {
-    let lines = metadata.iter().flat_map(|(name, value)| [name, ": ", value, "\n"]).collect::<String>();
+    let lines: String = metadata.iter().flat_map(|(name, value)| [name, ": ", value, "\n"]).collect();
     if !lines.is_empty()
         && let Err(error) = fsetxattr(file, ATTRIBUTE, lines.as_bytes(), XattrFlags::empty())
     {
