@@ -9,6 +9,7 @@ use std::{
 };
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rustix::io::Errno;
 
 use super::{error::FileStoreError, key_codec::key_of};
 
@@ -127,10 +128,16 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
         Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
     };
     let read = entries.into_par_iter().map(|entry| match read(entry) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if leads_nowhere(&error) => Ok(None),
         read => read,
     });
     read.filter_map(io::Result::transpose).collect()
+}
+
+/// Returns whether a name is deleted, or a link that ends at no file.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 /// Returns whether a link leads to a folder that contains it. Following it would never end.

@@ -78,6 +78,7 @@ async fn what_is_stored_through_a_linked_folder_is_listed_and_exported() {
     symlink(&traces, traces.join("again")).expect("the folder is writable");
     symlink("..", traces.join("up")).expect("the folder is writable");
     symlink("/", traces.join("root")).expect("the folder is writable");
+    symlink(traces.join("loop"), traces.join("loop")).expect("the folder is writable");
     symlink(folder.join("elsewhere"), folder.join("elsewhere/below/self")).expect("the folder is writable");
     for model in ["plain", "linked", "linked/below"] {
         assert_eq!(endpoint.post(trace(model, "a")).await.0, StatusCode::CREATED);
