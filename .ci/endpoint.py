@@ -4,19 +4,34 @@ import atexit
 import json
 import os
 import subprocess
+from typing import NamedTuple
 
 ATTEST = os.environ.get("ATTEST") or "attest"
+
+
+class S3(NamedTuple):
+    """The S3 of an endpoint, with the keys of this start."""
+
+    url: str
+    access_key: str
+    secret_key: str
+
+    @property
+    def environment(self):
+        """The variables of the AWS CLI."""
+        keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+        return {**keys, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.url}
 
 
 def start(folder, api_key, *options, port="0"):
     """Serves a folder until the check ends, on free ports or on `port`.
 
-    Returns the process, the endpoint's URL and the URL of its S3.
+    Returns the process, the endpoint's URL and its S3.
     """
     reader, writer = os.pipe()
     command = [ATTEST, "serve", "--port", port, "--s3-port", "0", "--folder", folder]
     command += ["--ready-file", f"/dev/fd/{writer}", *options]
-    environment = {**os.environ, "API_KEY": api_key}
+    environment = {**os.environ, "ATTEST_API_KEY": api_key}
     output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, pass_fds=[writer], env=environment, **output)
     atexit.register(process.kill)
@@ -25,4 +40,4 @@ def start(folder, api_key, *options, port="0"):
         ready = json.loads(ready.readline() or "null")
     if ready is None:
         raise RuntimeError("the endpoint did not start")
-    return process, ready["url"], ready["s3_url"]
+    return process, ready["url"], S3(ready["s3_url"], ready["s3_access_key"], ready["s3_secret_key"])

@@ -6,11 +6,12 @@ import os
 import boto3
 import schemathesis
 
+ready = json.loads(os.environ["READY"])
 s3 = boto3.client(
     "s3",
-    endpoint_url=os.environ["S3_URL"],
-    aws_access_key_id="local",
-    aws_secret_access_key="local",
+    endpoint_url=ready["s3_url"],
+    aws_access_key_id=ready["s3_access_key"],
+    aws_secret_access_key=ready["s3_secret_key"],
     region_name="us-east-1",
 )
 

@@ -196,8 +196,8 @@ def test_the_questions_over_the_bucket(folder):
     with duckdb.connect() as bucket:
         install(bucket, folder, duckdb_extension_httpfs)
         bucket.execute(
-            "CREATE SECRET (TYPE s3, KEY_ID 'local', SECRET 'local', REGION 'us-east-1', URL_STYLE 'path', "
-            f"USE_SSL false, ENDPOINT '{s3.removeprefix('http://')}')"
+            f"CREATE SECRET (TYPE s3, KEY_ID '{s3.access_key}', SECRET '{s3.secret_key}', REGION 'us-east-1', URL_STYLE 'path', "
+            f"USE_SSL false, ENDPOINT '{s3.url.removeprefix('http://')}')"
         )
         bucket.execute(VIEWS["bucket"])
         assert ask(bucket) == EXPECTED

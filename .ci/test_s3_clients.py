@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(folder):
+def served(folder):
     process, _, s3 = endpoint.start(folder, "s3-clients")
     yield s3
     process.kill()
@@ -47,10 +47,14 @@ def url(folder):
 
 
 @pytest.fixture(scope="module")
-def boto(url):
-    return boto3.client(
-        "s3", endpoint_url=url, region_name=REGION, aws_access_key_id="local", aws_secret_access_key="local"
-    )
+def url(served):
+    return served.url
+
+
+@pytest.fixture(scope="module")
+def boto(served):
+    keys = {"aws_access_key_id": served.access_key, "aws_secret_access_key": served.secret_key}
+    return boto3.client("s3", endpoint_url=served.url, region_name=REGION, **keys)
 
 
 @pytest.fixture(autouse=True)
@@ -93,14 +97,11 @@ def files_below(path):
 
 
 @pytest.fixture
-def credentials(url, tmp_path):
+def credentials(served, tmp_path):
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_REGION": REGION,
+        **served.environment,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL": url,
         "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
         "AWS_MAX_ATTEMPTS": "1",
@@ -285,7 +286,8 @@ def test_s3cmd_lists_syncs_and_deletes(credentials, boto, many, tmp_path):
     def s3cmd(*arguments, **options):
         host = credentials["AWS_ENDPOINT_URL"].removeprefix("http://")
         options_of_s3 = [f"--host={host}", f"--host-bucket={host}", "--no-ssl", f"--region={REGION}", "--max-retries=1"]
-        keys = ["--access_key=local", "--secret_key=local", f"--config={tmp_path}/no-config"]
+        access = [f"--access_key={credentials['AWS_ACCESS_KEY_ID']}", f"--secret_key={credentials['AWS_SECRET_ACCESS_KEY']}"]
+        keys = [*access, f"--config={tmp_path}/no-config"]
         return run("s3cmd", *options_of_s3, *keys, *arguments, env=credentials, **options)
 
     assert f"s3://{BUCKET}" in s3cmd("ls")
@@ -307,10 +309,10 @@ def test_s3cmd_lists_syncs_and_deletes(credentials, boto, many, tmp_path):
 # s3fs
 
 
-def test_s3fs_finds_reads_and_deletes(url, boto, many):
-    fs = s3fs.S3FileSystem(
-        key="local", secret="local", endpoint_url=url, client_kwargs={"region_name": REGION}, use_listings_cache=False
-    )
+def test_s3fs_finds_reads_and_deletes(served, boto, many):
+    keys = {"key": served.access_key, "secret": served.secret_key}
+    region = {"region_name": REGION}
+    fs = s3fs.S3FileSystem(**keys, endpoint_url=served.url, client_kwargs=region, use_listings_cache=False)
     assert sorted(fs.find(BUCKET)) == sorted(f"{BUCKET}/{key}" for key in [*OBJECTS, *many])
     assert sorted(fs.ls(BUCKET)) == sorted(f"{BUCKET}/{name}" for name in ["a%2Fb", "allenai", "gpt-4o", "pages"])
     assert fs.cat(f"{BUCKET}/gpt-4o/7d4f2a90") == OBJECTS["gpt-4o/7d4f2a90"]
@@ -334,10 +336,9 @@ def test_s3fs_finds_reads_and_deletes(url, boto, many):
 
 
 @pytest.mark.parametrize("region", [None, REGION])
-def test_minio_lists_reads_and_deletes(region, url, boto, many, tmp_path):
-    client = minio.Minio(
-        url.removeprefix("http://"), access_key="local", secret_key="local", secure=False, region=region
-    )
+def test_minio_lists_reads_and_deletes(region, served, boto, many, tmp_path):
+    keys = {"access_key": served.access_key, "secret_key": served.secret_key}
+    client = minio.Minio(served.url.removeprefix("http://"), **keys, secure=False, region=region)
     assert client.bucket_exists(BUCKET) and not client.bucket_exists("another")
     assert [bucket.name for bucket in client.list_buckets()] == [BUCKET]
     for version_one in [False, True]:

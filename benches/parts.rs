@@ -20,7 +20,7 @@ mod shapes;
 fn parts(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
+    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket").with_secret_key(ACCESS_KEY.to_owned());
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
     let config =
         FolderS3::sdk_config(listener.local_addr().expect("an address"), ACCESS_KEY, attest::settings::http_client());

@@ -21,8 +21,6 @@ import endpoint  # noqa: E402
 PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
 
-AWS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1"}
-
 
 def talk(*contents, **more):
     """Returns a trace whose messages alternate between the user and the assistant."""
@@ -41,7 +39,8 @@ class Site:
 
     def __init__(self, folder):
         self.folder = folder
-        self.process, self.endpoint_url, self.s3 = endpoint.start(folder, "view")
+        self.process, self.endpoint_url, s3 = endpoint.start(folder, "view")
+        self.s3, self.aws = s3.url, s3.environment
         self.url = self.endpoint_url.removesuffix("prod")
         self.views = []
 
@@ -68,7 +67,7 @@ class Site:
     def view(self, *options):
         """Starts `view` over this site's S3, and returns the URL of its page."""
         command = [os.environ["ATTEST"], "view", "--port", "0", *options]
-        environment = {**os.environ, **AWS, "AWS_ENDPOINT_URL": self.s3}
+        environment = {**os.environ, **self.aws}
         view = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.views.append(view)
         return view.stdout.readline().split()[-1]

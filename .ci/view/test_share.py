@@ -7,14 +7,14 @@ import urllib.request
 import agent
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import AWS, talk, unfold
+from conftest import talk, unfold
 from playwright.sync_api import expect
 from test_hostile import HOSTILE
 
 
 def share(site, *options, expected=0):
     command = [os.environ["ATTEST"], "share", *options]
-    environment = {**os.environ, **AWS, "AWS_ENDPOINT_URL": site.s3}
+    environment = {**os.environ, **site.aws}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == expected, done.stderr
     return done

@@ -91,7 +91,7 @@ fn median(rounds: &[Figures], figure: usize) -> f64 {
 /// Runs one process: a cold start, then `traces` warm requests.
 async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
     let root = tempfile::tempdir().expect("a temporary folder");
-    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket");
+    let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket").with_secret_key(ACCESS_KEY.to_owned());
     let certificate = root.path().join("certificate.pem");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let s3 = tls::before(listener.local_addr().expect("an address"), &certificate).await;

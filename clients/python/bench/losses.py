@@ -132,10 +132,10 @@ def main():
                 "ATTEST_URL": endpoint.url,
                 "ATTEST_API_KEY": "recipe",
                 "ATTEST_SPOOL": str(folder / "spool"),
-                "S3": endpoint.s3,
+                "S3": endpoint.s3.url,
                 "COLLECTOR": f"{collector.url}/v1/traces",
-                "AWS_ACCESS_KEY_ID": "local",
-                "AWS_SECRET_ACCESS_KEY": "local",
+                "AWS_ACCESS_KEY_ID": endpoint.s3.access_key,
+                "AWS_SECRET_ACCESS_KEY": endpoint.s3.secret_key,
             }
             if is_down:
                 endpoint.kill()

@@ -32,7 +32,7 @@ export class Endpoint {
     rmSync(ready, { force: true });
     execFileSync("mkfifo", [ready]);
     const options = ["serve", "--port", this.port, "--s3-port", "0", "--folder", join(this.home, "traces"), "--ready-file", ready];
-    this.process = spawn(ATTEST, options, { env: { ...process.env, API_KEY: "key" }, stdio: "ignore" });
+    this.process = spawn(ATTEST, options, { env: { ...process.env, ATTEST_API_KEY: "key" }, stdio: "ignore" });
     // If the process ends before it is ready, the reader must not wait forever.
     this.process.once("exit", () => existsSync(ready) && closeSync(openSync(ready, constants.O_RDWR | constants.O_NONBLOCK)));
     const text = await readFile(ready, "utf8");
@@ -76,7 +76,7 @@ export class Endpoint {
   }
 
   async import(...files: string[]): Promise<void> {
-    const env = { ...process.env, API_KEY: "key" };
+    const env = { ...process.env, ATTEST_API_KEY: "key" };
     const command = spawn(ATTEST, ["import", ...files, "--url", this.url, "--quiet"], { env, stdio: "ignore" });
     assert.equal(await ended(command), 0);
   }

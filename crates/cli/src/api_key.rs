@@ -6,8 +6,8 @@ pub fn parse(key: &str) -> Result<String, &'static str> {
     if key.is_empty() {
         return Err("an empty API key would let everybody in");
     }
-    if key.contains(char::is_control) {
-        return Err("an API key is one line, without control characters");
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("an API key consists of visible ASCII characters");
     }
     Ok(key.to_owned())
 }

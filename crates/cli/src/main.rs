@@ -9,7 +9,10 @@ use attest_cli::{forget, lake};
 #[cfg(not(feature = "lake"))]
 use attest_terminal::note;
 use attest_terminal::{Output, OutputError, fail};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 use clap_complete::Shell;
 
 /// Stores every chat trace that is POSTed to it, and imports, exports and shows traces.
@@ -60,7 +63,7 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(answer) => return print(&answer),
+        Err(answer) => return print(answer),
     };
     let crates =
         ["attest", "attest_cli", "attest_lake", "attest_mapping", "attest_storage", "attest_view", "local_aws"];
@@ -94,7 +97,14 @@ async fn main() -> ExitCode {
 }
 
 /// Prints the help, the version or an error of the command line. `Cli::parse` would exit with 0 if the help is not written.
-fn print(answer: &clap::Error) -> ExitCode {
+fn print(mut answer: clap::Error) -> ExitCode {
+    let is_secret = |argument: &str| ["--api-key", "--url"].iter().any(|secret| argument.starts_with(secret));
+    // A key, or a URL with a password, is not shown even if it is not valid.
+    if let Some(ContextValue::String(argument)) = answer.get(ContextKind::InvalidArg)
+        && is_secret(argument)
+    {
+        answer.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
     let code = u8::try_from(answer.exit_code()).unwrap_or(2);
     match answer.print() {
         Err(error) if !answer.use_stderr() => fail(&OutputError::wrap(error).into(), 1),

@@ -5,13 +5,14 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use local_aws::files::open_own;
 
 /// A lock that is held until it is dropped. Dropping it removes the lock file.
 #[derive(Debug)]
@@ -24,15 +25,25 @@ impl RunLock {
     /// Acquires the lock file `path`, or fails with the id of the process that holds it. `what` names the locked
     /// resource in errors.
     pub fn acquire(path: &Path, what: &str) -> Result<Self> {
+        let not_a_lock =
+            || anyhow!("{} is not a lock file: move it, or choose another path than {what}", path.display());
         loop {
             let failed = || format!("cannot lock {what} with {}", path.display());
-            let mut file =
-                File::options().create(true).truncate(false).read(true).write(true).open(path).with_context(failed)?;
-            match file.try_lock() {
+            let file = open_own(File::options().create(true).read(true).write(true), path);
+            let mut file = match file {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(not_a_lock()),
+                file => file.with_context(failed)?,
+            };
+            let locked = file.try_lock();
+            let mut text = Vec::new();
+            Read::by_ref(&mut file).take(32).read_to_end(&mut text).with_context(failed)?;
+            if !text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n') {
+                return Err(not_a_lock());
+            }
+            match locked {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let mut holder = String::new();
-                    file.read_to_string(&mut holder).with_context(failed)?;
+                    let holder = String::from_utf8_lossy(&text);
                     let holder = holder.trim();
                     let holder =
                         if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
@@ -43,11 +54,6 @@ impl RunLock {
             // The previous holder may have removed the file between the two calls above.
             let held = file.metadata().with_context(failed)?;
             if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
-                let mut left = Vec::new();
-                Read::by_ref(&mut file).take(32).read_to_end(&mut left).with_context(failed)?;
-                if !left.iter().all(|byte| byte.is_ascii_digit() || *byte == b'\n') {
-                    bail!("{} is not a lock file: move it, or choose another path than {what}", path.display());
-                }
                 file.set_len(0).with_context(failed)?;
                 file.rewind().with_context(failed)?;
                 writeln!(file, "{}", process::id()).with_context(failed)?;
@@ -78,6 +84,20 @@ mod tests {
         drop(first);
         RunLock::acquire(&path, "out").expect("it is free again");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, important) = (folder.path().join("out.lock"), folder.path().join("important"));
+        for text in ["", "4711\n", "notes"] {
+            fs::write(&important, text).expect("the folder is writable");
+            std::os::unix::fs::symlink(&important, &path).expect("the folder is writable");
+            let error = RunLock::acquire(&path, "out").expect_err("it is a link").to_string();
+            assert!(error.contains("is not a lock file"), "{error}");
+            assert_eq!(fs::read(&important).expect("the file exists"), text.as_bytes());
+            fs::remove_file(&path).expect("the link is left");
+        }
     }
 
     #[test]

@@ -33,9 +33,12 @@ pub struct Options {
 
 /// Serves the page until Ctrl-C.
 pub async fn run(options: Options) -> Result<()> {
+    let mut listed = String::new();
     let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
-        traces = traces.served_at(format!("http://{}", serve_folder(store).await?));
+        let s3 = serve_folder(store).await?;
+        listed = format!("The traces as S3:\n\n{}\n\n", s3.list_command());
+        traces = traces.served_at(s3.url());
     }
     #[cfg(feature = "lake")]
     if let Some(lake) = &options.lake {
@@ -44,7 +47,7 @@ pub async fn run(options: Options) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
-    let _ = result!("Open http://{}/\nPress Ctrl-C to stop.", listener.local_addr()?);
+    let _ = result!("Open http://{}/\n{listed}Press Ctrl-C to stop.", listener.local_addr()?);
     serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
     Ok(())
 }

@@ -3,6 +3,8 @@
 //! The local endpoint stores its traces in [`s3::FolderS3`]. The soak and the benchmark also run the built function
 //! under [`runtime_api::RuntimeApi`].
 
+mod door;
+pub mod files;
 pub mod http;
 pub mod runtime_api;
 pub mod s3;

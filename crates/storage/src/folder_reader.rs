@@ -1,11 +1,6 @@
 //! Traces in a folder of the local endpoint.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -13,7 +8,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use local_aws::{
     http::serve,
-    s3::{FileStore, FileStoreError, FolderS3, ObjectInfo},
+    s3::{FileStore, FileStoreError, FolderS3, ObjectInfo, ServedS3},
 };
 use tokio::net::TcpListener;
 
@@ -116,10 +111,12 @@ async fn blocking<T: Send + 'static>(
     result.with_context(|| format!("cannot read the folder {}", root.display()))
 }
 
-/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.Returns its address.
-pub async fn serve_folder(store: FileStore) -> Result<SocketAddr> {
+/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.
+pub async fn serve_folder(store: FileStore) -> Result<ServedS3> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
     let address = listener.local_addr().context("cannot listen on 127.0.0.1")?;
-    tokio::spawn(serve(listener, FolderS3::new(store).service(), std::future::pending()));
-    Ok(address)
+    let s3 = FolderS3::new(store);
+    let served = s3.served_on(address);
+    tokio::spawn(serve(listener, s3.service(), std::future::pending()));
+    Ok(served)
 }

@@ -1,35 +1,28 @@
-//! Adds response headers that restrict a browser to this page, and refuses requests for other hosts.
+//! Adds response headers that restrict a browser to this page. The listener refuses other hosts and sites.
 
 use axum::{
     extract::Request,
     http::{
-        HeaderValue, StatusCode, Uri,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS},
+        HeaderName, HeaderValue,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS},
     },
     middleware::Next,
-    response::{Html, IntoResponse, Response},
+    response::Response,
 };
+use local_aws::http::PAGE_POLICY;
 
-/// Allows this page's own style and script, and images and audio that are part of the page.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
-                      media-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Without it, a page that opens this one could count its frames and history (HTML, section 7.1.3).
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// Refuses requests for another host (DNS rebinding), and adds the headers to every response.
+/// Adds the headers to every response.
 pub async fn guard(request: Request, next: Next) -> Response {
-    let host =
-        request.headers().get("host").and_then(|host| host.to_str().ok()).and_then(|host| host.parse::<Uri>().ok());
-    let is_loopback = host.is_some_and(|host| matches!(host.host(), Some("127.0.0.1" | "localhost" | "[::1]")));
-    let mut response = if is_loopback {
-        next.run(request).await
-    } else {
-        (StatusCode::MISDIRECTED_REQUEST, Html("This page is for 127.0.0.1 and localhost.")).into_response()
-    };
+    let mut response = next.run(request).await;
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
-        (CACHE_CONTROL, "no-cache"),
+        (CACHE_CONTROL, "no-store"), // a shared browser keeps no trace
+        (OPENER_POLICY, "same-origin"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

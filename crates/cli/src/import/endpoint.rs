@@ -244,7 +244,7 @@ impl Endpoint {
             408 | 502 | 504 => Err(self.transient(answer(), asked, pause)),
             500..=599 if member("type") == Some(GATEWAY) => Err(self.transient(answer(), asked, pause)),
             401 | 403 => Err(Failure::Fatal(format!(
-                "the endpoint answered {status}: check the API key (--api-key or API_KEY) and --url"
+                "the endpoint answered {status}: check the API key (--api-key or ATTEST_API_KEY) and --url"
             ))),
             413 if body.is_none() => {
                 Ok(Outcome::rejected(413, "too-large", "A server in front of the endpoint refused the size."))

@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, requires = "api_key")]
     pub url: Option<String>,
     /// API key of the endpoint
-    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = api_key::parse)]
+    #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = api_key::parse)]
     pub api_key: Option<String>,
     /// The location of the traces in an import without `--url`.
     #[command(flatten)]

@@ -7,7 +7,6 @@ use std::{
     path::Path,
     pin::Pin,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +22,7 @@ use attest_terminal::note;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
-    s3::{ACCESS_KEY, FileStore, FolderS3, REGION},
+    s3::{FileStore, FolderS3, ServedS3},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
@@ -36,8 +35,10 @@ pub struct LocalEndpoint {
     pub url: String,
     /// The key that requests must send.
     pub api_key: String,
-    /// The URL of the S3 of this process, if traces are stored in a folder.
-    pub s3_url: Option<String>,
+    /// Whether this start created the key. A given key is never printed.
+    pub(super) is_own_key: bool,
+    /// The S3 of this process, if traces are stored in a folder.
+    pub(super) served_s3: Option<ServedS3>,
     /// A sentence about the location of the traces, with the command that lists them.
     pub(super) stored: String,
     /// The URL of the listener on OpenTelemetry's port, if the port was free.
@@ -53,8 +54,7 @@ struct Opened {
     store_id: Box<dyn Fn() -> Option<String> + Send + Sync>,
     reader: TraceReader,
     stored: String,
-    s3: Option<Server>,
-    s3_url: Option<String>,
+    s3: Option<(Server, ServedS3)>,
 }
 
 impl LocalEndpoint {
@@ -66,7 +66,9 @@ impl LocalEndpoint {
             Location::Bucket(bucket) => open_bucket(&bucket).await?,
             Location::Folder(folder) => open_folder(&folder, &options).await?,
         };
-        let Opened { store, store_id, reader, stored, s3, s3_url } = opened;
+        let Opened { store, store_id, reader, stored, s3 } = opened;
+        let (s3, served_s3) = s3.unzip();
+        let is_own_key = options.api_key.is_none();
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
         let log = Arc::new(log);
         let batch_log = Arc::clone(&log);
@@ -75,7 +77,7 @@ impl LocalEndpoint {
         let receiver = Receiver::new(store.clone(), max_bytes, options.otel_spans.into(), batch_log);
         let handler = Handler::new(store, max_bytes, RequestLog::new("local", move |line: &[u8]| log(line)));
         let handler = handler.identified_by(store_id);
-        let body_time = Duration::from_secs(options.body_seconds);
+        let body_time = gateway::BODY;
         let otlp = otlp::listen(options.otlp_port).await?;
         let otlp_url = otlp.as_ref().map(|(_, address)| format!("http://{address}"));
         let otlp = otlp.map(|(listener, _)| {
@@ -89,7 +91,8 @@ impl LocalEndpoint {
         Ok(Self {
             url: format!("http://{address}{}", gateway::PATH),
             api_key,
-            s3_url,
+            is_own_key,
+            served_s3,
             otlp_url,
             stored,
             gateway,
@@ -122,38 +125,29 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());
     let stored = format!("Traces are stored in the bucket `{bucket}`.");
-    Ok(Opened { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None, s3_url: None })
+    Ok(Opened { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None })
 }
 
 async fn open_folder(folder: &Path, options: &Options) -> Result<Opened> {
     let files = FileStore::open(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
     let bucket = files.bucket().to_owned();
-    let mut secret_key = ACCESS_KEY.to_owned();
-    let mut service = FolderS3::new(files.clone());
-    if !options.s3_host.is_loopback() {
-        secret_key = Uuid::new_v4().simple().to_string();
-        service = service.with_secret_key(secret_key.clone());
-    }
+    let s3 = FolderS3::new(files.clone());
     let listener = listen(SocketAddr::from((options.s3_host, options.s3_port)), "--s3-port").await?;
-    let mut address = listener.local_addr().context("cannot read the address of the S3")?;
-    let s3 = Server::spawn(|shutdown| serve(listener, service.service(), shutdown));
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
+    let access = s3.served_on(listener.local_addr().context("cannot read the address of the S3")?);
+    let server = Server::spawn(|shutdown| serve(listener, s3.service(), shutdown));
     let stored = format!(
         "Traces are stored in the folder and bucket `{bucket}`, which this process serves as S3:\n\n\
-         AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} \
-         aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}\n"
+         {}\n",
+        access.list_command()
     );
-    let config = FolderS3::sdk_config(address, &secret_key, settings::http_client());
+    let config = access.sdk_config(settings::http_client());
     let identified = files.clone();
     Ok(Opened {
         store: Store::new(&config, bucket),
         store_id: Box::new(move || identified.id().ok().flatten()),
-        reader: TraceReader::over_folder(files).served_at(format!("http://{address}")),
+        reader: TraceReader::over_folder(files).served_at(access.url()),
         stored,
-        s3: Some(s3),
-        s3_url: Some(format!("http://{address}")),
+        s3: Some((server, access)),
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
 use attest::settings::MAX_TRACE_BYTES;
 use clap::Args;
 
-use super::{gateway, otlp::OtelSpans};
+use super::otlp::OtelSpans;
 use crate::{api_key, location::LocationOptions};
 
 #[derive(Debug, Clone, Args)]
@@ -17,7 +17,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9080)]
     pub port: u16,
     /// The key that requests must send as `x-api-key`. By default, each start creates a new one
-    #[arg(long, env = "API_KEY", hide_env_values = true, value_parser = api_key::parse)]
+    #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = api_key::parse)]
     pub api_key: Option<String>,
     /// The location and the size limit of stored traces.
     #[command(flatten)]
@@ -25,13 +25,9 @@ pub struct Options {
     /// The port of the S3 of this process, or 0 for any free port
     #[arg(long, default_value_t = 9081)]
     pub s3_port: u16,
-    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1. On
-    /// an address other than loopback, each start creates a new secret key
+    /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub s3_host: IpAddr,
-    /// The longest time that the body of a request may take to arrive, in seconds
-    #[arg(long, default_value_t = gateway::BODY.as_secs())]
-    pub body_seconds: u64,
     /// The port for OpenTelemetry on 127.0.0.1, or 0 for any free port. By default, 4318 if it is free. The endpoint's own
     /// port accepts OpenTelemetry too
     #[arg(long)]
@@ -39,7 +35,8 @@ pub struct Options {
     /// The spans of OpenTelemetry that become traces
     #[arg(long, env = "OTEL_SPANS", value_enum, default_value_t = OtelSpans::Calls)]
     pub otel_spans: OtelSpans,
-    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key`, `s3_url` and `otlp_url`
+    /// A file or pipe to write when the endpoint listens: JSON with `url`, `api_key`, `s3_url`, `s3_access_key`,
+    /// `s3_secret_key` and `otlp_url`. A file is deleted when the endpoint stops
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
@@ -65,7 +62,6 @@ impl Options {
             store,
             s3_port: 0,
             s3_host: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            body_seconds: gateway::BODY.as_secs(),
             otlp_port: Some(0),
             otel_spans: OtelSpans::Calls,
             ready_file: None,

@@ -33,7 +33,7 @@ use tokio::{
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"] {
+    for name in ["ATTEST_API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(name);
     }
     command
@@ -228,7 +228,7 @@ struct Endpoint {
 impl Endpoint {
     async fn start(folder: &Path, port: &str) -> Self {
         let mut command = program(folder);
-        command.args(["--s3-port", "0", "--port", port]).env("API_KEY", "k");
+        command.args(["--s3-port", "0", "--port", port]).env("ATTEST_API_KEY", "k");
         let mut process = command.spawn().expect("it starts");
         let log = BufReader::new(process.stderr.take().expect("piped")).lines();
         let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();

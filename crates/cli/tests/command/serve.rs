@@ -18,10 +18,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use local_aws::{
-    s3::{ACCESS_KEY, FolderS3},
-    testing::{BUCKET, Bucket, FaultProxy},
-};
+use local_aws::s3::FolderS3;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -31,6 +28,10 @@ use tokio::{
     sync::mpsc,
 };
 use wait4::Wait4;
+
+mod doors;
+mod folder;
+mod start;
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
@@ -42,6 +43,8 @@ struct Endpoint {
     stderr: Lines<BufReader<ChildStderr>>,
     url: String,
     key: String,
+    /// The contents of the ready file.
+    ready: Value,
     folder: Arc<TempDir>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
@@ -49,7 +52,7 @@ struct Endpoint {
 fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
     command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in ["API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
+    for name in ["ATTEST_API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG"] {
         command.env_remove(name);
     }
     command
@@ -61,27 +64,31 @@ impl Endpoint {
     }
 
     async fn start_in(folder: Arc<TempDir>) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    async fn start_with(folder: Arc<TempDir>, options: &[&str]) -> Self {
         let mut command = program(folder.path()).into_std();
-        // Bodies never time out on a loaded machine. Other tests check the time limits in virtual time.
-        command.args(["--port", "0", "--s3-port", "0", "--body-seconds", "600"]);
+        command.args(["--port", "0", "--s3-port", "0", "--ready-file", "/dev/stdout"]).args(options);
         let mut process = command.spawn().expect("it starts");
         let stdout = ChildStdout::from_std(process.stdout.take().expect("piped")).expect("a pipe");
         let stderr = ChildStderr::from_std(process.stderr.take().expect("piped")).expect("a pipe");
         let (mut stdout, stderr) = (BufReader::new(stdout).lines(), BufReader::new(stderr).lines());
         let mut printed = Vec::new();
         while let Some(line) = stdout.next_line().await.expect("UTF-8") {
-            let is_last = line.contains("Ctrl-C");
+            let is_ready = line.starts_with('{');
             printed.push(line);
-            if is_last {
+            if is_ready {
                 break;
             }
         }
+        let ready = serde_json::from_str(printed.last().expect("the ready file")).expect("the ready file is JSON");
         let curl = printed.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
         let url = curl.split(' ').find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         let key = curl.split("x-api-key: ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a key").to_owned();
         // Every request opens a connection, as `curl` does.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Self { process: Some(process), printed, stdout, stderr, url, key, folder, client }
+        Self { process: Some(process), printed, stdout, stderr, url, key, ready, folder, client }
     }
 
     fn request(&self, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
@@ -97,6 +104,19 @@ impl Endpoint {
 
     async fn post(&self, body: impl Into<Bytes>) -> (StatusCode, Value) {
         self.send(self.request(body)).await
+    }
+
+    /// Returns a client of the endpoint's S3, with the keys of the ready file.
+    fn s3(&self) -> aws_sdk_s3::Client {
+        self.s3_with(self.ready["s3_secret_key"].as_str().expect("a key"))
+    }
+
+    fn s3_with(&self, secret_key: &str) -> aws_sdk_s3::Client {
+        let address = self.ready["s3_url"].as_str().expect("a URL").trim_start_matches("http://");
+        let address = address.parse().expect("an address");
+        let config = FolderS3::sdk_config(address, secret_key, attest::settings::http_client());
+        let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+        aws_sdk_s3::Client::from_conf(config.build())
     }
 
     fn stored(&self, key: &str) -> String {
@@ -137,6 +157,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("a write to memory succeeds");
     encoder.finish().expect("a write to memory succeeds")
+}
+
+/// Sends a request as it is, and returns the response up to the end of the connection.
+async fn exchange(address: &str, request: &str) -> String {
+    let mut connection = TcpStream::connect(address).await.expect("it listens");
+    // The endpoint may respond and close the connection before it has read everything.
+    let _ = connection.write_all(request.as_bytes()).await;
+    let mut response = Vec::new();
+    let _ = connection.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 #[tokio::test]
@@ -348,7 +378,7 @@ async fn every_confirmed_trace_survives_ten_kills_under_load() {
 async fn hostile_http_ends_in_a_response_or_a_closed_connection() {
     let endpoint = Endpoint::start().await;
     let authority = endpoint.url.trim_start_matches("http://").trim_end_matches("/prod").to_owned();
-    let head = |rest: &str| format!("POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\n{rest}", endpoint.key);
+    let head = |rest: &str| format!("POST /prod HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n{rest}", endpoint.key);
     for (request, answer) in [
         ("\x16\x03\x01\0\0".to_owned(), "HTTP/1.1 400 "),
         ("GET / HTTP/9.9\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
@@ -361,7 +391,8 @@ async fn hostile_http_ends_in_a_response_or_a_closed_connection() {
         (head("idempotency-key: \u{e9}\r\ncontent-length: 2\r\n\r\n{}"), "HTTP/1.1 400 "),
         (head(&format!("x-a: \u{e9}\r\ncontent-length: {}\r\n\r\n{VALID}", VALID.len())), "HTTP/1.1 201 "),
         (
-            "POST /prod HTTP/1.1\r\nhost: x\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            "POST /prod HTTP/1.1\r\nhost: localhost\r\nx-api-key: a\r\nx-api-key: b\r\ncontent-length: 0\r\n\r\n"
+                .to_owned(),
             "HTTP/1.1 403 ",
         ),
     ] {
@@ -374,133 +405,4 @@ async fn hostile_http_ends_in_a_response_or_a_closed_connection() {
         assert!(said.starts_with(answer), "{}: {said}", &request[..request.len().min(120)]);
     }
     assert_eq!(endpoint.post(VALID).await.0, StatusCode::CREATED);
-}
-
-#[tokio::test]
-async fn a_port_in_use_is_reported_with_the_option_to_change_it() {
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = taken.local_addr().expect("an address").port().to_string();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for (arguments, option) in
-        [(["--port", &port, "--s3-port", "0"], "--port"), (["--port", "0", "--s3-port", &port], "--s3-port")]
-    {
-        let output = program(folder.path()).args(arguments).output().await.expect("it runs");
-        assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(said, format!("error: port {port} of 127.0.0.1 is in use: choose another one with {option}\n"));
-    }
-}
-
-#[tokio::test]
-async fn an_empty_api_key_is_rejected_and_bucket_name_in_the_environment_is_ignored() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for key in ["", " \t"] {
-        for command in [program(folder.path()).env("API_KEY", key), program(folder.path()).args(["--api-key", key])] {
-            let output = command.output().await.expect("it runs");
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(!output.status.success() && said.contains("an empty API key would let everybody in"), "{said}");
-        }
-    }
-    let mut command = program(folder.path());
-    command.args(["--port", "0", "--s3-port", "0"]).envs([("BUCKET_NAME", "somebody-s"), ("API_KEY", "k")]);
-    let mut process = command.spawn().expect("it starts");
-    let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();
-    while let Some(line) = said.next_line().await.expect("UTF-8") {
-        assert!(!line.contains("somebody-s"), "{line}");
-        if line.contains("Ctrl-C") {
-            return;
-        }
-    }
-    panic!("it did not start");
-}
-
-/// On an address other than loopback, the well-known secret key is rejected.
-#[tokio::test]
-async fn the_s3_on_another_address_has_a_random_secret_key() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut keys = Vec::new();
-    for _ in 0..2 {
-        let mut command = program(folder.path());
-        command.args(["--port", "0", "--s3-port", "0", "--s3-host", "0.0.0.0", "--api-key", "k"]);
-        let mut process = command.spawn().expect("it starts");
-        let mut said = BufReader::new(process.stdout.take().expect("piped")).lines();
-        let line = loop {
-            let line = said.next_line().await.expect("UTF-8").expect("the command that lists traces");
-            if line.contains("AWS_SECRET_ACCESS_KEY=") {
-                break line;
-            }
-        };
-        let key = line.split("AWS_SECRET_ACCESS_KEY=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a key");
-        assert_ne!(key, ACCESS_KEY);
-        let address = line.split("--endpoint-url http://").nth(1).and_then(|rest| rest.split(' ').next());
-        let address = address.expect("an endpoint").parse().expect("an address");
-        for (secret, is_right) in [(key, true), (ACCESS_KEY, false)] {
-            let config = aws_sdk_s3::config::Builder::from(&FolderS3::sdk_config(
-                address,
-                secret,
-                attest::settings::http_client(),
-            ))
-            .force_path_style(true);
-            let list = aws_sdk_s3::Client::from_conf(config.build()).list_objects_v2().bucket("traces").send().await;
-            assert_eq!(list.is_ok(), is_right, "{secret}");
-        }
-        keys.push(key.to_owned());
-    }
-    assert_ne!(keys[0], keys[1]);
-}
-
-#[tokio::test]
-async fn a_bucket_on_an_s3_that_would_overwrite_is_rejected_at_start() {
-    let bucket = Bucket::new().await;
-    let s3 = FaultProxy::before(bucket.address).await;
-    s3.ignore_conditions(true);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = program(folder.path());
-    command
-        .args(["--port", "0", "--bucket", BUCKET])
-        .env_remove("AWS_PROFILE")
-        .envs([("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY), ("AWS_REGION", "us-east-1")])
-        .env("AWS_ENDPOINT_URL_S3", format!("http://{}", s3.address));
-    let output = command.output().await.expect("it ends");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.starts_with("error: this S3 ignores If-None-Match") && said.lines().count() == 1, "{said}");
-}
-
-#[tokio::test]
-async fn a_folder_beside_a_bucket_is_rejected() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    for command in [&["serve"][..], &["import", "t.jsonl"], &["export", "-o", "t.jsonl"], &["view"]] {
-        let mut program = program(folder.path());
-        let output = program.args(command).args(["--bucket", "b", "--folder", "f"]).output().await.expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("cannot be used with"), "{said}");
-    }
-}
-
-#[tokio::test]
-async fn the_ready_file_has_the_addresses_and_the_key() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = program(folder.path());
-    command.args(["--port", "0", "--s3-port", "0", "--api-key", "k", "--ready-file", "/dev/stderr"]);
-    let mut process = command.spawn().expect("it starts");
-    let mut ready = [0; 256];
-    let read = process.stderr.as_mut().expect("piped").read(&mut ready).await.expect("it is written");
-    let ready: Value = serde_json::from_slice(&ready[..read]).expect("the ready file is JSON");
-    assert_eq!(ready["api_key"], "k");
-    for (name, end) in [("url", "/prod"), ("s3_url", "")] {
-        let url = ready[name].as_str().expect("a URL");
-        assert!(url.starts_with("http://127.0.0.1:") && url.ends_with(end), "{url}");
-    }
-}
-
-#[tokio::test]
-async fn a_folder_deleted_while_it_is_served_is_created_again() {
-    let endpoint = Endpoint::start().await;
-    assert_eq!(endpoint.post(VALID).await.0, StatusCode::CREATED);
-    std::fs::remove_dir_all(endpoint.folder.path().join("traces")).expect("the folder exists");
-    let (status, answer) = endpoint.post(VALID).await;
-    assert_eq!(status, StatusCode::CREATED, "{answer}");
-    assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(VALID.trim_end_matches('}')));
 }

@@ -1,8 +1,12 @@
 //! Errors of a bucket's folder.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hyper::StatusCode;
+use rustix::io::Errno;
 use s3s::{S3Error, S3ErrorCode};
 
 /// A failed operation on the folder of a bucket. Each message contains the remedy.
@@ -31,6 +35,23 @@ pub enum FileStoreError {
     /// This user may not read or write the file, or the file system is read-only.
     #[error("the folder is not accessible: give this user read and write permission, or choose another --folder ({0})")]
     AccessDenied(io::Error),
+    /// A link, folder or other file has the name of a file that the store needs.
+    #[error("{} is not a file of this program: move it, or choose another --folder", .0.display())]
+    NotOwn(PathBuf),
+    /// Another process keeps the store from being used.
+    #[error("another process holds {} exclusively: stop it, or choose another --folder", .0.display())]
+    Locked(PathBuf),
+    /// A hard link cannot lead to another file system.
+    #[error("{} is on another file system than its bucket, so a trace cannot get its name there: use that file system as --folder", .0.display())]
+    OtherFileSystem(PathBuf),
+    /// Something that is not a folder or a file has a name that an object needs.
+    #[error("{} is in the way: move it ({error})", .path.display())]
+    Blocked {
+        /// What is in the way.
+        path: PathBuf,
+        /// The error of the file system.
+        error: io::Error,
+    },
     /// Any other error of the file system.
     #[error(transparent)]
     Io(io::Error),
@@ -39,10 +60,33 @@ pub enum FileStoreError {
 impl From<io::Error> for FileStoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(error),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::DiskFull(error)
+            }
             io::ErrorKind::InvalidFilename => Self::PathTooLong(error),
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::AccessDenied(error),
             _ => Self::Io(error),
+        }
+    }
+}
+
+impl FileStoreError {
+    /// Converts an error of naming the file at `path`. What lasts until somebody changes the folder is not an
+    /// [`Io`](Self::Io) error.
+    pub(super) fn of_path(error: io::Error, path: &Path) -> Self {
+        // A link that leads nowhere exists, but has no metadata.
+        let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path).to_owned();
+        let is_loop = Errno::from_io_error(&error) == Some(Errno::LOOP);
+        match error.kind() {
+            io::ErrorKind::CrossesDevices => Self::OtherFileSystem(existing),
+            // `create_dir_all` reports the first if it finds a file or a link that leads nowhere.
+            io::ErrorKind::AlreadyExists
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::TooManyLinks => Self::Blocked { path: existing, error },
+            _ if is_loop => Self::Blocked { path: existing, error },
+            _ => error.into(),
         }
     }
 }
@@ -57,6 +101,9 @@ impl From<FileStoreError> for S3Error {
             FileStoreError::PathTooLong(_) => custom("PathTooLong"),
             FileStoreError::AccessDenied(_) => custom("FolderNotAccessible"),
             FileStoreError::NoHardLinks(_) => custom("NoHardLinks"),
+            FileStoreError::NotOwn(_) | FileStoreError::Locked(_) => custom("FolderInUse"),
+            FileStoreError::OtherFileSystem(_) => custom("OtherFileSystem"),
+            FileStoreError::Blocked { .. } => custom("PathBlocked"),
             FileStoreError::NoFolder(_) => S3ErrorCode::NoSuchBucket,
             FileStoreError::ReadOnly => S3ErrorCode::AccessDenied,
             FileStoreError::InvalidBucketName => S3ErrorCode::InvalidBucketName,

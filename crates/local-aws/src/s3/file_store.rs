@@ -6,16 +6,16 @@
 //! what a killed process left in `~incoming`. Files are readable by their owner only, because traces are private.
 
 use std::{
-    fs,
+    fs::{self, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use s3s::path::check_bucket_name;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 use uuid::Uuid;
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     listing::{Cache, ObjectInfo, walk},
     metadata::{self, Metadata},
 };
+use crate::files::open_own;
 
 /// The folder of temporary files. No key has a path inside it.
 const INCOMING: &str = "~incoming";
@@ -32,6 +33,9 @@ const INCOMING: &str = "~incoming";
 /// The lock file. Every process that stores into the folder holds a shared lock on it; emptying `~incoming` requires
 /// an exclusive one.
 const LOCK: &str = "~lock";
+
+/// The longest time in which another start empties `~incoming`.
+const EMPTIED: Duration = Duration::from_secs(2);
 
 /// The longest age of a listing with the newest objects first.
 const NEWEST_AGE: Duration = Duration::from_secs(1);
@@ -55,6 +59,20 @@ pub struct FileStore {
     lock: Option<Arc<Mutex<fs::File>>>,
 }
 
+/// An object that is written but has no key yet. Dropping it deletes the file.
+#[derive(Debug)]
+pub(super) struct Staged(NamedTempFile);
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// An object with its file open, so that it can be read even after a deletion.
 #[derive(Debug)]
 pub(super) struct OpenObject {
@@ -67,13 +85,23 @@ impl OpenObject {
         metadata::load(&self.file)
     }
 
-    /// Reads a range of bytes.
-    pub(super) fn read(&mut self, range: Range<u64>) -> Result<Vec<u8>, FileStoreError> {
-        let length = range.end - range.start;
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-        self.file.seek(SeekFrom::Start(range.start))?;
-        (&self.file).take(length).read_to_end(&mut bytes)?;
+    /// Reads the whole object.
+    fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.info.size).unwrap_or_default());
+        self.range(0..self.info.size)?.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Returns a reader of a range of bytes.
+    pub(super) fn range(&mut self, range: Range<u64>) -> io::Result<io::Take<&fs::File>> {
+        self.file.seek(SeekFrom::Start(range.start))?;
+        Ok((&self.file).take(range.end - range.start))
+    }
+
+    /// Returns the file, positioned at the start of a range.
+    pub(super) fn into_file(mut self, start: u64) -> io::Result<fs::File> {
+        self.file.seek(SeekFrom::Start(start))?;
+        Ok(self.file)
     }
 }
 
@@ -127,53 +155,86 @@ impl FileStore {
     ///
     /// Creates the bucket's folder again if it was deleted in the meantime.
     pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
-        self.write_with(key, object, replace, &Metadata::new())
+        let mut staged = self.stage(&Metadata::new())?;
+        staged.write_all(object)?;
+        self.commit(staged, key, replace)
     }
 
-    /// Stores an object with metadata, as [`Self::write`] does.
-    pub fn write_with(
-        &self,
-        key: &str,
-        object: &[u8],
-        replace: bool,
-        metadata: &Metadata,
-    ) -> Result<Option<ObjectInfo>, FileStoreError> {
+    /// Opens a file for an object that has no key yet.
+    pub(super) fn stage(&self, metadata: &Metadata) -> Result<Staged, FileStoreError> {
         let lock = self.lock.as_ref().ok_or(FileStoreError::ReadOnly)?;
-        for _ in 1..ATTEMPTS {
-            match self.try_write(key, object, replace, metadata) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => self.restore(lock)?,
-                written => return written.map_err(|error| self.failed(error)),
+        let incoming = self.root.join(INCOMING);
+        let opened = match NamedTempFile::new_in(&incoming) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.restore(lock)?;
+                NamedTempFile::new_in(incoming)
             }
-        }
-        self.try_write(key, object, replace, metadata).map_err(|error| self.failed(error))
+            opened => opened,
+        };
+        let file = opened.map_err(|error| self.failed(error))?;
+        metadata::save(file.as_file(), metadata);
+        Ok(Staged(file))
     }
 
-    fn try_write(
+    /// Gives a staged object its key. Returns `None` if the key is taken and `replace` is false.
+    pub(super) fn commit(
         &self,
+        mut staged: Staged,
         key: &str,
-        object: &[u8],
         replace: bool,
-        metadata: &Metadata,
-    ) -> io::Result<Option<ObjectInfo>> {
-        let path = &self.path(key);
+    ) -> Result<Option<ObjectInfo>, FileStoreError> {
+        let path = self.path(key);
         let folder = path.parent().expect("the path of an object begins with the root");
-        let mut file = NamedTempFile::new_in(self.root.join(INCOMING))?;
-        file.write_all(object)?;
-        metadata::save(file.as_file(), metadata);
-        file.as_file().sync_all()?;
-        let metadata = file.as_file().metadata()?;
-        let written = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
-        // Created last, because a concurrent deletion removes empty folders.
-        fs::create_dir_all(folder)?;
-        let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-        let written = match named {
-            Ok(_) => Some(written),
-            Err(error) if !replace && error.error.kind() == io::ErrorKind::AlreadyExists => None,
-            Err(error) => return Err(error.error),
-        };
+        staged.0.as_file().sync_all()?;
+        let metadata = staged.0.as_file().metadata()?;
+        let info = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
+        let mut is_taken = false;
+        for attempt in 1.. {
+            // Created last, because a concurrent deletion removes empty folders.
+            let created = fs::create_dir_all(folder);
+            let has_folder = created.is_ok();
+            let named = match created {
+                Ok(()) if replace => staged.0.persist(&path),
+                Ok(()) => staged.0.persist_noclobber(&path),
+                Err(error) => Err(PersistError { error, file: staged.0 }),
+            };
+            let Err(PersistError { error, file }) = named else { break };
+            is_taken = has_folder && error.kind() == io::ErrorKind::AlreadyExists && path.is_file();
+            if is_taken {
+                break;
+            }
+            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object that
+            // had the key.
+            let in_the_way = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+            let is_gone = in_the_way.is_none_or(|found| found != path && found.is_dir());
+            let is_lost = match error.kind() {
+                io::ErrorKind::NotFound => true,
+                io::ErrorKind::AlreadyExists => is_gone,
+                _ => false,
+            };
+            if !is_lost {
+                return Err(FileStoreError::of_path(error, &path));
+            }
+            if attempt == ATTEMPTS {
+                return Err(self.failed(error)); // a later request may be faster
+            }
+            staged = self.stage_again(file)?;
+        }
         // This includes folders that a concurrent write created, because it may not have synced them yet.
-        self.sync_up(folder)?;
-        Ok(written)
+        self.sync_up(folder).map_err(|error| self.failed(error))?;
+        Ok((!is_taken).then_some(info))
+    }
+
+    /// Copies an object whose folder was deleted meanwhile. The open file still has its bytes.
+    fn stage_again(&self, mut file: NamedTempFile) -> Result<Staged, FileStoreError> {
+        if file.path().exists() {
+            return Ok(Staged(file));
+        }
+        let mut next = self.stage(&metadata::load(file.as_file()).unwrap_or_default())?;
+        file.rewind()?;
+        io::copy(file.as_file_mut(), &mut next.0)?;
+        next.0.as_file().sync_all()?;
+        Ok(next)
     }
 
     /// Creates the folder of the bucket again after somebody deleted it.
@@ -190,16 +251,19 @@ impl FileStore {
     /// Returns the bytes of an object and the time at which it was stored, or `None` if there is no object.
     pub fn read(&self, key: &str) -> Result<Option<(Vec<u8>, SystemTime)>, FileStoreError> {
         let Some(mut object) = self.open_object(key)? else { return Ok(None) };
-        Ok(Some((object.read(0..object.info.size)?, object.info.modified)))
+        Ok(Some((object.bytes()?, object.info.modified)))
     }
 
     /// Opens an object without reading it, or returns `None` if there is no object.
     pub(super) fn open_object(&self, key: &str) -> Result<Option<OpenObject>, FileStoreError> {
         let file = match fs::File::open(self.path(key)) {
             Err(error) if is_missing(&error) => return Ok(None),
-            file => file?,
+            file => file.map_err(|error| FileStoreError::of_path(error, &self.path(key)))?,
         };
         let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(FileStoreError::of_path(io::ErrorKind::IsADirectory.into(), &self.path(key)));
+        }
         let info = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
         Ok(Some(OpenObject { info, file }))
     }
@@ -277,14 +341,37 @@ impl FileStore {
 
 /// Acquires the shared lock and creates `~incoming`. Empties it first if no other process stores into the folder.
 fn lock(root: &Path) -> Result<fs::File, FileStoreError> {
-    let incoming = root.join(INCOMING);
-    let lock = fs::File::create(root.join(LOCK))?;
+    let (path, incoming) = (root.join(LOCK), root.join(INCOMING));
+    let lock = open_own(fs::File::options().read(true).write(true).create(true), &path);
+    let lock = lock.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => FileStoreError::NotOwn(path.clone()),
+        _ => error.into(),
+    })?;
+    if lock.metadata()?.len() > 0 {
+        return Err(FileStoreError::NotOwn(path)); // the lock file is always empty
+    }
+    if incoming.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+        return Err(FileStoreError::NotOwn(incoming));
+    }
     if incoming.exists() && lock.try_lock().is_ok() {
         fs::remove_dir_all(&incoming)?;
     }
-    lock.lock_shared()?;
+    lock_shared(&lock, path)?;
     fs::create_dir_all(&incoming)?;
     Ok(lock)
+}
+
+/// Acquires the shared lock, or fails if another process does not release an exclusive one soon.
+fn lock_shared(lock: &fs::File, path: PathBuf) -> Result<(), FileStoreError> {
+    let start = Instant::now();
+    loop {
+        match lock.try_lock_shared() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < EMPTIED => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => return Err(FileStoreError::Locked(path)),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
 }
 
 /// Checks that a file can be renamed atomically without replacing another file, by a hard link or by a system call.

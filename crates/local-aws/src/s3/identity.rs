@@ -1,18 +1,23 @@
 //! The id of a folder, which distinguishes it from another folder with the same path.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs::File,
+    io::{self, Read, Write},
     path::Path,
 };
 
 use uuid::Uuid;
+
+use crate::files::open_own;
 
 /// The file that holds the id. No key of a trace has this path, because the path of every object ends with `.json`.
 pub(super) const FILE: &str = "~id";
 
 /// The key under which this S3 serves the id, so that a client of the S3 and a reader of the folder find the same one.
 pub const ID_KEY: &str = "_attest~id";
+
+/// The largest file that is read, in bytes. An id has 36.
+const LONGEST: u64 = 64;
 
 /// Returns the id of a folder, and creates it first if the folder has none.
 ///
@@ -35,10 +40,13 @@ pub(super) fn of(root: &Path) -> io::Result<Option<String>> {
 
 fn read(path: &Path) -> io::Result<String> {
     // A link could make two folders share an id.
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(invalid(path));
-    }
-    let id = Uuid::try_parse(fs::read_to_string(path)?.trim()).map_err(|_| invalid(path))?;
+    let file = open_own(File::options().read(true), path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => invalid(path),
+        _ => error,
+    })?;
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    let id = Uuid::try_parse(text.trim()).map_err(|_| invalid(path))?;
     Ok(id.to_string())
 }
 

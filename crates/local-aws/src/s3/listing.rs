@@ -2,12 +2,14 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rustix::io::Errno;
 
 use super::{error::FileStoreError, key_codec::key_of};
 
@@ -114,16 +116,34 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
     };
     let read = |entry: fs::DirEntry| -> io::Result<Option<Entry>> {
         let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
-        if entry.file_type()?.is_dir() {
-            return Ok((name != skipped).then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
+        let is_link = entry.file_type()?.is_symlink();
+        // Reading follows links, so the listing does, too.
+        let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
+        if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
+            let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
+            return Ok(is_own.then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
         }
         let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
-        let metadata = entry.metadata()?;
+        let metadata = metadata()?;
         Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
     };
     let read = entries.into_par_iter().map(|entry| match read(entry) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if leads_nowhere(&error) => Ok(None),
         read => read,
     });
     read.filter_map(io::Result::transpose).collect()
+}
+
+/// Returns whether a name is deleted, or a link that ends at no file.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// Returns whether a link leads to a folder that contains it. Following it would never end.
+fn leads_up(link: &Path, folder: &Path) -> io::Result<bool> {
+    let id = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    let target = id(link)?;
+    // Symbolic links above `folder` are part of its path, so its ancestors are those by which the walk came.
+    Ok(folder.ancestors().any(|ancestor| id(ancestor).is_ok_and(|id| id == target)))
 }

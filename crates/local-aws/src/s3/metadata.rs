@@ -21,7 +21,7 @@ pub(super) fn is_too_large(metadata: &Metadata) -> bool {
 
 /// Adds metadata to a file that is not visible yet. The values come from headers, so they contain no line break.
 pub(super) fn save(file: &File, metadata: &Metadata) {
-    let lines: String = metadata.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+    let lines: String = metadata.iter().flat_map(|(name, value)| [name, ": ", value, "\n"]).collect();
     if !lines.is_empty()
         && let Err(error) = fsetxattr(file, ATTRIBUTE, lines.as_bytes(), XattrFlags::empty())
     {

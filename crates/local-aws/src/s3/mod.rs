@@ -6,6 +6,7 @@
 //! `s3s-fs` is not suitable: it checks `If-None-Match` before it writes, which is not atomic. It also cannot store a
 //! key with a long name, or a key that begins with another key and a slash.
 
+mod access;
 mod checksums;
 mod conditions;
 mod error;
@@ -22,4 +23,4 @@ pub use error::FileStoreError;
 pub use file_store::FileStore;
 pub use identity::ID_KEY;
 pub use listing::ObjectInfo;
-pub use service::{ACCESS_KEY, FolderS3, REGION};
+pub use service::{ACCESS_KEY, FolderS3, REGION, ServedS3};

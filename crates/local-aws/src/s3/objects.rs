@@ -1,17 +1,30 @@
 //! The requests that read or delete one object, or delete many.
 
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
+
 use bytes::Bytes;
 use s3s::{
     Body, S3Result,
     dto::{
         CopyObjectInput, CopySource, Delete, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsOutput, DeletedObject,
-        ETag, Error, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ObjectIdentifier,
-        StreamingBlob, Timestamp,
+        ETag, Error, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, MetadataDirective,
+        ObjectIdentifier, StreamingBlob, Timestamp,
     },
     s3_error,
 };
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
-use super::{checksums::sha256, conditions::Conditions, file_store::FileStore, listing::NULL_VERSION};
+use super::{
+    checksums::{CHUNK, sha256},
+    conditions::Conditions,
+    error::FileStoreError,
+    file_store::{FileStore, OpenObject, Staged},
+    listing::NULL_VERSION,
+};
 
 const CONTENT_TYPE: &str = "application/json";
 
@@ -24,13 +37,13 @@ pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadO
     let mut object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
     let checksum_mode = input.checksum_mode.clone();
     Conditions::from(input).check(&object.info)?;
-    let contents = checksum_mode.map(|_| object.read(0..object.info.size)).transpose()?;
+    let checksum = checksum_mode.map(|_| sha256(object.range(0..object.info.size)?)).transpose();
     Ok(HeadObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(object.info.size).ok(),
         content_type: Some(CONTENT_TYPE.to_owned()),
         e_tag: Some(ETag::Strong(object.info.e_tag())),
-        checksum_sha256: contents.map(|contents| sha256(&contents)),
+        checksum_sha256: checksum.map_err(FileStoreError::from)?,
         last_modified: Some(Timestamp::from(object.info.modified)),
         metadata: object.metadata(),
         ..HeadObjectOutput::default()
@@ -40,7 +53,7 @@ pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadO
 /// Answers a GET of an object, or of a range of its bytes.
 pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObjectOutput> {
     check_version(input.version_id.as_deref())?;
-    let mut object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+    let object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
     let (range, size) = (input.range, object.info.size);
     Conditions::from(input).check(&object.info)?;
     let range = range.map(|range| range.check(size)).transpose()?;
@@ -49,21 +62,35 @@ pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObje
         return Err(s3_error!(InvalidRange));
     }
     let content_range = range.as_ref().map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1));
-    let contents = object.read(range.unwrap_or(0..size))?;
+    let range = range.unwrap_or(0..size);
+    let metadata = object.metadata();
+    let (length, e_tag, modified) = (range.end - range.start, object.info.e_tag(), object.info.modified);
     Ok(GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
-        content_length: i64::try_from(contents.len()).ok(),
+        content_length: i64::try_from(length).ok(),
         content_range,
         content_type: Some(CONTENT_TYPE.to_owned()),
-        e_tag: Some(ETag::Strong(object.info.e_tag())),
-        last_modified: Some(Timestamp::from(object.info.modified)),
-        metadata: object.metadata(),
-        body: Some(StreamingBlob::from(Body::from(Bytes::from(contents)))),
+        e_tag: Some(ETag::Strong(e_tag)),
+        last_modified: Some(Timestamp::from(modified)),
+        metadata,
+        body: Some(body(object, range).map_err(FileStoreError::from)?),
         ..GetObjectOutput::default()
     })
 }
 
-pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Vec<u8>> {
+/// Reads a small range at once, and streams a large one.
+fn body(mut object: OpenObject, range: Range<u64>) -> io::Result<StreamingBlob> {
+    let length = range.end - range.start;
+    if length <= CHUNK as u64 {
+        let mut bytes = Vec::new();
+        object.range(range)?.read_to_end(&mut bytes)?;
+        return Ok(StreamingBlob::from(Body::from(Bytes::from(bytes))));
+    }
+    let file = tokio::fs::File::from_std(object.into_file(range.start)?);
+    Ok(StreamingBlob::wrap(ReaderStream::with_capacity(file.take(length), CHUNK)))
+}
+
+pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Staged> {
     let CopySource::Bucket { bucket, key, version_id } = &input.copy_source else {
         return Err(s3_error!(NotImplemented, "the source of a copy must be BUCKET/KEY"));
     };
@@ -72,9 +99,14 @@ pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Vec
     }
     check_version(version_id.as_deref())?;
     let mut object = folder.open_object(key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+    let is_replaced = input.metadata_directive.as_ref().is_some_and(|of| of.as_str() == MetadataDirective::REPLACE);
+    let metadata = if is_replaced { input.metadata.clone() } else { object.metadata() }.unwrap_or_default();
     // A copy has no cached response: every failed condition is a 412.
     Conditions::from(input).check(&object.info).map_err(|_| s3_error!(PreconditionFailed))?;
-    Ok(object.read(0..object.info.size)?)
+    let mut staged = folder.stage(&metadata)?;
+    io::copy(&mut object.range(0..object.info.size).map_err(FileStoreError::from)?, &mut staged)
+        .map_err(FileStoreError::from)?;
+    Ok(staged)
 }
 
 /// Deletes an object. S3 also confirms the deletion of an object that does not exist.

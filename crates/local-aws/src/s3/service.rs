@@ -1,11 +1,12 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
 //! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
-//! needs `If-None-Match: *`, and multipart uploads are denied. Objects have no versions or tags. Their type
-//! is always `application/json`.
+//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their type is always `application/json`.
 
 use std::{
-    net::SocketAddr,
+    fmt,
+    io::Write,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -17,6 +18,7 @@ use hyper::header::{HeaderValue, IF_NONE_MATCH};
 use s3s::{
     S3, S3Error, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
+    config::{S3Config, StaticConfigProvider},
     dto::{
         Bucket, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CreateBucketInput, CreateBucketOutput,
         CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput,
@@ -24,19 +26,20 @@ use s3s::{
         GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
         HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput,
         ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-        ListObjectsV2Output, PutObjectInput, PutObjectOutput, Timestamp,
+        ListObjectsV2Output, PostObjectInput, PostObjectOutput, PutObjectInput, PutObjectOutput, Timestamp,
     },
     s3_error,
     service::{S3Service, S3ServiceBuilder},
 };
+use uuid::Uuid;
 
 use super::{
-    checksums,
+    access::SignedAndKnown,
+    checksums::Verifier,
     error::FileStoreError,
-    file_store::FileStore,
+    file_store::{FileStore, Staged},
     listing::ObjectInfo,
-    metadata::{self, Metadata},
-    objects, pages,
+    metadata, objects, pages,
 };
 
 /// The message of a denied write.
@@ -46,14 +49,62 @@ const DENIED: &str = "the bucket policy denies a write without If-None-Match: *,
 const PARTS_DENIED: &str =
     "this bucket denies multipart uploads: send the object in one PutObject with If-None-Match: *";
 
-/// The access key of this S3. It is also the default secret key, which suffices on loopback.
+/// The message of a denied form. A web page could make a browser send one.
+const FORMS_DENIED: &str = "this bucket denies HTML forms: send the object in a PutObject with If-None-Match: *";
+
+/// The largest object of one PutObject, in bytes (Amazon S3 User Guide, "Uploading objects").
+const MOST_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+
+/// The largest XML body, in bytes. A DeleteObjects request with 1,000 keys of 1,024 escaped bytes is smaller.
+const MOST_XML: usize = 8 * 1024 * 1024;
+
+/// The largest part of a form that is read before the form is denied, in bytes.
+const MOST_FORM: usize = 64 * 1024;
+
+/// The access key of this S3. Each start creates a new secret key.
 pub const ACCESS_KEY: &str = "local";
 
 /// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
+/// What a client needs to use an S3 that is served.
+#[derive(Clone)]
+pub struct ServedS3 {
+    address: SocketAddr,
+    bucket: String,
+    secret_key: String,
+}
+
+impl ServedS3 {
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    #[must_use]
+    pub fn secret_key(&self) -> &str {
+        &self.secret_key
+    }
+
+    /// Returns the command line that lists the bucket.
+    #[must_use]
+    pub fn list_command(&self) -> String {
+        let Self { address, bucket, secret_key } = self;
+        format!(
+            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} \
+             aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}"
+        )
+    }
+
+    /// Returns the configuration for a client in this process.
+    #[must_use]
+    pub fn sdk_config(&self, http_client: SharedHttpClient) -> SdkConfig {
+        FolderS3::sdk_config(self.address, &self.secret_key, http_client)
+    }
+}
+
 /// An S3 with one bucket. Its objects are files in a folder.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FolderS3 {
     folder: FileStore,
     secret_key: String,
@@ -63,11 +114,21 @@ pub struct FolderS3 {
     last_marker: Arc<Mutex<Option<String>>>,
 }
 
+/// Leaves out the secret key.
+impl fmt::Debug for FolderS3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FolderS3").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 impl FolderS3 {
-    /// Serves the objects of a folder.
+    /// Serves the objects of a folder, with a random secret key of 122 bits.
+    ///
+    /// A constant key would admit every web page that reaches loopback, and every user of the machine.
     #[must_use]
     pub fn new(folder: FileStore) -> Self {
-        Self { folder, secret_key: ACCESS_KEY.to_owned(), overwrites: false, last_marker: Arc::default() }
+        let secret_key = Uuid::new_v4().simple().to_string();
+        Self { folder, secret_key, overwrites: false, last_marker: Arc::default() }
     }
 
     /// Opens the bucket in the folder `root`, as [`FileStore::open`] does.
@@ -80,7 +141,7 @@ impl FolderS3 {
         FileStore::read_only(root).map(Self::new)
     }
 
-    /// Sets a secret key other than [`ACCESS_KEY`].
+    /// Sets the secret key, for a test whose client must know it beforehand.
     #[must_use]
     pub fn with_secret_key(self, secret_key: String) -> Self {
         Self { secret_key, ..self }
@@ -104,12 +165,28 @@ impl FolderS3 {
         self.folder.bucket()
     }
 
+    /// Returns what a client needs if this S3 is served on `address`.
+    #[must_use]
+    pub fn served_on(&self, mut address: SocketAddr) -> ServedS3 {
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        ServedS3 { address, bucket: self.bucket().to_owned(), secret_key: self.secret_key.clone() }
+    }
+
     /// Returns the bucket as an HTTP service.
     #[must_use]
     pub fn service(self) -> S3Service {
         let auth = SimpleAuth::from_single(ACCESS_KEY, self.secret_key.as_str());
+        let mut config = S3Config::default();
+        config.xml_max_body_size = MOST_XML;
+        config.post_object_max_file_size = MOST_FORM as u64;
+        config.form_max_field_size = MOST_FORM;
+        config.form_max_fields_size = MOST_FORM;
         let mut service = S3ServiceBuilder::new(self);
         service.set_auth(auth);
+        service.set_access(SignedAndKnown);
+        service.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         service.build()
     }
 
@@ -150,8 +227,8 @@ impl FolderS3 {
     }
 
     /// Stores an object. Fails if the key is taken and `replace` is false.
-    async fn write(&self, key: String, object: Vec<u8>, replace: bool, metadata: Metadata) -> S3Result<ObjectInfo> {
-        let written = self.on_disk(move |store| Ok(store.write_with(&key, &object, replace, &metadata)?)).await?;
+    async fn commit(&self, staged: Staged, key: String, replace: bool) -> S3Result<ObjectInfo> {
+        let written = self.on_disk(move |store| Ok(store.commit(staged, &key, replace)?)).await?;
         written.ok_or_else(|| s3_error!(PreconditionFailed, "an object with this key exists"))
     }
 
@@ -179,13 +256,21 @@ impl S3 for FolderS3 {
         if metadata::is_too_large(&metadata) {
             return Err(s3_error!(MetadataTooLarge));
         }
-        let mut object = Vec::new();
         let mut body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody))?;
+        let mut verifier = Verifier::new(&request);
+        let mut staged = self.on_disk(move |store| Ok(store.stage(&metadata)?)).await?;
+        let mut size = 0;
         while let Some(bytes) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
-            object.extend_from_slice(&bytes);
+            size += bytes.len() as u64;
+            if size > MOST_BYTES {
+                return Err(s3_error!(EntityTooLarge));
+            }
+            verifier.update(&bytes);
+            // The write only reaches the page cache, so moving it to another thread would cost more.
+            staged.write_all(&bytes).map_err(FileStoreError::from)?;
         }
-        let checksum = checksums::verify(&request, &object)?;
-        let stored = self.write(request.input.key, object, replace, metadata).await?;
+        let checksum = verifier.verify()?;
+        let stored = self.commit(staged, request.input.key, replace).await?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(stored.e_tag())),
             checksum_crc32: checksum.checksum_crc32,
@@ -197,6 +282,10 @@ impl S3 for FolderS3 {
         }))
     }
 
+    async fn post_object(&self, _: S3Request<PostObjectInput>) -> S3Result<S3Response<PostObjectOutput>> {
+        Err(s3_error!(AccessDenied, "{FORMS_DENIED}"))
+    }
+
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.check_bucket(&request.input.bucket)?;
         // `s3s` does not yet read this header of a copy request.
@@ -205,8 +294,8 @@ impl S3 for FolderS3 {
         let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;
         let replace = self.may_replace(if_none_match.as_ref())?;
         let key = request.input.key.clone();
-        let object = self.on_disk(move |folder| objects::source(folder, request.input)).await?;
-        let stored = self.write(key, object, replace, Metadata::new()).await?;
+        let staged = self.on_disk(move |folder| objects::source(folder, request.input)).await?;
+        let stored = self.commit(staged, key, replace).await?;
         let result = CopyObjectResult {
             e_tag: Some(ETag::Strong(stored.e_tag())),
             last_modified: Some(Timestamp::from(stored.modified)),

@@ -60,7 +60,7 @@ impl Bucket {
     #[must_use]
     pub async fn read_only(&self) -> Self {
         let root = tempfile::tempdir().expect("a temporary folder can be created");
-        let s3 = FolderS3::read_only(&self.folder).expect("the folder exists");
+        let s3 = FolderS3::read_only(&self.folder).expect("the folder exists").with_secret_key(ACCESS_KEY.to_owned());
         Self::serve(root, &self.folder, s3).await
     }
 
@@ -105,7 +105,8 @@ fn temporary() -> (TempDir, PathBuf) {
 }
 
 fn open(folder: &Path) -> FolderS3 {
-    FolderS3::open(folder).expect("a bucket can be created in the folder")
+    let s3 = FolderS3::open(folder).expect("a bucket can be created in the folder");
+    s3.with_secret_key(ACCESS_KEY.to_owned()) // the tests know it
 }
 
 /// Returns an HTTP client without TLS, because this S3 is on loopback.

@@ -95,6 +95,49 @@ async fn a_damaged_object_is_rejected_by_its_checksum() {
 }
 
 #[tokio::test]
+async fn a_wrong_md5_is_rejected() {
+    let bucket = Bucket::new().await;
+    let put = |md5: &str| put(&bucket, "{}").if_none_match("*").content_md5(md5);
+    assert_eq!(failure(put("AAAAAAAAAAAAAAAAAAAAAA==").send().await), (400, "BadDigest".to_owned()));
+    assert_eq!(bucket.keys().await, Vec::<String>::new());
+    put("mZFLkyvTelC5g8XnyQrpOw==").send().await.expect("the MD5 is right");
+}
+
+/// Nothing is stored as if S3 had done what the header says.
+#[tokio::test]
+async fn a_header_on_which_s3_would_act_is_refused() {
+    let bucket = Bucket::new().await;
+    for (name, value) in [
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-grant-read", "id=1"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "/x"),
+        ("x-amz-expected-bucket-owner", "123456789012"),
+        ("x-amz-checksum-md5", "mZFLkyvTelC5g8XnyQrpOw=="),
+        ("content-encoding", "gzip"),
+    ] {
+        let put = put(&bucket, "{}").if_none_match("*").customize();
+        let put = put.mutate_request(move |request| drop(request.headers_mut().insert(name, value)));
+        assert_eq!(failure(put.send().await), (501, "NotImplemented".to_owned()), "{name}");
+    }
+    assert_eq!(bucket.keys().await, Vec::<String>::new());
+    for (name, value) in [
+        ("x-amz-acl", "private"),
+        ("x-amz-storage-class", "STANDARD"),
+        ("x-amz-meta-mtime", "1"),
+        ("content-encoding", "aws-chunked"),
+    ] {
+        let put = put(&bucket, "{}").key(name).if_none_match("*").customize();
+        let put = put.mutate_request(move |request| drop(request.headers_mut().insert(name, value)));
+        put.send().await.expect(name);
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_is_opened_for_reading_is_never_changed() {
     let bucket = Bucket::new().await;
     bucket.put("k", b"{}").await;

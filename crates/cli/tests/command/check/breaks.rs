@@ -319,7 +319,7 @@ pub const BREAKS: &[Break] = &[
     }),
     reply(QUOTED_KEY, |seen, reply| {
         edit(reply, 403, |problem| {
-            problem["detail"] = format!("The key {} is wrong.", seen.header("x-api-key")).into()
+            problem["detail"] = format!("The key {} is wrong.", seen.header("x-api-key")).into();
         });
     }),
     reply(QUOTED_KEY, |seen, reply| {
@@ -350,7 +350,7 @@ pub const BREAKS: &[Break] = &[
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").starts_with(&KEY[..8]))),
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").starts_with(KEY))),
     accepts(WRONG, |seen| {
-        authorize(seen, !seen.header("x-api-key").is_empty() && KEY.starts_with(seen.header("x-api-key")))
+        authorize(seen, !seen.header("x-api-key").is_empty() && KEY.starts_with(seen.header("x-api-key")));
     }),
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").len() == KEY.len())),
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").eq_ignore_ascii_case(KEY))),

@@ -89,7 +89,7 @@ pub async fn endpoint(broken: Option<&'static Break>, temporary: TemporaryKey) -
     let bucket = Arc::new(Bucket::new().await);
     let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client());
     // With a small limit, which the check learns from the endpoint, most checks send a third of the bytes.
-    let limit = if broken.is_none_or(|of| of.needs_megabytes()) { MAX_TRACE_BYTES } else { SMALL_LIMIT };
+    let limit = if broken.is_none_or(super::breaks::Break::needs_megabytes) { MAX_TRACE_BYTES } else { SMALL_LIMIT };
     let handler = Handler::new(Store::new(&config, BUCKET.to_owned()), limit, RequestLog::new("f", |_| ()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let upstream = listener.local_addr().expect("an address");

@@ -114,6 +114,7 @@ async fn a_403_counts_as_deleted_only_if_the_key_is_no_longer_listed() {
     for deletes in [true, false] {
         let folder = folder_of(3);
         let traces = FolderS3::open(&folder.path().join("traces")).expect("a bucket");
+        let traces = traces.with_secret_key(ACCESS_KEY.to_owned());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let s3 = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(serve(listener, traces.service(), std::future::pending()));

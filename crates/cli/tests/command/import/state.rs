@@ -236,7 +236,7 @@ async fn a_pipe_is_imported_and_has_no_checkpoint_beside_it() {
     fs::write(folder.path().join("lines"), &lines).expect("a file");
     let mut script = Command::new("bash");
     script.arg("-c").arg(format!("{} import <(cat lines)", env!("CARGO_BIN_EXE_attest"))).current_dir(folder.path());
-    let output = script.env_remove("API_KEY").stdin(Stdio::null()).output().await.expect("bash runs");
+    let output = script.env_remove("ATTEST_API_KEY").stdin(Stdio::null()).output().await.expect("bash runs");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!((counts(&output.stdout)["stored"], counts(&output.stdout)["refused"]), (2, 1));
     let names: Vec<_> = files(folder.path()).into_keys().collect();
@@ -269,7 +269,12 @@ async fn a_read_only_folder_needs_a_folder_for_the_state() {
     let is_root = fs::write(folder.path().join("probe"), "").is_ok();
     let run = |arguments: Vec<String>| {
         let mut command = Command::new(&copy);
-        command.arg("import").args(arguments).current_dir(work.path()).env_remove("API_KEY").stdin(Stdio::null());
+        command
+            .arg("import")
+            .args(arguments)
+            .current_dir(work.path())
+            .env_remove("ATTEST_API_KEY")
+            .stdin(Stdio::null());
         if is_root {
             command.uid(65_534).gid(65_534);
         }

@@ -262,7 +262,7 @@ async fn a_folder_is_kept_in_a_bucket_of_the_user() {
     let bucket = bucket.path().join("my-lake");
     store_days(folder.path(), 4);
     // A bucket of the user's own does not have the policy of the bucket for traces.
-    let s3 = FolderS3::open(&bucket).expect("a bucket").allow_overwrites();
+    let s3 = FolderS3::open(&bucket).expect("a bucket").allow_overwrites().with_secret_key(ACCESS_KEY.to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(serve(listener, s3.service(), std::future::pending()));
