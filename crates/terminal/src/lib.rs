@@ -5,6 +5,7 @@
 //! returns it. The lints `print_stdout` and `print_stderr` refuse the standard macros.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     io::{self, Write},
@@ -27,23 +28,48 @@ macro_rules! result {
     ($($text:tt)*) => { $crate::write_result(::core::format_args!($($text)*)) };
 }
 
+/// Escapes the control characters of a text: a terminal would execute those that an endpoint or a file contains.
+///
+/// These are C0 except tab and line feed, DEL, C1, and the characters that change the direction of text (Unicode Standard Annex
+/// #9). The escapes are those of JSON, so a line of JSON stays one.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    let is_control = |char: char| {
+        let is_bidi =
+            matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        char.is_control() && !matches!(char, '\n' | '\t') || is_bidi
+    };
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if is_control(char) {
+            let _ = fmt::Write::write_fmt(&mut escaped, format_args!("\\u{:04x}", u32::from(char)));
+        } else {
+            escaped.push(char);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// Implements [`note!`].
 pub fn write_note(line: fmt::Arguments<'_>) {
     // A single write keeps the lines of several processes apart.
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("{}\n", escaped(&line.to_string())).as_bytes());
 }
 
 /// Implements [`result!`].
 pub fn write_result(line: fmt::Arguments<'_>) -> io::Result<()> {
     let mut output = Output::default();
-    output.write_all(format!("{line}\n").as_bytes())?;
+    output.write_all(format!("{}\n", escaped(&line.to_string())).as_bytes())?;
     output.flush()
 }
 
 /// Asks a question on standard error. The answer follows on the same line.
 pub fn ask(question: fmt::Arguments<'_>) -> io::Result<()> {
     let mut stderr = io::stderr();
-    stderr.write_all(question.to_string().as_bytes())?;
+    stderr.write_all(escaped(&question.to_string()).as_bytes())?;
     stderr.flush()
 }
 
@@ -111,6 +137,14 @@ fn is_closed_output(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_other_text_is_unchanged() {
+        let text = "a\tb\nGrüße 日本 \u{1f600} é";
+        assert!(matches!(escaped(text), Cow::Borrowed(same) if same == text));
+        let hostile = "\u{0}\u{1b}[2J\r\u{7f}\u{85}\u{9b}\u{61c}\u{200f}\u{202e}\u{2069}";
+        assert_eq!(escaped(hostile), r"\u0000\u001b[2J\u000d\u007f\u0085\u009b\u061c\u200f\u202e\u2069");
+    }
 
     #[test]
     fn only_a_broken_pipe_of_standard_output_is_silent() {
