@@ -72,6 +72,22 @@ impl Trace {
     }
 }
 
+/// The size in bytes that no trace exceeds, whatever the limit of an endpoint: API Gateway accepts no larger request (Amazon
+/// API Gateway quotas, "Payload size").
+pub const MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// Returns whether an object is a trace: the endpoint would store it.
+///
+/// This is the definition for every tool that reads stored objects, so what one of them writes, another one accepts.
+#[must_use]
+pub fn is_trace(json: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(json) else { return false };
+    let Ok(Members { id, fingerprint, model, .. }) = walk::members_of_trace(text) else { return false };
+    // An id that is added has the length of a UUID.
+    let id = id.unwrap_or_else(|| uuid::Uuid::nil().to_string());
+    json.len() <= MAX_BYTES && Key::new(&fingerprint.unwrap_or(model), &id).is_ok()
+}
+
 /// Returns whether two JSON texts are the same trace: their members have the same names and, as written, the same values.
 ///
 /// The order of the members and the white space between them do not count.

@@ -1,7 +1,7 @@
 //! `share`: writes one trace as an HTML file that needs no server, or as an S3 object with a URL that expires.
 
 use std::{
-    fs::OpenOptions,
+    fs,
     io::Write,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use attest_storage::{TraceReader, aws_config, s3_client};
-use attest_terminal::result;
+use attest_terminal::{Output, result};
 use attest_view::shared_page;
 use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use clap::Args;
 use jiff::SignedDuration;
+use tempfile::NamedTempFile;
 
 use crate::location::LocationOptions;
 
@@ -32,7 +33,7 @@ pub struct Options {
     key: String,
     #[command(flatten)]
     location: LocationOptions,
-    /// The file to write, or s3://BUCKET/KEY
+    /// The file to write, or s3://BUCKET/KEY; `-` is standard output
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// The validity of the URL of an object, at most 7 days: 30m, 24h, 7d
@@ -73,10 +74,24 @@ pub async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Writes the file, which must not exist. A failure leaves no part of it.
 fn write(output: &Path, html: &str) -> Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).open(output);
-    file.and_then(|mut file| file.write_all(html.as_bytes()))
-        .with_context(|| format!("cannot write {}: choose another file with -o", output.display()))
+    if output == Path::new("-") {
+        let mut output = Output::default();
+        output.write_all(html.as_bytes())?;
+        return Ok(output.flush()?);
+    }
+    let failed = || format!("cannot write {}: choose another file with -o", output.display());
+    if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return fs::write(output, html).with_context(failed); // a pipe or a device
+    }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Only the owner can read a temporary file, because traces are private.
+    let mut file = NamedTempFile::new_in(folder).with_context(failed)?;
+    file.write_all(html.as_bytes()).with_context(failed)?;
+    file.as_file().sync_all().with_context(failed)?;
+    file.persist_noclobber(output).map_err(|error| error.error).with_context(failed)?;
+    Ok(())
 }
 
 /// Stores the file as a new object. Returns a presigned URL that reads it.

@@ -6,11 +6,12 @@ use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, operation::get_object::GetObjectError, primitives::ByteStreamError, types::Object};
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, future::ready};
 use jiff::Timestamp;
 
 use super::{
     aws::s3_client,
+    checked_listing,
     listing::{Branch, Entry, ListingPage},
     place_id::PlaceId,
 };
@@ -43,30 +44,26 @@ impl BucketReader {
     /// Lists objects in the order of their keys. With a prefix, S3 lists only the objects directly below it.
     pub fn list(&self, prefix: Option<&str>, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
         let delimiter = prefix.map(|_| "/".to_owned());
-        let pages = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        let pages = pages.set_delimiter(delimiter).set_start_after(after).into_paginator().send();
-        let pages = stream::unfold(pages, |mut pages| async { Some((pages.next().await?, pages)) });
-        pages
-            .map(|page| page.with_context(|| self.cannot_list()))
-            .map_ok(|page| stream::iter(page.contents.unwrap_or_default().into_iter().filter_map(entry).map(Ok)))
-            .try_flatten()
+        let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
+        let objects = checked_listing::objects(list.set_delimiter(delimiter), after);
+        objects
+            .map(|object| object.with_context(|| self.cannot_list()))
+            .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
     /// Returns one page of S3's listing.
     pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);
-        let page = list.set_continuation_token(from.map(str::to_owned)).send().await;
-        let page = page.with_context(|| self.cannot_list())?;
-        let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
-        Ok(ListingPage { entries, next: page.next_continuation_token })
+        let page = checked_listing::page(list, from.map(str::to_owned)).await.with_context(|| self.cannot_list())?;
+        Ok(ListingPage { entries: page.objects.into_iter().filter_map(entry).collect(), next: page.next })
     }
 
     /// Returns the first thousand branches directly below a prefix, without counting their traces.
     pub async fn branches(&self, prefix: &str) -> Result<Vec<Branch>> {
-        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/").send().await;
-        let prefixes = list.with_context(|| self.cannot_list())?.common_prefixes.unwrap_or_default();
-        let prefixes = prefixes.into_iter().filter_map(|common| common.prefix);
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
+        let page = checked_listing::send(list).await.with_context(|| self.cannot_list())?;
+        let prefixes = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
         Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
     }
 

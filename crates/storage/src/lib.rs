@@ -4,6 +4,7 @@
 
 mod aws;
 mod bucket_reader;
+mod checked_listing;
 mod folder_reader;
 #[cfg(feature = "lake")]
 mod lake_index;

@@ -20,11 +20,11 @@ pub enum Compression {
     Zstd,
 }
 
-/// Writes one frame at the end of a file.
-pub enum FrameWriter {
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
-    Zstd(zstd::Encoder<'static, BufWriter<File>>),
+/// Writes one frame at the end of a file, or into a stream.
+pub enum FrameWriter<W: Write = File> {
+    Plain(BufWriter<W>),
+    Gzip(GzEncoder<BufWriter<W>>),
+    Zstd(zstd::Encoder<'static, BufWriter<W>>),
 }
 
 impl Compression {
@@ -38,7 +38,7 @@ impl Compression {
     }
 
     /// Starts a frame at the position of `file`.
-    pub fn start_frame(self, file: File) -> io::Result<FrameWriter> {
+    pub fn start_frame<W: Write>(self, file: W) -> io::Result<FrameWriter<W>> {
         let file = BufWriter::with_capacity(BUFFER, file);
         Ok(match self {
             Self::None => FrameWriter::Plain(file),
@@ -59,7 +59,7 @@ impl Compression {
     }
 }
 
-impl FrameWriter {
+impl<W: Write> FrameWriter<W> {
     /// Writes a line and its line break.
     pub fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let writer: &mut dyn Write = match self {
@@ -71,14 +71,32 @@ impl FrameWriter {
         writer.write_all(b"\n")
     }
 
-    /// Ends the frame and syncs the file. Returns the length of the file.
-    pub fn finish(self) -> io::Result<u64> {
+    /// Passes what is buffered to the stream.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(writer) => writer.flush(),
+            Self::Gzip(writer) => writer.flush(),
+            Self::Zstd(writer) => writer.flush(),
+        }
+    }
+
+    /// Ends the frame. Returns the file or the stream.
+    pub fn end(self) -> io::Result<W> {
         let writer = match self {
             Self::Plain(writer) => writer,
             Self::Gzip(writer) => writer.finish()?,
             Self::Zstd(writer) => writer.finish()?,
         };
-        let mut file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut inner = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        inner.flush()?;
+        Ok(inner)
+    }
+}
+
+impl FrameWriter {
+    /// Ends the frame and syncs the file. Returns the length of the file.
+    pub fn finish(self) -> io::Result<u64> {
+        let mut file = self.end()?;
         file.sync_data()?;
         file.stream_position()
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,13 @@ use anyhow::{Context, Result, ensure};
 use attest_terminal::Output;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use super::{counts::ExportCounts, part_file::PartFile, paths, traces::Traces};
+use super::{
+    compression::{Compression, FrameWriter},
+    counts::ExportCounts,
+    part_file::PartFile,
+    paths,
+    traces::Traces,
+};
 
 /// The destination of the lines.
 pub enum LineOutput {
@@ -18,7 +24,8 @@ pub enum LineOutput {
     /// Standard output, or a pipe or device such as `/dev/stdout`.
     Stream {
         name: String,
-        writer: BufWriter<Box<dyn Write>>,
+        /// A pipe is compressed by its name, as a file is.
+        writer: Box<FrameWriter<Box<dyn Write>>>,
     },
 }
 
@@ -39,12 +46,14 @@ impl LineOutput {
         let name = path.display().to_string();
         let failed = || format!("cannot export to {name}");
         if path == Path::new("-") {
-            let writer = BufWriter::new(Box::new(Output::default()) as Box<dyn Write>);
+            let output = Box::new(Output::default()) as Box<dyn Write>;
+            let writer = Box::new(Compression::None.start_frame(output).with_context(failed)?);
             return Ok(Self::Stream { name: "standard output".to_owned(), writer });
         }
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
             let file = File::options().write(true).open(path).with_context(failed)?;
-            return Ok(Self::Stream { name, writer: BufWriter::new(Box::new(file)) });
+            let writer = Compression::of(path).start_frame(Box::new(file) as Box<dyn Write>).with_context(failed)?;
+            return Ok(Self::Stream { name, writer: Box::new(writer) });
         }
         let output = paths::canonical(path)?;
         #[expect(clippy::unnecessary_debug_formatting, reason = "paths that are not UTF-8 stay different")]
@@ -79,10 +88,7 @@ impl LineOutput {
     pub fn write(&mut self, line: &[u8]) -> Result<()> {
         match self {
             Self::File(file) => file.write(line),
-            Self::Stream { name, writer } => {
-                let written = writer.write_all(line).and_then(|()| writer.write_all(b"\n"));
-                written.with_context(|| format!("cannot write to {name}"))
-            }
+            Self::Stream { name, writer } => writer.write_line(line).with_context(|| format!("cannot write to {name}")),
         }
     }
 
@@ -103,10 +109,10 @@ impl LineOutput {
     }
 
     /// Completes the output.
-    pub fn finish(mut self, counts: &ExportCounts) -> Result<()> {
+    pub fn finish(self, counts: &ExportCounts) -> Result<()> {
         match self {
             Self::File(file) => file.finish(counts),
-            Self::Stream { .. } => self.save(counts),
+            Self::Stream { name, writer } => writer.end().map(drop).with_context(|| format!("cannot write to {name}")),
         }
     }
 }

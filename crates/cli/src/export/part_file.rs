@@ -8,6 +8,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, Seek, SeekFrom},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -75,7 +76,9 @@ impl PartFile {
             let counts = ExportCounts::default();
             let checkpoint = Checkpoint { format: CheckpointFormat::V1, export_id, key: None, bytes: 0, counts };
             state_file::save(&checkpoint_path, &checkpoint)?;
-            File::create_new(&part).with_context(|| format!("cannot create {}", part.display()))?;
+            // Traces are private, so the export is too.
+            let create = File::options().write(true).create_new(true).mode(0o600).open(&part);
+            create.with_context(|| format!("cannot create {}", part.display()))?;
             anyhow::Ok(checkpoint)
         };
         let found = state_file::load::<Checkpoint>(&checkpoint_path)?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use attest::trace;
 use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
@@ -123,6 +124,9 @@ impl Traces {
     }
 
     async fn read_one(&self, entry: &Entry) -> Result<ReadTrace> {
+        if entry.size > trace::MAX_BYTES as u64 {
+            return Ok(ReadTrace::NotATrace);
+        }
         let trace = match self.reader.get(&entry.key).await {
             Ok(None) => return Ok(ReadTrace::Deleted),
             Ok(Some(trace)) => trace,
@@ -131,8 +135,11 @@ impl Traces {
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
             Err(error) => return Err(error),
         };
+        // Otherwise, an import would refuse the line.
+        if !trace::is_trace(&trace) {
+            return Ok(ReadTrace::NotATrace);
+        }
         Ok(match (&self.model, serde_json::from_slice::<Model>(&trace)) {
-            (_, Err(_)) => ReadTrace::NotATrace,
             (Some(selected), Ok(found)) if found.model != *selected => ReadTrace::LeftOut,
             _ => ReadTrace::Trace(trace),
         })

@@ -18,6 +18,7 @@ use super::import::{counts, objects, program};
 pub mod failures;
 mod fine_tuning;
 mod identity;
+mod listings;
 pub mod overlap;
 
 /// The option that selects a fingerprint.

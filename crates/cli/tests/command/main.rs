@@ -8,6 +8,7 @@ mod lake;
 mod otlp;
 mod output;
 mod serve;
+mod share;
 
 /// Returns the peak memory of a running process in MiB.
 ///

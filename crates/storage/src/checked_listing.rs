@@ -1,0 +1,217 @@
+//! A bucket's listing whose pages are checked, because some S3s answer with a part of it.
+//!
+//! An incomplete listing looks like a complete one: an export of it would end with success. Every page must therefore be whole,
+//! begin after the page before it, and say how the listing goes on if it goes on.
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_sdk_s3::{
+    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::AfterDeserializationInterceptorContextRef},
+    error::BoxError,
+    operation::list_objects_v2::{ListObjectsV2Output, builders::ListObjectsV2FluentBuilder},
+    types::Object,
+};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use xmlparser::{ElementEnd, Token, Tokenizer};
+
+/// The largest number of pages in a row without an object. S3 returns such pages where many objects were deleted.
+const MAX_EMPTY: u32 = 1_000;
+
+/// A place in a listing.
+#[derive(Debug, Clone, Default)]
+struct Position {
+    /// The last name that was listed.
+    last: String,
+    token: Option<String>,
+    empty: u32,
+}
+
+pub struct CheckedPage {
+    pub objects: Vec<Object>,
+    /// The token of the next page. `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// Lists all objects after the key `after`, in the order of their keys.
+pub fn objects(
+    list: ListObjectsV2FluentBuilder,
+    after: Option<String>,
+) -> impl Stream<Item = Result<Object>> + Send + 'static {
+    let first = Position { last: after.unwrap_or_default(), ..Position::default() };
+    let pages = stream::try_unfold((list, Some(first)), |(list, position)| async move {
+        let Some(position) = position else { return Ok(None) };
+        let start_after = Some(position.last.clone()).filter(|last| !last.is_empty() && position.token.is_none());
+        let request = list.clone().set_start_after(start_after).set_continuation_token(position.token.clone());
+        let page = send(request).await?;
+        let (objects, next) = check(page, &position)?;
+        anyhow::Ok(Some((objects, (list, next))))
+    });
+    pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
+}
+
+pub async fn page(list: ListObjectsV2FluentBuilder, token: Option<String>) -> Result<CheckedPage> {
+    let page = send(list.set_continuation_token(token.clone())).await?;
+    let (objects, next) = check(page, &Position { token, ..Position::default() })?;
+    Ok(CheckedPage { objects, next: next.and_then(|next| next.token) })
+}
+
+/// Sends a request, and fails if the XML of the response is cut off.
+pub async fn send(list: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Output> {
+    Ok(list.customize().interceptor(WholeXml).send().await?)
+}
+
+/// Checks a page, and returns its objects and the place of the next page.
+fn check(page: ListObjectsV2Output, before: &Position) -> Result<(Vec<Object>, Option<Position>)> {
+    let prefixes = page.common_prefixes.unwrap_or_default();
+    let objects = page.contents.unwrap_or_default();
+    if let Some(count) = page.key_count.and_then(|count| usize::try_from(count).ok()) {
+        let listed = objects.len() + prefixes.len();
+        ensure!(count == listed, "a page of {count} names contains {listed}: this S3 cannot be trusted");
+    }
+    let mut position = Position { last: before.last.clone(), token: None, empty: before.empty + 1 };
+    for object in &objects {
+        let key = object.key().context("an object has no key: this S3 cannot be trusted")?;
+        advance(&mut position, key)?;
+    }
+    let last_prefix = prefixes.iter().filter_map(|common| common.prefix()).max();
+    if let Some(prefix) = last_prefix.filter(|prefix| *prefix > position.last.as_str()) {
+        advance(&mut position, prefix)?;
+    }
+    let is_truncated = page.is_truncated.context("a page does not say whether it is the last one: it is cut off")?;
+    if !is_truncated {
+        return Ok((objects, None));
+    }
+    let token = page.next_continuation_token.filter(|token| !token.is_empty());
+    let token = token.context("a page is not the last one, and does not say how to continue")?;
+    ensure!(before.token.as_ref() != Some(&token), "a page continues with itself: the listing does not advance");
+    ensure!(position.empty < MAX_EMPTY, "{MAX_EMPTY} pages in a row are empty: the listing does not advance");
+    position.token = Some(token);
+    Ok((objects, Some(position)))
+}
+
+fn advance(position: &mut Position, name: &str) -> Result<()> {
+    if name <= position.last.as_str() {
+        bail!("{name} follows {}, so the listing does not advance: this S3 cannot be trusted", position.last);
+    }
+    name.clone_into(&mut position.last);
+    position.empty = 0;
+    Ok(())
+}
+
+/// Fails if the XML of a response is not whole. The SDK accepts a document without its end.
+#[derive(Debug)]
+struct WholeXml;
+
+impl Intercept for WholeXml {
+    fn name(&self) -> &'static str {
+        "whole XML"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        let body = response.body().bytes().unwrap_or_default();
+        if response.status().is_success() && !is_whole(body) {
+            return Err("the XML of a listing is cut off".into());
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether XML has one root element that is closed.
+fn is_whole(xml: &[u8]) -> bool {
+    let Ok(xml) = std::str::from_utf8(xml) else { return false };
+    let (mut depth, mut roots) = (0_u32, 0);
+    for token in Tokenizer::from(xml) {
+        match token {
+            Ok(Token::ElementStart { .. }) => {
+                roots += u32::from(depth == 0);
+                depth += 1;
+            }
+            Ok(Token::ElementEnd { end: ElementEnd::Close(..) | ElementEnd::Empty, .. }) => {
+                let Some(outer) = depth.checked_sub(1) else { return false };
+                depth = outer;
+            }
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    depth == 0 && roots == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::types::CommonPrefix;
+
+    use super::*;
+
+    struct Answer {
+        keys: &'static [&'static str],
+        truncated: Option<bool>,
+        token: Option<&'static str>,
+        count: Option<i32>,
+    }
+
+    fn checked(answer: &Answer, last: &str, token: Option<&str>) -> Result<Option<Position>> {
+        let contents = answer.keys.iter().map(|key| Object::builder().key(*key).build()).collect();
+        let page = ListObjectsV2Output::builder()
+            .set_contents(Some(contents))
+            .set_is_truncated(answer.truncated)
+            .set_next_continuation_token(answer.token.map(str::to_owned))
+            .set_key_count(answer.count)
+            .build();
+        let before = Position { last: last.to_owned(), token: token.map(str::to_owned), empty: 0 };
+        check(page, &before).map(|(_, next)| next)
+    }
+
+    #[test]
+    fn a_page_must_be_whole_and_advance() {
+        let sound = Answer { keys: &["b", "c"], truncated: Some(true), token: Some("t"), count: Some(2) };
+        let next = checked(&sound, "a", Some("s")).expect("it is sound").expect("it goes on");
+        assert_eq!((next.last.as_str(), next.token.as_deref()), ("c", Some("t")));
+        let last = Answer { truncated: Some(false), token: None, count: None, ..sound };
+        assert!(checked(&last, "", None).expect("it is sound").is_none());
+        let empty = Answer { keys: &[], count: Some(0), ..sound };
+        assert!(checked(&empty, "a", None).expect("deleted objects leave empty pages").is_some());
+        for (answer, last, token) in [
+            (Answer { token: None, ..sound }, "a", None),
+            (Answer { token: Some(""), ..sound }, "a", None),
+            (Answer { truncated: None, ..sound }, "a", None),
+            (Answer { count: Some(3), ..sound }, "a", None),
+            (Answer { keys: &["b", "b"], ..sound }, "a", None),
+            (Answer { keys: &["c", "b"], ..sound }, "a", None),
+            (Answer { ..sound }, "b", None), // the server ignores `start-after`
+            (Answer { ..sound }, "a", Some("t")),
+        ] {
+            assert!(checked(&answer, last, token).is_err(), "{:?} after {last} {token:?}", answer.keys);
+        }
+    }
+
+    #[test]
+    fn empty_pages_end_at_a_limit_and_prefixes_advance() {
+        let page = |token: &str| {
+            let list = ListObjectsV2Output::builder().is_truncated(true).next_continuation_token(token);
+            list.common_prefixes(CommonPrefix::builder().prefix("m/").build())
+        };
+        let before = Position { last: "a".to_owned(), token: None, empty: 7 };
+        let (_, next) = check(page("t").build(), &before).expect("it advances");
+        assert_eq!(next.expect("it goes on").empty, 0);
+        let stuck = Position { last: "m/".to_owned(), token: None, empty: MAX_EMPTY };
+        check(page("t").build(), &stuck).expect_err("nothing is new");
+    }
+
+    #[test]
+    fn xml_without_its_end_is_not_whole() {
+        let xml = r#"<?xml version="1.0"?><A><B>x</B><C a="1"/></A>"#;
+        assert!(is_whole(xml.as_bytes()) && is_whole(b"<A/>\n"));
+        for length in 0..xml.len() {
+            assert!(!is_whole(&xml.as_bytes()[..length]), "{}", &xml[..length]);
+        }
+        for other in ["<A></A></A>", "<A></A><A></A>", "text", "\u{1}"] {
+            assert!(!is_whole(other.as_bytes()), "{other}");
+        }
+    }
+}
