@@ -11,7 +11,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, BufReader, Read},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -73,7 +73,7 @@ impl Checkpoint {
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened)> {
         let shown = path.display();
         let failed = || format!("cannot write the checkpoint {shown} (choose another folder for it with --state)");
-        let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = open.with_context(failed)?;
         let header = header(identity);
         let mut opened = Opened::New;

@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, and retries until each line is stored or rejected.
+//! Sends lines to the endpoint, and decides from each response what becomes of the line.
 
 use std::{
     error::Error,
@@ -9,18 +9,31 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use attest::place::ID_HEADER;
-use backon::{ExponentialBuilder, Retryable};
+use attest_terminal::note;
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
-use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter};
+use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter, receipt, receipt::Confirmed, url};
 use crate::loopback::is_loopback;
 
-/// The time limit of a request. API Gateway answers within 29 s.
+/// The time limit of an empty request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
+
+/// The slowest line that can store a trace, in bytes per second: each adds a second to the time limit.
+const SLOWEST: u32 = 32 * 1024;
+
+/// The largest response that is read, in bytes. A receipt or problem details have a few KiB.
+const MAX_RESPONSE: usize = 1 << 20;
+
+/// The first and the longest pause between questions for the id of the store.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The interval between reports of a failure while the import retries.
 const REPORTED: Duration = Duration::from_secs(30);
@@ -47,6 +60,7 @@ pub struct Endpoint {
 #[derive(Default)]
 struct Health {
     has_confirmed: bool,
+    has_other_ids: bool,
     /// The first failure since the last confirmation.
     failing_since: Option<Instant>,
     reported: Option<Instant>,
@@ -75,13 +89,30 @@ impl LastCause {
     }
 }
 
+/// The result of sending a line once.
+pub enum Attempt {
+    Done(Outcome),
+    /// The line was not stored, and may be stored later.
+    Failed(Failed),
+}
+
+/// A failed attempt that is repeated.
+pub struct Failed {
+    /// The time at which the request was sent.
+    pub sent: Instant,
+    /// The pause that the endpoint asks for. `None` if the rate limiter decides when to send again.
+    pub pause: Option<Duration>,
+    /// Whether the line may be too slow for the requests in flight.
+    pub is_slow: bool,
+}
+
 /// The reason for a failed attempt.
 #[derive(Debug)]
 enum Failure {
-    /// The endpoint asks for fewer requests. The rate limiter decides when to retry.
+    /// The endpoint asks for fewer requests. The rate limiter decides when to send again.
     Refused(String),
     /// The request may succeed later.
-    Transient { why: String, pause: Option<Duration> },
+    Transient { why: String, pause: Option<Duration>, is_slow: bool },
     /// No line can be stored.
     Fatal(String),
 }
@@ -95,7 +126,10 @@ impl Endpoint {
         warnings: mpsc::UnboundedSender<String>,
         last_cause: LastCause,
     ) -> Result<Self> {
-        let url = parse_url(url)?;
+        let url = url::parse(url)?;
+        if url::is_exposed(&url) {
+            note!("warning: {} is not encrypted: others can read the traces and the API key", url::shown(&url));
+        }
         let mut api_key = header::HeaderValue::from_str(api_key)
             .context("the API key has characters that are not allowed in a header")?;
         api_key.set_sensitive(true);
@@ -104,7 +138,6 @@ impl Endpoint {
         let mut client = Client::builder()
             .user_agent(concat!("attest-import/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none()) // a redirect would turn the POST into a GET
-            .timeout(REQUEST)
             .connect_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(options.concurrency.into());
         if is_loopback(&url) {
@@ -119,11 +152,7 @@ impl Endpoint {
 
     /// Returns the URL without a user and password.
     pub fn shown_url(&self) -> String {
-        let mut url = self.url.clone();
-        // Both fail only for a URL without a host, which `parse_url` refuses.
-        let _ = url.set_password(None);
-        let _ = url.set_username("");
-        url.into()
+        url::shown(&self.url)
     }
 
     /// Returns the id of the store, if a response has reported it.
@@ -135,7 +164,12 @@ impl Endpoint {
     pub async fn ask_for_store(&self) -> Result<Option<Uuid>> {
         if self.store().is_none() {
             // No trace is empty, so the endpoint refuses it.
-            self.send(&Uuid::nil().to_string(), Bytes::new()).await?;
+            let ask = || self.send("ask", Bytes::new());
+            let mut pause = FIRST_PAUSE;
+            while let Attempt::Failed(failed) = ask().await? {
+                sleep(pause + failed.pause.unwrap_or_default()).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
         Ok(self.store())
     }
@@ -151,28 +185,19 @@ impl Endpoint {
         Err(Failure::Fatal(format!("{} stores into another place than before: import again", self.shown_url())))
     }
 
-    /// Sends a trace with this `Idempotency-Key` until the endpoint stores or rejects it. An error ends the import.
-    pub async fn send(&self, key: &str, trace: Bytes) -> Result<Outcome> {
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(5))
-            .without_max_times()
-            .with_jitter();
-        let result = (|| self.attempt(key, trace.clone()))
-            .retry(backoff)
-            .when(|failure| !matches!(failure, Failure::Fatal(_)) && !self.time_left().is_zero())
-            .adjust(|failure, delay| match failure {
-                Failure::Refused(_) => delay.map(|_| Duration::ZERO),
-                Failure::Transient { pause, .. } => delay.map(|delay| delay + pause.unwrap_or_default()),
-                Failure::Fatal(_) => delay,
-            })
-            .await;
-        result.map_err(|failure| match failure {
-            Failure::Refused(why) | Failure::Transient { why, .. } => {
-                anyhow!("the endpoint has confirmed nothing for {} s: {why}", self.retry_for.as_secs())
-            }
-            Failure::Fatal(why) => anyhow!(why),
-        })
+    /// Sends a trace once, with this `Idempotency-Key`. An error ends the import.
+    pub async fn send(&self, key: &str, trace: Bytes) -> Result<Attempt> {
+        let sent = self.limiter.acquire().await;
+        let (why, pause, is_slow) = match self.attempt(sent, key, trace).await {
+            Ok(outcome) => return Ok(Attempt::Done(outcome)),
+            Err(Failure::Fatal(why)) => return Err(anyhow!(why)),
+            Err(Failure::Refused(why)) => (why, None, false),
+            Err(Failure::Transient { why, pause, is_slow }) => (why, Some(pause.unwrap_or_default()), is_slow),
+        };
+        if self.time_left().is_zero() {
+            bail!("the endpoint has confirmed nothing for {} s: {why}", self.retry_for.as_secs());
+        }
+        Ok(Attempt::Failed(Failed { sent, pause, is_slow }))
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
@@ -185,9 +210,15 @@ impl Endpoint {
         failing_since.map_or(self.retry_for, |since| self.retry_for.saturating_sub(since.elapsed()))
     }
 
-    fn confirmed(&self, turn: Instant) {
+    fn confirmed(&self, turn: Instant, confirmed: Confirmed) {
         self.limiter.confirm(turn);
         let mut health = self.health();
+        if confirmed == Confirmed::OtherId && !std::mem::replace(&mut health.has_other_ids, true) {
+            let url = self.shown_url();
+            let _ = self
+                .warnings
+                .send(format!("{url} confirms traces under other ids than those that were sent; check --url"));
+        }
         health.has_confirmed = true;
         health.failing_since = None;
     }
@@ -208,31 +239,34 @@ impl Endpoint {
         }
     }
 
-    async fn attempt(&self, key: &str, trace: Bytes) -> Result<Outcome, Failure> {
-        let turn = self.limiter.acquire().await;
+    async fn attempt(&self, turn: Instant, key: &str, trace: Bytes) -> Result<Outcome, Failure> {
+        let size = u32::try_from(trace.len()).unwrap_or(u32::MAX);
         let request = self
             .client
             .post(self.url.clone())
             .header("x-api-key", self.api_key.clone())
             .header("idempotency-key", key)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(trace);
-        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+            .timeout(REQUEST + Duration::from_secs((size / SLOWEST).into()))
+            .body(trace.clone());
+        let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
         self.note_store(&response)?;
         let status = response.status();
         let asked = retry_after(&response);
-        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
-        let body: Option<Value> = serde_json::from_slice(&body).ok().filter(Value::is_object);
+        let bytes = self.body(&mut response).await?;
+        let media_type = response.headers().get(header::CONTENT_TYPE).and_then(|media_type| media_type.to_str().ok());
+        let body: Option<Value> = serde_json::from_slice(&bytes).ok().filter(Value::is_object);
         let member = |name: &str| body.as_ref().and_then(|body| body[name].as_str());
         let answer = || match member("detail") {
             Some(detail) => format!("the endpoint answered {status}: {detail}"),
             None => format!("the endpoint answered {status}"),
         };
+        let confirmed = receipt::confirms(media_type, &bytes, &trace);
         // The import would end before a longer pause.
         let pause = asked.map(|asked| asked.min(self.time_left()));
         match status.as_u16() {
-            200 | 201 if member("key").is_some() => {
-                self.confirmed(turn);
+            200 | 201 if confirmed != Confirmed::Nothing => {
+                self.confirmed(turn, confirmed);
                 Ok(if status == StatusCode::CREATED { Outcome::Stored } else { Outcome::AlreadyThere })
             }
             429 | 503 => {
@@ -241,8 +275,8 @@ impl Endpoint {
                 self.limiter.refuse(turn, pause.unwrap_or_default());
                 Err(Failure::Refused(why))
             }
-            408 | 502 | 504 => Err(self.transient(answer(), asked, pause)),
-            500..=599 if member("type") == Some(GATEWAY) => Err(self.transient(answer(), asked, pause)),
+            408 | 502 | 504 => Err(self.transient(answer(), asked, pause, status == StatusCode::REQUEST_TIMEOUT)),
+            500..=599 if member("type") == Some(GATEWAY) => Err(self.transient(answer(), asked, pause, false)),
             401 | 403 => Err(Failure::Fatal(format!(
                 "the endpoint answered {status}: check the API key (--api-key or ATTEST_API_KEY) and --url"
             ))),
@@ -252,38 +286,50 @@ impl Endpoint {
             500 => Err(Failure::Fatal(self.last_cause.explain(answer()))),
             code => match body {
                 Some(problem) if code == 400 || (406..500).contains(&code) => Ok(Outcome::Rejected(problem)),
-                _ => Err(Failure::Fatal(format!("unexpected response from {}: {status}; check --url", self.url))),
+                _ if matches!(code, 200 | 201) => Err(Failure::Fatal(format!(
+                    "{} answered {status} without the receipt of the trace, so it is not stored; check --url",
+                    self.shown_url()
+                ))),
+                _ => Err(self.unexpected(&status.to_string())),
             },
         }
     }
 
-    fn transient(&self, why: String, asked: Option<Duration>, pause: Option<Duration>) -> Failure {
-        self.failed(&why, asked, true);
-        Failure::Transient { why, pause }
+    /// Reads the body of a response, up to a limit.
+    async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_RESPONSE {
+                return Err(self.unexpected(&format!("more than {MAX_RESPONSE} bytes")));
+            }
+        }
+        Ok(body)
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> Failure {
+    fn unexpected(&self, what: &str) -> Failure {
+        Failure::Fatal(format!("unexpected response from {}: {what}; check --url", self.shown_url()))
+    }
+
+    fn transient(&self, why: String, asked: Option<Duration>, pause: Option<Duration>, is_slow: bool) -> Failure {
+        self.failed(&why, asked, true);
+        Failure::Transient { why, pause, is_slow }
+    }
+
+    fn no_answer(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url(); // it may contain a password
         // If there are several causes, the first one only repeats the URL.
-        let mut all: Vec<String> = causes(error).map(ToString::to_string).collect();
+        let mut all: Vec<String> = causes(&error).map(ToString::to_string).collect();
         all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
         let causes = if all.len() > 1 { &all[1..] } else { &all[..] };
-        let why = format!("cannot reach {}: {}", self.url, causes.join(": "));
+        let why = format!("cannot reach {}: {}", self.shown_url(), causes.join(": "));
         // Retry a host name that was resolved before, because the network may be down.
         let is_unknown_host = why.contains("dns error") && !self.health().has_confirmed;
-        if error.is_builder() || is_unknown_host || shows_wrong_protocol(error) {
+        if error.is_builder() || is_unknown_host || shows_wrong_protocol(&error) {
             return Failure::Fatal(format!("{why}; check --url"));
         }
-        self.transient(why, None, None)
+        self.transient(why, None, None, error.is_timeout() && !error.is_connect())
     }
-}
-
-fn parse_url(text: &str) -> Result<Url> {
-    let advice = || format!("--url {text} is not a URL that begins with https:// or http://");
-    let url = Url::parse(text).with_context(advice)?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        bail!(advice());
-    }
-    Ok(url)
 }
 
 /// Returns the pause that the endpoint asks for (RFC 9110, section 10.2.3): seconds, or a date.
@@ -318,18 +364,4 @@ fn shows_wrong_protocol(error: &reqwest::Error) -> bool {
         );
         is_wrong_tls || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_without_a_scheme_are_rejected() {
-        for url in ["example.com/prod", "localhost:9080/prod", "127.0.0.1:9080", "", "ftp://a/", "file:///a", "https:"]
-        {
-            let error = parse_url(url).expect_err(url).to_string();
-            assert!(error.contains("https://"), "{error}");
-        }
-    }
 }

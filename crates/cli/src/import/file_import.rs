@@ -1,13 +1,26 @@
 //! Imports one file: reads lines, keeps requests in flight, and records their outcomes.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
-use tokio::{select, sync::mpsc, task::JoinSet, time::sleep};
+use indicatif::HumanCount;
+use tokio::{
+    select,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     checkpoint::{Checkpoint, Reader},
     counts::Counts,
+    deferred::Deferred,
+    endpoint::Attempt,
     input::InputFile,
     lines::{self, Line, Text},
     options::Options,
@@ -15,11 +28,18 @@ use super::{
     rejected::Rejected,
     stop::Stop,
     target::Target,
+    window::Window,
 };
 use crate::progress::Progress;
 
 /// The time limit of requests in flight after the first signal.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// The largest size of the lines in flight that had failed before, in bytes. One line has at most 10 MiB.
+const ROOM: usize = 24 * 1024 * 1024;
+
+/// The shortest wait for a line to be due, as timers have a resolution of a millisecond.
+const TICK: Duration = Duration::from_millis(1);
 
 /// The largest number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
@@ -40,7 +60,14 @@ pub struct FileImport<'a> {
     rejected: Option<Rejected>,
     progress: Progress,
     counts: Counts,
-    in_flight: JoinSet<(Line, Result<Outcome>)>,
+    in_flight: JoinSet<(Line, Result<Attempt>)>,
+    /// The numbers of the lines in flight.
+    sending: BTreeSet<u64>,
+    window: Window,
+    deferred: Deferred,
+    /// The lines in flight that had failed before, and their size in bytes.
+    sent_again: usize,
+    bytes_sent_again: usize,
     last_line: u64,
 }
 
@@ -55,7 +82,22 @@ impl<'a> FileImport<'a> {
         let name = file.path.display().to_string();
         let progress = Progress::new(name, "lines", file.size, Arc::clone(&file.read), options.quiet);
         let counts = Counts { is_dry_run: options.dry_run, ..Counts::default() };
-        Self { options, file, target, checkpoint, rejected, progress, counts, in_flight: JoinSet::new(), last_line: 0 }
+        Self {
+            options,
+            file,
+            target,
+            checkpoint,
+            rejected,
+            progress,
+            counts,
+            in_flight: JoinSet::new(),
+            sending: BTreeSet::new(),
+            window: Window::new(options.concurrency.into()),
+            deferred: Deferred::new(),
+            sent_again: 0,
+            bytes_sent_again: 0,
+            last_line: 0,
+        }
     }
 
     /// Imports the file until its end, an error or a signal. The counts are correct in each case.
@@ -94,17 +136,33 @@ impl<'a> FileImport<'a> {
         let mut lines = lines::read(self.file.clone(), earlier, !self.options.dry_run);
         let mut deadline = pin!(None);
         let mut is_reading = !stop.is_requested();
-        while is_reading || !self.in_flight.is_empty() {
+        let mut cut = None;
+        while is_reading || !self.in_flight.is_empty() || self.deferred.len() > 0 && !stop.is_requested() {
+            let is_paused = self.window.paused_until() > Instant::now();
+            let has_room = self.in_flight.len() < self.window.size() && !is_paused;
+            // New lines are preferred, because lines that failed may fail again.
+            if has_room && !stop.is_requested() && lines.is_empty() && self.send_again(is_reading)? {
+                continue;
+            }
+            let due = self.deferred.due().map_or(self.window.paused_until(), |due| due.max(self.window.paused_until()));
+            let may_send_again = has_room && self.may_send_again(is_reading) && !stop.is_requested();
+            let waits = is_paused || may_send_again && self.deferred.len() > 0;
             select! {
-                line = lines.recv(), if is_reading && self.in_flight.len() < self.options.concurrency.into() => match line {
-                    Some(line) => self.start(line?),
+                line = lines.recv(), if is_reading && has_room => match line {
+                    Some(Ok(line)) => self.start(line),
+                    // The lines before the cut are stored first.
+                    Some(Err(error)) => (cut, is_reading) = (Some(error), false),
                     None => is_reading = false,
                 },
                 Some(done) = self.in_flight.join_next() => {
-                    let (line, outcome) = done.context("a request ended early")?;
+                    let (line, attempt) = done.context("a request ended early")?;
                     let number = line.number;
-                    self.record(line, outcome.with_context(|| format!("line {number}"))?)?;
+                    match attempt {
+                        Ok(attempt) => self.finish_attempt(line, attempt)?,
+                        Err(error) => return Err(self.with_unsent(error, number)),
+                    }
                 }
+                () = sleep_until(due.max(Instant::now() + TICK)), if waits => {}
                 Some(warning) = warned.recv() => self.progress.print(&format!("warning: {warning}")),
                 () = stop.requested(1), if deadline.is_none() => {
                     is_reading = false;
@@ -117,7 +175,59 @@ impl<'a> FileImport<'a> {
             }
             self.progress.update(self.counts.lines);
         }
-        Ok(if stop.is_requested() { End::Stopped } else { End::Done })
+        match cut {
+            Some(error) => Err(error),
+            None => Ok(if stop.is_requested() { End::Stopped } else { End::Done }),
+        }
+    }
+
+    /// While other lines are read, only a few of those that failed are in flight.
+    fn may_send_again(&self, is_reading: bool) -> bool {
+        !is_reading || self.sent_again < 2
+    }
+
+    /// Sends a line again that is due. Returns `false` if there is none.
+    fn send_again(&mut self, is_reading: bool) -> Result<bool> {
+        if !self.may_send_again(is_reading) {
+            return Ok(false);
+        }
+        let room = ROOM.saturating_sub(self.bytes_sent_again);
+        let line = self.deferred.pop(room).context("cannot read a temporary file")?;
+        let Some(line) = line else { return Ok(false) };
+        self.sent_again += 1;
+        self.bytes_sent_again += line.len();
+        self.spawn(line);
+        Ok(true)
+    }
+
+    fn finish_attempt(&mut self, line: Line, attempt: Attempt) -> Result<()> {
+        self.sending.remove(&line.number);
+        if line.attempts > 0 {
+            self.sent_again -= 1;
+            self.bytes_sent_again -= line.len();
+        }
+        match attempt {
+            Attempt::Done(outcome) => {
+                self.window.confirm();
+                self.record(line, outcome)
+            }
+            Attempt::Failed(failed) => {
+                match failed.pause {
+                    None => {} // the rate limiter handles it
+                    Some(_) if failed.is_slow => self.window.time_out(failed.sent),
+                    Some(_) => self.window.fail(),
+                }
+                self.deferred.push(line, failed.pause).context("cannot write a temporary file")
+            }
+        }
+    }
+
+    /// Adds to an error how many lines were read and not stored.
+    fn with_unsent(&self, error: anyhow::Error, number: u64) -> anyhow::Error {
+        let numbers: Vec<u64> = self.deferred.numbers().chain(self.sending.iter().copied()).collect();
+        let first = numbers.iter().min().copied().unwrap_or(number);
+        let count = HumanCount(numbers.len() as u64);
+        error.context(format!("{count} lines were read and not stored, the first is line {first}"))
     }
 
     /// Sends a line to the target unless an earlier run confirmed it.
@@ -128,10 +238,15 @@ impl<'a> FileImport<'a> {
             self.counts.skipped += 1;
             return;
         }
+        self.spawn(line);
+    }
+
+    fn spawn(&mut self, line: Line) {
+        self.sending.insert(line.number);
         let (target, from) = (Arc::clone(&self.target), self.options.from);
         self.in_flight.spawn(async move {
-            let outcome = target.give(&line, from).await;
-            (line, outcome)
+            let attempt = target.give(&line, from).await;
+            (line, attempt)
         });
     }
 
@@ -144,7 +259,7 @@ impl<'a> FileImport<'a> {
                     self.counts.refused += 1;
                 }
                 match &mut self.rejected {
-                    Some(rejected) => rejected.write(&mut line, problem)?,
+                    Some(rejected) => rejected.write(&mut line, problem, self.file.read.load(Ordering::Relaxed))?,
                     None => self.show(line.number, &problem),
                 }
                 return Ok(());

@@ -134,8 +134,16 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     let mut text = text.take(HEAD);
     let mut head = Vec::new();
     let mut verdict = Verdict::Undecided;
+    let mut cut = None;
     for _ in 0..HEAD_LINES {
-        let read = text.read_until(b'\n', &mut head).context("cannot read it")?;
+        let read = match text.read_until(b'\n', &mut head) {
+            Ok(read) => read,
+            // The lines before the cut are imported, and then the error is reported.
+            Err(error) => {
+                cut = Some(error);
+                break;
+            }
+        };
         verdict = judge(&head, read == 0 && text.limit() > 0);
         if read == 0 || !matches!(verdict, Verdict::Undecided) {
             break;
@@ -147,7 +155,19 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     if head.starts_with(b"\xef\xbb\xbf") {
         head.drain(..3);
     }
-    Ok(Box::new(Cursor::new(head).chain(text.into_inner())))
+    match cut {
+        Some(error) => Ok(Box::new(Cursor::new(head).chain(BufReader::new(Cut(Some(error)))))),
+        None => Ok(Box::new(Cursor::new(head).chain(text.into_inner()))),
+    }
+}
+
+/// The end of a text that is cut off.
+struct Cut(Option<io::Error>);
+
+impl Read for Cut {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
 }
 
 /// The format of a text, determined by its beginning.

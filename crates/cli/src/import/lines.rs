@@ -2,11 +2,15 @@
 
 use std::{
     io::{BufRead, Read, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
 use anyhow::{Context, Result};
+use attest::trace;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
@@ -18,11 +22,11 @@ use tokio::{
 use super::{
     checkpoint::{self, Mark},
     input::InputFile,
+    rejected,
 };
 
-/// The longest line that is sent, in bytes: API Gateway accepts no larger request (Amazon API Gateway quotas, "Payload
-/// size").
-pub const MAX_LINE: usize = 10 * 1024 * 1024;
+/// The longest line that is sent, in bytes.
+pub const MAX_LINE: usize = trace::MAX_BYTES;
 
 /// The largest amount of text in memory, in KiB, for any number of requests in flight.
 const ROOM_KIB: usize = 24 * 1024;
@@ -37,7 +41,27 @@ pub struct Line {
     /// Identifies the line by its bytes.
     pub mark: Mark,
     pub text: Text,
+    /// The number of failed attempts.
+    pub attempts: u32,
+    /// The offset of its text among the deferred lines, if it has failed before.
+    pub offset: Option<u64>,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Line {
+    fn new(number: u64, mark: Mark, text: Text, room: Option<OwnedSemaphorePermit>) -> Self {
+        Self { number, mark, text, attempts: 0, offset: None, _room: room }
+    }
+
+    /// Returns the size of the text in memory, in bytes.
+    pub fn len(&self) -> usize {
+        if let Text::Whole(text) = &self.text { text.len() } else { 0 }
+    }
+
+    /// Returns a line that has failed before.
+    pub fn again(number: u64, mark: Mark, text: Bytes, attempts: u32, offset: u64) -> Self {
+        Self { number, mark, text: Text::Whole(text), attempts, offset: Some(offset), _room: None }
+    }
 }
 
 /// The bytes of a line, without the line break.
@@ -45,7 +69,7 @@ pub enum Text {
     Whole(Bytes),
     /// A line over [`MAX_LINE`], in a temporary file.
     Long(SpooledTempFile),
-    /// A line over [`MAX_LINE`] that is not kept, because nothing is written.
+    /// A line over [`MAX_LINE`] that is not kept: nothing is written, or it is far longer than the file.
     Dropped,
     /// A line that the checkpoint records as confirmed.
     Confirmed,
@@ -59,7 +83,9 @@ pub fn read(file: InputFile, confirmed: checkpoint::Reader, keep_long: bool) -> 
     let (sender, receiver) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
     thread::spawn(move || {
-        let result = file.open().and_then(|text| Reader { text, keep_long }.run(confirmed, &sender, &runtime));
+        let result = file.open().and_then(|text| {
+            Reader { text, keep_long, bytes: 0, read: Arc::clone(&file.read) }.run(confirmed, &sender, &runtime)
+        });
         if let Err(error) = result {
             let _ = sender.blocking_send(Err(error));
         }
@@ -70,6 +96,10 @@ pub fn read(file: InputFile, confirmed: checkpoint::Reader, keep_long: bool) -> 
 struct Reader {
     text: Box<dyn BufRead + Send>,
     keep_long: bool,
+    /// The bytes of the lines so far, after decompression.
+    bytes: u64,
+    /// The bytes read from the file, before decompression.
+    read: Arc<AtomicU64>,
 }
 
 impl Reader {
@@ -84,7 +114,14 @@ impl Reader {
         for number in 1.. {
             buffer.clear();
             let part = self.text.by_ref().take(MAX_LINE as u64 + 2).read_until(b'\n', &mut buffer);
-            part.context("cannot read it")?;
+            part.with_context(|| {
+                format!(
+                    "it cannot be read after line {} (byte {} of its text), so it may be cut off",
+                    number - 1,
+                    self.bytes
+                )
+            })?;
+            self.bytes += buffer.len() as u64;
             if buffer.is_empty() {
                 break;
             }
@@ -98,17 +135,17 @@ impl Reader {
                 }
                 let mark = Mark::of(Sha256::digest(text).into());
                 if was_confirmed == Some(mark) {
-                    Line { number, mark, text: Text::Confirmed, _room: None }
+                    Line::new(number, mark, Text::Confirmed, None)
                 } else {
                     let kib = u32::try_from(text.len() / 1024 + 1).expect("a line has at most 10 MiB");
                     let room = runtime
                         .block_on(Arc::clone(&room).acquire_many_owned(kib))
                         .expect("the semaphore is never closed");
-                    Line { number, mark, text: Text::Whole(Bytes::copy_from_slice(text)), _room: Some(room) }
+                    Line::new(number, mark, Text::Whole(Bytes::copy_from_slice(text)), Some(room))
                 }
             } else {
                 let (mark, text) = self.long_line(&buffer)?;
-                Line { number, mark, text, _room: None }
+                Line::new(number, mark, text, None)
             };
             if sender.blocking_send(Ok(line)).is_err() {
                 break;
@@ -121,8 +158,11 @@ impl Reader {
     fn long_line(&mut self, start: &[u8]) -> Result<(Mark, Text)> {
         let mut file = self.keep_long.then(|| tempfile::spooled_tempfile(0));
         let mut digest = Sha256::new();
+        let (mut size, read) = (0, Arc::clone(&self.read));
         let mut write = |bytes: &[u8]| {
             digest.update(bytes);
+            size += bytes.len() as u64;
+            file = file.take().filter(|_| size <= rejected::limit(read.load(Ordering::Relaxed)));
             file.as_mut().map_or(Ok(()), |file| file.write_all(bytes)).context("cannot write a temporary file")
         };
         write(start)?;
@@ -131,6 +171,7 @@ impl Reader {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             let length = end.unwrap_or(bytes.len());
             write(&bytes[..length])?;
+            self.bytes += (length + usize::from(end.is_some())) as u64;
             let is_last = end.is_some() || bytes.is_empty();
             self.text.consume(length + usize::from(end.is_some()));
             if is_last {

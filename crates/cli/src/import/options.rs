@@ -1,8 +1,10 @@
 //! The options of `import`.
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
+use anyhow::{Context, Result, anyhow};
 use attest_mapping::Format;
+use attest_terminal::note;
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -28,9 +30,9 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// URL of the endpoint: the output ApiUrl of the stack. Without it, traces are stored where `serve` would store
     /// them with the same options
-    #[arg(long, requires = "api_key")]
+    #[arg(long)]
     pub url: Option<String>,
-    /// API key of the endpoint
+    /// API key of the endpoint. A key in the environment is not visible to other users of the machine
     #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = api_key::parse)]
     pub api_key: Option<String>,
     /// The location of the traces in an import without `--url`.
@@ -60,4 +62,20 @@ fn format() -> impl TypedValueParser<Value = Format> {
     let formats = Format::ALL.map(|format| PossibleValue::new(format.name()).help(format.description()));
     PossibleValuesParser::new(formats)
         .map(|name| Format::from_name(&name).expect("the parser accepts only names of formats"))
+}
+
+/// The variable that held the API key in earlier versions.
+const EARLIER_KEY: &str = "API_KEY";
+
+impl Options {
+    /// Returns the API key of `--url`.
+    pub fn api_key(&self) -> Result<String> {
+        if let Some(key) = &self.api_key {
+            return Ok(key.clone());
+        }
+        let key = env::var(EARLIER_KEY).ok().filter(|key| !key.is_empty());
+        let key = key.context("set ATTEST_API_KEY, or --api-key: --url needs the API key of the endpoint")?;
+        note!("warning: set ATTEST_API_KEY: {EARLIER_KEY} will not be read by a later version");
+        api_key::parse(&key).map_err(|why| anyhow!("{EARLIER_KEY}: {why}"))
+    }
 }

@@ -3,7 +3,8 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write},
+    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +19,7 @@ use super::{
 };
 
 /// The output files for rejected lines: `BASE.rejected.jsonl` for the reasons, `BASE.rejected-lines.jsonl` for the
-/// lines.
+/// lines, up to a limit.
 ///
 /// They are created at the first rejection. Files of an earlier run are replaced if they are unchanged. Otherwise,
 /// somebody may be fixing the lines in them, so the new files get a number: `BASE.rejected-2.jsonl`.
@@ -33,6 +34,16 @@ struct Files {
     paths: Paths,
     reasons: File,
     lines: BufWriter<File>,
+    /// The size of the lines so far, in bytes.
+    kept: u64,
+}
+
+/// The size up to which rejected lines are kept, in bytes, whatever the size of the input.
+const KEPT: u64 = 32 * 1024 * 1024;
+
+/// Returns the size up to which rejected lines are kept after `read` bytes of the input: 1 MiB of gzip may hold 1 GiB of them.
+pub fn limit(read: u64) -> u64 {
+    read.max(KEPT)
 }
 
 /// The paths of the two files.
@@ -48,6 +59,13 @@ struct Reason {
     #[serde(rename = "line")]
     _line: u64,
     idempotency_key: String,
+    /// Whether the line is in the other file.
+    #[serde(default = "yes")]
+    kept: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Rejected {
@@ -64,8 +82,9 @@ impl Rejected {
         Paths { reasons: path("rejected"), lines: path("rejected-lines") }
     }
 
-    /// Writes a rejected line, and its problem details.
-    pub fn write(&mut self, line: &mut Line, mut problem: Value) -> Result<()> {
+    /// Writes a rejected line, and its problem details, after `read` bytes of the input were read. A line beyond the limit is
+    /// only described.
+    pub fn write(&mut self, line: &mut Line, mut problem: Value, read: u64) -> Result<()> {
         if self.files.is_none() {
             self.files = Some(self.create().with_context(|| {
                 format!(
@@ -77,9 +96,22 @@ impl Rejected {
         let files = self.files.as_mut().expect("it was set above");
         problem["line"] = line.number.into();
         problem["idempotency_key"] = line.mark.to_string().into();
+        let length = match &mut line.text {
+            Text::Whole(bytes) => Some(bytes.len() as u64),
+            Text::Long(file) => Some(file.seek(SeekFrom::End(0)).context("cannot read a temporary file")?),
+            Text::Dropped | Text::Confirmed => None,
+        };
+        let is_kept = length.is_some_and(|length| files.kept + length <= limit(read));
+        if !is_kept {
+            problem["kept"] = false.into();
+        }
         // Write the reason first, because it proves that an import wrote the line.
         let failed = || format!("cannot write to {}", files.paths.reasons.display());
         files.reasons.write_all(format!("{problem}\n").as_bytes()).with_context(failed)?;
+        if !is_kept {
+            return Ok(());
+        }
+        files.kept += length.unwrap_or_default();
         let mut write = || {
             match &mut line.text {
                 Text::Whole(bytes) => files.lines.write_all(bytes)?,
@@ -100,7 +132,7 @@ impl Rejected {
         loop {
             let paths = self.paths(number);
             let mut options = File::options();
-            options.write(true);
+            options.write(true).mode(0o600); // traces are private
             if !self.is_stream && is_unchanged(&paths)? {
                 options.create(true).truncate(true);
             } else if paths.reasons.try_exists()? || paths.lines.try_exists()? {
@@ -111,7 +143,7 @@ impl Rejected {
             }
             let open = || io::Result::Ok((options.open(&paths.reasons)?, options.open(&paths.lines)?));
             match open() {
-                Ok((reasons, lines)) => return Ok(Files { paths, reasons, lines: BufWriter::new(lines) }),
+                Ok((reasons, lines)) => return Ok(Files { paths, reasons, lines: BufWriter::new(lines), kept: 0 }),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(error),
             }
@@ -143,7 +175,7 @@ impl Rejected {
 /// have written a reason without its line.
 fn is_unchanged(paths: &Paths) -> io::Result<bool> {
     let (Some(mut reasons), lines) = (open(&paths.reasons)?, open(&paths.lines)?) else { return Ok(false) };
-    let Some(mut lines) = lines else { return Ok(next_key(&mut reasons)?.is_some()) };
+    let Some(mut lines) = lines else { return Ok(next_reason(&mut reasons)?.is_some()) };
     while let Some(mark) = next_mark(&mut lines)? {
         if next_key(&mut reasons)? != Some(mark.to_string()) {
             return Ok(false);
@@ -154,7 +186,7 @@ fn is_unchanged(paths: &Paths) -> io::Result<bool> {
         if reasons.fill_buf()?.is_empty() {
             return Ok(true);
         }
-        if next_key(&mut reasons)?.is_none() {
+        if next_reason(&mut reasons)?.is_none() {
             return Ok(false);
         }
     }
@@ -169,11 +201,21 @@ fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
     }
 }
 
-/// Reads a reason. Returns the key of its line, or `None` if it is not a reason.
-fn next_key(reasons: &mut impl BufRead) -> io::Result<Option<String>> {
+/// Reads a reason. Returns `None` if it is not one.
+fn next_reason(reasons: &mut impl BufRead) -> io::Result<Option<Reason>> {
     let mut line = Vec::new();
     reasons.read_until(b'\n', &mut line)?;
-    Ok(serde_json::from_slice(&line).ok().map(|Reason { idempotency_key, .. }| idempotency_key))
+    Ok(serde_json::from_slice(&line).ok())
+}
+
+/// Reads the reasons up to the next one whose line is kept. Returns the key of this line.
+fn next_key(reasons: &mut impl BufRead) -> io::Result<Option<String>> {
+    loop {
+        match next_reason(reasons)? {
+            Some(reason) if !reason.kept => {}
+            reason => return Ok(reason.map(|reason| reason.idempotency_key)),
+        }
+    }
 }
 
 /// Reads a line of any length. Returns its mark, or `None` at the end.
@@ -219,6 +261,8 @@ mod tests {
             (Some(reasons(&["a", "b"])), Some("a\nb\nc\n"), false),
             (Some(reasons(&["a", "b"])), Some("b\n"), false),
             (Some(reasons(&["a"]) + "note\n"), Some("a\n"), false),
+            (Some(reasons(&["a"]).replace("400", "413,\"kept\":false") + &reasons(&["b"])), Some("b\n"), true),
+            (Some(reasons(&["a"]).replace("400", "413,\"kept\":false")), Some(""), true),
             (Some("note\n".to_owned()), None, false),
             (Some(String::new()), Some("a\n"), false),
             (Some(String::new()), Some(""), true), // nothing to lose

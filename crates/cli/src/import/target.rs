@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    endpoint::{Endpoint, LastCause},
+    endpoint::{Attempt, Endpoint, LastCause},
     identity::Destination,
     lines::{Line, MAX_LINE, Text},
     options::Options,
@@ -41,8 +41,8 @@ impl Target {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };
             return Ok(Started { target, destination: None, local: None });
         }
-        if let (Some(url), Some(api_key)) = (&options.url, &options.api_key) {
-            let endpoint = Endpoint::new(url, api_key, options, warnings, LastCause::default())?;
+        if let Some(url) = &options.url {
+            let endpoint = Endpoint::new(url, &options.api_key()?, options, warnings, LastCause::default())?;
             let destination = Some(Destination::endpoint(endpoint.shown_url(), None));
             return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
         }
@@ -73,21 +73,22 @@ impl Target {
         }
     }
 
-    /// Sends a line to the endpoint, or only validates it. An error ends the import.
-    pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Outcome> {
+    /// Sends a line to the endpoint once, or only validates it. An error ends the import.
+    pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Attempt> {
         let Text::Whole(text) = &line.text else {
-            return Ok(Outcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes.")));
+            let outcome = Outcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes."));
+            return Ok(Attempt::Done(outcome));
         };
         let trace = match from {
             None => text.clone(),
             Some(format) => match mapping::to_trace(format, text) {
                 Ok(trace) => Bytes::from(trace),
-                Err(unmapped) => return Ok(Outcome::Rejected(unmapped.problem())),
+                Err(unmapped) => return Ok(Attempt::Done(Outcome::Rejected(unmapped.problem()))),
             },
         };
         match self {
             Self::Endpoint(endpoint) => endpoint.send(&line.mark.to_string(), trace).await,
-            Self::DryRun { max_trace_bytes } => Ok(validate(&trace, *max_trace_bytes)),
+            Self::DryRun { max_trace_bytes } => Ok(Attempt::Done(validate(&trace, *max_trace_bytes))),
         }
     }
 }

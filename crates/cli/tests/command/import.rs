@@ -33,7 +33,8 @@ use tokio::{
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    for name in ["ATTEST_API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"] {
+    for name in ["API_KEY", "ATTEST_API_KEY", "BUCKET_NAME", "MAX_TRACE_BYTES", "RUST_LOG", "HTTP_PROXY", "http_proxy"]
+    {
         command.env_remove(name);
     }
     command
@@ -150,9 +151,33 @@ async fn gzip_zstd_and_standard_input_give_the_same_lines() {
     assert_eq!((output.status.code(), counts(&output.stdout)["already there"]), (Some(0), 50));
     assert_eq!(objects(&folder.path().join("traces")).len(), 50);
 
-    fs::write(folder.path().join("cut.gz"), &gzip(&lines)[..200]).expect("a file");
-    let output = import(folder.path(), &["cut.gz"]).await;
-    assert_eq!(output.status.code(), Some(2), "a truncated file is not a complete import");
+    // Every whole line before a cut is stored, and then the cut is reported.
+    let varied: Vec<_> = (0..300).map(|n| trace(n, n * 7919 % 97)).collect();
+    let text = varied.join("\n");
+    let zstd = zstd::encode_all(text.as_bytes(), 1).expect("zstd");
+    for (name, bytes, cut) in [("cut.gz", gzip(&text), 40), ("cut.zst", zstd, 40), ("short.gz", gzip(&lines), 20)] {
+        let traces = format!("{name}-traces");
+        fs::write(folder.path().join(name), &bytes[..bytes.len() - cut]).expect("a file");
+        let output = import(folder.path(), &[name, "--folder", &traces, "--concurrency", "2"]).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "a truncated file is not a complete import");
+        let report = counts(&output.stdout);
+        assert_eq!(
+            (report["stored"], objects(&folder.path().join(traces)).len() as u64),
+            (report["lines"], report["lines"])
+        );
+        assert!(name != "cut.gz" || report["lines"] > 100, "{report:?}");
+        assert!(said.contains(&format!("after line {}", report["lines"])) && said.contains("byte"), "{said}");
+    }
+}
+
+/// A body with the media type of JSON.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> axum::response::Response {
+        ([("content-type", "application/json")], self.0.to_string()).into_response()
+    }
 }
 
 /// The answers that an endpoint returns before it stores traces, and the `Idempotency-Key` of every request.
@@ -162,7 +187,7 @@ async fn answer(State(asked): State<Asked>, headers: HeaderMap, _body: Bytes) ->
     let mut asked = asked.lock().expect("nobody panicked");
     asked.1.push(headers["idempotency-key"].to_str().expect("text").to_owned());
     let (status, headers) = asked.0.pop().unwrap_or((StatusCode::CREATED, HeaderMap::new()));
-    (status, headers, json!({"status": status.as_u16(), "detail": "d", "key": "m/i"}).to_string())
+    (status, headers, Json(json!({"status": status.as_u16(), "detail": "d", "id": "i", "key": "m/i"})))
 }
 
 async fn stand_in(answers: Vec<(u16, Option<&'static str>)>) -> (String, Asked) {
@@ -308,7 +333,7 @@ async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
 async fn a_file_of_any_size_is_imported_in_bounded_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // 640 MiB of lines of 4 MiB each, in a few KiB of zstd. No line is valid, so nothing is written.
-    let line = format!("{{\"x\":\"{}\"}}\n", "x".repeat(4 * 1024 * 1024 - 10));
+    let line = format!("{{\"model\":\"m\",\"x\":\"{}\"}}\n", "x".repeat(4 * 1024 * 1024 - 22));
     let mut file = zstd::Encoder::new(fs::File::create(folder.path().join("t.zst")).expect("a file"), 1).expect("zstd");
     for _ in 0..160 {
         file.write_all(line.as_bytes()).expect("a file");

@@ -35,7 +35,7 @@ async fn down_for(seconds: u64, status: StatusCode, retry_after: &'static str) -
         if is_down && !retry_after.is_empty() {
             headers.insert("retry-after", retry_after.parse().expect("a value"));
         }
-        async move { (if is_down { status } else { StatusCode::CREATED }, headers, json!({"key": "m/i"}).to_string()) }
+        async move { (if is_down { status } else { StatusCode::CREATED }, headers, Json(json!({"id": "i", "key": "m/i"}))) }
     };
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/prod", post(answer))).await });
     url
@@ -119,8 +119,8 @@ async fn an_answer_of_the_gateway_is_retried() {
     let answer = move |_: Bytes| {
         *asked.lock().expect("nobody panicked") += 1;
         let is_first = *asked.lock().expect("nobody panicked") == 1;
-        let gateway = json!({"type": "urn:attest:problem:gateway", "title": "t"}).to_string();
-        let stored = json!({"key": "m/i"}).to_string();
+        let gateway = Json(json!({"type": "urn:attest:problem:gateway", "title": "t"}));
+        let stored = Json(json!({"id": "i", "key": "m/i"}));
         async move { if is_first { (StatusCode::INTERNAL_SERVER_ERROR, gateway) } else { (StatusCode::CREATED, stored) } }
     };
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/prod", post(answer))).await });
@@ -211,4 +211,163 @@ async fn a_local_import_that_cannot_store_says_why() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("the path is longer than this system allows"), "{said}");
+}
+
+/// Serves one answer for every request, and returns the URL.
+async fn serve(answer: impl Fn(Bytes) -> axum::response::Response + Clone + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    let route = post(move |body: Bytes| {
+        let answer = answer(body);
+        async move { answer }
+    });
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/prod", route)).await });
+    url
+}
+
+#[tokio::test]
+async fn lines_that_always_fail_do_not_keep_the_others_from_being_stored() {
+    // After 503, the rate limiter sends a few requests a second only, because the endpoint may be down.
+    for (status, failing) in
+        [(StatusCode::GATEWAY_TIMEOUT, 40), (StatusCode::BAD_GATEWAY, 40), (StatusCode::SERVICE_UNAVAILABLE, 10)]
+    {
+        let stored = Arc::new(Mutex::new(std::collections::HashSet::new()));
+        let seen = Arc::clone(&stored);
+        let url = serve(move |body| {
+            if body.windows(6).any(|word| word == b"poison") {
+                return (status, Json(json!({"detail": "d"}))).into_response();
+            }
+            seen.lock().expect("nobody panicked").insert(body);
+            (StatusCode::CREATED, Json(json!({"id": "i", "key": "m/i"}))).into_response()
+        })
+        .await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let poison = (0..failing).map(|n| trace(n, 1).replace("\"x\"", "\"poison\""));
+        let lines: Vec<_> = poison.chain((100..200).map(|n| trace(n, 1))).collect();
+        fs::write(folder.path().join("t.jsonl"), lines.join("\n")).expect("a file");
+        let output = import(folder.path(), &[&URL[..], &["--url", &url, "--retry-for", "8"]].concat()).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stored.lock().expect("nobody panicked").len()), (Some(2), 100), "{said}");
+        assert!(said.contains(&format!("{failing} lines were read and not stored, the first is line 1:")), "{said}");
+        assert_eq!(counts(&output.stdout)["stored"], 100);
+    }
+}
+
+#[tokio::test]
+async fn only_the_receipt_of_the_trace_confirms_a_line() {
+    let html = |status: StatusCode| (status, axum::response::Html("<html>Sign in</html>")).into_response();
+    let json = |body: Value| (StatusCode::CREATED, Json(body)).into_response();
+    for n in 0..6 {
+        let url = serve(move |_| match n {
+            0 => html(StatusCode::OK),
+            1 => html(StatusCode::CREATED),
+            2 => json(json!({"ok": true})),
+            3 => json(json!({"id": "other", "key": "m/i"})),
+            4 => json(json!({"id": "i", "key": "other/i"})),
+            _ => (StatusCode::CREATED, json!({"id": "i", "key": "m/i"}).to_string()).into_response(), // text/plain
+        })
+        .await;
+        let (code, said, _) = import_into(&url, 1, &[]).await;
+        assert_eq!(code, Some(2), "{n}: {said}");
+        assert!(said.contains("without the receipt of the trace"), "{n}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_has_a_largest_size_and_its_control_characters_are_escaped() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read(&mut [0; 65_536]).await;
+            let head = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, head).await;
+            let part = vec![b'x'; 1 << 20];
+            // The client closes the connection.
+            while tokio::io::AsyncWriteExt::write_all(&mut connection, &part).await.is_ok() {}
+        }
+    });
+    let (code, said, took) = import_into(&url, 1, &[]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("more than 1048576 bytes") && took < Duration::from_secs(30), "{took:?}: {said}");
+
+    let hostile = "boom \u{1b}]0;title\u{7}\u{9b}2J\u{7f}\u{202e}\u{2066} end";
+    let url =
+        serve(move |_| (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"detail": hostile}))).into_response()).await;
+    let (code, said, _) = import_into(&url, 1, &[]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains(r"boom \u001b]0;title\u0007\u009b2J\u007f\u202e\u2066 end"), "{said}");
+}
+
+#[tokio::test]
+async fn a_password_in_the_url_is_in_no_output_and_in_no_file() {
+    let (url, _) = stand_in(Vec::new()).await;
+    let url = url.replace("http://", "http://jane:hunter2@");
+    for (lines, url) in [(3, url.clone()), (3, url.replace("/prod", "/other")), (1, "ftp://jane:hunter2@a/".to_owned())]
+    {
+        let folder = folder_with_lines(lines);
+        let output = import(folder.path(), &[&URL[..], &["--url", &url, "--retry-for", "0"]].concat()).await;
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains("hunter2"), "{}", String::from_utf8_lossy(&said));
+        for entry in fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            let text = fs::read(&entry).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&text).contains("hunter2"), "{}", entry.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn rejected_lines_need_no_more_room_than_a_limit_and_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut file = GzEncoder::new(fs::File::create(folder.path().join("t.gz")).expect("a file"), Compression::fast());
+    let part = vec![b'a'; 1 << 20];
+    file.write_all(b"short\n{\"x\":\"").expect("a file");
+    for _ in 0..100 {
+        file.write_all(&part).expect("a file");
+    }
+    file.write_all(format!("\"}}\n{}\nlast", trace(1, 1)).as_bytes()).expect("a file");
+    file.finish().expect("a file");
+    let output = import(folder.path(), &["t.gz"]).await;
+    let report = counts(&output.stdout);
+    assert_eq!((output.status.code(), report["stored"], report["refused"]), (Some(1), 1, 3));
+    let lines = folder.path().join("t.gz.rejected-lines.jsonl");
+    let mut kept: Vec<_> = fs::read_to_string(&lines).expect("it exists").lines().map(str::to_owned).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["last", "short"]);
+    let reasons = folder.path().join("t.gz.rejected.jsonl");
+    let reasons_text = fs::read_to_string(&reasons).expect("it exists");
+    assert_eq!(
+        reasons_text.lines().filter(|line| line.contains("\"kept\":false") && line.contains("\"line\":2")).count(),
+        1
+    );
+    for path in [lines, reasons, folder.path().join("t.gz.checkpoint")] {
+        assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+    // The next run recognizes its files, and replaces them.
+    assert_eq!(import(folder.path(), &["t.gz"]).await.status.code(), Some(1));
+    assert!(!folder.path().join("t.gz.rejected-2.jsonl").exists());
+}
+
+#[tokio::test]
+async fn the_key_comes_from_the_environment_without_white_space() {
+    let (url, _) = stand_in(Vec::new()).await;
+    for (name, value, code) in [
+        ("ATTEST_API_KEY", "k\n", 0),
+        ("API_KEY", " k ", 0),
+        ("ATTEST_API_KEY", "k\u{7f}y", 2),
+        ("ATTEST_API_KEY", " ", 2),
+    ] {
+        let folder = folder_with_lines(1);
+        let mut command = program(folder.path());
+        let output =
+            command.args(["import", "t.jsonl", "--url", &url]).env(name, value).output().await.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{name}={value:?}: {said}");
+        assert_eq!(said.contains("warning: set ATTEST_API_KEY"), name == "API_KEY", "{said}");
+    }
+    let folder = folder_with_lines(1);
+    let output = import(folder.path(), &["t.jsonl", "--url", &url]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ATTEST_API_KEY"));
 }
