@@ -57,7 +57,7 @@ impl Deferred {
 
     /// Adds a line that failed, and frees its memory. `pause` is what the endpoint asks for, or `None` if the rate limiter
     /// decides.
-    pub fn push(&mut self, line: Line, pause: Option<Duration>) -> io::Result<()> {
+    pub fn push(&mut self, line: &Line, pause: Option<Duration>) -> io::Result<()> {
         let Text::Whole(text) = &line.text else { return Ok(()) }; // nothing else is sent
         let offset = match line.offset {
             Some(offset) => offset, // it has waited before

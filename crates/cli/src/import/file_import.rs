@@ -217,7 +217,7 @@ impl<'a> FileImport<'a> {
                     Some(_) if failed.is_slow => self.window.time_out(failed.sent),
                     Some(_) => self.window.fail(),
                 }
-                self.deferred.push(line, failed.pause).context("cannot write a temporary file")
+                self.deferred.push(&line, failed.pause).context("cannot write a temporary file")
             }
         }
     }

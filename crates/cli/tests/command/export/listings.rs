@@ -77,7 +77,7 @@ fn page(fault: Fault, query: &str) -> String {
     };
     let end = match fault {
         Fault::NoEnd => String::new(),
-        _ => format!("<IsTruncated>{}</IsTruncated>", more),
+        _ => format!("<IsTruncated>{more}</IsTruncated>"),
     };
     let token = if more { token } else { String::new() };
     let mut xml = format!(
