@@ -16,6 +16,7 @@ import yaml
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
 TEST = re.compile(r"#\[(?:tokio::)?test\b[^\]]*\]\s*(?:#\[[^\]]*\]\s*)*(?:pub )?(?:async )?fn (\w+)")
+PYTHON_TEST = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 # Tests that the macro `each!` generates: `name: expression;`.
 GENERATED = re.compile(r"^each! \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 # A name with this many words in backticks can only be a test.
@@ -106,6 +107,8 @@ def check_tests(pages):
         for block in GENERATED.findall(text):
             names += re.findall(r"^    (\w+): ", block, re.MULTILINE)
         tests.setdefault(source.stem, set()).update(names)
+    for source in files("*.py"):
+        tests.setdefault(source.stem, set()).update(PYTHON_TEST.findall(source.read_text()))
     every_test = set().union(*tests.values())
     fuzzers = {target.stem for target in files("fuzz/fuzz_targets/*.rs")}
 

@@ -1,6 +1,6 @@
 //! The id of a bucket, which distinguishes it from another bucket with the same name or behind the same URL.
 //!
-//! The id is an object in the bucket. Whoever may write creates it, and it never changes. Tools that continue earlier work
+//! The id is an object in the bucket. The first user with permission to write creates it, and it never changes. Tools that continue earlier work
 //! compare ids, so they notice that a bucket was replaced.
 
 use aws_sdk_s3::{
@@ -50,7 +50,7 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
         let id = format!("{}\n", Uuid::new_v4());
         let put = client.put_object().bucket(bucket).key(ID_KEY).if_none_match("*").content_type("text/plain");
         match put.body(ByteStream::from(id.into_bytes())).send().await {
-            // Reading it again tells which of several writers was the first one, also on an S3 that ignores the condition.
+            // The next read returns the id of the first of several writers, also on an S3 that ignores the condition.
             Ok(_) => {}
             Err(error) if is_taken(&error) => {}
             Err(error) if is_refused(&error) => return Ok(None),

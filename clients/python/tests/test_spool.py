@@ -1,4 +1,4 @@
-"""What may happen to the folder: every line goes out, or to the file of rejected traces, or is counted."""
+"""Faults of the folder: every line goes out, or to the file of rejected traces, or is counted."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 /**
  * The endpoint's answer to a stored trace.
  *
- * Captive portals, login pages and other services answer 200 too. Only a receipt for what was sent confirms a trace.
+ * Captive portals, login pages and other services answer 200 too. Only a receipt for the sent trace confirms it.
  */
 
 import { isObject, type JsonObject, parse } from "./json.js";

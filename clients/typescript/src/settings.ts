@@ -22,7 +22,7 @@ export function readSettings(env = process.env): Settings {
   const missing = Object.entries({ ATTEST_URL: url, ATTEST_API_KEY: apiKey }).flatMap(([name, text]) => (text ? [] : [name]));
   if (missing.length > 0) throw new NotConfigured(`${missing.join(" and ")} ${missing.length > 1 ? "are" : "is"} not set`);
   if (!isHttp(url)) throw new NotConfigured("ATTEST_URL is not a URL with http or https");
-  // What a header can hold (RFC 9110, section 5.5).
+  // A header can hold only these characters (RFC 9110, section 5.5).
   if (!/^[\x20-\x7e]+$/.test(apiKey)) throw new NotConfigured("ATTEST_API_KEY has characters that no key has");
   const folder = spool ? resolve(spool) : undefined; // the working directory may change
   return { url, apiKey, spool: () => folder ?? defaultFolder(url, env) };

@@ -362,7 +362,7 @@ function newName(created: number): string {
 }
 
 function isAbandoned([, , host, pid, start]: RegExpExecArray, stat: fs.Stats): boolean {
-  if (Math.abs(Date.now() - stat.mtimeMs) > STALE) return true; // a time in the future is no heartbeat: the clock was wrong
+  if (Math.abs(Date.now() - stat.mtimeMs) > STALE) return true; // a time in the future is not a heartbeat: the clock was wrong
   return host === HOST && !isAlive(Number(pid), start!);
 }
 

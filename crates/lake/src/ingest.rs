@@ -59,7 +59,6 @@ impl Task {
 /// The event of a run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Event {
-    /// The task.
     pub task: Task,
 }
 
@@ -105,11 +104,9 @@ pub struct Queues {
 
 /// The lake that the function keeps, and its sources.
 pub struct Lake<'a> {
-    /// The table.
     pub table: Table,
     /// The traces.
     pub objects: &'a dyn Objects,
-    /// The queues.
     pub queues: Queues,
     /// The time after which a file without a reference is deleted.
     pub retention: Duration,

@@ -40,7 +40,6 @@ pub trait Objects: Send + Sync {
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
 }
 
-/// A bucket.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     client: Client,
@@ -56,7 +55,6 @@ impl Bucket {
         Self { client: Client::from_conf(config), name }
     }
 
-    /// Returns the name of the bucket.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -244,13 +244,11 @@ fn is_absent(error: &KernelError) -> bool {
 }
 
 impl Snapshot {
-    /// Returns the version of the table.
     #[must_use]
     pub fn version(&self) -> Version {
         self.kernel.version()
     }
 
-    /// Returns the table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table

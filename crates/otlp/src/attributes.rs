@@ -114,7 +114,7 @@ pub fn plain(value: &Value) -> Value {
     }
 }
 
-/// Reads a text that contains a JSON list or object. Any other value stays as it is.
+/// Reads a text that contains a JSON list or object. Any other value stays unchanged.
 #[must_use]
 pub fn decoded(value: Value) -> Value {
     match &value {

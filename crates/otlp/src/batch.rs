@@ -11,7 +11,7 @@ use crate::{
     wire::Signal,
 };
 
-/// What a request contains.
+/// The calls of a request, and the counts of everything else.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The number of spans or log records.

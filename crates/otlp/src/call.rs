@@ -12,7 +12,7 @@ use crate::{
 /// The value of `api` (`docs/mapping.md`).
 const API: &str = "otel";
 
-/// The value of `object` in a trace that is no call with messages: a call without content, or another step.
+/// The value of `object` in a trace that is not a call with messages: a call without content, or another step.
 ///
 /// A query that counts calls by `chat.trace` therefore counts none of them twice.
 const SPAN_OBJECT: &str = "otel.span";
@@ -47,7 +47,7 @@ pub struct Members<'a> {
     pub body: Option<(&'static str, Value)>,
 }
 
-/// How a trace is named.
+/// The source of a trace's id.
 pub enum Id {
     /// A span's ids, `TRACEID-SPANID`. They name a span everywhere.
     Span(String),

@@ -8,8 +8,6 @@
 //! 4. [`call`] makes a trace of each call, which `attest` validates and stores.
 //! 5. [`metrics`] writes the log line of the request, which contains its metrics.
 
-#![expect(missing_docs, reason = "the names of enum variants and fields state what they are")]
-
 pub mod attributes;
 pub mod batch;
 pub mod call;

@@ -40,7 +40,7 @@ const DEADLINE: Duration = Duration::from_millis(7_500);
 /// The largest number of traces that are written at the same time. Each needs a connection to S3.
 const CONCURRENCY: usize = 32;
 
-/// How many times as large as its body the traces of a request may be. A message is in the trace, and in the text of an
+/// The largest ratio of the traces of a request to its body. A message is in the trace, and in the text of an
 /// attribute, which is escaped once more.
 const EXPANSION: usize = 16;
 
@@ -191,7 +191,7 @@ impl Receiver {
     }
 }
 
-/// What S3 has confirmed about a trace.
+/// The state of a trace that S3 has confirmed.
 enum Stored {
     New,
     Repeated,
@@ -200,7 +200,7 @@ enum Stored {
 
 /// Decodes the content coding (RFC 9110, section 8.4.1), up to a limit in bytes.
 ///
-/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is taken as it is.
+/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without decompression.
 fn decompressed(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Refusal> {
     let coding = headers.get(header::CONTENT_ENCODING).map(|name| name.as_bytes().trim_ascii().to_ascii_lowercase());
     let body = match coding.as_deref().unwrap_or_default() {

@@ -108,7 +108,7 @@ pub async fn find(
     Ok(Found { rows: found, looked_at: walk.looked_at, next: walk.next })
 }
 
-/// Finds the keys of the rows on a page of the listing, for a query that does not depend on the contents of traces.
+/// Finds the keys of the rows on a page of the listing. The query does not depend on the contents of traces.
 pub async fn find_keys(
     traces: &TraceReader,
     query: &Query,

@@ -70,7 +70,7 @@ class Sender:
         thread = threading.get_ident()
         self._deadlines[thread] = (time.monotonic() + ATTEMPT, None)
         _current.deadlines = self._deadlines
-        # Any other id is no value of a header. The trace has it anyway, and the endpoint prefers it there.
+        # A header cannot hold any other id. The trace has it anyway, and the endpoint prefers it there.
         key = {"idempotency-key": trace_id} if _HEADER.fullmatch(trace_id) else {}
         try:
             response = self._pool.request(

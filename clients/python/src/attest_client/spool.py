@@ -357,7 +357,7 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _is_abandoned(name: re.Match[str], changed: float) -> bool:
     _, host, pid, start = name.groups()
-    # A time in the future is no heartbeat either: the clock was wrong.
+    # A time in the future is not a heartbeat either: the clock was wrong.
     return abs(time.time() - changed) > STALE or (host == _HOST and not _is_alive(int(pid), start))
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def count(name: str, number: int = 1) -> None:
-    """Counts traces without a lock, because finalizers count too. CPython adds to a member that exists in one step."""
+    """Counts traces without a lock, because finalizers count too. CPython adds to an existing member atomically."""
     COUNTERS[name] += number
 
 

@@ -29,7 +29,6 @@ struct Resource {
 }
 
 impl Stack {
-    /// Reads the stack with this name.
     pub async fn describe(name: &str) -> anyhow::Result<Self> {
         let stacks = aws(&["cloudformation", "describe-stacks", "--stack-name", name]).await?;
         let stack = &stacks["Stacks"][0];

@@ -159,7 +159,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a write to memory succeeds")
 }
 
-/// Sends a request as it is, and returns the response up to the end of the connection.
+/// Sends a request without changes, and returns the response up to the end of the connection.
 async fn exchange(address: &str, request: &str) -> String {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
     // The endpoint may respond and close the connection before it has read everything.

@@ -1,4 +1,4 @@
-//! What a request may ask for. `s3s` calls this before an operation reads its input.
+//! The requests that this S3 serves. `s3s` calls this before an operation reads its input.
 
 use hyper::{
     HeaderMap,

@@ -47,7 +47,7 @@ pub enum FileStoreError {
     /// Something that is not a folder or a file has a name that an object needs.
     #[error("{} is in the way: move it ({error})", .path.display())]
     Blocked {
-        /// What is in the way.
+        /// The file or folder that blocks the key's path.
         path: PathBuf,
         /// The error of the file system.
         error: io::Error,

@@ -85,7 +85,6 @@ impl OpenObject {
         metadata::load(&self.file)
     }
 
-    /// Reads the whole object.
     fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.info.size).unwrap_or_default());
         self.range(0..self.info.size)?.read_to_end(&mut bytes)?;

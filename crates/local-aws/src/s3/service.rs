@@ -67,7 +67,7 @@ pub const ACCESS_KEY: &str = "local";
 /// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
-/// What a client needs to use an S3 that is served.
+/// The address and credentials for clients of an S3 that is served.
 #[derive(Clone)]
 pub struct ServedS3 {
     address: SocketAddr,

@@ -37,7 +37,6 @@ pub struct Citation {
     pub quote: Option<String>,
 }
 
-/// A call of a tool.
 #[derive(Debug, Clone)]
 pub struct ToolCall {
     pub id: String,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Conversation;
 use crate::attributes::{Attributes, plain};
 
-/// What a log record is to this crate.
+/// The kinds of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A whole call, in the attributes of the current conventions.

@@ -61,7 +61,7 @@ impl Conversation {
     }
 }
 
-/// What a span is to this crate.
+/// The kinds of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A call of a model.

@@ -1,4 +1,4 @@
-//! What real packages sent, as `recordings/record.py` recorded it.
+//! Requests of real packages, as `recordings/record.py` recorded it.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! The answers to requests, what is stored after them, and the log.
+//! The answers to requests, the stored traces, and the log.
 
 use std::io::Write;
 

@@ -279,7 +279,7 @@ async fn a_response_has_a_largest_size_and_its_control_characters_are_escaped() 
     let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            let _ = connection.read(&mut [0; 8_192]).await;
+            let _ = connection.read(&mut vec![0; 65_536]).await;
             let head = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
             let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, head).await;
             let part = vec![b'x'; 1 << 20];

@@ -1,4 +1,4 @@
-//! What pages of other sites make a browser send: to the page, to the endpoint and to the S3, of `serve` and of `view`.
+//! Requests that pages of other sites make a browser send to the page, to the endpoint and to the S3, of `serve` and of `view`.
 
 use std::{process::Stdio, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How the endpoint starts: its ports, its keys, and what it prints.
+//! The start of the endpoint: its ports, its keys, and its output.
 
 use std::process::{Output, Stdio};
 
