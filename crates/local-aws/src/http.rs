@@ -1,4 +1,4 @@
-//! An HTTP server with the limits that `axum::serve` lacks, and with the guard of [`crate::door`].
+//! An HTTP server with the limits that `axum::serve` lacks, and with the guard of `door.rs`.
 
 use std::{error::Error, future::Future, time::Duration};
 
