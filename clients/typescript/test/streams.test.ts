@@ -62,6 +62,11 @@ for (const path of streams) {
       assert.match(ours.content[1].input, /^\{"filename": "taxes.txt"/); // the SDK drops values that it cannot parse
       theirs.content[1].input = ours.content[1].input;
     }
+    if (/input-transformations-.*delta/.test(file)) { // the SDK replaces the list of the first event
+      const first = JSON.parse(/^data: (.*message_start.*)$/m.exec(body)![1]!).message;
+      assert.deepEqual(ours.input_transformations, [...first.input_transformations, ...theirs.input_transformations]);
+      theirs.input_transformations = ours.input_transformations;
+    }
     assert.deepEqual(ours, withoutAdditions(theirs, ours));
     assert.deepEqual({ incomplete, error }, { incomplete: undefined, error: undefined });
   });
