@@ -29,7 +29,6 @@ use crate::{
     writer::Writer,
 };
 
-/// Stores the trace of each request.
 #[derive(Clone)]
 pub struct Handler {
     store: Store,

@@ -17,12 +17,10 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 /// [`Problem::Fault`] and [`Problem::Unavailable`] are faults of the service. The client can fix all others.
 #[derive(Debug)]
 pub enum Problem {
-    /// The body is not UTF-8.
     NotUtf8 {
         /// The number of valid bytes before the first invalid one.
         offset: usize,
     },
-    /// The body is not a JSON text.
     NotJson {
         /// The error of the parser. It does not quote the text.
         detail: String,
@@ -119,7 +117,6 @@ impl Violations {
         self.listed_bytes >= LISTED_BYTES
     }
 
-    /// Returns whether there is no violation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -164,13 +161,11 @@ impl Problem {
         self.kind().0
     }
 
-    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.kind().1
     }
 
-    /// Returns the name, the HTTP status and the title.
     fn kind(&self) -> (&'static str, u16, &'static str) {
         match self {
             Self::NotUtf8 { .. } => ("not-utf8", 400, "The body is not UTF-8"),
@@ -193,7 +188,6 @@ impl Problem {
         }
     }
 
-    /// Returns the body of the response.
     #[must_use]
     pub fn body(&self) -> String {
         let (name, status, title) = self.kind();

@@ -31,7 +31,6 @@ pub struct Settings {
 /// A variable that is missing or has an invalid value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// A required variable is not set.
     Missing(&'static str),
     /// The value of this variable is not a number of bytes above 0.
     NotANumber(&'static str, String),

@@ -58,7 +58,6 @@ pub const CHECK_KEY: &str = "conditional-write-check";
 /// The content of that object.
 const CHECK: &[u8] = b"Written once by attest, to find out whether this S3 honours If-None-Match. It may be deleted.\n";
 
-/// A bucket that stores traces.
 #[derive(Debug, Clone)]
 pub struct Store {
     bucket: String,
@@ -90,7 +89,6 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {}
 
-/// The result of storing a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The trace is stored now.

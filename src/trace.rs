@@ -21,13 +21,9 @@ pub const DEFAULT_OBJECT: &str = "chat.trace";
 pub struct Trace {
     /// The JSON text: the received text, with the missing members added after the last one.
     pub json: Vec<u8>,
-    /// The value of `id`.
     pub id: String,
-    /// The value of `system_fingerprint`.
     pub fingerprint: String,
-    /// The value of `object`.
     pub object: String,
-    /// The key of the stored object.
     pub key: Key,
 }
 

@@ -108,7 +108,6 @@ enum Step<'t> {
     Index(usize),
 }
 
-/// The state of one pass over a text.
 struct Walk<'t> {
     text: &'t str,
     jiter: Jiter<'t>,

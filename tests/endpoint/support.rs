@@ -22,7 +22,6 @@ pub fn handler_with(store: Store, max_trace_bytes: usize) -> Handler {
     Handler::new(store, max_trace_bytes, RequestLog::new("f", log_line))
 }
 
-/// Reads a proxy event from a file.
 pub fn event_file(path: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     serde_json::from_str(&fs::read_to_string(&path).expect("an event's file")).expect("an event is JSON")
@@ -35,7 +34,6 @@ pub fn event_with(body: &str) -> Value {
     event
 }
 
-/// The status and the JSON body of a response.
 pub struct Answered {
     pub status: u16,
     pub body: Value,

@@ -87,7 +87,6 @@ pub struct Options {
     yes: bool,
 }
 
-/// The result of a run that did not fail.
 enum Outcome {
     Forgotten(Box<Receipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
@@ -255,7 +254,7 @@ impl Run<'_> {
         let search = async {
             let mut found = keys_of(file, keys).await?;
             if found.is_empty() {
-                // A file that was not written to its end is found here.
+                // Reading the keys detects a file that was not written to its end.
                 file.keys().await?;
                 found = self.selection.keys_in(file).await?;
             }
@@ -264,7 +263,7 @@ impl Run<'_> {
         match search.await {
             Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
             Err(error) if is_deleted(&error) => Ok(None),
-            // Its text cannot be excluded.
+            // It cannot be read, so it may contain the text.
             Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
@@ -302,7 +301,7 @@ impl Run<'_> {
                         existing.insert(key.clone());
                     }
                 }
-                // One object that S3 protects must not keep the others.
+                // An object that S3 protects must not prevent the deletion of the others.
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
@@ -311,7 +310,7 @@ impl Run<'_> {
         let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
         let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
         let removed = remove(&self.table, &absent).await?;
-        // The row of a deleted version makes room for that of a protected one.
+        // An object that still exists gets the row of its current version.
         let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
         append(&self.table, self.place.objects(), again).await?;
         existing.extend(removed.removed.iter().map(|row| row.key.clone()));

@@ -1,4 +1,4 @@
-//! Adds traces to the table, each once.
+//! Adds traces to the table, each exactly once.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,16 +19,11 @@ const COMMIT: usize = 20_000;
 /// The JSON bytes that are collected before they are compared with the table and encoded.
 const BATCH: usize = 8 << 20;
 
-/// The outcome of an addition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Added {
-    /// The traces that are new in the table.
     pub rows: u64,
-    /// The traces that the table contained already.
     pub known: u64,
-    /// The keys whose object no longer exists.
     pub absent: u64,
-    /// The keys of objects that are not traces.
     pub invalid: Vec<String>,
     /// The number of commits that lost their race and were repeated.
     pub lost_races: u32,

@@ -79,7 +79,6 @@ struct Message<'a> {
     content: Cow<'a, str>,
 }
 
-/// Rows that are not written yet.
 pub struct Columns {
     /// Key, id, object, fingerprint, model, choices, usage, trace, etag.
     texts: [StringBuilder; 9],

@@ -36,7 +36,6 @@ const CONCURRENT: usize = 16;
 pub struct LakeFile(pub(crate) ParquetFile);
 
 impl LakeFile {
-    /// Returns the path below the lake.
     #[must_use]
     pub fn path(&self) -> &str {
         self.0.path.as_ref()
@@ -75,17 +74,16 @@ impl LakeFile {
         Ok(Self(ParquetFile { store, path: Path::from(name), size, version: None }))
     }
 
-    /// Copies the file to a path of this machine.
     pub async fn copy_to(&self, path: &FilePath) -> Result<()> {
         self.0.copy_to(path).await
     }
 }
 
-/// The files below the lake that no current row is in.
+/// The files below the lake to which the newest version does not refer.
 #[derive(Default)]
 pub struct Unreferenced {
     pub files: Vec<LakeFile>,
-    /// The paths of files of other programs.
+    /// The paths of files of other programs, which are never deleted.
     pub foreign: Vec<String>,
 }
 
@@ -128,7 +126,7 @@ pub async fn delete(table: &Table, file: &LakeFile) -> Result<()> {
     match (&table.location().place, version) {
         (Place::Folder(_), _) => delete_current(table.location(), path).await,
         (Place::Bucket(bucket, prefix), None) => match bucket.delete_versions(&format!("{prefix}{path}")).await? {
-            // An S3 without versions.
+            // This S3 has no versions, so there was nothing to delete by version.
             0 => delete_current(table.location(), path).await,
             _ => Ok(()),
         },
@@ -138,7 +136,7 @@ pub async fn delete(table: &Table, file: &LakeFile) -> Result<()> {
     }
 }
 
-/// Deletes a file. Another run may have deleted it.
+/// Deletes a file. Succeeds if it does not exist, because another run may have deleted it.
 pub(crate) async fn delete_current(location: &Location, path: &Path) -> Result<()> {
     match location.store.delete(path).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -146,12 +144,10 @@ pub(crate) async fn delete_current(location: &Location, path: &Path) -> Result<(
     }
 }
 
-/// Returns the paths of a version's files.
 pub(crate) fn referenced(snapshot: &Snapshot) -> Result<HashSet<Path>> {
     snapshot.files().iter().map(|file| snapshot.path(file)).collect()
 }
 
-/// A file below the lake, as a listing describes it.
 pub(crate) struct StoredFile {
     pub(crate) path: Path,
     pub(crate) size: u64,
@@ -166,7 +162,7 @@ impl StoredFile {
     }
 }
 
-/// Files, and links that stand where the lake keeps files.
+/// The Parquet files of a lake, and links, behind which more of them may be.
 #[derive(Default)]
 pub(crate) struct Stored {
     pub(crate) files: Vec<StoredFile>,
@@ -250,7 +246,8 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// Returns whether the file belongs to the lake. Reads the whole log if only that can tell.
+    /// Returns whether the file belongs to the lake. Reads the whole log at the first file whose name does not decide
+    /// it.
     pub(crate) async fn contains(&mut self, newest: &Snapshot, path: &Path) -> Result<bool> {
         if is_own(path) {
             return Ok(true);

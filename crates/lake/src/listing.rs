@@ -11,7 +11,6 @@ use futures_util::{Stream, StreamExt, stream, stream::FuturesUnordered};
 
 use crate::{Entry, Result};
 
-/// The number of requests in flight.
 const CONCURRENT: usize = 32;
 
 /// The number of characters of a key that a split looks at, after the prefix that the range's ends share.
@@ -20,13 +19,10 @@ const DIGITS: u32 = 8;
 /// The first character of the keys of traces, which are printable ASCII.
 const FIRST: u8 = b' ';
 
-/// The number of these characters.
 const BASE: u64 = 95;
 
-/// A response to a listing.
 #[derive(Debug)]
 pub struct Page {
-    /// The traces of the page.
     pub entries: Vec<Entry>,
     /// The last key of the page, if more keys follow.
     pub next: Option<String>,

@@ -26,21 +26,19 @@ use url::Url;
 
 use crate::{Error, Result, objects::Bucket};
 
-/// The folder of the table's log.
 pub(crate) const LOG: &str = "_delta_log";
 
-/// The beginning of the names of data files. It tells them from the files of other programs, which are never deleted.
+/// The prefix of the names of data files. It distinguishes them from files of other programs, which are never deleted.
 pub(crate) const PREFIX: &str = "attest-";
 
-/// The time before their expiry at which credentials are renewed. A request that was signed before may take minutes.
+/// Credentials are renewed this long before they expire, because a request that was signed earlier may take minutes.
 const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
-/// A place that holds a lake.
 #[derive(Clone)]
 pub struct Location {
     /// The root of `store`. The place's name is not part of it: a URL would decode a name such as `my%20data`.
     pub(crate) url: Url,
-    /// The files of the lake, relative to it.
+    /// Paths in it are relative to the lake.
     pub(crate) store: Arc<DynObjectStore>,
     pub(crate) place: Place,
 }
@@ -120,7 +118,6 @@ impl Location {
         Ok(Self { url, store: Arc::new(store), place: Place::Bucket(Bucket::new(config, bucket), prefix) })
     }
 
-    /// Creates the folder of the lake, and returns its location.
     pub(crate) fn created(&self) -> Result<Self> {
         let Place::Folder(folder) = &self.place else { return Ok(self.clone()) };
         fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))?;

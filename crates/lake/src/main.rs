@@ -17,7 +17,6 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 /// The time before the end of an invocation at which no further commit is begun.
 const MARGIN: Duration = Duration::from_mins(3);
 
-/// The default of `RETENTION_DAYS`.
 const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]

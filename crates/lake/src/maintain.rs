@@ -31,14 +31,11 @@ const CONCURRENT: usize = 16;
 /// The longest time between writing a file and the commit that refers to it. A function of Lambda ends after 15 minutes.
 const UNCOMMITTED: Duration = Duration::from_hours(1);
 
-/// The outcome of maintenance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// The rows that were removed.
     pub removed: Vec<Entry>,
     /// The paths of the files that were replaced, relative to the table.
     pub replaced: Vec<String>,
-    /// The version of the table afterwards.
     pub version: u64,
 }
 
@@ -171,7 +168,7 @@ impl Work {
     }
 }
 
-/// Returns whether the row's object no longer exists, or is another one.
+/// Returns whether the row's object was deleted or replaced.
 fn is_gone(gone: &Gone, row: &Entry) -> bool {
     gone.get(&row.key).is_some_and(|stored| !stored.as_ref().is_some_and(|stored| stored.is_same(row)))
 }

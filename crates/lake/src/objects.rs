@@ -21,7 +21,7 @@ use crate::{
     listing::{self, Page},
 };
 
-/// The number of times that an object is read again whose body broke off.
+/// The number of times that an object is read again after its body broke off.
 const RETRIES: usize = 2;
 
 /// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
@@ -30,7 +30,6 @@ const NO_VERSION: &str = "null";
 
 /// A place that stores traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
-    /// Lists all traces, in any order.
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
     /// Reads a trace. Returns `None` if it does not exist.

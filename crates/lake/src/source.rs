@@ -12,7 +12,6 @@ use crate::{Error, Result, Table};
 
 const RECORD: &str = "_delta_log/_attest_source.json";
 
-/// A place that stores traces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub name: String,
@@ -76,7 +75,6 @@ impl Table {
         Ok(())
     }
 
-    /// Records another source.
     pub async fn set_source(&self, source: &Source) -> Result<()> {
         self.record(source, PutMode::Overwrite).await.map(|_| ())
     }

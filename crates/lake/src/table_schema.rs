@@ -11,7 +11,6 @@ use crate::{
     columns::{ADDED, DAY, schema},
 };
 
-/// The columns of the data files, and the partition column.
 pub(crate) fn table_schema() -> Result<StructType> {
     let columns = StructType::try_from_arrow(&schema()).map_err(KernelError::from)?;
     let day = StructField::nullable(DAY, DataType::DATE);

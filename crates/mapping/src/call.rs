@@ -27,7 +27,6 @@ pub struct Prompt {
     pub may_be_list: bool,
 }
 
-/// One call of a model.
 #[derive(Default)]
 pub struct Call {
     pub request: Members,

@@ -90,7 +90,6 @@ impl BatchLog {
         Self { function: function.to_owned(), format: Mutex::new(format), write: Box::new(write) }
     }
 
-    /// Writes the log line of one request.
     pub fn write(&self, served: &Served) {
         let count = |count: usize| WithUnit::from(count as u64);
         let only = |is: bool| is.then(|| WithUnit::from(1));

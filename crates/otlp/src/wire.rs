@@ -19,7 +19,6 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// The members that contain ids, in both spellings that the JSON mapping accepts.
 const IDS: [&str; 6] = ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"];
 
-/// A signal that this crate accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     Traces,

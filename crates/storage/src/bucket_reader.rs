@@ -1,5 +1,3 @@
-//! Traces in a bucket on AWS or on another S3.
-
 use anyhow::{Context, Result};
 use attest::settings;
 use aws_config::SdkConfig;

@@ -40,7 +40,6 @@ impl PlaceId {
         }
     }
 
-    /// Identifies a bucket.
     pub async fn of_bucket(config: &SdkConfig, bucket: &str) -> Result<Self> {
         let id = place::bucket_id(&s3_client(config), bucket).await;
         let id = id.with_context(|| format!("cannot read the id of the bucket {bucket}"))?;

@@ -101,7 +101,6 @@ impl TraceReader {
         self.lake.as_ref()
     }
 
-    /// Returns the name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match &self.place {
@@ -136,7 +135,6 @@ impl TraceReader {
         }
     }
 
-    /// Names the place in messages.
     #[must_use]
     pub fn place_name(&self) -> String {
         match &self.place {

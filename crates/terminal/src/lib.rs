@@ -93,7 +93,6 @@ impl Write for Output {
     }
 }
 
-/// A failed write to standard output.
 #[derive(Debug)]
 pub struct OutputError(io::Error);
 

@@ -112,7 +112,6 @@ fn curl(read: &str, json: &[u8]) -> String {
     }
 }
 
-/// Quotes a text for a POSIX shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -84,7 +84,6 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
     workers.run(move || Stats::of_lake(&days, read, has_more)).await
 }
 
-/// The conditions of a search.
 #[derive(Clone)]
 struct Matcher {
     traces: TraceReader,

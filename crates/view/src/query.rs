@@ -51,7 +51,6 @@ impl Field {
     }
 }
 
-/// A parsed search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// The texts that a trace must contain.

@@ -25,7 +25,6 @@ const WALKED: usize = 100;
 /// The largest number of such pages for a search that reads the contents of traces.
 const WALKED_WITH_CONTENTS: usize = 5;
 
-/// The keys on one page of results.
 #[derive(Debug, Clone)]
 struct ResultPage {
     q: String,
@@ -34,7 +33,6 @@ struct ResultPage {
     next: Option<String>,
 }
 
-/// A direction within a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -51,7 +49,6 @@ pub enum Neighbour {
     Page { from: String },
 }
 
-/// The results of searches.
 #[derive(Debug, Clone)]
 pub struct Results {
     traces: TraceReader,

@@ -1,5 +1,3 @@
-//! The routes of the page.
-
 use attest_storage::TraceReader;
 use axum::{
     Router,
@@ -24,7 +22,6 @@ use super::{
     workers::Workers,
 };
 
-/// The state of the routes.
 #[derive(Debug, Clone)]
 struct Viewer {
     traces: TraceReader,

@@ -15,7 +15,6 @@ use super::{
     workers::Workers,
 };
 
-/// The number of rows on a page.
 pub const ROWS: usize = 50;
 
 /// The largest number of traces that a page looks through. The next page continues.
@@ -24,7 +23,6 @@ const LOOKED_AT: usize = 2_000;
 /// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
 const READ_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
 /// The longest beginning of a conversation in a row, in characters.
@@ -34,18 +32,15 @@ const WORDS: usize = 160;
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
-    /// The text of the search box.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
     /// The key of a trace to compare with one of the results.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
-    /// The cursor of the page.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub from: String,
 }
 
-/// A trace in the list.
 #[derive(Debug)]
 pub struct Row {
     pub entry: Entry,
@@ -54,7 +49,6 @@ pub struct Row {
     pub words: String,
 }
 
-/// A page of results.
 #[derive(Debug)]
 pub struct Found {
     pub rows: Vec<Row>,

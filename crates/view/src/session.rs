@@ -9,11 +9,9 @@ use super::search::{Found, Row};
 /// The largest number of traces on a page. The next page continues.
 pub const ROWS: usize = 500;
 
-/// The traces of a session, or a part of them.
 #[derive(Debug)]
 pub struct Session {
     pub id: String,
-    /// The spans, each after its parent.
     pub spans: Vec<SessionSpan>,
     /// The earliest start, in seconds since 1970.
     pub start: f64,
@@ -24,10 +22,8 @@ pub struct Session {
     pub next: Option<String>,
 }
 
-/// A line of the tree.
 #[derive(Debug)]
 pub struct SessionSpan {
-    /// The number of spans above it.
     pub depth: usize,
     pub content: Content,
 }

@@ -21,10 +21,8 @@ const READ: usize = 1_000;
 /// The largest number of bytes of traces that are read.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
-/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
-/// The number of rows of the newest traces.
 const NEWEST: usize = 10;
 
 /// Upper bounds of the size classes, in bytes.
@@ -33,7 +31,6 @@ pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64:
 /// The model name for traces that were listed but not read.
 pub const UNREAD: &str = "not read";
 
-/// Figures of one model on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     pub traces: u64,
@@ -42,7 +39,6 @@ pub struct Figures {
     pub refusals: u64,
 }
 
-/// Figures of all traces that were listed.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// By storage day, in UTC, and by model.
@@ -51,7 +47,6 @@ pub struct Stats {
     pub sizes: [u64; SIZES.len()],
     pub traces: usize,
     pub bytes: u64,
-    /// The number of traces that were read.
     pub read: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,

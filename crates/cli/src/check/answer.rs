@@ -15,7 +15,6 @@ use super::{
 /// The largest part of an answer that a report shows, in characters.
 const SHOWN: usize = 200;
 
-/// An answer of the endpoint.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,

@@ -24,7 +24,6 @@ const THROTTLED_ATTEMPTS: u32 = 20;
 /// The length of the shortest quotation that is reported, in characters. Shorter texts occur by chance.
 const QUOTED: usize = 12;
 
-/// The endpoint under check.
 pub struct Endpoint {
     client: Client,
     url: Url,
@@ -58,7 +57,6 @@ pub struct Sent<'a> {
 }
 
 impl Endpoint {
-    /// Creates a client for the endpoint at `url`.
     pub fn new(url: &Url, api_key: &str, signer: Option<Signer>) -> anyhow::Result<Self> {
         Ok(Self {
             client: client_for(url)?,
@@ -70,7 +68,6 @@ impl Endpoint {
         })
     }
 
-    /// Returns whether requests are signed.
     pub fn is_signed(&self) -> bool {
         self.signer.is_some()
     }

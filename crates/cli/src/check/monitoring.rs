@@ -21,7 +21,6 @@ const LOG: &str = "the log has a line for the request";
 const CONTENT: &str = "the log contains no message content";
 const METRICS: &str = "the metrics arrive";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[ALARMS, QUIET, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
 /// The number of alarms in `template.yaml`, without those of the lake.

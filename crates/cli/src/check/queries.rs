@@ -16,7 +16,6 @@ use super::{
 const ROW: &str = "a stored trace becomes one row of the lake";
 const QUERIES: &str = "the saved queries run";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[ROW, QUERIES];
 
 /// The time limit of one query.

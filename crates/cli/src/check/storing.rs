@@ -11,14 +11,12 @@ use super::{
     report::{Mismatch, Report, ensure},
 };
 
-/// The number of concurrent requests.
 pub const AT_ONCE: usize = 64;
 
 /// Fingerprints and ids whose keys contain encoded parts (docs/api.md, "Stored object").
 const NAMES: [(&str, &str); 5] =
     [("", "a/b"), ("/x/Y-1", "100%"), ("/../..", "."), ("//", "Grüße und 日本語"), ("/a b", "!-_.*'():@+=,~\"\\")];
 
-/// A trace that the endpoint confirmed.
 pub struct Stored {
     pub key: String,
     pub bytes: Bytes,

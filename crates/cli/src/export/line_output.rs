@@ -18,13 +18,12 @@ use super::{
     traces::Traces,
 };
 
-/// The destination of the lines.
 pub enum LineOutput {
     File(Box<PartFile>),
     /// Standard output, or a pipe or device such as `/dev/stdout`.
     Stream {
         name: String,
-        /// A pipe is compressed by its name, as a file is.
+        /// The name of a pipe determines its compression, as for a file.
         writer: Box<FrameWriter<Box<dyn Write>>>,
     },
 }
@@ -41,7 +40,6 @@ pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 impl LineOutput {
-    /// Opens the output of an export of `traces` in this format.
     pub async fn open(path: &Path, format: &str, traces: &Traces) -> Result<Self> {
         let name = path.display().to_string();
         let failed = || format!("cannot export to {name}");
@@ -108,7 +106,6 @@ impl LineOutput {
         }
     }
 
-    /// Completes the output.
     pub fn finish(self, counts: &ExportCounts) -> Result<()> {
         match self {
             Self::File(file) => file.finish(counts),

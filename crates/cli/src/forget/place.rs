@@ -19,7 +19,6 @@ use crate::lake::Folder;
 /// The number of old versions that are searched at once.
 const BATCH: usize = 500;
 
-/// The number of concurrent reads.
 const CONCURRENT: usize = 16;
 
 pub enum Place {

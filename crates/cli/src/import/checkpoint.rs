@@ -58,7 +58,6 @@ pub struct Checkpoint {
     unidentified: Mutex<Option<Identity>>,
 }
 
-/// The state of a checkpoint when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     New,
@@ -197,7 +196,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader without records.
     pub fn none() -> Self {
         Self { file: None }
     }

@@ -7,7 +7,6 @@ use attest_storage::{Location, PlaceId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The place where traces are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {

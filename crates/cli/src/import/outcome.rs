@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// The result of sending or validating one line.
 #[derive(Debug)]
 pub enum Outcome {
     /// The trace was stored; in a dry run, it is valid.

@@ -46,7 +46,6 @@ pub fn limit(read: u64) -> u64 {
     read.max(KEPT)
 }
 
-/// The paths of the two files.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub reasons: PathBuf,

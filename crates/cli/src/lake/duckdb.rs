@@ -1,8 +1,8 @@
-//! Selects rows with SQL, by the DuckDB CLI. An engine for SQL would be larger than everything else here.
+//! Selects rows with SQL through the DuckDB CLI, because an SQL engine would be larger than the rest of this program.
 //!
-//! A condition may contain text of other people, so it gets no access to anything but the rows. DuckDB's own parser checks that
-//! it is one expression. Only the syntax tree that the parser returns is executed, and neither files, network, extensions nor
-//! settings are available to it.
+//! A condition may contain text of other people, so it can access only the rows. DuckDB's own parser checks that it is
+//! one expression. Only the syntax tree that the parser returns is executed, without access to files, network,
+//! extensions or settings.
 
 use std::{ffi::OsStr, path::Path, process::Stdio};
 
@@ -15,12 +15,10 @@ use tokio::{io::AsyncWriteExt, process::Command};
 /// The name of the file whose rows are selected.
 const ROWS: &str = "rows.parquet";
 
-/// A condition on the columns of a lake.
 #[derive(Debug)]
 pub struct Condition {
     /// The statement that selects keys, as DuckDB serializes its syntax tree.
     statement: String,
-    /// The working folder of DuckDB.
     folder: TempDir,
 }
 
@@ -29,7 +27,7 @@ impl Condition {
     pub async fn parse(condition: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
         let statement = parse(folder.path(), condition).await?;
-        // The tree of the same statement with another condition differs in nothing else.
+        // Apart from the condition, the tree must equal that of the same statement with another condition.
         let mut rest = without_places(statement.clone());
         let mut expected = without_places(parse(folder.path(), "true").await?);
         let place = "/statements/0/node/where_clause";
@@ -75,7 +73,7 @@ async fn parse(folder: &Path, condition: &str) -> Result<Value> {
     Ok(tree)
 }
 
-/// Returns the tree without the places in the text.
+/// Returns the tree without the positions in the text, which differ between equal expressions.
 fn without_places(mut tree: Value) -> Value {
     match &mut tree {
         Value::Object(members) => {

@@ -27,7 +27,7 @@ pub async fn source_of(location: &Location) -> Result<Source> {
 pub async fn claim(table: &Table, source: &Source, objects: &dyn Objects) -> Result<()> {
     match table.source().await? {
         Some(recorded) => refuse_copy(&recorded, source)?,
-        // An earlier version wrote it.
+        // Lakes of earlier versions record no source, so some of their traces are looked up instead.
         None if !is_plausible(table, objects).await? => {
             bail!("the lake {} has rows, but none of their traces is in {source}: correct the place", table.location())
         }

@@ -48,7 +48,6 @@ pub struct LocalEndpoint {
     s3: Option<Server>,
 }
 
-/// An opened location for traces.
 struct Opened {
     store: Store,
     store_id: Box<dyn Fn() -> Option<String> + Send + Sync>,
@@ -160,7 +159,6 @@ pub(super) async fn listen(address: SocketAddr, option: &str) -> Result<TcpListe
     }
 }
 
-/// A server in its own task.
 struct Server {
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,

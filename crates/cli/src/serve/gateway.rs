@@ -68,7 +68,6 @@ const SPOOL: usize = 64 * 1024;
 /// The default time limit for a body. API Gateway ends an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
-/// The function behind a route.
 #[derive(Clone)]
 struct Integration<S> {
     function: S,

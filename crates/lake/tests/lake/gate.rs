@@ -46,7 +46,6 @@ impl Gate {
         self.0.failing.store(request, Ordering::SeqCst);
     }
 
-    /// Returns whether the request that is about to pass is to be refused.
     pub fn is_failing(&self) -> bool {
         self.requests() + 1 == self.0.failing.load(Ordering::SeqCst)
     }

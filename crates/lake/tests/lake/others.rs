@@ -13,7 +13,6 @@ use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder}
 
 use crate::support::{S3, assert_rows, rows, store};
 
-/// A lake in a folder, with a row per key.
 async fn lake(s3: &S3, keys: &[String]) -> (PathBuf, Table) {
     let folder = s3.root.path().join("files");
     let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a table");
@@ -26,7 +25,6 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     log.filter(|path| path.extension().is_some_and(|name| name == "json")).collect()
 }
 
-/// Replaces a text in the entries of the log.
 fn edit(folder: &Path, from: &str, to: &str) {
     let mut edited = 0;
     for entry in entries(folder) {

@@ -150,7 +150,6 @@ async fn vacuum_deletes_replaced_files_and_nothing_that_is_referred_to() {
     assert_rows(&table, None, &keys[1..]).await;
 }
 
-/// The name of a data file of this program.
 fn own_name() -> String {
     format!("attest-{}.parquet", uuid::Uuid::new_v4())
 }

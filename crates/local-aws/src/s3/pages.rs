@@ -120,10 +120,8 @@ pub(super) fn list_versions(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// The requested part of a listing.
 #[derive(Debug, Clone, Copy)]
 struct Query<'a> {
-    /// The beginning of every name.
     prefix: &'a str,
     /// The end of a common prefix, or empty if there is no delimiter.
     delimiter: &'a str,
@@ -133,7 +131,6 @@ struct Query<'a> {
     max_keys: usize,
 }
 
-/// A page of a listing.
 #[derive(Debug)]
 struct Page<'a> {
     objects: Vec<&'a ObjectInfo>,
@@ -174,12 +171,10 @@ impl<'a> Page<'a> {
         page
     }
 
-    /// Returns the number of names.
     fn count(&self) -> Option<i32> {
         i32::try_from(self.objects.len() + self.prefixes.len()).ok()
     }
 
-    /// Returns the objects as S3 lists them.
     fn contents(&self, encoding: Encoding) -> Vec<Object> {
         let object = |object: &&ObjectInfo| Object {
             key: Some(encoding.apply(&object.key)),
@@ -192,29 +187,24 @@ impl<'a> Page<'a> {
         self.objects.iter().map(object).collect()
     }
 
-    /// Returns the common prefixes as S3 lists them.
     fn common_prefixes(&self, encoding: Encoding) -> Vec<CommonPrefix> {
         self.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.apply(prefix)) }).collect()
     }
 }
 
-/// Reads the parameter `max-keys`.
 fn max_keys(given: Option<i32>) -> S3Result<usize> {
     let most = given.unwrap_or(MOST_NAMES).min(MOST_NAMES);
     usize::try_from(most).map_err(|_| s3_error!(InvalidArgument, "max-keys must not be negative"))
 }
 
-/// The encoding of names in a response.
 #[derive(Debug, Clone, Copy)]
 enum Encoding {
-    /// Names are not encoded.
     Plain,
     /// Names are percent-encoded, because XML 1.0 cannot hold every character.
     Url,
 }
 
 impl Encoding {
-    /// Reads the parameter `encoding-type`.
     fn of(encoding_type: Option<&EncodingType>) -> Self {
         if encoding_type.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
             Self::Url

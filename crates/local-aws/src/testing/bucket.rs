@@ -14,13 +14,11 @@ use crate::{
     s3::{ACCESS_KEY, FolderS3},
 };
 
-/// The name of each test's bucket.
 pub const BUCKET: &str = "traces";
 
 /// A real S3 on loopback, and a client for it.
 #[derive(Debug)]
 pub struct Bucket {
-    /// The address of the S3.
     pub address: SocketAddr,
     /// A client with the right credentials.
     pub client: Client,
@@ -86,7 +84,6 @@ impl Bucket {
         object.body.collect().await.expect("a whole body").to_vec()
     }
 
-    /// Returns every key, in order.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(BUCKET).into_paginator().send();

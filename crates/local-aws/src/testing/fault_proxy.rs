@@ -14,7 +14,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The fault of one request.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// The proxy answers with this status and S3 error code, and forwards nothing.
@@ -82,7 +81,6 @@ impl FaultProxy {
         self.plan.no_conditions.store(ignores, Ordering::SeqCst);
     }
 
-    /// Returns the head of the latest request.
     #[must_use]
     pub fn last_head(&self) -> String {
         self.plan.last_head.lock().expect("no thread panics with the lock held").clone()

@@ -23,7 +23,6 @@ const SESSIONS: [&str; 8] = [
     "traceId",
 ];
 
-/// The facts of one trace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
     pub model: String,
@@ -78,7 +77,7 @@ impl Header {
 /// Returns the trace, and its members that may contain details.
 pub fn places(trace: &Members) -> Vec<&Members> {
     let otel = trace.object("otel");
-    // An endpoint of OTLP keeps a span or a log record beside its resource and scope.
+    // An OTLP endpoint stores the span or log record next to its resource and scope.
     let recorded = ["span", "logRecord"].into_iter().map(|name| otel.object(name));
     let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded);
     [trace].into_iter().chain(details.filter(|details| !details.is_empty())).collect()

@@ -30,7 +30,6 @@ pub enum MediaKind {
     File,
 }
 
-/// The source of a medium's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaSource {
     Data {
@@ -43,7 +42,6 @@ pub enum MediaSource {
     Text(String),
 }
 
-/// An image, audio or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
     pub kind: MediaKind,

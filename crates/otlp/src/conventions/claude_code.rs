@@ -8,7 +8,6 @@ use crate::{
     message::{self, Side},
 };
 
-/// A logged body.
 #[derive(Debug, Default)]
 pub struct Body {
     pub conversation: Conversation,
@@ -17,7 +16,6 @@ pub struct Body {
     pub is_request: bool,
 }
 
-/// Reads the body of an event with this name.
 #[must_use]
 pub fn read(name: &str, attributes: &Attributes<'_>) -> Body {
     let is_request = name.ends_with("api_request_body");

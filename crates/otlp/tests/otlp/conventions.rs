@@ -266,7 +266,7 @@ fn usage_has_the_names_of_the_conventions() {
     assert_eq!(trace["usage"], expected);
 }
 
-/// A number with more digits than a trace may have stays in the text of the attribute.
+/// A number with more digits than a trace may have stays text.
 #[test]
 fn json_that_a_trace_cannot_hold_stays_text() {
     for json in [format!("[{}]", "1".repeat(5_000)), format!("{}{}", "[".repeat(120), "]".repeat(120))] {

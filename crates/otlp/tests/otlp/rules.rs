@@ -82,7 +82,7 @@ fn a_span_without_valid_ids_is_rejected() {
     }
 }
 
-/// The `anthropic` SDK emits a span of its own, in another trace and without content, beside that of an instrumentation.
+/// Besides the span of an instrumentation, the `anthropic` SDK emits its own, in another trace and without content.
 #[test]
 fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let of = |attributes: Value, span_id: &str, start: &str, end: &str| {

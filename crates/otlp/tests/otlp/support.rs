@@ -120,7 +120,6 @@ impl Endpoint {
         Answer { status, headers: head.headers, body: body.to_vec() }
     }
 
-    /// Sends a request in OTLP's JSON encoding.
     pub async fn json(&self, path: &str, request: &Value) -> Answer {
         self.send(path, &[("content-type", "application/json")], request.to_string().into_bytes()).await
     }

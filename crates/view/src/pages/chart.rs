@@ -35,7 +35,6 @@ pub struct Bar {
     pub urls: Vec<String>,
 }
 
-/// Draws bars from left to right.
 pub fn bars(title: &str, bars: &[Bar]) -> Markup {
     match drawn(title, bars) {
         Ok(svg) => PreEscaped(svg),

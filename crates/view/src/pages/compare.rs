@@ -1,5 +1,3 @@
-//! Two traces side by side.
-
 use std::time::{Duration, Instant};
 
 use attest_mapping::{

@@ -31,14 +31,12 @@ const SUMMARY: usize = 200;
 /// The form of the assistant's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
-    /// The exact white space.
     Plain,
     Markdown,
     /// Both, for a file without scripts, in which the style sheet selects one.
     Both,
 }
 
-/// Options for showing parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
     pub text: Text,
@@ -46,7 +44,6 @@ pub struct Style<'a> {
     pub code: &'a Budget,
 }
 
-/// Shows parts.
 pub fn parts(parts: &[Part], style: Style<'_>) -> Markup {
     html! {
         @for part in parts.iter().take(MOST) { (part_of(part, style)) }

@@ -20,7 +20,6 @@ const WIDTH: f64 = 1_000.0;
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
 
-/// Renders the page.
 pub fn session(session: &Session) -> Markup {
     let q = Query::default().with(Field::Session, &session.id).to_string();
     let search = Search { q: q.clone(), ..Search::default() };

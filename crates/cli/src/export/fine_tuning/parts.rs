@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::{refusal::Refusal, role::Role};
 
-/// A part in the form of Chat Completions.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part<'a> {

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 
-/// The definition of a function.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Tool<'a> {
@@ -73,11 +72,10 @@ pub struct FunctionCall<'a> {
 #[derive(Serialize)]
 pub struct CalledFunction<'a> {
     name: &'a str,
-    /// A text in JSON, as the model wrote it.
+    /// JSON text, exactly as the model wrote it.
     arguments: Cow<'a, str>,
 }
 
-/// Converts the calls of a message.
 pub fn calls(calls: &Json) -> Result<Vec<FunctionCall<'_>>, Refusal> {
     calls.as_list().ok_or(Refusal::UnknownContent)?.iter().map(call).collect()
 }

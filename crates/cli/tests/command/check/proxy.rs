@@ -49,7 +49,6 @@ impl Seen {
     }
 }
 
-/// The answer that the proxy passes on.
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,

@@ -12,7 +12,6 @@ use super::{
     versions::assert_no_version_contains,
 };
 
-/// The number of keys of a program.
 const KEYS: usize = 5;
 
 const SYNC: [&str; 8] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "s3://lake/lake", "--retention-days"];

@@ -321,7 +321,6 @@ impl S3 for VersionedS3 {
     }
 }
 
-/// Returns a command with the AWS configuration of these buckets.
 pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::Command {
     let mut command = program(folder);
     command.args(arguments).env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "us-east-1");
@@ -329,7 +328,6 @@ pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::
     command
 }
 
-/// Runs a command with the AWS configuration of these buckets.
 pub async fn run(folder: &Path, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(folder, url, arguments).output().await.expect("it runs");
     (output.status.code(), stderr(&output))
