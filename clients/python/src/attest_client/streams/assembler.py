@@ -10,7 +10,7 @@ class Assembler(abc.ABC):
 
     def __init__(self) -> None:
         self.response: Members = {}
-        """Empty before the first event."""
+        """The response so far. It is empty before the first event."""
         self.is_complete = False
         """Whether the last event of the stream arrived."""
         self.error: Json = None
