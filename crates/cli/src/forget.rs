@@ -32,7 +32,7 @@ use self::{
     pending::{Pending, persist},
     place::Place,
     receipt::{ELSEWHERE, Receipt},
-    selection::{Selection, keys_of},
+    selection::{Selection, digest_of_places, keys_of},
 };
 use crate::{
     lake::source::{require, source_of},
@@ -159,9 +159,11 @@ async fn forget(options: &Options) -> Result<Outcome> {
     let place = Place::open(&location).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
-    require(&table, &source_of(&location).await?).await?;
+    let source = source_of(&location).await?;
+    require(&table, &source).await?;
     let selection = Selection::of(options).await?;
-    let Some(mut pending) = Pending::begin(options, &selection)? else { return Ok(Outcome::CompletedBefore) };
+    let places = |salt: &str| digest_of_places(&source, table.location(), salt);
+    let Some(mut pending) = Pending::begin(options, &selection, places)? else { return Ok(Outcome::CompletedBefore) };
     table.upgrade().await?;
     let run = Run { options, place, table, selection, begun: Timestamp::now() };
     let found = run.find().await?;

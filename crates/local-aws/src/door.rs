@@ -126,7 +126,8 @@ fn is_origin_of(origin: &str, host: &Authority) -> bool {
         "https" => 443,
         _ => return false,
     };
-    own.host().eq_ignore_ascii_case(host.host()) && own.port_u16().unwrap_or(port) == host.port_u16().unwrap_or(port)
+    !own.as_str().contains('@') // no browser sends one
+        && own.host().eq_ignore_ascii_case(host.host()) && own.port_u16().unwrap_or(port) == host.port_u16().unwrap_or(port)
 }
 
 /// Returns whether the browser would show the response as a page of its own.
@@ -275,6 +276,7 @@ mod tests {
             "http://evil.example:9080",
             "chrome-extension://127.0.0.1:9080",
             "http://127.0.0.1",
+            "http://evil.example@127.0.0.1:9080",
             "127.0.0.1:9080",
             "http://127.0.0.1:9080 http://evil.example",
         ] {

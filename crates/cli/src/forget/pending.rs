@@ -29,6 +29,8 @@ pub struct Pending {
     pub run: String,
     /// A digest of the selection, which distinguishes a repetition from another run.
     asked: String,
+    /// The digest of the places in which the run deletes.
+    places: String,
     pub keys: BTreeSet<String>,
     /// Whether an earlier run left the list.
     pub is_resumed: bool,
@@ -38,12 +40,12 @@ pub struct Pending {
 
 impl Pending {
     /// Begins a run, or continues the one whose list is beside the receipt. Returns `None` if that one is complete.
-    pub fn begin(options: &Options, selection: &Selection) -> Result<Option<Self>> {
+    pub fn begin(options: &Options, selection: &Selection, places: impl Fn(&str) -> String) -> Result<Option<Self>> {
         let path = options.receipt.with_extension("keys.txt");
         let new = |is_foreign| {
             let run = Uuid::new_v4().to_string();
-            let asked = digest(options, selection, &run);
-            Self { path: path.clone(), run, asked, keys: BTreeSet::new(), is_resumed: false, is_foreign }
+            let (asked, places) = (digest(options, selection, &run), places(&run));
+            Self { path: path.clone(), run, asked, places, keys: BTreeSet::new(), is_resumed: false, is_foreign }
         };
         let is_named = options.keys.as_deref().is_some_and(|keys| is_same_file(keys, &path));
         let text = match read(&path) {
@@ -57,7 +59,10 @@ impl Pending {
             }
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let Some((run, asked)) = text.lines().next().and_then(|line| line.strip_prefix(MARK)?.split_once(' ')) else {
+        let mark = text.lines().next().and_then(|line| line.strip_prefix(MARK));
+        let Some([run, asked, in_places]) =
+            mark.and_then(|mark| <[&str; 3]>::try_from(mark.split(' ').collect::<Vec<_>>()).ok())
+        else {
             ensure!(
                 is_named && options.receipt.symlink_metadata().is_err(),
                 "{} exists, and is not a list of this command: move it, or choose another --receipt",
@@ -71,6 +76,11 @@ impl Pending {
                 path.display()
             );
         }
+        ensure!(
+            in_places == places(run),
+            "a run in another place or lake left the keys in {}: give its options, or choose another --receipt",
+            path.display()
+        );
         if options.receipt.symlink_metadata().is_ok() {
             ensure!(
                 run_of(&options.receipt).as_deref() == Some(run),
@@ -82,7 +92,8 @@ impl Pending {
             return Ok(None);
         }
         let keys = text.lines().skip(1).map(str::to_owned).collect();
-        Ok(Some(Self { run: run.to_owned(), asked: asked.to_owned(), keys, is_resumed: true, ..new(false) }))
+        let (run, asked, places) = (run.to_owned(), asked.to_owned(), in_places.to_owned());
+        Ok(Some(Self { run, asked, places, keys, path, is_resumed: true, is_foreign: false }))
     }
 
     pub fn path(&self) -> &Path {
@@ -94,7 +105,7 @@ impl Pending {
         if self.is_foreign {
             return Ok(());
         }
-        let mut text = format!("{MARK}{} {}\n", self.run, self.asked);
+        let mut text = format!("{MARK}{} {} {}\n", self.run, self.asked, self.places);
         self.keys.iter().for_each(|key| text.extend([key, "\n"]));
         let written = persist(&self.path, text.as_bytes(), self.is_resumed);
         written.with_context(|| format!("cannot write the keys to {}", self.path.display()))

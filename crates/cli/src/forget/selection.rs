@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use attest::key::Key;
-use attest_lake::LakeFile;
+use attest_lake::{LakeFile, Location as LakeLocation, source::Source};
 use attest_mapping::{Case, Needle};
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
@@ -71,6 +71,16 @@ pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
         _ => digest.update(format!("{:?}{:?}{}", options.text, options.condition, options.ignore_case)),
     }
     digest.update(salt);
+    hex(digest)
+}
+
+/// Returns a digest of the places in which a run deletes: that of the traces and the lake.
+pub fn digest_of_places(source: &Source, lake: &LakeLocation, salt: &str) -> String {
+    let place = source.id.as_ref().unwrap_or(&source.name);
+    hex(Sha256::new().chain_update(format!("{place:?}{:?}{salt}", lake.to_string())))
+}
+
+fn hex(digest: Sha256) -> String {
     digest.finalize().iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}"); // a string takes everything
         hex

@@ -234,7 +234,7 @@ async fn a_run_replaces_no_file_and_continues_its_own_list_only() {
         &|| fs::write(&list, "m/1\nm/2\n"),
         &|| std::os::unix::fs::symlink(home.join("notes"), &list),
         &|| fs::create_dir(&list),
-        &|| fs::write(&list, format!("# attest forget 0 {}\nm/1\n", "0".repeat(64))),
+        &|| fs::write(&list, format!("# attest forget 0 {0} {0}\nm/1\n", "0".repeat(64))),
     ] as [&dyn Fn() -> std::io::Result<()>; 5]
     {
         prepare().expect("it is written");
@@ -259,6 +259,41 @@ async fn a_run_replaces_no_file_and_continues_its_own_list_only() {
     let (code, error) = run(home, &[&keys[..], &["second.json"]].concat()).await;
     assert!(code == Some(2) && error.contains("none of the 1 keys exists"), "{error}");
     assert!(!home.join("second.json").exists() && !home.join("second.keys.txt").exists());
+}
+
+/// The keys of one place are those of other traces in another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_not_continued_in_another_place_or_lake() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    store(home, "m/1", &trace("I am jane@example.com"), 0);
+    for lake in ["lake", "second"] {
+        assert_eq!(run(home, &["lake", "sync", "-q", "-o", lake]).await.0, Some(0));
+    }
+    fs::create_dir(home.join("elsewhere")).expect("a folder");
+    store(&home.join("elsewhere"), "m/1", &trace("bob"), 0);
+    store(&home.join("elsewhere"), "m/2", &trace("I am jane@example.com, too"), 0);
+    let other = ["--folder", "elsewhere/traces", "--lake", "elsewhere/lake"];
+    let sync = ["lake", "sync", "-q", "--folder", "elsewhere/traces", "-o", "elsewhere/lake"];
+    assert_eq!(run(home, &sync).await.0, Some(0));
+    // The receipt cannot be written, so the run is not complete.
+    let script = r#"trap "" XFSZ; ulimit -f 3; exec "$0" "$@""#;
+    let mut limited = Command::new("dash");
+    limited.current_dir(home).args(["-c", script, env!("CARGO_BIN_EXE_attest")]).args(FORGET);
+    assert_eq!(limited.output().await.expect("dash is installed").status.code(), Some(2));
+    let list = fs::read(home.join("forgotten.keys.txt")).expect("a list");
+    for places in [&other[..], &["--lake", "second"]] {
+        for what in [["--text", "jane@example.com"], ["--keys", "forgotten.keys.txt"]] {
+            let (code, error) = run(home, &[&["forget", "--yes"], places, &what].concat()).await;
+            assert!(code == Some(2) && error.contains("another place or lake"), "{places:?} {what:?}: {error}");
+        }
+    }
+    assert_eq!(fs::read(home.join("forgotten.keys.txt")).expect("a list"), list);
+    for key in ["m/1", "m/2"] {
+        assert!(home.join(format!("elsewhere/traces/{key}.json")).exists(), "{key} belongs to another run");
+    }
+    let (code, error) = run(home, &FORGET).await;
+    assert_eq!(code, Some(0), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
