@@ -42,9 +42,7 @@ pub struct Served<'a> {
     /// The size of the body in bytes.
     pub bytes: usize,
     pub took: Duration,
-    /// The part of that duration spent on S3.
     pub s3_took: Option<Duration>,
-    /// Whether this is the first request of the process.
     pub is_cold: bool,
     /// The reason why the trace was not stored.
     pub problem: Option<&'a Problem>,

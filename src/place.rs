@@ -19,7 +19,8 @@ use crate::s3_error::status;
 
 /// The key of the object that holds the id.
 ///
-/// The key of a trace has neither `~` nor a first segment without a slash. Athena skips objects whose name begins with `_`.
+/// The key of a trace has neither `~` nor a first segment without a slash. Athena skips objects whose name begins with
+/// `_`.
 pub const ID_KEY: &str = "_attest~id";
 
 /// The response header with the id of the store that contains the trace.

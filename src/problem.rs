@@ -24,9 +24,7 @@ pub enum Problem {
     NotJson {
         /// The error of the parser. It does not quote the text.
         detail: String,
-        /// The line, counted from 1.
         line: usize,
-        /// The column, counted from 1.
         column: usize,
     },
     /// The body violates the schema or repeats a name in one object.
@@ -34,12 +32,7 @@ pub enum Problem {
     /// The fingerprint and the id have no valid key.
     Key(KeyError),
     /// A different trace is stored under this id.
-    Taken {
-        /// The fingerprint of both traces.
-        fingerprint: String,
-        /// The id of both traces.
-        id: String,
-    },
+    Taken { fingerprint: String, id: String },
     /// The body is larger than the limit.
     TooLarge {
         /// The limit in bytes, as `MAX_TRACE_BYTES` sets it.
@@ -80,8 +73,8 @@ pub struct Violations {
 
 /// The largest list of violations, in bytes of pointers and details.
 ///
-/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer takes
-/// seven bytes, so 512 KiB stay far below the limit whatever they contain.
+/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer
+/// takes seven bytes, so 512 KiB stay far below the limit whatever they contain.
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {

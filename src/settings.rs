@@ -88,9 +88,9 @@ pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
 
 /// Returns whether conditional writes must be verified before the first trace.
 ///
-/// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in the
-/// profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it is the way
-/// to reach AWS's own S3 at another address, for example through a VPC endpoint.
+/// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in
+/// the profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it
+/// is the way to reach AWS's own S3 at another address, for example through a VPC endpoint.
 #[must_use]
 pub fn needs_verification(config: &SdkConfig) -> bool {
     let of_all = config.endpoint_url().filter(|endpoint| !endpoint.is_empty());

@@ -1,7 +1,7 @@
 //! The writer of a trace: the API key of the request and, with IAM authorization, its principal.
 //!
-//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a stored
-//! one, so a repeat through another key is still a repeat, and the metadata names the first writer.
+//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a
+//! stored one, so a repeat through another key is still a repeat, and the metadata names the first writer.
 
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};

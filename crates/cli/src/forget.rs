@@ -43,7 +43,7 @@ use crate::{
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
 
-/// The number of files that are searched at once. Each may hold some batches of 8 MB in memory.
+/// The number of files that are searched concurrently. Each may hold several batches of 8 MB in memory.
 const CONCURRENT: usize = 4;
 
 /// The options of `forget`.
@@ -71,7 +71,8 @@ pub struct Options {
     /// Ignore case in --text
     #[arg(long, requires = "text")]
     ignore_case: bool,
-    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the
+    /// DuckDB CLI
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
@@ -358,9 +359,11 @@ impl Run<'_> {
 
     /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
     ///
-    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
+    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
+    /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
-        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
+        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run
+        // again.
         let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
         let unreferenced = unreferenced(&self.table).await?;
         let searches = unreferenced.files.into_iter().map(|file| async move {

@@ -41,12 +41,13 @@ impl Added {
 
 /// Reads the objects of these keys and adds those that the table does not contain.
 ///
-/// When this returns, all of them are in the table. An error or a kill leaves some of them out, and a repetition adds the rest.
+/// When this returns, all of them are in the table. An error or a kill leaves some of them out, and a repetition adds
+/// the rest.
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
-        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
-        // object that was deleted, and whose row a concurrent commit removed, cannot come back.
+        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again.
+        // So an object that was deleted, and whose row a concurrent commit removed, cannot come back.
         let (added, lost_races) = win(table, async |snapshot| {
             let (added, change) = read(&snapshot, objects, keys).await?;
             let is_done = change.added.is_empty() || snapshot.commit_or_discard(change).await?;
@@ -59,7 +60,6 @@ pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> 
     Ok(all)
 }
 
-/// The rows of a day that are not in a complete file yet.
 #[derive(Default)]
 struct Pending {
     columns: Columns,

@@ -1,7 +1,8 @@
-//! The Parquet files below a lake: those of the table's versions, those that a killed or later writer left, and those of others.
+//! The Parquet files below a lake: those of the table's versions, leftovers of killed or replaced writers, and files of
+//! other programs.
 //!
-//! A file belongs to the lake if a writer of this program named it, or if the log names it. Nothing else is deleted, and no
-//! link is followed, because another program may keep its files in the same folder.
+//! A file belongs to the lake if a writer of this program named it, or if the log names it. Nothing else is deleted,
+//! and no link is followed, because another program may keep its files in the same folder.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -28,7 +29,7 @@ use crate::{
     parquet_file::{ParquetFile, TraceBatches},
 };
 
-/// The number of log entries that are read at once.
+/// The number of log entries that are read concurrently.
 const CONCURRENT: usize = 16;
 
 /// A Parquet file of the lake, or one of its noncurrent versions in a bucket.
@@ -56,8 +57,8 @@ impl LakeFile {
         Ok(!keys.is_empty() && self.0.may_contain(&keys).await?)
     }
 
-    /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out objects that
-    /// are not traces.
+    /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out
+    /// objects that are not traces.
     pub fn of_traces(folder: &FilePath, traces: impl IntoIterator<Item = (Entry, Bytes)>) -> Result<Self> {
         let mut columns = Columns::default();
         for (entry, json) in traces {
@@ -239,7 +240,7 @@ fn is_own(path: &Path) -> bool {
     day_of(day.as_ref().as_ref()).is_some() && name.is_some_and(|name| Uuid::parse_str(name).is_ok())
 }
 
-/// Tells the lake's files from those of other programs.
+/// Distinguishes the lake's files from those of other programs.
 #[derive(Default)]
 pub(crate) struct Ownership {
     named: Option<HashSet<Path>>,
@@ -293,8 +294,8 @@ async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
 
 /// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
 ///
-/// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, a killed
-/// writer leaves an unfinished upload, which a lifecycle rule deletes.
+/// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket,
+/// a killed writer leaves an unfinished upload, which a lifecycle rule deletes.
 pub async fn delete_staged(location: &Location, before: SystemTime) -> Result<u64> {
     let Place::Folder(folder) = location.place.clone() else { return Ok(0) };
     spawn_blocking(move || {
@@ -316,7 +317,7 @@ pub async fn delete_staged(location: &Location, before: SystemTime) -> Result<u6
     .map_err(|error| Error::Folder(location.to_string(), error))
 }
 
-/// Returns whether a writer of this program, or of an earlier version, was writing the file.
+/// Returns whether the name is that of an unfinished file of this program or of an earlier version.
 fn is_staged(name: &OsStr) -> bool {
     let Some((name, number)) = name.to_str().and_then(|name| name.rsplit_once(".parquet#")) else { return false };
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
@@ -327,7 +328,7 @@ fn is_staged(name: &OsStr) -> bool {
 fn delete_older(file: &fs::DirEntry, before: SystemTime) -> io::Result<bool> {
     let is_old = file.metadata().and_then(|metadata| metadata.modified()).map(|modified| modified < before);
     match is_old.and_then(|is_old| if is_old { fs::remove_file(file.path()).map(|()| true) } else { Ok(false) }) {
-        // Its writer has renamed it.
+        // Its writer has renamed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         deleted => deleted,
     }

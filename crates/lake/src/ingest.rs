@@ -1,7 +1,8 @@
 //! The ingest function: notifications of the bucket → rows of the table.
 //!
-//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that contains
-//! its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the table.
+//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that
+//! contains its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the
+//! table.
 
 use std::{
     fmt,
@@ -208,7 +209,8 @@ impl Queues {
 
     async fn receive_batch(&self, queue: &str) -> Result<Vec<Message>> {
         let receive = self.client.receive_message().queue_url(queue).max_number_of_messages(MESSAGES);
-        // A wait, however short, asks all servers of the queue, not a sample of them ("Amazon SQS short and long polling").
+        // A wait, however short, asks all servers of the queue, not a sample of them ("Amazon SQS short and long
+        // polling").
         let received = receive.wait_time_seconds(1).send().await;
         let received = received.map_err(|error| Error::Queue(queue.to_owned(), Box::new(error)))?;
         Ok(received.messages.unwrap_or_default())
@@ -275,7 +277,8 @@ fn decode(key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new configuration.
+    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new
+    /// configuration.
     fn message(keys: &[&str]) -> String {
         let record = |key: &&str| {
             serde_json::json!({

@@ -78,7 +78,7 @@ impl Location {
         }
     }
 
-    /// Opens a folder. It may be absent, but its parent must exist, so that a typo creates nothing.
+    /// Opens a folder, which need not exist. Its parent must exist, so that a typo creates nothing.
     pub fn folder(folder: &Path) -> Result<Self> {
         let failed = |error| Error::Folder(folder.display().to_string(), error);
         let url = Url::parse("file:///").expect("a constant");
@@ -99,7 +99,8 @@ impl Location {
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
         let (bucket, prefix) = parse(place)?;
-        // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one is.
+        // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one
+        // is.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut s3 = AmazonS3Builder::new().with_bucket_name(&bucket);
         if let Some(region) = config.region() {
@@ -152,9 +153,9 @@ fn absent(folder: &Path) -> Result<PathBuf> {
     Ok(parent.join(folder.file_name().ok_or_else(no_parent)?))
 }
 
-/// The credentials of the AWS SDK, which also knows profiles, SSO and roles of Lambda.
+/// The credentials of the AWS SDK, which also supports profiles, SSO and roles of Lambda.
 ///
-/// `object_store` asks for them before every request, so they are kept until shortly before they expire.
+/// `object_store` requests them before every request to S3, so they are cached until shortly before they expire.
 struct SdkCredentials {
     provider: SharedCredentialsProvider,
     kept: Mutex<Option<(Arc<AwsCredential>, Option<SystemTime>)>>,

@@ -46,7 +46,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens a bucket. Sends nothing.
+    /// Opens a bucket without a request.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         let path_style = settings::s3_endpoint(config).is_some();
@@ -119,10 +119,10 @@ impl Bucket {
         })
     }
 
-    /// Returns whether the bucket may have versions that a listing does not show.
+    /// Returns whether the bucket may have noncurrent versions, which a listing does not contain.
     pub async fn may_have_versions(&self) -> bool {
         let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        // Without permission to ask, they are listed.
+        // Without `s3:GetBucketVersioning`, the bucket may have versions, so they are listed.
         versioning.map_or(true, |versioning| versioning.status.is_some())
     }
 

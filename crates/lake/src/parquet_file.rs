@@ -106,7 +106,7 @@ pub(crate) struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Reads whole rows, in batches of about 8 MB with the columns of [`schema`].
+    /// Reads whole rows in batches of about 8 MB, with the columns of [`schema`].
     pub(crate) async fn rows(&self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let reader = self.open().await?;
         let names: Vec<String> = schema().fields().iter().map(|field| field.name().clone()).collect();

@@ -44,7 +44,8 @@ pub enum Step {
 /// Adds the traces that the table lacks, and removes the rows whose object does not exist. Begins no further work after
 /// `deadline`.
 ///
-/// It keeps no state: a killed synchronisation is repeated, and two may run at once, also beside the ingest function.
+/// It keeps no state, so a killed synchronisation is repeated. Several may run at the same time, and also beside the
+/// ingest function.
 pub async fn sync(
     table: &Table,
     objects: &dyn Objects,

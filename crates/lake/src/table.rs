@@ -35,7 +35,8 @@ use crate::{
 /// The name of this program in the log of the table.
 const ENGINE: &str = concat!("attest-lake/", env!("CARGO_PKG_VERSION"));
 
-/// A checkpoint is written after this many commits. Loading the table reads the newest checkpoint and the commits after it.
+/// A checkpoint is written after this many commits. Loading the table reads the newest checkpoint and the commits after
+/// it.
 const CHECKPOINT_INTERVAL: u64 = 20;
 
 /// The number of files whose keys are read at once.

@@ -17,8 +17,8 @@ pub(crate) fn table_schema() -> Result<StructType> {
     Ok(StructType::try_new(columns.into_fields().chain([day]))?)
 }
 
-/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta Transaction
-/// Log Protocol, "Schema Serialization Format").
+/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta
+/// Transaction Log Protocol, "Schema Serialization Format").
 pub(crate) fn difference(found: &StructType, expected: &StructType) -> Option<String> {
     for field in expected.fields() {
         match found.field(field.name()) {

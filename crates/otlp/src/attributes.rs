@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-/// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has at most
-/// `attest::trace::MAX_DEPTH`.
+/// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has
+/// at most `attest::trace::MAX_DEPTH`.
 const MAX_DEPTH: usize = attest::trace::MAX_DEPTH - 16;
 
 /// The longest number (`docs/api.md`, "Limits").

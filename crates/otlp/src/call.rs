@@ -56,7 +56,6 @@ pub enum Id {
 }
 
 impl Draft {
-    /// Creates the draft of a trace.
     #[must_use]
     pub fn new(id: Id, members: Members<'_>) -> Self {
         let members = Value::Object(members.into_trace()).to_string();
@@ -88,7 +87,7 @@ impl Draft {
         self.named(&self.id)
     }
 
-    /// Returns the trace under its fallback id, for the case that a trace with other content has its id.
+    /// Returns the trace under its fallback id. It is needed if a trace with other content has the id.
     pub fn renamed(&self) -> Result<Trace, Problem> {
         self.named(&format!("{}-{}", self.id, hash(&self.members)))
     }

@@ -1,7 +1,7 @@
 //! One message of any convention → messages of a trace, by the rules of `docs/mapping.md`.
 //!
-//! The conventions name the same few things differently. This module accepts all names, so a convention only has to find its
-//! messages.
+//! The conventions name the same few things differently. This module accepts all names, so a convention only has to
+//! find its messages.
 
 use serde_json::{Map, Value, json};
 

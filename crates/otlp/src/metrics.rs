@@ -1,4 +1,5 @@
-//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of `attest::metrics`.
+//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of
+//! `attest::metrics`.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -200,7 +200,8 @@ enum Stored {
 
 /// Decodes the content coding (RFC 9110, section 8.4.1), up to a limit in bytes.
 ///
-/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without decompression.
+/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without
+/// decompression.
 fn decompressed(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Refusal> {
     let coding = headers.get(header::CONTENT_ENCODING).map(|name| name.as_bytes().trim_ascii().to_ascii_lowercase());
     let body = match coding.as_deref().unwrap_or_default() {

@@ -1,8 +1,8 @@
 //! OTLP's two encodings ↔ JSON values in OTLP's JSON encoding.
 //!
-//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements protobuf
-//! and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are base64 (OTLP
-//! specification, "JSON Protobuf Encoding").
+//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements
+//! protobuf and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are
+//! base64 (OTLP specification, "JSON Protobuf Encoding").
 
 use std::sync::LazyLock;
 

@@ -26,7 +26,8 @@ const READ: usize = 10_000;
 /// The time after which the overview stops reading.
 const OVERVIEW: Duration = Duration::from_secs(2);
 
-/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day first.
+/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day
+/// first.
 pub async fn find(
     traces: &TraceReader,
     lake: &LakeIndex,

@@ -45,7 +45,7 @@ pub enum Direction {
 pub enum Neighbour {
     /// A trace on the page that begins at the cursor `from`.
     Trace { key: String, from: String },
-    /// An adjacent page, which is not asked for until somebody goes there.
+    /// An adjacent page. It is read only when somebody opens it.
     Page { from: String },
 }
 
@@ -57,7 +57,6 @@ pub struct Results {
 }
 
 impl Results {
-    /// Returns the results of searches over the traces of a reader.
     pub fn new(traces: TraceReader, workers: Workers) -> Self {
         Self { traces, workers, recent: Arc::default() }
     }

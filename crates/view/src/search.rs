@@ -25,7 +25,7 @@ const READ_BYTES: u64 = 64 * 1024 * 1024;
 
 const CONCURRENCY: usize = 16;
 
-/// The longest beginning of a conversation in a row, in characters.
+/// The largest part of the user's first message that a row shows, in characters.
 const WORDS: usize = 160;
 
 /// A search, as the URL of the page contains it.
@@ -45,14 +45,13 @@ pub struct Search {
 pub struct Row {
     pub entry: Entry,
     pub header: Header,
-    /// The beginning of the first message of the user.
+    /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
 }
 
 #[derive(Debug)]
 pub struct Found {
     pub rows: Vec<Row>,
-    /// The number of traces that were looked through.
     pub looked_at: usize,
     pub next: Option<String>,
 }
@@ -65,14 +64,13 @@ impl Search {
         search.own_url()
     }
 
-    /// Returns the URL of this page of the list.
     pub fn own_url(&self) -> String {
         let query = serde_urlencoded::to_string(self).unwrap_or_default();
         if query.is_empty() { "/traces".to_owned() } else { format!("/traces?{query}") }
     }
 }
 
-/// Returns the beginning of the keys that a query selects: the fingerprint as typed, or the beginning of a key.
+/// Returns the prefix of the keys that a query selects: the fingerprint as typed, or the prefix of a key.
 pub fn prefix_of(query: &Query) -> String {
     let encoded = |typed: &str| {
         let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();

@@ -15,7 +15,7 @@ use super::{
 /// The largest number of traces of a bucket that are listed. A folder is listed whole.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces that are read: the newest of a folder, or the first of a bucket.
+/// The largest number of traces that are read: the newest ones of a folder, or the first ones of a bucket.
 const READ: usize = 1_000;
 
 /// The largest number of bytes of traces that are read.
@@ -87,7 +87,6 @@ impl Stats {
         stats
     }
 
-    /// Computes the figures of a lake, whose log counts the traces of each day.
     #[cfg(feature = "lake")]
     pub fn of_lake(days: &BTreeMap<Date, u64>, rows: Vec<Row>, has_more: bool) -> Self {
         let mut read: BTreeMap<Date, u64> = BTreeMap::new();
@@ -153,7 +152,6 @@ impl Stats {
     }
 }
 
-/// Returns the day on which a trace was stored, in UTC.
 fn day_of(entry: &Entry) -> Date {
     entry.stored.to_zoned_datetime(TimeZone::UTC).date()
 }

@@ -107,7 +107,8 @@ impl Endpoint {
         Ok(answer)
     }
 
-    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was refused.
+    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was
+    /// refused.
     pub async fn send_trace(&self, trace: &Trace, sent: Sent<'_>) -> Result<Answer, Mismatch> {
         let answer = self.send(sent).await;
         let is_refused = answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status));

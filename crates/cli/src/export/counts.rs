@@ -1,5 +1,3 @@
-//! The counts that an export prints when it ends.
-
 use std::{collections::BTreeMap, fmt};
 
 use attest_terminal::note;

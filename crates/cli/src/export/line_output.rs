@@ -59,7 +59,6 @@ impl LineOutput {
         Ok(Self::File(Box::new(PartFile::open(output, export_id).with_context(failed)?)))
     }
 
-    /// Returns the key after which the export continues.
     pub fn last_key(&self) -> Option<String> {
         match self {
             Self::File(file) => file.last_key(),
@@ -67,7 +66,6 @@ impl LineOutput {
         }
     }
 
-    /// Returns the counts of the runs before this one.
     pub fn counts(&self) -> ExportCounts {
         match self {
             Self::File(file) => file.counts().clone(),

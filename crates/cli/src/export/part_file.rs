@@ -103,12 +103,10 @@ impl PartFile {
         Ok(Self { output, part, checkpoint_path, compression, checkpoint, frame: None, saved: None, _lock: lock })
     }
 
-    /// Returns the key after which the export continues.
     pub fn last_key(&self) -> Option<String> {
         self.checkpoint.key.clone()
     }
 
-    /// Returns the counts of the runs before this one.
     pub fn counts(&self) -> &ExportCounts {
         &self.checkpoint.counts
     }

@@ -20,7 +20,7 @@ use super::{
     selection::{Selection, digest},
 };
 
-/// The beginning of the first line. No key begins with `#`.
+/// The prefix of the first line. It is not a key, because no key begins with `#`.
 const MARK: &str = "# attest forget ";
 
 pub struct Pending {
@@ -118,7 +118,7 @@ impl Pending {
     }
 }
 
-/// Writes a file that does not exist, or, with `replaces`, one of this command. It is complete or unchanged.
+/// Writes a new file atomically. With `replaces`, replaces a file that this command has written.
 pub fn persist(path: &Path, bytes: &[u8], replaces: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;

@@ -53,8 +53,8 @@ impl Deferred {
         self.lines.iter().map(|line| line.due).min()
     }
 
-    /// Adds a line that failed, and frees its memory. `pause` is what the endpoint asks for, or `None` if the rate limiter
-    /// decides.
+    /// Adds a failed line, and frees its memory. `pause` is the pause that the endpoint requests, or `None` if the rate
+    /// limiter decides.
     pub fn push(&mut self, line: &Line, pause: Option<Duration>) -> io::Result<()> {
         let Text::Whole(text) = &line.text else { return Ok(()) }; // nothing else is sent
         let offset = match line.offset {

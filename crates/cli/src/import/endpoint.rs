@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, and decides from each response what becomes of the line.
+//! Sends lines to the endpoint, and derives the outcome of each line from the response.
 
 use std::{
     error::Error,
@@ -230,7 +230,7 @@ impl Endpoint {
             health.reported = Some(now);
             let asks = asks.map(|pause| format!(" It asks for a pause of {} s.", pause.as_secs())).unwrap_or_default();
             let retry_for = self.retry_for.as_secs();
-            // The receiver is gone only when the import has ended.
+            // Sending fails only after the import has ended, when nobody reads warnings.
             let _ = self.warnings.send(format!("{why}.{asks} Retrying for up to {retry_for} s."));
         }
     }

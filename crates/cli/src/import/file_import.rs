@@ -184,7 +184,7 @@ impl<'a> FileImport<'a> {
         !is_reading || self.sent_again < 2
     }
 
-    /// Sends a line again that is due. Returns `false` if there is none.
+    /// Sends the next line that is due for another attempt. Returns `false` if there is none.
     fn send_again(&mut self, is_reading: bool) -> Result<bool> {
         if !self.may_send_again(is_reading) {
             return Ok(false);

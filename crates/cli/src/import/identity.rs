@@ -12,8 +12,8 @@ use uuid::Uuid;
 pub enum Destination {
     Endpoint {
         url: String,
-        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length, so it
-        /// can be written in place.
+        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length,
+        /// so it can be written in place.
         store: String,
     },
     Place(PlaceId),

@@ -169,7 +169,6 @@ impl Read for Cut {
     }
 }
 
-/// The format of a text, determined by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     JsonLines,

@@ -1,10 +1,7 @@
-//! The outcome of a line.
-
 use serde_json::{Value, json};
 
 #[derive(Debug)]
 pub enum Outcome {
-    /// The trace was stored; in a dry run, it is valid.
     Stored,
     /// The trace had been stored before.
     AlreadyThere,

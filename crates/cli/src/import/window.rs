@@ -37,7 +37,7 @@ impl Window {
         self.size
     }
 
-    /// Returns the time before which no request is sent.
+    /// Returns the time before which no request may be sent.
     pub fn paused_until(&self) -> Instant {
         self.paused_until
     }

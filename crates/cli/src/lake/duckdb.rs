@@ -62,7 +62,8 @@ impl Condition {
 
 /// Parses the statement that selects keys by a condition, and returns its syntax tree.
 async fn parse(folder: &Path, condition: &str) -> Result<Value> {
-    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a command.
+    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a
+    // command.
     let escaped = quoted(&format!("SELECT key FROM rows WHERE (\n{condition}\n)")).replace('\n', "' || chr(10) || '");
     ensure!(!escaped.contains(['\r', '\0']), "--where takes no control characters");
     let output = run(folder, &format!("SELECT json_serialize_sql({escaped});")).await?;
@@ -112,7 +113,7 @@ async fn run(folder: &Path, script: &str) -> Result<String> {
         .spawn()
         .context("cannot run the DuckDB CLI (`duckdb`): install it (https://duckdb.org/install), or use --keys")?;
     let mut input = duckdb.stdin.take().context("duckdb has no standard input")?;
-    // If DuckDB ends early, its error message says why.
+    // If DuckDB ends early, its error message contains the reason.
     let _ = input.write_all(script.as_bytes()).await;
     drop(input);
     let output = duckdb.wait_with_output().await.context("cannot run the DuckDB CLI (`duckdb`)")?;
@@ -123,7 +124,6 @@ async fn run(folder: &Path, script: &str) -> Result<String> {
     String::from_utf8(output.stdout).context("duckdb did not print text")
 }
 
-/// Writes a string literal of SQL.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

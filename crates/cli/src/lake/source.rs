@@ -1,4 +1,5 @@
-//! The check that a lake holds the traces of the place that a command was given.
+//! Checks that a lake holds the traces of the place that the user chose. Otherwise, a command would delete the wrong
+//! rows.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use local_aws::s3::FileStore;
 /// The number of rows whose objects are looked up in a lake that records no source.
 const SAMPLE: usize = 100;
 
-/// Identifies the place. Creates the id of a folder, but none in a bucket: one from which everything is forgotten stays empty.
+/// Identifies the place. Creates the id of a folder, but not of a bucket, so that a bucket whose traces are all
+/// forgotten is empty.
 pub async fn source_of(location: &Location) -> Result<Source> {
     let Location::Bucket(bucket) = location else {
         let PlaceId { name, id } = PlaceId::of(location).await?;

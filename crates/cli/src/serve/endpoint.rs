@@ -31,7 +31,6 @@ use super::{gateway, options::Options, otlp};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
-    /// The URL that accepts traces.
     pub url: String,
     /// The key that requests must send.
     pub api_key: String,

@@ -101,7 +101,7 @@ where
         .iter()
         .fold(Router::new(), |router, path| router.route(path, post(invoke::<S>)))
         .with_state(integration)
-        // A request passes through these layers from the last to the first.
+        // A request passes through these layers in reverse order.
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))

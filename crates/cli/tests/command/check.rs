@@ -1,4 +1,4 @@
-//! `check` against the local endpoint: every promise holds there, and a proxy in front breaks each one on purpose.
+//! `check` against the local endpoint: every promise holds there, and a proxy in front deliberately breaks each one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

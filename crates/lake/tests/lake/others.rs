@@ -43,7 +43,7 @@ fn with_views(folder: &Path) {
     let size = fs::metadata(&file).expect("a file").len();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).expect("a file")).expect("Parquet");
     let batch = reader.build().expect("Parquet").next().expect("a batch").expect("rows");
-    // Another order of the columns, too.
+    // Other writers may also order the columns differently.
     let columns = (0..batch.num_columns()).rev().map(|place| {
         let (field, column) = (batch.schema_ref().field(place).clone(), batch.column(place));
         if *field.data_type() != DataType::Utf8 {

@@ -90,8 +90,6 @@ impl FileStoreError {
 }
 
 impl From<FileStoreError> for S3Error {
-    /// Converts an error into the response to an S3 client. Only [`Io`](FileStoreError::Io) may be transient, so only
-    /// that error has a status that clients retry.
     fn from(error: FileStoreError) -> Self {
         let custom = |code: &'static str| S3ErrorCode::Custom(code.into());
         let code = match &error {

@@ -199,8 +199,8 @@ impl FileStore {
             if is_taken {
                 break;
             }
-            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object that
-            // had the key.
+            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object
+            // that had the key.
             let in_the_way = path.ancestors().find(|path| path.symlink_metadata().is_ok());
             let is_gone = in_the_way.is_none_or(|found| found != path && found.is_dir());
             let is_lost = match error.kind() {
@@ -233,7 +233,7 @@ impl FileStore {
         Ok(next)
     }
 
-    /// Creates the folder of the bucket again after somebody deleted it.
+    /// Recreates the folder of the bucket after somebody deleted it.
     fn restore(&self, held: &Mutex<fs::File>) -> Result<(), FileStoreError> {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.root.join(INCOMING).is_dir() {

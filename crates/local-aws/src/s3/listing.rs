@@ -138,6 +138,7 @@ fn leads_nowhere(error: &io::Error) -> bool {
 fn leads_up(link: &Path, folder: &Path) -> io::Result<bool> {
     let id = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
     let target = id(link)?;
-    // Symbolic links above `folder` are part of its path, so its ancestors are those by which the walk came.
+    // The path contains the symbolic links that the walk has followed, so its ancestors are the folders that the walk
+    // is in.
     Ok(folder.ancestors().any(|ancestor| id(ancestor).is_ok_and(|id| id == target)))
 }

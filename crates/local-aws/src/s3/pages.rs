@@ -19,7 +19,6 @@ const MOST_NAMES: i32 = 1000;
 /// The characters that a listing with `encoding-type=url` percent-encodes (Amazon S3 API Reference, `ListObjectsV2`).
 const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
-/// Answers `ListObjectsV2`.
 pub(super) fn list_v2(objects: &[ObjectInfo], input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
     let token = input.continuation_token.as_deref().map(name_of).transpose()?;
     let query = Query {
@@ -152,7 +151,7 @@ impl<'a> Page<'a> {
         for object in &objects[begin..] {
             let Some(rest) = object.key.strip_prefix(prefix) else { break };
             let end = if delimiter.is_empty() { None } else { rest.find(delimiter) };
-            // All keys with the same beginning up to the delimiter count as one name.
+            // All keys with the same prefix up to the delimiter count as one name.
             let common = end.map(|end| &object.key[..prefix.len() + end + delimiter.len()]);
             let name = common.unwrap_or(&object.key);
             if name <= after || last == Some(name) {

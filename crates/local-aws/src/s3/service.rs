@@ -1,7 +1,8 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
 //! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
-//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their type is always `application/json`.
+//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their
+//! type is always `application/json`.
 
 use std::{
     fmt,

@@ -56,7 +56,6 @@ struct Plan {
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of the S3 on this address.
     #[must_use]
     pub async fn before(s3: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -96,7 +95,6 @@ impl FaultProxy {
         *self.plan.always.lock().expect("no thread panics with the lock held") = fault;
     }
 
-    /// Returns the number of requests since the last call.
     #[expect(clippy::must_use_candidate, reason = "a call also resets the count")]
     pub fn requests(&self) -> usize {
         self.plan.requests.swap(0, Ordering::SeqCst)

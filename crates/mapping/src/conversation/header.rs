@@ -42,7 +42,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the facts. None of them is required.
     pub fn read(trace: &Members) -> Self {
         let response = trace.object("response");
         let places = places(trace);
@@ -164,7 +163,6 @@ fn time(details: &Members, edge: &str) -> Option<f64> {
     time.as_f64().or_else(written).filter(|time| time.is_finite())
 }
 
-/// Returns the session that this trace belongs to.
 fn session(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
     let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
     let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));

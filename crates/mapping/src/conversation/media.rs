@@ -22,7 +22,6 @@ const AUDIO: [&str; 11] = [
     "audio/webm",
 ];
 
-/// The kind of a medium, which determines how it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaKind {
     Image,

@@ -84,7 +84,6 @@ impl ToolResult {
 }
 
 impl ToolCall {
-    /// Reads a call of Chat Completions.
     pub fn of_chat(call: &Members) -> Self {
         let function = if call.get("function").is_some() { call.object("function") } else { call.object("custom") };
         let function = if function.is_empty() { call } else { function };
@@ -109,7 +108,6 @@ impl ToolCall {
         Self { id, name, arguments: arguments.map(formatted).unwrap_or_default(), result }
     }
 
-    /// Reads an Anthropic content block, or an OpenTelemetry part.
     fn of_block(block: &Members) -> Self {
         let arguments =
             block.first_filled(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
@@ -126,7 +124,6 @@ fn formatted(arguments: &Json) -> String {
     within.map_or(text, |within| within.readable())
 }
 
-/// Reads the content of a message or of a result.
 pub fn content(content: &Json) -> Vec<Part> {
     content_at(content, 0)
 }

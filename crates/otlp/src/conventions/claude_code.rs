@@ -1,4 +1,5 @@
-//! The raw bodies that Claude Code logs with `OTEL_LOG_RAW_API_BODIES=1`: a request or a response of Anthropic's Messages API.
+//! The raw bodies that Claude Code logs with `OTEL_LOG_RAW_API_BODIES=1`: a request or a response of Anthropic's
+//! Messages API.
 
 use serde_json::{Value, json};
 

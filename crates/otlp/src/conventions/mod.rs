@@ -1,4 +1,4 @@
-//! The conventions by which instrumentations write a model call into attributes, one file each.
+//! The conventions that instrumentations follow to describe a model call in attributes, one file each.
 
 use serde_json::Value;
 

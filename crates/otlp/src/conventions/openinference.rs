@@ -73,7 +73,7 @@ fn message(item: &Map<String, Value>) -> Value {
     Value::Object(message)
 }
 
-/// Removes the beginning of the names, so that a part is `{"type": "text", "text": …}`.
+/// Removes the prefix of the names, so that a part is `{"type": "text", "text": …}`.
 fn part(item: &Map<String, Value>) -> Value {
     let strip = |name: &String| name.strip_prefix("message_content.").unwrap_or(name).to_owned();
     Value::Object(item.iter().map(|(name, value)| (strip(name), value.clone())).collect())

@@ -1,4 +1,4 @@
-//! Requests of real packages, as `recordings/record.py` recorded it.
+//! Requests of real packages, which `recordings/record.py` has recorded.
 
 use std::{fs, path::Path};
 

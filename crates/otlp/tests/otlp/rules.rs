@@ -1,4 +1,4 @@
-//! Which spans and records become traces, and what a trace contains besides its messages.
+//! The choice of spans and records that become traces, and the members of a trace besides its messages.
 
 use attest_otlp::{
     batch::Spans,
@@ -98,7 +98,7 @@ fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let whole = of(with, "00000000000000a1", "1000", "2000");
     for (span, skipped) in [
         (of(without.clone(), "00000000000000a2", "1100", "1900"), 1),
-        // Another time, and another response: another call.
+        // Another time or another response means another call.
         (of(without, "00000000000000a2", "2100", "2900"), 0),
         (of(other, "00000000000000a2", "1100", "1900"), 0),
     ] {

@@ -94,7 +94,6 @@ fn folded(text: &str, shown: &Markup) -> Markup {
     }
 }
 
-/// Lists members; values of many lines are folded.
 pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup {
     html! {
         dl.members {
@@ -111,7 +110,6 @@ pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup
     }
 }
 
-/// Shows a text with its exact white space.
 fn plain(text: &str) -> Markup {
     html! { pre.content { (text) } }
 }
@@ -138,12 +136,10 @@ fn call_of(call: &ToolCall, style: Style<'_>) -> Markup {
     }
 }
 
-/// Returns whether a text looks like an object or an array.
 fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-/// Formats JSON over several lines. Returns other text unchanged.
 fn laid_out(text: &str) -> String {
     Json::read(text.as_bytes()).map_or_else(|| text.to_owned(), |json| json.readable())
 }

@@ -89,7 +89,6 @@ fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
     }
 }
 
-/// Returns the name of a span, or the model of a trace without a span.
 fn name(row: &Row) -> &str {
     row.header.span.as_ref().and_then(|span| span.name.as_deref()).unwrap_or(&row.header.model)
 }

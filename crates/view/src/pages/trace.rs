@@ -196,7 +196,6 @@ fn in_and_out(tokens: Tokens) -> Option<String> {
     }
 }
 
-/// Shows one turn, which the outline links to by its place.
 pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
     let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
     html! {
@@ -232,7 +231,6 @@ pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     }
 }
 
-/// Shows the members of a trace that are not shown elsewhere.
 pub fn more(trace: &Members) -> Markup {
     let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
     html! {

@@ -29,7 +29,7 @@ STATE = Rule("replace", "extend")
 """The members of a chunk. Some servers repeat their lists in each chunk."""
 
 NOTHING: Json = object()
-"""Nothing remains of a merged value. `None` cannot tell this, because null is a JSON value."""
+"""The remainder of a value that was merged completely. It is not `None`, because null is a JSON value."""
 
 MAX_INDEX = 100_000
 """The limit of accepted indexes. No provider sends longer lists."""

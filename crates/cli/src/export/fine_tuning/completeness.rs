@@ -5,8 +5,8 @@
 
 use attest_mapping::json::{Json, Members};
 
-/// The values of `finish_reason` (Chat Completions, and the servers that implement it) and of `stop_reason` (Messages API)
-/// after which nothing is missing.
+/// The values of `finish_reason` (Chat Completions, and the servers that implement it) and of `stop_reason` (Messages
+/// API) after which nothing is missing.
 const FINISHED: [&str; 8] =
     ["stop", "tool_calls", "function_call", "eos", "eos_token", "end_turn", "tool_use", "stop_sequence"];
 

@@ -29,7 +29,8 @@ pub struct FunctionDefinition<'a> {
     strict: Option<&'a Json>,
 }
 
-/// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the trace.
+/// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the
+/// trace.
 pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, Refusal> {
     let tools = tools.as_list().unwrap_or_default().iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(tools).filter(|tools| !tools.is_empty()))

@@ -1,5 +1,3 @@
-//! Fine-tuning examples.
-
 use std::fs;
 
 use serde_json::{Value, json};

@@ -50,7 +50,7 @@ pub struct VersionedS3 {
     steps: Arc<Steps>,
 }
 
-/// A step is the time before a request, or after one that changes a bucket.
+/// Counts steps. A step is the time before a request, or after a request that changes a bucket.
 #[derive(Debug, Default)]
 struct Steps {
     taken: AtomicUsize,
@@ -124,7 +124,6 @@ impl VersionedS3 {
         Ok(())
     }
 
-    /// Serves the buckets and returns their URL.
     pub async fn serve(&self) -> String {
         let mut service = S3ServiceBuilder::new(self.clone());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, ACCESS_KEY));
