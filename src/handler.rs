@@ -29,7 +29,6 @@ use crate::{
     writer::Writer,
 };
 
-/// Stores the trace of each request.
 #[derive(Clone)]
 pub struct Handler {
     store: Store,
@@ -137,7 +136,8 @@ impl Handler {
         progress.s3_took = Some(s3_start.elapsed());
         let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,
-            // No other client knows a random id. So this request has stored the object, and only the confirmation was lost.
+            // No other client knows a random id. So this request has stored the object, and only the confirmation was
+            // lost.
             Outcome::Same if has_random_id => 201,
             Outcome::Same => 200,
             Outcome::Conflict => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),

@@ -11,7 +11,7 @@ const HEAD = 1_024; // the number of bytes after which the kind of a body is kno
 const FIELD = /^(data|event|id:|retry|:)/;
 const LABEL = /^\s*(text\/event-stream|application\/x-ndjson)\s*(;|$)/i;
 
-/** A counter that an answer raises. */
+/** The counters that an answer may raise. */
 export type Outcome = "truncated" | "unparsed" | "unmerged" | "lost";
 
 export interface Answer {
@@ -85,7 +85,7 @@ export class Body {
     return { error: { status, body: value, reason: reason ?? "the body is not a JSON object" }, outcomes: ["unparsed"] };
   }
 
-  /** Returns the error of a call that failed. */
+  /** Returns the error of a failed call: its status and its body. */
   failed(status: number): Json {
     const content = this.content();
     const decompressed = decompress(content, this.encoding);
@@ -178,7 +178,7 @@ function parsed(body: Uint8Array, isWhole: boolean): { value: Json; reason?: str
     const value = parse(text);
     if (isText || isObject(value)) return { value };
   } catch {
-    // It is not JSON.
+    // A body that is not JSON stays text or bytes.
   }
   return isText ? { value: text.toWellFormed(), reason: "the body is not JSON" } : { value: Buffer.from(body).toString("base64"), reason: "the body is not text" };
 }

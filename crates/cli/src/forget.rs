@@ -43,7 +43,7 @@ use crate::{
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
 
-/// The number of files that are searched at once. Each may hold some batches of 8 MB in memory.
+/// The number of files that are searched concurrently. Each may hold several batches of 8 MB in memory.
 const CONCURRENT: usize = 4;
 
 /// The options of `forget`.
@@ -71,7 +71,8 @@ pub struct Options {
     /// Ignore case in --text
     #[arg(long, requires = "text")]
     ignore_case: bool,
-    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the
+    /// DuckDB CLI
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
@@ -87,7 +88,6 @@ pub struct Options {
     yes: bool,
 }
 
-/// The result of a run that did not fail.
 enum Outcome {
     Forgotten(Box<Receipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
@@ -257,7 +257,7 @@ impl Run<'_> {
         let search = async {
             let mut found = keys_of(file, keys).await?;
             if found.is_empty() {
-                // A file that was not written to its end is found here.
+                // Reading the keys detects a file that was not written to its end.
                 file.keys().await?;
                 found = self.selection.keys_in(file).await?;
             }
@@ -266,7 +266,7 @@ impl Run<'_> {
         match search.await {
             Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
             Err(error) if is_deleted(&error) => Ok(None),
-            // Its text cannot be excluded.
+            // It cannot be read, so it may contain the text.
             Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
@@ -304,7 +304,7 @@ impl Run<'_> {
                         existing.insert(key.clone());
                     }
                 }
-                // One object that S3 protects must not keep the others.
+                // An object that S3 protects must not prevent the deletion of the others.
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
@@ -313,7 +313,7 @@ impl Run<'_> {
         let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
         let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
         let removed = remove(&self.table, &absent).await?;
-        // The row of a deleted version makes room for that of a protected one.
+        // An object that still exists gets the row of its current version.
         let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
         append(&self.table, self.place.objects(), again).await?;
         existing.extend(removed.removed.iter().map(|row| row.key.clone()));
@@ -359,9 +359,11 @@ impl Run<'_> {
 
     /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
     ///
-    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
+    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
+    /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
-        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
+        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run
+        // again.
         let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
         let unreferenced = unreferenced(&self.table).await?;
         let searches = unreferenced.files.into_iter().map(|file| async move {

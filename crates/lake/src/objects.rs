@@ -21,7 +21,7 @@ use crate::{
     listing::{self, Page},
 };
 
-/// The number of times that an object is read again whose body broke off.
+/// The number of times that an object is read again after its body broke off.
 const RETRIES: usize = 2;
 
 /// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
@@ -30,7 +30,6 @@ const NO_VERSION: &str = "null";
 
 /// A place that stores traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
-    /// Lists all traces, in any order.
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
     /// Reads a trace. Returns `None` if it does not exist.
@@ -47,7 +46,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens a bucket. Sends nothing.
+    /// Opens a bucket without a request.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         let path_style = settings::s3_endpoint(config).is_some();
@@ -120,10 +119,10 @@ impl Bucket {
         })
     }
 
-    /// Returns whether the bucket may have versions that a listing does not show.
+    /// Returns whether the bucket may have noncurrent versions, which a listing does not contain.
     pub async fn may_have_versions(&self) -> bool {
         let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        // Without permission to ask, they are listed.
+        // Without `s3:GetBucketVersioning`, the bucket may have versions, so they are listed.
         versioning.map_or(true, |versioning| versioning.status.is_some())
     }
 

@@ -46,13 +46,12 @@ pub fn protect<B>(response: &mut Response<B>) {
     }
 }
 
-/// A connection's end on this machine.
+/// The listener's end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Door {
     address: IpAddr,
 }
 
-/// The reason why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `Host` is missing, repeated or not a host.
@@ -142,7 +141,6 @@ fn shown(value: &str) -> String {
 }
 
 impl Refusal {
-    /// Logs the refusal and returns the response.
     pub fn respond(self) -> Response<Full<Bytes>> {
         let (status, problem, cause, detail) = match &self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad-host", "", "The request needs one Host header."),

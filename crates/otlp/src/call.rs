@@ -56,7 +56,6 @@ pub enum Id {
 }
 
 impl Draft {
-    /// Creates the draft of a trace.
     #[must_use]
     pub fn new(id: Id, members: Members<'_>) -> Self {
         let members = Value::Object(members.into_trace()).to_string();
@@ -68,19 +67,16 @@ impl Draft {
         Self { members, id, weight: 1 }
     }
 
-    /// Sets the number of log records that the trace was made of.
     #[must_use]
     pub fn made_of(self, weight: usize) -> Self {
         Self { weight, ..self }
     }
 
-    /// Returns the size of the trace without its id.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.members.len()
     }
 
-    /// Returns the number of spans or log records in the trace.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.weight
@@ -91,7 +87,7 @@ impl Draft {
         self.named(&self.id)
     }
 
-    /// Returns the trace under the id that it has if its own id is taken by another content.
+    /// Returns the trace under its fallback id. It is needed if a trace with other content has the id.
     pub fn renamed(&self) -> Result<Trace, Problem> {
         self.named(&format!("{}-{}", self.id, hash(&self.members)))
     }
@@ -164,7 +160,7 @@ fn fingerprint(attributes: &Attributes<'_>, response: Option<&Value>) -> Option<
     attributes.first_text(&NAMES).or_else(of_response).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Returns a list as an object whose names are the positions.
+/// Returns a list as an object with the indexes as names.
 fn indexed(items: Vec<Value>) -> Value {
     Value::Object(items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect())
 }

@@ -1,4 +1,5 @@
-//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of `attest::metrics`.
+//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of
+//! `attest::metrics`.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -90,7 +91,6 @@ impl BatchLog {
         Self { function: function.to_owned(), format: Mutex::new(format), write: Box::new(write) }
     }
 
-    /// Writes the log line of one request.
     pub fn write(&self, served: &Served) {
         let count = |count: usize| WithUnit::from(count as u64);
         let only = |is: bool| is.then(|| WithUnit::from(1));

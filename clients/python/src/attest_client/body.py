@@ -98,7 +98,7 @@ class Body:
         return Answer(error=error, incomplete=incomplete)
 
     def failed(self, status: int) -> Any:
-        """Returns the error of a call that failed."""
+        """Returns the error of a failed call: its status and its body."""
         return {"status": status, "body": _parsed(b"".join(self._chunks), is_whole=False)[0]}
 
     def _is_empty(self) -> bool:

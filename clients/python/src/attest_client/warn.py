@@ -37,7 +37,7 @@ def warn(kind: str, message: str, *arguments: object) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Names an error. Its text may quote a key, a password or content, so it is never logged."""
+    """Returns the name of an error. Its text may quote a key, a password or content, so it is never logged."""
     names: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(names) < 3:

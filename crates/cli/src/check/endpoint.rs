@@ -24,7 +24,6 @@ const THROTTLED_ATTEMPTS: u32 = 20;
 /// The length of the shortest quotation that is reported, in characters. Shorter texts occur by chance.
 const QUOTED: usize = 12;
 
-/// The endpoint under check.
 pub struct Endpoint {
     client: Client,
     url: Url,
@@ -58,7 +57,6 @@ pub struct Sent<'a> {
 }
 
 impl Endpoint {
-    /// Creates a client for the endpoint at `url`.
     pub fn new(url: &Url, api_key: &str, signer: Option<Signer>) -> anyhow::Result<Self> {
         Ok(Self {
             client: client_for(url)?,
@@ -70,7 +68,6 @@ impl Endpoint {
         })
     }
 
-    /// Returns whether requests are signed.
     pub fn is_signed(&self) -> bool {
         self.signer.is_some()
     }
@@ -110,7 +107,8 @@ impl Endpoint {
         Ok(answer)
     }
 
-    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was refused.
+    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was
+    /// refused.
     pub async fn send_trace(&self, trace: &Trace, sent: Sent<'_>) -> Result<Answer, Mismatch> {
         let answer = self.send(sent).await;
         let is_refused = answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status));

@@ -18,8 +18,8 @@ use super::{
     storing::{Stored, conflict},
 };
 
-/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the rest,
-/// and the client may then lose the answer.
+/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the
+/// rest, and the client may then lose the answer.
 const ATTEMPTS: u32 = 3;
 
 const MIB: usize = 1024 * 1024;

@@ -12,7 +12,7 @@ pub struct OtherCopy {
     kept: &'static str,
 }
 
-/// The copies elsewhere, and the time for which each is kept.
+/// The copies that the command does not reach, and the time for which each is kept.
 pub const ELSEWHERE: [OtherCopy; 15] = [
     OtherCopy { copy: "log lines of the functions, which contain keys", kept: "for LogRetentionDays of the stack" },
     OtherCopy {
@@ -57,7 +57,7 @@ pub struct Receipt {
     pub completed: Timestamp,
     pub source: String,
     pub lake: String,
-    /// The version of the table from which on the rows are gone.
+    /// The first version of the table without the rows.
     pub lake_version: u64,
     pub deleted_versions: u64,
     pub removed_rows: usize,

@@ -7,14 +7,13 @@ use attest_storage::{Location, PlaceId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The place where traces are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
     Endpoint {
         url: String,
-        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length, so it
-        /// can be written in place.
+        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length,
+        /// so it can be written in place.
         store: String,
     },
     Place(PlaceId),

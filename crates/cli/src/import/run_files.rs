@@ -1,4 +1,4 @@
-//! The files that the import of one file writes, and the lock on them.
+//! The files that the import of one file writes, and their lock.
 
 use std::{
     ffi::OsString,

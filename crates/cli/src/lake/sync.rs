@@ -52,7 +52,6 @@ pub struct Options {
     quiet: bool,
 }
 
-/// Synchronises, and prints the report.
 pub async fn run(options: Options) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
@@ -71,7 +70,6 @@ pub async fn run(options: Options) -> ExitCode {
     }
 }
 
-/// Opens the traces of a place.
 pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
     match location {
         Location::Bucket(bucket) => Ok(Box::new(Bucket::new(&aws_config().await?, bucket.clone()))),

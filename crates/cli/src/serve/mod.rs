@@ -19,7 +19,6 @@ use ready_file::ReadyFile;
 pub use endpoint::LocalEndpoint;
 pub use options::{Options, StoreOptions};
 
-/// The trace of the printed curl line.
 pub const EXAMPLE: &str =
     r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
 

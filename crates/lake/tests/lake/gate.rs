@@ -1,4 +1,4 @@
-//! Stops a program at a chosen request of its.
+//! Stops a program at a chosen request.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,7 +15,7 @@ pub enum When {
     After,
 }
 
-/// Counts requests, and holds back the one that is chosen, and all later ones.
+/// Counts requests, and holds back the chosen one and all later ones.
 #[derive(Debug, Clone, Default)]
 pub struct Gate(Arc<State>);
 
@@ -46,12 +46,10 @@ impl Gate {
         self.0.failing.store(request, Ordering::SeqCst);
     }
 
-    /// Returns whether the request that is about to pass is to be refused.
     pub fn is_failing(&self) -> bool {
         self.requests() + 1 == self.0.failing.load(Ordering::SeqCst)
     }
 
-    /// Waits until the chosen request arrives.
     pub async fn reached(&self) {
         self.0.reached.notified().await;
     }

@@ -56,7 +56,6 @@ pub struct Conversation {
     pub choices: Vec<Choice>,
 }
 
-/// One turn of one role.
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
     pub role: String,
@@ -67,7 +66,6 @@ pub struct Turn {
     pub more: Vec<(String, Json)>,
 }
 
-/// An alternative of the answer.
 #[derive(Debug, Clone)]
 pub struct Choice {
     pub name: String,

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::Conversation;
 use crate::attributes::{Attributes, plain};
 
-/// The kinds of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A whole call, in the attributes of the current conventions.
@@ -14,7 +13,6 @@ pub enum Kind {
     Message,
     /// A body that Claude Code has logged.
     ClaudeCode,
-    /// Anything else.
     Other,
 }
 
@@ -27,7 +25,6 @@ pub fn name<'r>(record: &'r Value, attributes: &Attributes<'r>) -> &'r str {
         .unwrap_or_default()
 }
 
-/// Returns what the record with this name is.
 #[must_use]
 pub fn kind(name: &str) -> Kind {
     match name.strip_prefix("claude_code.").unwrap_or(name) {

@@ -34,7 +34,6 @@ const NAMES: [(&str, &str); 24] = [
     ("ai.usage.inputTokenDetails.cacheWriteTokens", "cache_write.input_tokens"),
 ];
 
-/// Returns the usage, or `None` if the attributes have none.
 #[must_use]
 pub fn read(attributes: &Attributes<'_>) -> Option<Value> {
     let mut usage = Map::new();

@@ -20,7 +20,6 @@ const KEYS: [(&str, &str); 9] = [
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
     pub title: &'a str,
-    /// The text of the search box.
     pub q: &'a str,
     /// The key of a trace to compare with a trace from the search.
     pub with: &'a str,

@@ -1,5 +1,3 @@
-//! The list of traces.
-
 use std::borrow::Cow;
 
 use attest_storage::Branch;
@@ -14,7 +12,6 @@ use crate::{
     search::{Found, Row, Search, prefix_of},
 };
 
-/// A page of results, next to the tree of fingerprints.
 #[derive(Debug)]
 pub struct List {
     pub search: Search,

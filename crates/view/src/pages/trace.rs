@@ -30,14 +30,12 @@ const HTML_BYTES: usize = 32 * 1024 * 1024;
 /// The largest number of members that are listed.
 const MEMBERS: usize = 500;
 
-/// One trace, and the options for showing it.
 #[derive(Debug)]
 pub struct TracePage<'a> {
     pub key: &'a str,
     pub json: &'a [u8],
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
-    /// The first turn that is shown.
     pub turn: usize,
     /// The page of results that this trace was opened from.
     pub search: &'a Search,
@@ -181,7 +179,6 @@ fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
         .collect()
 }
 
-/// Returns the name of the shared file of a trace.
 fn file_name(key: &str) -> String {
     let id = Key::read(key).unwrap_or_default().1;
     let safe =
@@ -199,7 +196,6 @@ fn in_and_out(tokens: Tokens) -> Option<String> {
     }
 }
 
-/// Shows one turn, which the outline links to by its place.
 pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
     let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
     html! {
@@ -235,7 +231,6 @@ pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     }
 }
 
-/// Shows the members of a trace that are not shown elsewhere.
 pub fn more(trace: &Members) -> Markup {
     let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
     html! {
