@@ -59,7 +59,6 @@ struct Progress {
 }
 
 impl Handler {
-    /// Creates a handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
     pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
         Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default(), store_id: Arc::new(|| None) }

@@ -269,7 +269,6 @@ impl Snapshot {
         self.files.iter().map(|file| Ok(LakeFile(self.open(file)?))).collect()
     }
 
-    /// Reads the keys of files, with their times.
     pub async fn keys(&self, files: Vec<DataFile>) -> Result<HashSet<Entry>> {
         let keys = stream::iter(files).map(|file| async move { self.open(&file)?.keys().await });
         let keys: Vec<Vec<Entry>> = keys.buffer_unordered(CONCURRENT_FILES).try_collect().await?;

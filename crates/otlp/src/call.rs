@@ -169,7 +169,8 @@ fn usage_of(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -
     usage::read(attributes).or_else(|| body.map(|(_, body)| body["usage"].clone()).filter(Value::is_object))
 }
 
-/// Returns the request's other members: those that several conventions have, or those of a body that was logged whole.
+/// Returns the request's other members, from the attributes of several conventions or from a body that was logged
+/// whole.
 fn request_members(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -> Option<Value> {
     if let Some(("request", body)) = body {
         return other_members(body, &["messages", "system"]);

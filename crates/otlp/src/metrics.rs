@@ -1,4 +1,4 @@
-//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of
+//! The log line of each request. It also contains its metrics, in Embedded Metric Format like that of
 //! `attest::metrics`.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Requests to the endpoint. Every response is searched for what no response may quote.
+//! Sends requests to the endpoint, and searches every response for content and keys, which no response may quote.
 
 use std::{
     collections::BTreeSet,

@@ -95,7 +95,6 @@ impl ServedS3 {
         )
     }
 
-    /// Returns the configuration for a client in this process.
     #[must_use]
     pub fn sdk_config(&self, http_client: SharedHttpClient) -> SdkConfig {
         FolderS3::sdk_config(self.address, &self.secret_key, http_client)

@@ -141,7 +141,7 @@ impl TracePage<'_> {
     }
 }
 
-/// Shows the facts of a trace, with links only if `is_linked`, because a shared file has no other pages.
+/// Shows the facts of a trace. Adds links only if `is_linked`, because a shared file has no other pages.
 pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {
