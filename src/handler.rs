@@ -166,7 +166,6 @@ fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Res
     Ok((trace, has_random_id))
 }
 
-/// Returns the response to a request whose trace was not stored.
 fn refusal(problem: &Problem) -> Response<Body> {
     let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
     if let Problem::Unavailable { .. } = problem {

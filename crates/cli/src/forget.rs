@@ -139,14 +139,12 @@ struct Run<'a> {
     begun: Timestamp,
 }
 
-/// The copies of the selected traces.
 #[derive(Default)]
 struct Found {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
     /// The keys of noncurrent versions of objects.
     old_keys: BTreeSet<String>,
-    /// The number of old files of the lake.
     old_files: usize,
     not_traces: Vec<String>,
 }

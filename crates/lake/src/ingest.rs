@@ -27,7 +27,6 @@ use crate::{
 /// The most messages that one request receives or deletes (Amazon SQS API Reference, `ReceiveMessage`).
 const MESSAGES: i32 = 10;
 
-/// The number of requests to a queue in flight.
 const CONCURRENT: usize = 8;
 
 /// The number of messages that are received before their objects are committed.

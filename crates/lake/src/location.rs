@@ -125,7 +125,6 @@ impl Location {
         Self::folder(folder)
     }
 
-    /// Returns whether the location has the log of a table.
     pub(crate) async fn has_log(&self) -> Result<bool> {
         Ok(self.store.list(Some(&ObjectPath::from(LOG))).try_next().await?.is_some())
     }

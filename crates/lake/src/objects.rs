@@ -195,7 +195,6 @@ fn entry(key: String, stored: Option<&DateTime>, e_tag: Option<&str>) -> Option<
     Some(Entry::new(key, Timestamp::from_second(stored?.secs()).ok()?, e_tag))
 }
 
-/// A version of an object, or a delete marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectVersion {
     pub key: String,

@@ -39,7 +39,6 @@ const PROTECTION: [(HeaderName, &str); 2] =
 const LINKED: &str = "<!doctype html><title>attest</title><p>Another site sent you here. \
                       <a href=\"\">Open this address</a> only if you trust the link.";
 
-/// Adds the headers that every response has.
 pub fn protect<B>(response: &mut Response<B>) {
     for (name, value) in PROTECTION {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -23,7 +23,6 @@ const UNKNOWN: &str = "unknown";
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
 const HASH_DIGITS: usize = 16;
 
-/// A trace that is not stored yet.
 #[derive(Debug)]
 pub struct Draft {
     /// All members but `id`, as JSON text.

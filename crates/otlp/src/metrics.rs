@@ -35,7 +35,6 @@ pub struct Counts {
     pub rejected: usize,
 }
 
-/// The facts about one request that its log line reports.
 #[derive(Debug, Default)]
 pub struct Served {
     pub request_id: String,

@@ -60,7 +60,6 @@ pub struct FileImport<'a> {
     progress: Progress,
     counts: Counts,
     in_flight: JoinSet<(Line, Result<Attempt>)>,
-    /// The numbers of the lines in flight.
     sending: BTreeSet<u64>,
     window: Window,
     deferred: Deferred,

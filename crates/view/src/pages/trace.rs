@@ -37,7 +37,6 @@ pub struct TracePage<'a> {
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
     pub turn: usize,
-    /// The page of results that this trace was opened from.
     pub search: &'a Search,
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
@@ -169,7 +168,6 @@ pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Marku
     }
 }
 
-/// Returns the session and the OpenTelemetry trace that a trace belongs to.
 fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
     let trace = header.span.as_ref().and_then(|span| span.trace.as_deref());
     let session = header.session.as_deref().filter(|session| Some(*session) != trace);
