@@ -59,7 +59,6 @@ struct Progress {
 }
 
 impl Handler {
-    /// Creates a handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
     pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
         Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default(), store_id: Arc::new(|| None) }
@@ -167,7 +166,6 @@ fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Res
     Ok((trace, has_random_id))
 }
 
-/// Returns the response to a request whose trace was not stored.
 fn refusal(problem: &Problem) -> Response<Body> {
     let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
     if let Problem::Unavailable { .. } = problem {

@@ -31,7 +31,6 @@ pub struct RequestLog {
 /// A function that writes one line, including its line break.
 type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
-/// The facts about one request that its log line reports.
 #[derive(Debug)]
 pub struct Served<'a> {
     pub request_id: &'a str,

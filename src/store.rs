@@ -224,7 +224,7 @@ impl Store {
             // A bucket key reduces calls to KMS.
             put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
         }
-        // S3 verifies the checksum, so signing the payload would hash it a second time for nothing.
+        // S3 verifies the checksum, so signing the payload would hash it a second time without benefit.
         put.customize().disable_payload_signing().send().await
     }
 
@@ -306,7 +306,6 @@ fn checksum(object: &[u8]) -> String {
     base64::encode(Sha256::digest(object))
 }
 
-/// The reason why conditional writes are not verified.
 enum VerifyError {
     IgnoresIfNoneMatch,
     Failed(Problem),

@@ -23,8 +23,9 @@ export interface Answer {
 }
 
 /**
- * Assembles a stream, and keeps any other body. A body is a stream because of what was asked and what arrives. Its label decides only
- * if both leave it open.
+ * Assembles a stream, and keeps any other body.
+ *
+ * The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
  */
 export class Body {
   private readonly isStreamWanted: boolean;

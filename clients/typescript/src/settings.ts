@@ -15,7 +15,7 @@ export interface Settings {
 /** A variable is missing or invalid. The message names the variable but never contains its value, which may be a key. */
 export class NotConfigured extends Error {}
 
-/** Reads and checks the variables. White space around a value, as of a file, is removed. Throws {@link NotConfigured}. */
+/** Reads and checks the variables. Removes white space around a value, such as the line break of a file. Throws {@link NotConfigured}. */
 export function readSettings(env = process.env): Settings {
   const value = (name: string) => (env[name] ?? "").trim();
   const [url, apiKey, spool] = [value("ATTEST_URL"), value("ATTEST_API_KEY"), value("ATTEST_SPOOL")];

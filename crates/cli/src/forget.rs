@@ -95,7 +95,6 @@ enum Outcome {
     Refused,
 }
 
-/// Forgets, and prints the result.
 pub async fn run(options: Options) -> ExitCode {
     match forget(&options).await {
         Ok(Outcome::Forgotten(receipt)) => {
@@ -140,14 +139,12 @@ struct Run<'a> {
     begun: Timestamp,
 }
 
-/// The copies of the selected traces.
 #[derive(Default)]
 struct Found {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
     /// The keys of noncurrent versions of objects.
     old_keys: BTreeSet<String>,
-    /// The number of old files of the lake.
     old_files: usize,
     not_traces: Vec<String>,
 }
@@ -362,8 +359,7 @@ impl Run<'_> {
     /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
     /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
-        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run
-        // again.
+        // An unfinished file cannot be read, so it may contain the text. Its writer then fails, and must run again.
         let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
         let unreferenced = unreferenced(&self.table).await?;
         let searches = unreferenced.files.into_iter().map(|file| async move {

@@ -10,7 +10,7 @@ use crate::{
     race::win, table::Change,
 };
 
-/// The number of objects that are read at once.
+/// The number of objects that are read concurrently.
 const CONCURRENT_READS: usize = 64;
 
 /// The number of traces that one commit adds at most. A lost race reads them again.

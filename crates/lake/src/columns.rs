@@ -15,7 +15,7 @@ use crate::Entry;
 /// The partition column: the day of storing, in UTC.
 pub const DAY: &str = "day";
 
-/// The columns that have statistics in the log, with which readers and writers skip files.
+/// The columns that have statistics in the log, so that readers and writers can skip files.
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
 /// The columns that tables of earlier versions lack.

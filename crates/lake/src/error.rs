@@ -43,7 +43,6 @@ pub enum Error {
     Parquet(String, #[source] parquet::errors::ParquetError),
     #[error("the storage of the lake refused a request")]
     Storage(#[from] object_store::Error),
-    /// The bucket of the traces cannot be listed.
     #[error("the bucket {0} cannot be listed")]
     List(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the object {0} cannot be read")]

@@ -27,7 +27,6 @@ use crate::{
 /// The most messages that one request receives or deletes (Amazon SQS API Reference, `ReceiveMessage`).
 const MESSAGES: i32 = 10;
 
-/// The number of requests to a queue in flight.
 const CONCURRENT: usize = 8;
 
 /// The number of messages that are received before their objects are committed.
@@ -209,14 +208,14 @@ impl Queues {
 
     async fn receive_batch(&self, queue: &str) -> Result<Vec<Message>> {
         let receive = self.client.receive_message().queue_url(queue).max_number_of_messages(MESSAGES);
-        // A wait, however short, asks all servers of the queue, not a sample of them ("Amazon SQS short and long
+        // With any wait, SQS queries all servers of the queue instead of a sample ("Amazon SQS short and long
         // polling").
         let received = receive.wait_time_seconds(1).send().await;
         let received = received.map_err(|error| Error::Queue(queue.to_owned(), Box::new(error)))?;
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// Deletes messages. One that is not deleted comes again, and finds its rows in the table.
+    /// Deletes messages. A message that remains is received again, and its rows are then in the table already.
     async fn delete(&self, queue: &str, handles: Vec<String>) -> Result<()> {
         let batches = handles.chunks(usize::try_from(MESSAGES).unwrap_or(1)).map(|handles| async move {
             let entries = handles.iter().enumerate().filter_map(|(place, handle)| {

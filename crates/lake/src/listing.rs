@@ -1,7 +1,7 @@
 //! Lists a bucket over many ranges of keys at once.
 //!
 //! S3 returns at most 1,000 keys per request, each request continues after the last key of the one before, and nothing
-//! tells how the keys are distributed. So the listing begins with one range. Whenever a range continues while requests
+//! shows how the keys are distributed. So the listing begins with one range. Whenever a range continues while requests
 //! could be in flight, its rest is split. The number of parts follows from the density of the page that was just read:
 //! dense ranges are split further, and a part that turns out to be empty costs one request.
 

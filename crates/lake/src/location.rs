@@ -89,7 +89,7 @@ impl Location {
                 (existing, Arc::new(store))
             }
             Ok(_) => return Err(failed(ErrorKind::NotADirectory.into())),
-            // Nothing is stored in a folder that does not exist. `created` opens it again.
+            // The folder does not exist, so nothing is read from it. `created` creates and opens it before a write.
             Err(error) if error.kind() == ErrorKind::NotFound => (absent(folder)?, Arc::new(InMemory::new())),
             Err(error) => return Err(failed(error)),
         };
@@ -99,8 +99,8 @@ impl Location {
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
         let (bucket, prefix) = parse(place)?;
-        // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one
-        // is.
+        // reqwest uses the TLS provider of the process, or else aws-lc. An error means that a provider is installed
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut s3 = AmazonS3Builder::new().with_bucket_name(&bucket);
         if let Some(region) = config.region() {
@@ -125,7 +125,6 @@ impl Location {
         Self::folder(folder)
     }
 
-    /// Returns whether the location has the log of a table.
     pub(crate) async fn has_log(&self) -> Result<bool> {
         Ok(self.store.list(Some(&ObjectPath::from(LOG))).try_next().await?.is_some())
     }

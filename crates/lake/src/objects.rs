@@ -168,7 +168,7 @@ impl Bucket {
     }
 
     async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
-        // The SDK retries requests, but not a body that breaks off. Every other error would only repeat itself.
+        // The SDK retries requests, but not a body that breaks off. It has already retried other transient errors.
         let read = || self.read_once(key, version);
         let read = read.retry(ExponentialBuilder::default().with_max_times(RETRIES).with_jitter());
         read.when(|error| matches!(error, Error::Body(..))).await
@@ -195,7 +195,6 @@ fn entry(key: String, stored: Option<&DateTime>, e_tag: Option<&str>) -> Option<
     Some(Entry::new(key, Timestamp::from_second(stored?.secs()).ok()?, e_tag))
 }
 
-/// A version of an object, or a delete marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectVersion {
     pub key: String,

@@ -82,7 +82,6 @@ impl Writer {
         self.rows.bytes_written() + self.rows.in_progress_size()
     }
 
-    /// Completes the file and returns its description for a commit.
     pub(crate) async fn finish(mut self) -> Result<RecordBatch> {
         self.rows.finish().await.map_err(|error| Error::Parquet(self.url.to_string(), error))?;
         let size = self.rows.bytes_written() as u64;

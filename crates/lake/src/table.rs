@@ -39,7 +39,7 @@ const ENGINE: &str = concat!("attest-lake/", env!("CARGO_PKG_VERSION"));
 /// it.
 const CHECKPOINT_INTERVAL: u64 = 20;
 
-/// The number of files whose keys are read at once.
+/// The number of files whose keys are read concurrently.
 const CONCURRENT_FILES: usize = 8;
 
 #[derive(Clone)]
@@ -269,7 +269,6 @@ impl Snapshot {
         self.files.iter().map(|file| Ok(LakeFile(self.open(file)?))).collect()
     }
 
-    /// Reads the keys of files, with their times.
     pub async fn keys(&self, files: Vec<DataFile>) -> Result<HashSet<Entry>> {
         let keys = stream::iter(files).map(|file| async move { self.open(&file)?.keys().await });
         let keys: Vec<Vec<Entry>> = keys.buffer_unordered(CONCURRENT_FILES).try_collect().await?;

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     pub received: usize,
-    /// The number that is deliberately not stored: they repeat another one, or do not concern a model.
+    /// The number of those that are deliberately not stored, because they repeat another one or do not concern a model.
     pub skipped: usize,
     /// The reasons of those that can never be stored.
     pub rejected: Vec<&'static str>,
@@ -51,7 +51,7 @@ impl Spans {
     }
 }
 
-/// A span or a log record with what it belongs to, all in OTLP's JSON encoding.
+/// A span or a log record with its resource and scope, all in OTLP's JSON encoding.
 struct Entry<'v> {
     group: &'v Value,
     scope: &'v Value,

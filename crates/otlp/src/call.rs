@@ -23,7 +23,6 @@ const UNKNOWN: &str = "unknown";
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
 const HASH_DIGITS: usize = 16;
 
-/// A trace that is not stored yet.
 #[derive(Debug)]
 pub struct Draft {
     /// All members but `id`, as JSON text.
@@ -169,7 +168,8 @@ fn usage_of(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -
     usage::read(attributes).or_else(|| body.map(|(_, body)| body["usage"].clone()).filter(Value::is_object))
 }
 
-/// Returns the request's other members: those that several conventions have, or those of a body that was logged whole.
+/// Returns the request's other members, from the attributes of several conventions or from a body that was logged
+/// whole.
 fn request_members(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -> Option<Value> {
     if let Some(("request", body)) = body {
         return other_members(body, &["messages", "system"]);

@@ -61,7 +61,6 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// Returns the text of a part of the type text.
 fn part_text(part: &Value) -> Option<&str> {
     let Some(members) = part.as_object() else { return part.as_str() };
     match members.get("type").and_then(Value::as_str) {

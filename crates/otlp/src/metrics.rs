@@ -1,4 +1,4 @@
-//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of
+//! The log line of each request. It also contains its metrics, in Embedded Metric Format like that of
 //! `attest::metrics`.
 
 use std::{
@@ -35,7 +35,6 @@ pub struct Counts {
     pub rejected: usize,
 }
 
-/// The facts about one request that its log line reports.
 #[derive(Debug, Default)]
 pub struct Served {
     pub request_id: String,

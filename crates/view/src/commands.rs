@@ -76,7 +76,6 @@ const OF_LITELLM: [&str; 34] = [
 
 #[derive(Debug)]
 pub struct TerminalCommand {
-    /// The id of its element on the page.
     pub id: &'static str,
     pub title: &'static str,
     pub text: String,

@@ -22,7 +22,7 @@ const PAGES: usize = 64;
 /// The largest number of pages that are read from the beginning to find the page before a trace.
 const WALKED: usize = 100;
 
-/// The largest number of such pages for a search that reads the contents of traces.
+/// The largest number of such pages for a search that reads the contents of traces, which is slower.
 const WALKED_WITH_CONTENTS: usize = 5;
 
 #[derive(Debug, Clone)]

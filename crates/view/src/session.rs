@@ -60,7 +60,7 @@ pub fn start(row: &Row) -> f64 {
     row.header.start.unwrap_or_else(|| seconds(created().unwrap_or(row.entry.stored)))
 }
 
-/// Orders spans by their parents. Siblings stay in their order. A circle of parents is broken at its earliest span.
+/// Orders spans by their parents. Siblings stay in their order. A cycle of parents is broken at its earliest span.
 fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
     let mut by_id: HashMap<String, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {

@@ -30,7 +30,7 @@ class Answer:
 class Body:
     """Assembles a stream, and keeps any other body.
 
-    A body is a stream because of what was asked and what arrives. Its label decides only if both leave it open.
+    The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
     """
 
     def __init__(self, api: str, is_stream_wanted: bool, content_type: str):

@@ -44,7 +44,7 @@ class Lock:
 
 
 class inside:
-    """Marks the code of this package that may hold a lock. What a finalizer logs meanwhile is deferred."""
+    """Marks code of this package that may hold a lock. Meanwhile, a finalizer defers what it logs."""
 
     def __enter__(self) -> None:
         self._before = is_inside()

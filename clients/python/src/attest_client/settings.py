@@ -39,7 +39,8 @@ class Settings:
 
 
 def read() -> Settings:
-    """Reads and checks `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. White space around a value, as of a file, is removed."""
+    """Reads and checks `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. Removes white space around a value, such as a line break.
+    """
     url, api_key, spool = (os.environ.get(f"ATTEST_{name}", "").strip() for name in ("URL", "API_KEY", "SPOOL"))
     if missing := [name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value]:
         raise NotConfigured(f"set {' and '.join(missing)}")

@@ -27,7 +27,9 @@ def count(name: str, number: int = 1) -> None:
 
 
 def warn(kind: str, message: str, *arguments: object) -> None:
-    """Logs an event, unless one of its kind was logged less than a minute ago. No message has content, keys or foreign texts."""
+    """Logs an event, unless one of its kind was logged less than a minute ago. Messages never contain content, keys or foreign
+    texts.
+    """
     now = time.monotonic()
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return

@@ -1,4 +1,4 @@
-//! Requests to the endpoint. Every response is searched for what no response may quote.
+//! Sends requests to the endpoint, and searches every response for content and keys, which no response may quote.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,6 @@ pub struct Endpoint {
     client: Client,
     url: Url,
     pub api_key: String,
-    /// Signs each request, if the API requires it.
     signer: Option<Signer>,
     /// The content of every message. No log line and no response may contain it.
     pub secret: String,
@@ -216,7 +215,6 @@ async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
     Ok(body.into())
 }
 
-/// Creates an HTTP client for requests to this URL.
 pub fn client_for(url: &Url) -> anyhow::Result<Client> {
     // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,4 +1,4 @@
-//! The promise about API Gateway's own errors, most of which a client cannot cause: their settings are read.
+//! The promise about API Gateway's own errors. A client cannot cause most of them, so their settings are read.
 
 use anyhow::Context;
 use attest::problem::MEDIA_TYPE;

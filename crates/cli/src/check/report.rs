@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::cleanup::Left;
 
-/// The result of checking one promise.
 #[derive(Debug, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {

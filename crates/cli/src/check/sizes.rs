@@ -145,7 +145,7 @@ async fn unknown_encoding(endpoint: &Endpoint) -> Verdict {
     Verdict::Holds { measured: None }
 }
 
-/// Reports an answer of API Gateway that nobody can promise, because API Gateway did not know the API yet.
+/// Reports an answer that API Gateway sent before it knew the API. The stack cannot determine such an answer.
 fn before_routing(answer: &str) -> Verdict {
     Verdict::NotChecked { reason: format!("API Gateway answered before it knew the API: {answer}") }
 }

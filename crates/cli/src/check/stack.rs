@@ -81,7 +81,6 @@ impl Stack {
         self.named(FUNCTION)
     }
 
-    /// Returns the physical id of the resource with this logical id.
     pub fn named(&self, logical_id: &str) -> anyhow::Result<&str> {
         let resource = self.resources.iter().find(|resource| resource.logical_id == logical_id);
         Ok(&resource.with_context(|| format!("the stack has no resource {logical_id}"))?.physical_id)

@@ -9,7 +9,6 @@ use crate::shutdown::stop_signal;
 /// The exit status after a second signal: 128 plus the number of SIGINT, as a shell reports it.
 const KILLED: i32 = 130;
 
-/// Whether a signal has arrived.
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {

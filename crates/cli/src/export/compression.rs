@@ -78,7 +78,6 @@ impl<W: Write> FrameWriter<W> {
         }
     }
 
-    /// Ends the frame. Returns the file or the stream.
     pub fn end(self) -> io::Result<W> {
         let writer = match self {
             Self::Plain(writer) => writer,

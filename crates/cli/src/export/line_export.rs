@@ -25,7 +25,6 @@ pub struct LineFormat<F> {
 
 pub enum Line {
     Write(Vec<u8>),
-    /// An option excludes the trace.
     LeftOut,
     /// The format cannot express the trace, for this reason.
     Refused(String),

@@ -25,7 +25,6 @@ use super::{
 };
 use crate::run_lock::RunLock;
 
-/// The time between two checkpoints.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,7 +134,6 @@ impl PartFile {
         if self.saved.is_some_and(|saved| saved.elapsed() < INTERVAL) { Ok(()) } else { self.save(counts) }
     }
 
-    /// Syncs the lines and writes a checkpoint.
     pub fn save(&mut self, counts: &ExportCounts) -> Result<()> {
         self.saved = Some(Instant::now());
         if let Some(frame) = self.frame.take() {

@@ -32,14 +32,13 @@ pub struct Pending {
     /// The digest of the places in which the run deletes.
     places: String,
     pub keys: BTreeSet<String>,
-    /// Whether an earlier run left the list.
     pub is_resumed: bool,
     /// Whether a file of the user has the name. It is left alone.
     is_foreign: bool,
 }
 
 impl Pending {
-    /// Begins a run, or continues the one whose list is beside the receipt. Returns `None` if that one is complete.
+    /// Begins a run, or continues the run whose list is beside the receipt. Returns `None` if that run is complete.
     pub fn begin(options: &Options, selection: &Selection, places: impl Fn(&str) -> String) -> Result<Option<Self>> {
         let path = options.receipt.with_extension("keys.txt");
         let new = |is_foreign| {

@@ -74,7 +74,7 @@ pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
     hex(digest)
 }
 
-/// Returns a digest of the places in which a run deletes: that of the traces and the lake.
+/// Returns a digest of the places where a run deletes: the place of the traces, and the lake.
 pub fn digest_of_places(source: &Source, lake: &LakeLocation, salt: &str) -> String {
     let place = source.id.as_ref().unwrap_or(&source.name);
     hex(Sha256::new().chain_update(format!("{place:?}{:?}{salt}", lake.to_string())))
@@ -87,7 +87,7 @@ fn hex(digest: Sha256) -> String {
     })
 }
 
-/// Reads a file of keys, one per line. Lines that begin with `#` are comments: no key begins so.
+/// Reads a file of keys, one per line. Lines that begin with `#` are comments, because no key begins with `#`.
 pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
     let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
     let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;

@@ -102,7 +102,7 @@ impl Checkpoint {
             file.set_len(0).with_context(failed)?;
             file.write_all_at(header.as_bytes(), 0).with_context(failed)?;
         }
-        // Records of a store that is not known may belong to another store than the next ones.
+        // While the store is unknown, the records may belong to another store than later confirmations.
         let unidentified = (opened != Opened::Resumed && !identity.destination.has_store()).then(|| identity.clone());
         let records = header.len() as u64;
         Ok((Self { file, path: Some(path.to_owned()), records, unidentified: Mutex::new(unidentified) }, opened))

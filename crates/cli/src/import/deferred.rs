@@ -31,7 +31,6 @@ struct Waiting {
 pub struct Deferred {
     lines: VecDeque<Waiting>,
     texts: SpooledTempFile,
-    /// The offset of the next text.
     end: u64,
 }
 

@@ -88,7 +88,6 @@ impl LastCause {
     }
 }
 
-/// The result of sending a line once.
 pub enum Attempt {
     Done(Outcome),
     /// The line was not stored, and may be stored later.
@@ -147,7 +146,6 @@ impl Endpoint {
         Ok(Self { client, url, api_key, retry_for, limiter, health, store, warnings, last_cause })
     }
 
-    /// Returns the URL without a user and password.
     pub fn shown_url(&self) -> String {
         url::shown(&self.url)
     }

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The largest size of the lines in flight that had failed before, in bytes. One line has at most 10 MiB.
 const ROOM: usize = 24 * 1024 * 1024;
 
-/// The shortest wait for a line to be due, as timers have a resolution of a millisecond.
+/// The shortest wait for a line to be due, because timers have a resolution of a millisecond.
 const TICK: Duration = Duration::from_millis(1);
 
 /// The largest number of reasons that a dry run shows.
@@ -60,7 +60,6 @@ pub struct FileImport<'a> {
     progress: Progress,
     counts: Counts,
     in_flight: JoinSet<(Line, Result<Attempt>)>,
-    /// The numbers of the lines in flight.
     sending: BTreeSet<u64>,
     window: Window,
     deferred: Deferred,

@@ -33,7 +33,6 @@ impl Destination {
         Ok(Self::Place(PlaceId::of(location).await?))
     }
 
-    /// Returns whether an endpoint has reported the id of its store.
     pub fn has_store(&self) -> bool {
         matches!(self, Self::Endpoint { store, .. } if *store != Uuid::nil().to_string())
     }

@@ -81,8 +81,8 @@ impl Rejected {
         Paths { reasons: path("rejected"), lines: path("rejected-lines") }
     }
 
-    /// Writes a rejected line, and its problem details, after `read` bytes of the input were read. A line beyond the
-    /// limit is only described.
+    /// Writes a rejected line and its problem details. `read` is the number of input bytes so far. Beyond the limit,
+    /// only the problem details are written.
     pub fn write(&mut self, line: &mut Line, mut problem: Value, read: u64) -> Result<()> {
         if self.files.is_none() {
             self.files = Some(self.create().with_context(|| {

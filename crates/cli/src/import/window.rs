@@ -22,7 +22,6 @@ pub struct Window {
     largest: usize,
     /// The time of the last cut. Requests that were sent earlier do not cut the window again.
     cut: Instant,
-    /// The failures since the last confirmation.
     failures: u32,
     paused_until: Instant,
 }

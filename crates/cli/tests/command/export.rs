@@ -88,7 +88,7 @@ impl Gate {
     pub fn open(self) {
         let moved = self.0.with_extension("gate"); // not an object
         fs::rename(&self.0, &moved).expect("it exists");
-        // A writer that is also a reader does not wait for the export.
+        // A pipe that is opened for reading and writing does not wait for the export to open it.
         File::options().read(true).write(true).open(&moved).expect("it exists");
         Self(moved).remove();
     }

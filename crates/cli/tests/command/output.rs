@@ -17,7 +17,6 @@ fn attest(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command whose standard output has no reader.
 fn run_without_reader(folder: &Path, arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);

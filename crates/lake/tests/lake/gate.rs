@@ -8,7 +8,7 @@ use std::sync::{
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-/// When the program stops: before its request takes effect, or after, but without a response.
+/// The moment at which the program stops: before its request takes effect, or afterwards but without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     Before,

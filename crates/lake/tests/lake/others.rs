@@ -35,7 +35,7 @@ fn edit(folder: &Path, from: &str, to: &str) {
     assert!(edited > 0, "the log has no {from}");
 }
 
-/// Writes a data file again as deltalake does: with Arrow's view types, which the file's metadata names.
+/// Rewrites a data file as deltalake does: with Arrow's view types, which the file's metadata names.
 fn with_views(folder: &Path) {
     let days = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let day = days.into_iter().find(|path| path.to_string_lossy().contains("day=")).expect("a day");

@@ -71,7 +71,7 @@ fn check(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// Returns whether the object is stored as its bytes are: S3 removes the coding `aws-chunked` itself.
+/// Returns whether the coding concerns the transfer only. S3 removes `aws-chunked` before it stores the object.
 fn is_transfer(coding: &HeaderValue) -> bool {
     let codings = coding.to_str().unwrap_or("?").split(',').map(str::trim);
     codings.into_iter().all(|coding| matches!(coding, "" | "identity" | "aws-chunked"))

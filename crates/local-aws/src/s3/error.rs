@@ -28,7 +28,6 @@ pub enum FileStoreError {
     /// The disk or the quota is full.
     #[error("the disk is full: make room on it, or choose another --folder ({0})")]
     DiskFull(io::Error),
-    /// The path of an object's file is too long for this system.
     #[error("the path is longer than this system allows: choose a --folder with a shorter path ({0})")]
     PathTooLong(io::Error),
     /// This user may not read or write the file, or the file system is read-only.
@@ -37,10 +36,10 @@ pub enum FileStoreError {
     /// A link, folder or other file has the name of a file that the store needs.
     #[error("{} is not a file of this program: move it, or choose another --folder", .0.display())]
     NotOwn(PathBuf),
-    /// Another process keeps the store from being used.
+    /// Another process holds the lock of the store.
     #[error("another process holds {} exclusively: stop it, or choose another --folder", .0.display())]
     Locked(PathBuf),
-    /// A hard link cannot lead to another file system.
+    /// The folder is on another file system, to which a hard link cannot lead.
     #[error("{} is on another file system than its bucket, so a trace cannot get its name there: use that file system as --folder", .0.display())]
     OtherFileSystem(PathBuf),
     /// An object needs a file or a folder where something else is: a file in place of a folder, or a loop of links.

@@ -126,7 +126,6 @@ struct Query<'a> {
     delimiter: &'a str,
     /// The name after which the page begins, or empty for the first page.
     after: &'a str,
-    /// The largest number of names on the page.
     max_keys: usize,
 }
 

@@ -43,7 +43,6 @@ use super::{
     metadata, objects, pages,
 };
 
-/// The message of a denied write.
 const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
 
 /// The message of a denied multipart upload. A trace is far below the 5 GB limit of one PutObject.
@@ -95,7 +94,6 @@ impl ServedS3 {
         )
     }
 
-    /// Returns the configuration for a client in this process.
     #[must_use]
     pub fn sdk_config(&self, http_client: SharedHttpClient) -> SdkConfig {
         FolderS3::sdk_config(self.address, &self.secret_key, http_client)

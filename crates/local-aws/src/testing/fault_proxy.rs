@@ -85,7 +85,6 @@ impl FaultProxy {
         self.plan.last_head.lock().expect("no thread panics with the lock held").clone()
     }
 
-    /// Plans the faults of the next requests, one per request.
     pub fn next(&self, faults: &[Fault]) {
         *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }

@@ -52,7 +52,6 @@ impl Stored {
 #[derive(Debug, Default)]
 pub struct Conversation {
     pub turns: Vec<Turn>,
-    /// The alternatives of the answer, if there are several.
     pub choices: Vec<Choice>,
 }
 
@@ -141,7 +140,6 @@ impl Conversation {
         })
     }
 
-    /// Returns whether a tool with this name is called.
     pub fn calls(&self, tool: &str) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
         turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))

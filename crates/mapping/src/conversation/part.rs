@@ -56,7 +56,6 @@ impl Part {
         Self::Text { text, citations: Vec::new() }
     }
 
-    /// A value that is shown as JSON.
     pub fn other(kind: &str, json: &Json) -> Self {
         Self::Other { kind: kind.to_owned(), json: json.clone() }
     }

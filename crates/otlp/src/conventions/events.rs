@@ -9,9 +9,7 @@ use crate::attributes::{Attributes, plain};
 pub enum Kind {
     /// A whole call, in the attributes of the current conventions.
     Call,
-    /// One message of a call.
     Message,
-    /// A body that Claude Code has logged.
     ClaudeCode,
     Other,
 }
@@ -39,7 +37,6 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-/// Reads the conversation of records that each hold one message.
 #[must_use]
 pub fn conversation(records: &[&Value]) -> Conversation {
     let mut conversation = Conversation::default();

@@ -60,11 +60,9 @@ impl Conversation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A call of a model.
     Call,
     /// Another step of an application of a model: an agent, a chain, a tool. It repeats messages of calls.
     Step,
-    /// Not about a model.
     Other,
 }
 

@@ -6,7 +6,6 @@ use crate::attributes::Attributes;
 
 const GEN_AI: &str = "gen_ai.usage.";
 
-/// The names of earlier and other conventions.
 const NAMES: [(&str, &str); 24] = [
     ("gen_ai.usage.prompt_tokens", "input_tokens"),
     ("gen_ai.usage.completion_tokens", "output_tokens"),

@@ -4,7 +4,6 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::query::Field;
 
-/// Keyboard shortcuts and their effects.
 const KEYS: [(&str, &str); 9] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),

@@ -74,7 +74,6 @@ fn segment(prefix: &str) -> Cow<'_, str> {
     percent_decode_str(encoded).decode_utf8_lossy()
 }
 
-/// Renders one trace as a row that links to it.
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() {

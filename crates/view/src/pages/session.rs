@@ -93,7 +93,6 @@ fn name(row: &Row) -> &str {
     row.header.span.as_ref().and_then(|span| span.name.as_deref()).unwrap_or(&row.header.model)
 }
 
-/// Draws the time of a call on the axis of the session.
 fn bar(row: &Row, session: &Session) -> Markup {
     let scale = if session.seconds > 0.0 { WIDTH / session.seconds } else { 0.0 };
     let offset = start(row) - session.start;

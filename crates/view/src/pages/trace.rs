@@ -37,7 +37,6 @@ pub struct TracePage<'a> {
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
     pub turn: usize,
-    /// The page of results that this trace was opened from.
     pub search: &'a Search,
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
@@ -141,7 +140,7 @@ impl TracePage<'_> {
     }
 }
 
-/// Shows the facts of a trace, with links only if `is_linked`, because a shared file has no other pages.
+/// Shows the facts of a trace. Adds links only if `is_linked`, because a shared file has no other pages.
 pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {
@@ -169,7 +168,6 @@ pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Marku
     }
 }
 
-/// Returns the session and the OpenTelemetry trace that a trace belongs to.
 fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
     let trace = header.span.as_ref().and_then(|span| span.trace.as_deref());
     let session = header.session.as_deref().filter(|session| Some(*session) != trace);

@@ -54,7 +54,7 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
     }
 }
 
-/// Returns the URL of an image: of Chat Completions, of the Responses API, or of Anthropic's Messages API.
+/// Returns the URL of an image in the form of Chat Completions, the Responses API or Anthropic's Messages API.
 fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
     let (url, detail) = match part.get("image_url").or_else(|| part.get("source"))? {
         Json::String(url) => (Cow::Borrowed(url.as_str()), part.text("detail")),

@@ -72,7 +72,7 @@ async fn overlapping_and_killed_exports_of_lines_are_complete_or_fail() {
             fs::remove_file(&output).expect("it exists");
         }
     }
-    // One of the two may be unfinished. It is the one that goes on.
+    // One of the two exports may be unfinished, and only that one may continue.
     let mut completed = 0;
     for source in [0, 1, 0] {
         let code = super::run(folder.path(), &export_of(source)).await.status.code();

@@ -189,7 +189,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     let (day, name) = (own.parent().expect("a day"), own.file_name().expect("a name"));
     fs::create_dir_all(lake.join("_results")).expect("a folder");
     fs::create_dir_all(home.join("elsewhere")).expect("a folder");
-    // They include a copy under a name of the lake's own form, and one behind a link.
+    // One copy has a name like that of a data file of the lake, and one is behind a link.
     let others = [
         lake.join("report.parquet"),
         lake.join("_results/mine.parquet"),
