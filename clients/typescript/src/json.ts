@@ -8,7 +8,7 @@ export { LosslessNumber };
 export type Json = null | boolean | number | string | LosslessNumber | Json[] | JsonObject;
 export type JsonObject = { [name: string]: Json };
 
-/** The error of a text that is not a JSON value that a trace can hold. */
+/** Thrown for a text that is not JSON, or is deeper than a trace can be. */
 export class NotJson extends Error {
   override readonly name = "NotJson";
 }

@@ -133,7 +133,7 @@ impl Endpoint {
     }
 }
 
-/// Returns the time from `end` to the first second in which nine of ten possible requests were confirmed.
+/// Returns how long after `end` the confirmations reach 90 % of `full_rate`, measured over one second.
 fn recovered_after(confirmations: &[Duration], end: Duration, full_rate: f64) -> Option<Duration> {
     let is_full = |from: Duration| {
         let count = confirmations.iter().filter(|at| (from..from + Duration::from_secs(1)).contains(*at)).count();
