@@ -32,7 +32,7 @@ use self::{
     pending::{Pending, persist},
     place::Place,
     receipt::{ELSEWHERE, NotSearched, Receipt},
-    selection::{Selection, keys_of},
+    selection::{Selection, digest_of_places, keys_of},
 };
 use crate::{
     lake::source::{require, source_of},
@@ -43,7 +43,7 @@ use crate::{
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
 
-/// The number of files that are searched at once. Each may hold some batches of 8 MB in memory.
+/// The number of files that are searched concurrently. Each may hold several batches of 8 MB in memory.
 const CONCURRENT: usize = 4;
 
 /// The options of `forget`.
@@ -72,7 +72,8 @@ pub struct Options {
     /// Ignore case in --text
     #[arg(long, requires = "text")]
     ignore_case: bool,
-    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the
+    /// DuckDB CLI
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
@@ -88,7 +89,6 @@ pub struct Options {
     yes: bool,
 }
 
-/// The result of a run that did not fail.
 enum Outcome {
     Forgotten(Box<Receipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
@@ -96,7 +96,6 @@ enum Outcome {
     Refused,
 }
 
-/// Forgets, and prints the result.
 pub async fn run(options: Options) -> ExitCode {
     match forget(&options).await {
         Ok(Outcome::Forgotten(receipt)) => {
@@ -145,14 +144,12 @@ struct Run<'a> {
     begun: Timestamp,
 }
 
-/// The copies of the selected traces.
 #[derive(Default)]
 struct Found {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
     /// The keys of noncurrent versions of objects.
     old_keys: BTreeSet<String>,
-    /// The number of old files of the lake.
     old_files: usize,
     not_traces: Vec<String>,
     unreadable: Vec<NotSearched>,
@@ -166,9 +163,11 @@ async fn forget(options: &Options) -> Result<Outcome> {
     let place = Place::open(&location).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
-    require(&table, &source_of(&location).await?).await?;
+    let source = source_of(&location).await?;
+    require(&table, &source).await?;
     let selection = Selection::of(options).await?;
-    let Some(mut pending) = Pending::begin(options, &selection)? else { return Ok(Outcome::CompletedBefore) };
+    let places = |salt: &str| digest_of_places(&source, table.location(), salt);
+    let Some(mut pending) = Pending::begin(options, &selection, places)? else { return Ok(Outcome::CompletedBefore) };
     table.upgrade().await?;
     let run = Run { options, place, table, selection, begun: Timestamp::now() };
     let found = run.find().await?;
@@ -263,7 +262,7 @@ impl Run<'_> {
         let search = async {
             let mut found = keys_of(file, keys).await?;
             if found.is_empty() {
-                // A file that was not written to its end is found here.
+                // Reading the keys detects a file that was not written to its end.
                 file.keys().await?;
                 found = self.selection.keys_in(file).await?;
             }
@@ -272,7 +271,7 @@ impl Run<'_> {
         match search.await {
             Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
             Err(error) if is_deleted(&error) => Ok(None),
-            // Its text cannot be excluded.
+            // It cannot be read, so it may contain the text.
             Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
@@ -310,7 +309,7 @@ impl Run<'_> {
                         existing.insert(key.clone());
                     }
                 }
-                // One object that S3 protects must not keep the others.
+                // An object that S3 protects must not prevent the deletion of the others.
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
@@ -319,7 +318,7 @@ impl Run<'_> {
         let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
         let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
         let removed = remove(&self.table, &absent).await?;
-        // The row of a deleted version makes room for that of a protected one.
+        // An object that still exists gets the row of its current version.
         let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
         append(&self.table, self.place.objects(), again).await?;
         existing.extend(removed.removed.iter().map(|row| row.key.clone()));
@@ -366,9 +365,10 @@ impl Run<'_> {
 
     /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
     ///
-    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
+    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
+    /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
-        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
+        // An unfinished file cannot be read, so it may contain the text. Its writer then fails, and must run again.
         let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
         let unreferenced = unreferenced(&self.table).await?;
         let searches = unreferenced.files.into_iter().map(|file| async move {

@@ -1,4 +1,4 @@
-//! Adds traces to the table, each once.
+//! Adds traces to the table, each exactly once.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::{
     parquet_file::Writer, race::win, table::Change,
 };
 
-/// The number of objects that are read at once.
+/// The number of objects that are read concurrently.
 const CONCURRENT_READS: usize = 64;
 
 /// The number of traces that one commit adds at most. A lost race reads them again.
@@ -20,16 +20,11 @@ const COMMIT: usize = 20_000;
 /// The JSON bytes that are collected before they are compared with the table and encoded.
 const BATCH: usize = 8 << 20;
 
-/// The outcome of an addition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Added {
-    /// The traces that are new in the table.
     pub rows: u64,
-    /// The traces that the table contained already.
     pub known: u64,
-    /// The keys whose object no longer exists.
     pub absent: u64,
-    /// The keys of objects that are not traces.
     pub invalid: Vec<String>,
     /// The objects that cannot be read.
     pub skipped: Skipped,
@@ -60,12 +55,13 @@ impl Added {
 
 /// Reads the objects of these keys and adds those that the table does not contain.
 ///
-/// When this returns, all of them are in the table, except those that cannot be read. An error or a kill leaves some of them out, and a repetition adds the rest.
+/// When this returns, all of them are in the table, except those that cannot be read. An error or a kill leaves some of
+/// them out, and a repetition adds the rest.
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
-        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
-        // object that was deleted, and whose row a concurrent commit removed, cannot come back.
+        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again.
+        // So an object that was deleted, and whose row a concurrent commit removed, cannot come back.
         let (added, lost_races) = win(table, async |snapshot| {
             let (added, change) = read(&snapshot, objects, keys).await?;
             let is_done = change.added.is_empty() || snapshot.commit_or_discard(change).await?;
@@ -78,7 +74,6 @@ pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> 
     Ok(all)
 }
 
-/// The rows of a day that are not in a complete file yet.
 #[derive(Default)]
 struct Pending {
     columns: Columns,

@@ -24,7 +24,7 @@ use crate::{
     listing::{self, Page},
 };
 
-/// The number of times that an object is read again whose body broke off.
+/// The number of times that an object is read again after its body broke off.
 const RETRIES: usize = 2;
 
 /// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
@@ -33,7 +33,6 @@ const NO_VERSION: &str = "null";
 
 /// A place that stores traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
-    /// Lists all traces, in any order.
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
     /// Reads a trace. Returns `None` if it does not exist. Reads no object that is larger than any trace.
@@ -50,7 +49,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens a bucket. Sends nothing.
+    /// Opens a bucket without a request.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         let path_style = settings::s3_endpoint(config).is_some();
@@ -123,10 +122,10 @@ impl Bucket {
         })
     }
 
-    /// Returns whether the bucket may have versions that a listing does not show.
+    /// Returns whether the bucket may have noncurrent versions, which a listing does not contain.
     pub async fn may_have_versions(&self) -> bool {
         let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        // Without permission to ask, they are listed.
+        // Without `s3:GetBucketVersioning`, the bucket may have versions, so they are listed.
         versioning.map_or(true, |versioning| versioning.status.is_some())
     }
 
@@ -172,7 +171,7 @@ impl Bucket {
     }
 
     async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
-        // The SDK retries requests, but not a body that breaks off. Every other error would only repeat itself.
+        // The SDK retries requests, but not a body that breaks off. It has already retried other transient errors.
         let read = || self.read_once(key, version);
         let read = read.retry(ExponentialBuilder::default().with_max_times(RETRIES).with_jitter());
         read.when(|error| matches!(error, Error::Body(..))).await
@@ -227,7 +226,6 @@ fn entry(key: String, stored: Option<&DateTime>, e_tag: Option<&str>) -> Option<
     Some(Entry::new(key, Timestamp::from_second(stored?.secs()).ok()?, e_tag))
 }
 
-/// A version of an object, or a delete marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectVersion {
     pub key: String,

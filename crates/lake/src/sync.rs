@@ -23,22 +23,17 @@ use crate::{
 /// The number of listed keys that are collected before they are written to the files of their days.
 const BUFFERED: usize = 10_000;
 
-/// The outcome of a synchronisation.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// The number of traces that were listed.
     pub listed: u64,
-    /// The traces that were added.
     pub added: Added,
-    /// The rows that were removed, and the files that were replaced.
     pub maintained: Maintained,
     /// The number of files that were deleted, because nothing refers to them.
     pub deleted_files: u64,
-    /// Whether the deadline did not end it.
+    /// Whether all work was done before the deadline.
     pub is_complete: bool,
 }
 
-/// A step of a synchronisation, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// This many traces are listed so far.
@@ -50,7 +45,8 @@ pub enum Step {
 /// Adds the traces that the table lacks, and removes the rows whose object does not exist. Begins no further work after
 /// `deadline`.
 ///
-/// It keeps no state: a killed synchronisation is repeated, and two may run at once, also beside the ingest function.
+/// It keeps no state, so a killed synchronisation is repeated. Several may run at the same time, and also beside the
+/// ingest function.
 pub async fn sync(
     table: &Table,
     objects: &dyn Objects,
@@ -68,15 +64,13 @@ pub async fn sync(
     Ok(synced)
 }
 
-/// A comparison of the table with the stored traces.
 #[derive(Debug, Default)]
 pub struct Completed {
-    /// The number of traces that were listed.
     pub listed: u64,
     pub added: Added,
     /// The keys of rows whose object was not listed.
     pub extra: BTreeSet<String>,
-    /// Whether the deadline did not end it.
+    /// Whether all work was done before the deadline.
     pub is_complete: bool,
 }
 

@@ -1,7 +1,7 @@
-//! The list of keys of a run that is not complete, and the receipt of one that is.
+//! The list of keys of an unfinished run, and the receipt of a finished one.
 //!
-//! Rows that are gone cannot be found by their text again, so a repetition needs the keys. The list is written before the first
-//! deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
+//! A repetition needs the keys, because removed rows can no longer be found by their text. The list is written before
+//! the first deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
 
 use std::{
     collections::BTreeSet,
@@ -20,31 +20,31 @@ use super::{
     selection::{Selection, digest},
 };
 
-/// The beginning of the first line. No key begins with `#`.
+/// The prefix of the first line. It is not a key, because no key begins with `#`.
 const MARK: &str = "# attest forget ";
 
-/// The list of a run.
 pub struct Pending {
     path: PathBuf,
     /// The id of the run, which its receipt repeats.
     pub run: String,
-    /// The digest of what the run was asked for.
+    /// A digest of the selection, which distinguishes a repetition from another run.
     asked: String,
+    /// The digest of the places in which the run deletes.
+    places: String,
     pub keys: BTreeSet<String>,
-    /// Whether an earlier run left the list.
     pub is_resumed: bool,
-    /// Whether a file of the user has the name, which is left alone.
+    /// Whether a file of the user has the name. It is left alone.
     is_foreign: bool,
 }
 
 impl Pending {
-    /// Begins a run, or continues the one whose list is beside the receipt. Returns `None` if that one is complete.
-    pub fn begin(options: &Options, selection: &Selection) -> Result<Option<Self>> {
+    /// Begins a run, or continues the run whose list is beside the receipt. Returns `None` if that run is complete.
+    pub fn begin(options: &Options, selection: &Selection, places: impl Fn(&str) -> String) -> Result<Option<Self>> {
         let path = options.receipt.with_extension("keys.txt");
         let new = |is_foreign| {
             let run = Uuid::new_v4().to_string();
-            let asked = digest(options, selection, &run);
-            Self { path: path.clone(), run, asked, keys: BTreeSet::new(), is_resumed: false, is_foreign }
+            let (asked, places) = (digest(options, selection, &run), places(&run));
+            Self { path: path.clone(), run, asked, places, keys: BTreeSet::new(), is_resumed: false, is_foreign }
         };
         let is_named = options.keys.as_deref().is_some_and(|keys| is_same_file(keys, &path));
         let text = match read(&path) {
@@ -58,7 +58,10 @@ impl Pending {
             }
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let Some((run, asked)) = text.lines().next().and_then(|line| line.strip_prefix(MARK)?.split_once(' ')) else {
+        let mark = text.lines().next().and_then(|line| line.strip_prefix(MARK));
+        let Some([run, asked, in_places]) =
+            mark.and_then(|mark| <[&str; 3]>::try_from(mark.split(' ').collect::<Vec<_>>()).ok())
+        else {
             ensure!(
                 is_named && options.receipt.symlink_metadata().is_err(),
                 "{} exists, and is not a list of this command: move it, or choose another --receipt",
@@ -72,18 +75,24 @@ impl Pending {
                 path.display()
             );
         }
+        ensure!(
+            in_places == places(run),
+            "a run in another place or lake left the keys in {}: give its options, or choose another --receipt",
+            path.display()
+        );
         if options.receipt.symlink_metadata().is_ok() {
             ensure!(
                 run_of(&options.receipt).as_deref() == Some(run),
                 "the receipt {} exists",
                 options.receipt.display()
             );
-            // It was stopped after its receipt was complete.
+            // The earlier run was stopped after its receipt was complete, so only its list is left.
             fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))?;
             return Ok(None);
         }
         let keys = text.lines().skip(1).map(str::to_owned).collect();
-        Ok(Some(Self { run: run.to_owned(), asked: asked.to_owned(), keys, is_resumed: true, ..new(false) }))
+        let (run, asked, places) = (run.to_owned(), asked.to_owned(), in_places.to_owned());
+        Ok(Some(Self { run, asked, places, keys, path, is_resumed: true, is_foreign: false }))
     }
 
     pub fn path(&self) -> &Path {
@@ -95,13 +104,12 @@ impl Pending {
         if self.is_foreign {
             return Ok(());
         }
-        let mut text = format!("{MARK}{} {}\n", self.run, self.asked);
+        let mut text = format!("{MARK}{} {} {}\n", self.run, self.asked, self.places);
         self.keys.iter().for_each(|key| text.extend([key, "\n"]));
         let written = persist(&self.path, text.as_bytes(), self.is_resumed);
         written.with_context(|| format!("cannot write the keys to {}", self.path.display()))
     }
 
-    /// Deletes the list.
     pub fn delete(&self) {
         if !self.is_foreign {
             let _ = fs::remove_file(&self.path);
@@ -109,7 +117,7 @@ impl Pending {
     }
 }
 
-/// Writes a file that does not exist, or, with `replaces`, one of this command. It is complete or unchanged.
+/// Writes a new file atomically. With `replaces`, replaces a file that this command has written.
 pub fn persist(path: &Path, bytes: &[u8], replaces: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;

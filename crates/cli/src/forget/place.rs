@@ -1,4 +1,4 @@
-//! The place of the objects, which can also delete them.
+//! The place of the objects, with all their versions.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,9 @@ use local_aws::s3::FileStore;
 use super::{receipt::NotSearched, selection::Selection};
 use crate::lake::Folder;
 
-/// The number of old versions that are searched at once.
+/// The number of old versions whose bodies are in memory at once.
 const BATCH: usize = 500;
 
-/// The number of concurrent reads.
 const CONCURRENT: usize = 16;
 
 pub enum Place {
@@ -73,8 +72,8 @@ impl Place {
         }
     }
 
-    /// Returns the keys whose noncurrent versions belong to a selection. No listing and no lake shows these versions. Adds those
-    /// that cannot be read to `unreadable`.
+    /// Returns the keys whose noncurrent versions belong to a selection. Neither a listing nor the lake contains these
+    /// versions. Adds those that cannot be read to `unreadable`.
     pub async fn old_keys(&self, selection: &Selection, unreadable: &mut Vec<NotSearched>) -> Result<BTreeSet<String>> {
         let Self::Bucket(bucket) = self else { return Ok(BTreeSet::new()) };
         if matches!(selection, Selection::Keys(_)) || !bucket.may_have_versions().await {

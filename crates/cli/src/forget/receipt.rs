@@ -13,8 +13,8 @@ pub struct OtherCopy {
     kept: &'static str,
 }
 
-/// The copies elsewhere, and the time for which each is kept.
-pub const ELSEWHERE: [OtherCopy; 13] = [
+/// The copies that the command does not reach, and the time for which each is kept.
+pub const ELSEWHERE: [OtherCopy; 15] = [
     OtherCopy { copy: "log lines of the functions, which contain keys", kept: "for LogRetentionDays of the stack" },
     OtherCopy {
         copy: "the lake's log, whose entries before this version contain the smallest and largest key of each file",
@@ -23,6 +23,14 @@ pub const ELSEWHERE: [OtherCopy; 13] = [
     OtherCopy {
         copy: "messages in the queues of the lake's function, which contain keys",
         kept: "for at most 14 days",
+    },
+    OtherCopy {
+        copy: "unfinished files of killed processes in `~incoming` of a folder",
+        kept: "until a process stores into the folder while no other does",
+    },
+    OtherCopy {
+        copy: "files of the folder, or objects of the bucket, whose name is not that of a trace",
+        kept: "until they are deleted",
     },
     OtherCopy { copy: "results of queries in the stack's bucket", kept: "for 7 days" },
     OtherCopy { copy: "unfinished uploads to the lake's bucket", kept: "for 1 day in the stack's bucket" },
@@ -66,7 +74,7 @@ pub struct Receipt {
     pub completed: Timestamp,
     pub source: String,
     pub lake: String,
-    /// The version of the table from which on the rows are gone.
+    /// The first version of the table without the rows.
     pub lake_version: u64,
     pub deleted_versions: u64,
     pub removed_rows: usize,
@@ -80,5 +88,5 @@ pub struct Receipt {
     pub unreadable: Vec<NotSearched>,
     /// The Parquet files of other programs below the lake, which were not searched.
     pub files_of_others: Vec<String>,
-    pub not_covered: [OtherCopy; 13],
+    pub not_covered: [OtherCopy; 15],
 }

@@ -48,7 +48,8 @@ pub struct Options {
     /// The days after which a replaced file is deleted. With 0, a query that is running may fail
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     retention_days: u32,
-    /// Accept another place of traces than the lake records. The rows of traces that are not there are removed
+    /// Accept a place of traces that differs from the recorded one. Rows of traces that are not in this place are
+    /// removed
     #[arg(long)]
     replace_source: bool,
     /// Show no progress
@@ -56,7 +57,6 @@ pub struct Options {
     quiet: bool,
 }
 
-/// Synchronises, and prints the report.
 pub async fn run(options: Options) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
@@ -76,7 +76,6 @@ pub async fn run(options: Options) -> ExitCode {
     }
 }
 
-/// Opens the traces of a place.
 pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
     match location {
         Location::Bucket(bucket) => Ok(Box::new(Bucket::new(&aws_config().await?, bucket.clone()))),

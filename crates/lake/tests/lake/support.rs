@@ -21,7 +21,6 @@ use crate::{gate::Gate, refusal::Refusals};
 /// The access key and the secret key of the S3.
 const KEY: &str = "local";
 
-/// A real S3 on loopback.
 pub struct S3 {
     pub config: SdkConfig,
     pub client: Client,
@@ -40,7 +39,8 @@ impl S3 {
         let mut service = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("the folder exists"));
         service.set_auth(SimpleAuth::from_single(KEY, KEY));
         let service = service.build();
-        // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as on AWS.
+        // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as
+        // on AWS.
         let (conditional, gate, refusals) = (Arc::new(Mutex::new(())), Gate::default(), Refusals::default());
         let (passed, refused) = (gate.clone(), refusals.clone());
         let service = service_fn(move |request: Request<Incoming>| {
@@ -93,7 +93,6 @@ pub fn trace(content: &str) -> String {
     serde_json::json!({"model": "m", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// Stores traces and returns their keys.
 pub async fn store(s3: &S3, prefix: &str, count: usize) -> Vec<String> {
     let keys: Vec<String> = (0..count).map(|number| format!("{prefix}/{number:04}")).collect();
     for key in &keys {
@@ -116,7 +115,8 @@ pub async fn rows(table: &Table) -> BTreeMap<String, usize> {
     rows
 }
 
-/// Asserts that the table has one row per key, also for two independent readers if `LAKE_READERS` names a Python that has them.
+/// Asserts that the table has one row per key, also for two independent readers if `LAKE_READERS` names a Python that
+/// has them.
 pub async fn assert_rows(table: &Table, s3: Option<&S3>, keys: &[String]) {
     let expected: BTreeMap<String, usize> = keys.iter().map(|key| (key.clone(), 1)).collect();
     assert_eq!(rows(table).await, expected);

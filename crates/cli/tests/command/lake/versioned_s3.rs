@@ -53,7 +53,7 @@ pub struct VersionedS3 {
     steps: Arc<Steps>,
 }
 
-/// A step is the time before a request, or after one that changes a bucket.
+/// Counts steps. A step is the time before a request, or after a request that changes a bucket.
 #[derive(Debug, Default)]
 struct Steps {
     taken: AtomicUsize,
@@ -69,10 +69,6 @@ impl VersionedS3 {
 
     pub fn refuse(&self, key: &str, code: S3ErrorCode) {
         self.refused.lock().expect("no holder panics").insert(key.to_owned(), code);
-    }
-
-    pub fn allow(&self, key: &str) {
-        self.refused.lock().expect("no holder panics").remove(key);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Version>> {
@@ -135,7 +131,6 @@ impl VersionedS3 {
         Ok(())
     }
 
-    /// Serves the buckets and returns their URL.
     pub async fn serve(&self) -> String {
         let mut service = S3ServiceBuilder::new(self.clone());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, ACCESS_KEY));
@@ -335,7 +330,6 @@ impl S3 for VersionedS3 {
     }
 }
 
-/// Returns a command with the AWS configuration of these buckets.
 pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::Command {
     let mut command = program(folder);
     command.args(arguments).env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "us-east-1");
@@ -343,7 +337,6 @@ pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::
     command
 }
 
-/// Runs a command with the AWS configuration of these buckets.
 pub async fn run(folder: &Path, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(folder, url, arguments).output().await.expect("it runs");
     (output.status.code(), stderr(&output))
