@@ -23,5 +23,6 @@ pub mod schema;
 pub mod settings;
 pub mod store;
 pub mod trace;
+pub mod unreadable;
 mod walk;
 pub mod writer;

@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use self::{
     pending::{Pending, persist},
     place::Place,
-    receipt::{ELSEWHERE, Receipt},
+    receipt::{ELSEWHERE, NotSearched, Receipt},
     selection::{Selection, digest_of_places, keys_of},
 };
 use crate::{
@@ -58,7 +58,8 @@ receipt, and so does --keys with that list.
 A query that reads one of the old files while they are deleted fails, and must be repeated.
 
 Exit status:
-  0  none of the traces is left in the bucket and the lake; the receipt lists other copies
+  0  none of the traces is left in the bucket and the lake, as far as these can be read; the receipt lists other copies, and the
+     objects that cannot be read and were not searched
   1  nothing was deleted, because the answer was not yes
   2  the command failed")]
 pub struct Options {
@@ -125,6 +126,10 @@ fn report(receipt: &Receipt) {
     for key in &receipt.absent {
         note!("{key} did not exist");
     }
+    for NotSearched { key, version, reason } in &receipt.unreadable {
+        let version = version.as_ref().map(|version| format!("the version {version} of ")).unwrap_or_default();
+        note!("{version}{key} was not searched: {reason}");
+    }
     for file in &receipt.files_of_others {
         note!("{file} below the lake belongs to another program, and was not searched");
     }
@@ -147,6 +152,7 @@ struct Found {
     old_keys: BTreeSet<String>,
     old_files: usize,
     not_traces: Vec<String>,
+    unreadable: Vec<NotSearched>,
 }
 
 async fn forget(options: &Options) -> Result<Outcome> {
@@ -207,7 +213,7 @@ impl Run<'_> {
             return Ok(Found { keys: keys.clone(), ..Found::default() });
         }
         let mut found = self.find_current().await?;
-        found.old_keys = self.place.old_keys(&self.selection).await?;
+        found.old_keys = self.place.old_keys(&self.selection, &mut found.unreadable).await?;
         for file in unreferenced(&self.table).await?.files {
             if let Some(keys) = self.search_old(&file, &BTreeSet::new()).await? {
                 found.old_files += 1;
@@ -240,9 +246,11 @@ impl Run<'_> {
         })
         .await?;
         let mut keys = keys?;
+        let skipped = completed.added.skipped.iter();
+        let unreadable = skipped.map(|(key, reason)| NotSearched::new(key, None, reason)).collect();
         let not_traces = completed.added.invalid;
         keys.extend(self.place.matching_objects(&not_traces, &self.selection).await?);
-        Ok(Found { keys, not_traces, ..Found::default() })
+        Ok(Found { keys, not_traces, unreadable, ..Found::default() })
     }
 
     async fn search(&self, file: LakeFile) -> Result<BTreeSet<String>> {
@@ -349,6 +357,7 @@ impl Run<'_> {
             keys: keys.clone(),
             absent: if pending.is_resumed { BTreeSet::new() } else { keys.difference(&existing).cloned().collect() },
             not_traces: if is_by_key { Vec::new() } else { found.not_traces },
+            unreadable: found.unreadable,
             files_of_others,
             not_covered: ELSEWHERE,
         })

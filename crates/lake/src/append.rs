@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use attest::unreadable::Unreadable;
 use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
 
 use crate::{
-    Entry, Result, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects, parquet_file::Writer,
-    race::win, table::Change,
+    Entry, Error, Result, Skipped, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects,
+    parquet_file::Writer, race::win, table::Change,
 };
 
 /// The number of objects that are read concurrently.
@@ -25,6 +26,8 @@ pub struct Added {
     pub known: u64,
     pub absent: u64,
     pub invalid: Vec<String>,
+    /// The objects that cannot be read.
+    pub skipped: Skipped,
     /// The number of commits that lost their race and were repeated.
     pub lost_races: u32,
 }
@@ -35,14 +38,25 @@ impl Added {
         self.known += other.known;
         self.absent += other.absent;
         self.invalid.extend(other.invalid);
+        self.skipped.extend(other.skipped);
         self.lost_races += other.lost_races;
+    }
+
+    /// Returns whether access was denied, and nothing shows that any object may be read.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.skipped.count(Unreadable::Denied) > 0 && self.rows + self.known + self.invalid.len() as u64 == 0
+    }
+
+    /// Fails if access is denied to all objects: whoever asked for them must ask again.
+    pub(crate) fn require_access(&self) -> Result<()> {
+        if self.is_denied() { Err(Error::NoAccess(self.skipped.count(Unreadable::Denied))) } else { Ok(()) }
     }
 }
 
 /// Reads the objects of these keys and adds those that the table does not contain.
 ///
-/// When this returns, all of them are in the table. An error or a kill leaves some of them out, and a repetition adds
-/// the rest.
+/// When this returns, all of them are in the table, except those that cannot be read. An error or a kill leaves some of
+/// them out, and a repetition adds the rest.
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
@@ -78,14 +92,17 @@ async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Re
     let mut batch = Vec::new();
     let mut bytes = 0;
     loop {
-        let next = reads.next().await.transpose()?;
+        let next = reads.next().await;
         let is_end = next.is_none();
-        match next.flatten() {
-            Some((entry, json)) => {
-                bytes += json.len();
-                batch.push((entry, json));
+        if let Some(read) = next {
+            match added.skipped.take(read)? {
+                Some(Some((entry, json))) => {
+                    bytes += json.len();
+                    batch.push((entry, json));
+                }
+                Some(None) => added.absent += 1,
+                None => {}
             }
-            None => added.absent += u64::from(!is_end),
         }
         if bytes < BATCH && !is_end {
             continue;

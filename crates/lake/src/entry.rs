@@ -61,6 +61,17 @@ impl Entries {
         })
     }
 
+    /// Returns the key of an entry that `others` has too.
+    pub(crate) fn shared_with(&self, others: &Self) -> Option<&String> {
+        let is_shared = |(key, entries): &(&String, &Vec<(Timestamp, Option<String>)>)| {
+            let mut entries = entries.iter();
+            entries.any(|(stored, etag)| {
+                others.contains(&Entry { key: (*key).clone(), stored: *stored, etag: etag.clone() })
+            })
+        };
+        self.0.iter().find(is_shared).map(|(key, _)| key)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.values().map(Vec::len).sum()
     }

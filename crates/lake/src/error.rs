@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use attest::unreadable::Unreadable;
 use delta_kernel::KernelError;
 
 /// A reason why the lake cannot be read or written.
@@ -47,6 +48,15 @@ pub enum Error {
     List(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the object {0} cannot be read")]
     Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// An object of the bucket cannot be read, although the others may.
+    #[error("the object {0} cannot be read: {1}")]
+    Unreadable(String, Unreadable, #[source] Option<Arc<dyn std::error::Error + Send + Sync>>),
+    /// Access to all objects is denied, so the reason is not one of them.
+    #[error(
+        "access is denied to all {0} objects that were to be read: allow s3:GetObject on the bucket's objects and, where a KMS \
+         key encrypts them, kms:Decrypt"
+    )]
+    NoAccess(u64),
     #[error("the object {0} cannot be read to its end")]
     Body(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
     #[error("the versions of {0} cannot be listed")]

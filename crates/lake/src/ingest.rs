@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attest::unreadable::Unreadable;
 use aws_sdk_sqs::{
     Client,
     types::{DeleteMessageBatchRequestEntry, Message},
@@ -18,8 +19,8 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Added, Error, Result, Table, append,
-    maintain::{self, gone, maintain},
+    Added, Error, Result, Skipped, Table, append,
+    maintain::{self, gone_or_skipped, maintain},
     objects::Objects,
     sync,
 };
@@ -72,6 +73,14 @@ pub struct Report {
     pub known: u64,
     pub absent: u64,
     pub invalid: u64,
+    /// The objects that are larger than any trace.
+    pub too_large: u64,
+    /// The objects in an archive.
+    pub archived: u64,
+    /// The objects that only the key of their writer decrypts.
+    pub customer_key: u64,
+    /// The objects to which S3 or KMS denies access. A run to which all are denied fails.
+    pub denied: u64,
     pub removed: u64,
     pub replaced_files: u64,
     pub deleted_files: u64,
@@ -137,6 +146,7 @@ impl Lake<'_> {
             for key in &added.invalid {
                 tracing::warn!(key, "not a trace");
             }
+            added.require_access()?;
             report.count(&added);
             self.queues.delete(&self.queues.stored, received.messages).await?;
             if Instant::now() >= deadline {
@@ -150,7 +160,8 @@ impl Lake<'_> {
         loop {
             let received = self.queues.receive(&self.queues.removed, report).await?;
             let is_last = received.messages.is_empty() || Instant::now() >= deadline;
-            let gone = gone(self.objects, received.keys).await?;
+            let (gone, skipped) = gone_or_skipped(self.objects, received.keys).await?;
+            report.count_skipped(&skipped);
             let maintained = maintain(&self.table, &gone).await?;
             self.queues.delete(&self.queues.removed, received.messages).await?;
             report.removed += maintained.removed.len() as u64;
@@ -171,6 +182,14 @@ impl Report {
         self.absent += added.absent;
         self.invalid += added.invalid.len() as u64;
         self.lost_races += u64::from(added.lost_races);
+        self.count_skipped(&added.skipped);
+    }
+
+    fn count_skipped(&mut self, skipped: &Skipped) {
+        self.too_large += skipped.count(Unreadable::TooLarge);
+        self.archived += skipped.count(Unreadable::Archived);
+        self.customer_key += skipped.count(Unreadable::CustomerKey);
+        self.denied += skipped.count(Unreadable::Denied);
     }
 }
 

@@ -74,6 +74,7 @@ fn deadline(end: SystemTime) -> Instant {
 /// `template.yaml`).
 fn log(task: Task, function: &str, report: &Report) {
     let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
+    let Report { too_large, archived, customer_key, denied, .. } = report;
     let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
     tracing::info!(
         task = task.name(),
@@ -84,6 +85,10 @@ fn log(task: Task, function: &str, report: &Report) {
         known,
         absent,
         invalid,
+        too_large,
+        archived,
+        customer_key,
+        denied,
         removed,
         replaced_files,
         deleted_files,

@@ -6,12 +6,13 @@ use std::{
 };
 
 use arrow_array::{BooleanArray, RecordBatch};
+use attest::unreadable::Unreadable;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, civil::Date};
 use object_store::path::Path;
 
 use crate::{
-    DataFile, Entry, Error, Result, Snapshot, Table,
+    DataFile, Entry, Error, Result, Skipped, Snapshot, Table,
     files::{Ownership, delete_current, delete_staged, referenced, stored},
     objects::Objects,
     parquet_file::{Writer, entries_of},
@@ -50,6 +51,21 @@ pub async fn gone(objects: &dyn Objects, keys: impl IntoIterator<Item = String>)
         Ok::<_, Error>((key, stored))
     });
     stored.buffer_unordered(CONCURRENT).try_collect().await
+}
+
+/// Looks up keys as [`gone`] does, and leaves out those whose object cannot be read. Fails if access to all of them is denied.
+pub async fn gone_or_skipped(objects: &dyn Objects, keys: Vec<String>) -> Result<(Gone, Skipped)> {
+    let keys: BTreeSet<String> = keys.into_iter().collect();
+    let lookups = stream::iter(keys).map(|key| async move { objects.stored(&key).await.map(|stored| (key, stored)) });
+    let mut lookups = std::pin::pin!(lookups.buffer_unordered(CONCURRENT));
+    let (mut gone, mut skipped) = (Gone::new(), Skipped::default());
+    while let Some(lookup) = lookups.next().await {
+        gone.extend(skipped.take(lookup)?);
+    }
+    match skipped.count(Unreadable::Denied) {
+        denied if denied > 0 && gone.is_empty() => Err(Error::NoAccess(denied)),
+        _ => Ok((gone, skipped)),
+    }
 }
 
 /// Removes the rows of `gone` and merges small files, in one commit, as [`remove`] does.

@@ -2,12 +2,15 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use attest::{key::Key, settings};
+use attest::{key::Key, settings, unreadable::Unreadable};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
-    error::ProvideErrorMetadata,
-    operation::{get_object::GetObjectError, head_object::HeadObjectError},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        head_object::HeadObjectError,
+    },
     primitives::DateTime,
     types::DeleteMarkerEntry,
 };
@@ -32,7 +35,7 @@ const NO_VERSION: &str = "null";
 pub trait Objects: Send + Sync {
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
-    /// Reads a trace. Returns `None` if it does not exist.
+    /// Reads a trace. Returns `None` if it does not exist. Reads no object that is larger than any trace.
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>>;
 
     /// Returns the time of storing of a trace. Returns `None` if it does not exist.
@@ -175,18 +178,46 @@ impl Bucket {
     }
 
     async fn read_once(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+        let Some(object) = self.open(key, version).await? else { return Ok(None) };
+        let Some(entry) = entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref()) else {
+            return Ok(None);
+        };
+        Ok(Some((entry, body(key, object).await?)))
+    }
+
+    /// Sends the request for an object, and does not read its body.
+    async fn open(&self, key: &str, version: Option<&str>) -> Result<Option<GetObjectOutput>> {
         let get = self.client.get_object().bucket(&self.name).key(key);
         match get.set_version_id(version.map(str::to_owned)).send().await {
-            Ok(object) => {
-                let (modified, e_tag) = (object.last_modified.as_ref(), object.e_tag.as_deref());
-                let Some(entry) = entry(key.to_owned(), modified, e_tag) else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))?;
-                Ok(Some((entry, body.into_bytes())))
-            }
+            Ok(object) => Ok(Some(object)),
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
-            Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
+            Err(error) => Err(match Unreadable::of(&error) {
+                Some(reason) => Error::Unreadable(key.to_owned(), reason, Some(Arc::new(error))),
+                None => Error::Object(key.to_owned(), Arc::new(error)),
+            }),
         }
     }
+}
+
+/// Reads a body, but never more than a trace has: the memory of the function is limited, and others may write to the bucket.
+async fn body(key: &str, object: GetObjectOutput) -> Result<Bytes> {
+    let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let check = |bytes: usize| match Unreadable::of_size(bytes as u64) {
+        Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
+        None => Ok(()),
+    };
+    check(length)?;
+    let (mut stream, mut bytes) = (object.body, Vec::with_capacity(length));
+    while let Some(chunk) = stream.try_next().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))? {
+        check(bytes.len() + chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+/// Returns whether S3 refuses a request. The response to HEAD has no body, so it has no code that tells why.
+fn is_refused(error: &SdkError<HeadObjectError>) -> bool {
+    error.raw_response().is_some_and(|response| matches!(response.status().as_u16(), 400 | 403))
 }
 
 /// Returns the entry of a trace. Returns `None` for an object that the endpoint did not store.
@@ -240,6 +271,12 @@ impl Objects for Bucket {
             match self.client.head_object().bucket(&self.name).key(key).send().await {
                 Ok(object) => Ok(entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref())),
                 Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+                Err(error) if is_refused(&error) => {
+                    let object = self.open(key, None).await?;
+                    Ok(object.and_then(|object| {
+                        entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref())
+                    }))
+                }
                 Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
             }
         }

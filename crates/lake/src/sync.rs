@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attest::unreadable::Unreadable;
 use futures_util::TryStreamExt;
 use jiff::{Timestamp, civil::Date};
 use tempfile::TempDir;
 
 use crate::{
-    Added, DataFile, Entry, Result, Table, append,
+    Added, DataFile, Entry, Error, Result, Table, append,
     entry::Entries,
     maintain::{self, Maintained, gone, maintain},
     objects::Objects,
@@ -73,12 +74,37 @@ pub struct Completed {
     pub is_complete: bool,
 }
 
-/// Adds the traces that the table lacks, and nothing else.
+/// Adds the traces that the table lacks, and nothing else. Fails if access to all objects is denied.
 pub async fn complete(
     table: &Table,
     objects: &dyn Objects,
     deadline: Option<Instant>,
+    progress: impl FnMut(Step) + Send,
+) -> Result<Completed> {
+    let mut shared = None;
+    let completed = compare(table, objects, deadline, progress, &mut shared).await?;
+    // Only objects that the table lacks are read. If others wrote all of these, another one shows whether access is left.
+    if completed.added.is_denied() && !is_readable(objects, shared).await? {
+        completed.added.require_access()?;
+    }
+    Ok(completed)
+}
+
+async fn is_readable(objects: &dyn Objects, key: Option<String>) -> Result<bool> {
+    let Some(key) = key else { return Ok(false) };
+    match objects.read(&key).await {
+        Err(Error::Unreadable(_, reason, _)) => Ok(reason != Unreadable::Denied),
+        read => Ok(read?.is_some()),
+    }
+}
+
+/// Adds the traces that the table lacks. Sets `shared` to a listed key whose row the table had.
+async fn compare(
+    table: &Table,
+    objects: &dyn Objects,
+    deadline: Option<Instant>,
     mut progress: impl FnMut(Step) + Send,
+    shared: &mut Option<String>,
 ) -> Result<Completed> {
     let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut completed = Completed::default();
@@ -98,6 +124,7 @@ pub async fn complete(
             Ok(Some(snapshot.keys(files).await?.into_iter().collect::<Entries>()))
         })
         .await?;
+        *shared = shared.take().or_else(|| known.shared_with(&listed).cloned());
         let missing: Vec<String> = listed.missing_in(&known).cloned().collect();
         for keys in missing.chunks(BUFFERED) {
             if is_over() {

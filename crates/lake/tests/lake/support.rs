@@ -16,7 +16,7 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::Mutex};
 
-use crate::gate::Gate;
+use crate::{gate::Gate, refusal::Refusals};
 
 /// The access key and the secret key of the S3.
 const KEY: &str = "local";
@@ -27,6 +27,7 @@ pub struct S3 {
     pub address: SocketAddr,
     pub root: TempDir,
     pub gate: Gate,
+    pub refusals: Refusals,
 }
 
 impl S3 {
@@ -40,15 +41,19 @@ impl S3 {
         let service = service.build();
         // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as
         // on AWS.
-        let (conditional, gate) = (Arc::new(Mutex::new(())), Gate::default());
-        let passed = gate.clone();
+        let (conditional, gate, refusals) = (Arc::new(Mutex::new(())), Gate::default(), Refusals::default());
+        let (passed, refused) = (gate.clone(), refusals.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, conditional, gate) = (service.clone(), Arc::clone(&conditional), passed.clone());
+            let refused = refused.clone();
             async move {
                 let is_failing = gate.is_failing();
                 gate.pass(async {
                     if is_failing {
                         return Ok(Response::builder().status(403).body(Body::empty()).expect("a response"));
+                    }
+                    if let Some(refusal) = refused.of(&request) {
+                        return Ok(refusal);
                     }
                     let is_conditional = request.headers().contains_key("if-none-match");
                     let _one = if is_conditional { Some(conditional.lock().await) } else { None };
@@ -62,7 +67,7 @@ impl S3 {
         tokio::spawn(serve(listener, service, std::future::pending()));
         let config = FolderS3::sdk_config(address, KEY, http_client());
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-        Self { config, client: Client::from_conf(s3), address, root, gate }
+        Self { config, client: Client::from_conf(s3), address, root, gate, refusals }
     }
 
     pub fn traces(&self) -> Bucket {
