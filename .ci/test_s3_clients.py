@@ -363,13 +363,13 @@ def test_minio_lists_reads_and_deletes(region, served, boto, many, tmp_path):
 # DuckDB
 
 
-def test_duckdb_reads_objects_by_a_pattern(url, tmp_path):
+def test_duckdb_reads_objects_by_a_pattern(served, tmp_path):
     [httpfs] = glob.glob(f"{Path(duckdb_extension_httpfs.__file__).parent}/extensions/*/httpfs.duckdb_extension")
     with duckdb.connect() as connection:
         connection.execute(f"SET extension_directory = '{tmp_path}/extensions'; INSTALL '{httpfs}'; LOAD httpfs")
         connection.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID 'local', SECRET 'local', REGION '{REGION}', URL_STYLE 'path', USE_SSL false, "
-            f"ENDPOINT '{url.removeprefix('http://')}')"
+            f"CREATE SECRET (TYPE s3, KEY_ID '{served.access_key}', SECRET '{served.secret_key}', REGION '{REGION}', "
+            f"URL_STYLE 'path', USE_SSL false, ENDPOINT '{served.url.removeprefix('http://')}')"
         )
         read = "SELECT id FROM read_json('s3://{}', format = 'unstructured', columns = {{id: 'VARCHAR'}}) ORDER BY id"
         assert connection.sql(read.format(f"{BUCKET}/gpt-4o/*")).fetchall() == [("2 b",), ("7d4f2a90",)]
