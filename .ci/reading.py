@@ -129,7 +129,7 @@ def forget(folder, tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     def run(condition):
-        command = [os.environ["ATTEST"], "forget", "--where", condition, "--yes", *place, "--lake", "lake"]
+        command = [os.environ["ATTEST"], "forget", f"--where={condition}", "--yes", *place, "--lake", "lake"]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 
     return run
@@ -158,7 +158,7 @@ def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forge
         ("false);\n.shell touch made\nSELECT key FROM (SELECT 1 AS key) WHERE (false", "not a condition"),
         (".shell touch made", "not a condition"),
         ("model = 'x\n.shell touch made\n'", "no trace of the lake matches"),
-        ("false); COPY (SELECT 1) TO 'made'; SELECT (true", "takes one condition"),
+        ("false); COPY (SELECT 1) TO 'made'; SELECT (true", "not a condition"),
         ("false); SELECT key FROM rows WHERE (true", "takes one condition"),
         ("false) UNION SELECT key FROM rows WHERE (true", "takes one condition"),
         ("true) LIMIT (1", "takes one condition"),
@@ -169,7 +169,7 @@ def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forge
         (f"key IN (SELECT key FROM '{secret}')", "takes no subquery"),
         ("EXISTS (FROM rows)", "takes no subquery"),
         ("getenv('HOME') IS NOT NULL", "getenv"),
-        ("true, true", "takes one condition"),
+        ("true, true", "duckdb"),  # a row is one expression, but not a condition
     ]:
         refused = forget(condition)
         assert refused.returncode == 2 and message in refused.stderr, (condition, refused.stderr)

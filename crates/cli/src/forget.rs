@@ -58,10 +58,9 @@ receipt, and so does --keys with that list.
 A query that reads one of the old files while they are deleted fails, and must be repeated.
 
 Exit status:
-  0  none of the traces is left in the bucket and the lake, as far as these can be read; the receipt lists other copies, and the
-     objects that cannot be read and were not searched
+  0  none of the traces is left in the bucket and the lake; the receipt lists other copies
   1  nothing was deleted, because the answer was not yes
-  2  the command failed")]
+  2  the command failed, or objects could not be read and were not searched: the receipt lists them")]
 pub struct Options {
     /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
     #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
@@ -101,7 +100,8 @@ pub async fn run(options: Options) -> ExitCode {
         Ok(Outcome::Forgotten(receipt)) => {
             report(&receipt);
             note!("The receipt is {}", options.receipt.display());
-            ExitCode::SUCCESS
+            // An object that was not searched may contain the text.
+            if receipt.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
         }
         Ok(Outcome::CompletedBefore) => {
             note!("an earlier run is complete. The receipt is {}", options.receipt.display());

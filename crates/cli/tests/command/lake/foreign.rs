@@ -65,7 +65,7 @@ async fn a_deletion_lists_objects_and_versions_that_could_not_be_searched() {
     assert_eq!(run(folder.path(), &url, &SYNC).await.0, Some(1));
     let forget = ["forget", "--bucket", "traces", "--lake", "lake", "--yes", "--text", "jane"];
     let (code, report) = run(folder.path(), &url, &forget).await;
-    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(code, Some(2), "{report}");
     assert!(report.contains("policy/1 was not searched: access denied"), "{report}");
     let receipt = fs::read(folder.path().join("forgotten.json")).expect("a receipt");
     let receipt: Value = serde_json::from_slice(&receipt).expect("JSON");
