@@ -19,7 +19,7 @@ SQS_REQUEST, LOG_GB, METRIC, DASHBOARD, ALARM = 0.40e-6, 0.50, 0.30, 3.00, 0.10
 # HTTP APIs, and Amazon Data Firehose.
 PRICES_OF_AWS = {0.20, 0.0000166667, 3.50, 0.005, 0.023, 0.50, 0.30, 3, 0.10, 0.40, 1.00, 0.15}
 
-# A processor of Lambda is a function with this memory in MB.
+# A function with this memory in MB has one whole vCPU (AWS Lambda Developer Guide, "Configure Lambda function memory").
 PROCESSOR = 1769
 # Measured (docs/performance.md): milliseconds of CPU by the size of a trace in bytes. The time of S3 is assumed.
 CPU, S3_TIME = {1e3: 0.6, 100e3: 1.5}, 30
@@ -119,7 +119,7 @@ if __name__ == "__main__":
         page = " ".join(file.read().split())
     expected = list(figures())
     wrong = [text for text in expected if text not in page]
-    # A price that no figure above accounts for is a price without a calculation.
+    # Each other price on the page must come from a figure above, so that no price lacks a calculation.
     known = " ".join(expected)
     for price in re.findall(r"\$[\d,.]*\d", page):
         if price not in known and float(price[1:].replace(",", "")) not in PRICES_OF_AWS:

@@ -18,7 +18,7 @@ class S3(NamedTuple):
 
     @property
     def environment(self):
-        """The variables of the AWS CLI."""
+        """Returns the variables that the AWS CLI reads."""
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         return {**keys, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.url}
 

@@ -121,7 +121,8 @@ def install(connection, folder, module):
 
 @pytest.fixture
 def forget(folder, tmp_path):
-    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI needs no extension: `forget` passes it the rows."""
+    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI needs no extension, because `forget` passes it the rows.
+    """
     shutil.copytree(folder / "my-traces", tmp_path / "my-traces", copy_function=shutil.copy2)
     place = ["--folder", "my-traces"]
     subprocess.run([os.environ["ATTEST"], "lake", "sync", *place, "-o", "lake"], cwd=tmp_path, check=True)

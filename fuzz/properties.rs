@@ -17,15 +17,16 @@ static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
 
 /// Checks an accepted trace.
 ///
-/// It must be valid, and equal the sent text plus the missing members. Parsing it again must not change it. Its key must be within
-/// bounds, and decode into fingerprint and id.
+/// It must be valid, and equal the sent text plus the missing members. Parsing it again must not change it. Its key
+/// must be within bounds, and decode into fingerprint and id.
 pub fn accepted(sent: &[u8], trace: &Trace) {
     let stored = std::str::from_utf8(&trace.json).expect("a stored trace is UTF-8");
     let sent = std::str::from_utf8(sent).expect("an accepted body is UTF-8");
     let (kept, _) = sent.rsplit_once('}').expect("an accepted body is an object");
     assert!(stored == sent || stored.starts_with(kept), "the sent text is complete");
 
-    // `Value` reads an object as a number if its first name is a private name of serde_json. The endpoint reads it as an object.
+    // `Value` reads an object as a number if its first name is a private name of serde_json. The endpoint reads it as
+    // an object.
     if !stored.contains("serde_json") && !stored.contains("\\u") {
         let whole: Value = serde_json::from_str(stored).expect("a stored trace is JSON");
         assert!(SCHEMA.is_valid(&whole), "a stored trace is valid");

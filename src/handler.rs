@@ -29,7 +29,6 @@ use crate::{
     writer::Writer,
 };
 
-/// Stores the trace of each request.
 #[derive(Clone)]
 pub struct Handler {
     store: Store,
@@ -60,7 +59,6 @@ struct Progress {
 }
 
 impl Handler {
-    /// Creates a handler that stores traces of at most `max_trace_bytes` bytes in `store`.
     #[must_use]
     pub fn new(store: Store, max_trace_bytes: usize, log: RequestLog) -> Self {
         Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default(), store_id: Arc::new(|| None) }
@@ -137,7 +135,8 @@ impl Handler {
         progress.s3_took = Some(s3_start.elapsed());
         let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,
-            // No other client knows a random id. So this request has stored the object, and only the confirmation was lost.
+            // No other client knows a random id. So this request has stored the object, and only the confirmation was
+            // lost.
             Outcome::Same if has_random_id => 201,
             Outcome::Same => 200,
             Outcome::Conflict => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),
@@ -167,7 +166,6 @@ fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Res
     Ok((trace, has_random_id))
 }
 
-/// Returns the response to a request whose trace was not stored.
 fn refusal(problem: &Problem) -> Response<Body> {
     let mut response = response(problem.status(), problem::MEDIA_TYPE, problem.body());
     if let Problem::Unavailable { .. } = problem {

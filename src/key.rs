@@ -27,12 +27,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
-/// The reason why a fingerprint and an id have no valid key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// The fingerprint is the empty string.
     EmptyFingerprint,
-    /// The id is the empty string.
     EmptyId,
     /// The key would have this many bytes, over [`MAX_BYTES`].
     TooLong(usize),
@@ -53,7 +50,6 @@ impl fmt::Display for KeyError {
 impl std::error::Error for KeyError {}
 
 impl Key {
-    /// Returns the key `fingerprint/id`.
     pub fn new(fingerprint: &str, id: &str) -> Result<Self, KeyError> {
         if fingerprint.is_empty() {
             return Err(KeyError::EmptyFingerprint);

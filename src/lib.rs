@@ -1,5 +1,5 @@
-//! One endpoint that keeps chat traces. Each trace that is POSTed to it becomes a plain JSON object in S3: valid, complete,
-//! never lost, never overwritten.
+//! One endpoint that keeps chat traces. Each trace that is POSTed to it becomes a plain JSON object in S3: valid,
+//! complete, never lost, never overwritten.
 //!
 //! A request passes through the modules in this order:
 //!
@@ -23,5 +23,6 @@ pub mod schema;
 pub mod settings;
 pub mod store;
 pub mod trace;
+pub mod unreadable;
 mod walk;
 pub mod writer;

@@ -28,9 +28,9 @@ pub fn start(
 
 /// The subscriber that [`start`] installs.
 ///
-/// `level` applies to the lines of `crates` (default `info`). Other crates log errors only: at other levels they may quote
-/// a request, and `lambda_runtime` prints whole events. The crates in `silent` log nothing, because they log errors that they
-/// also return, and that their callers expect.
+/// `level` applies to the lines of `crates` (default `info`). Other crates log errors only: at other levels they may
+/// quote a request, and `lambda_runtime` prints whole events. The crates in `silent` log nothing, because they log
+/// errors that they also return, and that their callers expect.
 pub fn subscriber(
     level: Option<&str>,
     crates: &[&str],

@@ -47,7 +47,7 @@ async fn serve() -> Result<(), Error> {
     match store.connect().await {
         Ok(id) => store_id = id,
         Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
-        // The first request connects again.
+        // A failed connection is not fatal, because the first request connects again.
         Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
     }
     let handler = Handler::new(store, settings.max_trace_bytes, RequestLog::new(&function, log::print))

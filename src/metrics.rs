@@ -31,24 +31,17 @@ pub struct RequestLog {
 /// A function that writes one line, including its line break.
 type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
-/// The facts about one request that its log line reports.
 #[derive(Debug)]
 pub struct Served<'a> {
-    /// The request id that Lambda assigned.
     pub request_id: &'a str,
-    /// The HTTP status.
     pub status: u16,
     /// The key of the trace, unless the request was refused before the key was known.
     pub key: Option<&'a Key>,
-    /// The sender of the request.
     pub writer: &'a Writer,
     /// The size of the body in bytes.
     pub bytes: usize,
-    /// The duration of the request.
     pub took: Duration,
-    /// The part of that duration spent on S3.
     pub s3_took: Option<Duration>,
-    /// Whether this is the first request of the process.
     pub is_cold: bool,
     /// The reason why the trace was not stored.
     pub problem: Option<&'a Problem>,
@@ -104,7 +97,6 @@ impl RequestLog {
         }
     }
 
-    /// Writes the log line of one request.
     pub fn write(&self, served: &Served<'_>) {
         let count = |is: bool| is.then(|| WithUnit::from(1));
         let status = served.status;

@@ -1,7 +1,7 @@
 //! The id of a bucket, which distinguishes it from another bucket with the same name or behind the same URL.
 //!
-//! The id is an object in the bucket. The first user with permission to write creates it, and it never changes. Tools that continue earlier work
-//! compare ids, so they notice that a bucket was replaced.
+//! The id is an object in the bucket. The first user with permission to write creates it, and it never changes. Tools
+//! that continue earlier work compare ids, so they notice that a bucket was replaced.
 
 use aws_sdk_s3::{
     Client, Error,
@@ -19,10 +19,11 @@ use crate::s3_error::status;
 
 /// The key of the object that holds the id.
 ///
-/// The key of a trace has neither `~` nor a first segment without a slash. Athena skips objects whose name begins with `_`.
+/// The key of a trace has neither `~` nor a first segment without a slash. Athena skips objects whose name begins with
+/// `_`.
 pub const ID_KEY: &str = "_attest~id";
 
-/// The response header with the id of the store that a trace is in.
+/// The response header with the id of the store that contains the trace.
 pub const ID_HEADER: &str = "attest-store";
 
 /// The largest object that is read as an id, in bytes: a UUID and its line break.
@@ -68,7 +69,7 @@ pub async fn known_id(client: &Client, bucket: &str) -> Result<Option<String>, B
     }
 }
 
-/// Names a bucket and its S3, for messages and for buckets without an id.
+/// Returns the bucket and its S3 as one name, for messages, and as the identity of a bucket without an id.
 #[must_use]
 pub fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
     format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))

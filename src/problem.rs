@@ -17,18 +17,14 @@ pub const RETRY_AFTER_SECONDS: u32 = 1;
 /// [`Problem::Fault`] and [`Problem::Unavailable`] are faults of the service. The client can fix all others.
 #[derive(Debug)]
 pub enum Problem {
-    /// The body is not UTF-8.
     NotUtf8 {
         /// The number of valid bytes before the first invalid one.
         offset: usize,
     },
-    /// The body is not a JSON text.
     NotJson {
         /// The error of the parser. It does not quote the text.
         detail: String,
-        /// The line, counted from 1.
         line: usize,
-        /// The column, counted from 1.
         column: usize,
     },
     /// The body violates the schema or repeats a name in one object.
@@ -36,12 +32,7 @@ pub enum Problem {
     /// The fingerprint and the id have no valid key.
     Key(KeyError),
     /// A different trace is stored under this id.
-    Taken {
-        /// The fingerprint of both traces.
-        fingerprint: String,
-        /// The id of both traces.
-        id: String,
-    },
+    Taken { fingerprint: String, id: String },
     /// The body is larger than the limit.
     TooLarge {
         /// The limit in bytes, as `MAX_TRACE_BYTES` sets it.
@@ -82,8 +73,8 @@ pub struct Violations {
 
 /// The largest list of violations, in bytes of pointers and details.
 ///
-/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer takes
-/// seven bytes, so 512 KiB stay far below the limit whatever they contain.
+/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer
+/// takes seven bytes, so 512 KiB stay far below the limit whatever they contain.
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
@@ -119,7 +110,6 @@ impl Violations {
         self.listed_bytes >= LISTED_BYTES
     }
 
-    /// Returns whether there is no violation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -164,13 +154,11 @@ impl Problem {
         self.kind().0
     }
 
-    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.kind().1
     }
 
-    /// Returns the name, the HTTP status and the title.
     fn kind(&self) -> (&'static str, u16, &'static str) {
         match self {
             Self::NotUtf8 { .. } => ("not-utf8", 400, "The body is not UTF-8"),
@@ -193,7 +181,6 @@ impl Problem {
         }
     }
 
-    /// Returns the body of the response.
     #[must_use]
     pub fn body(&self) -> String {
         let (name, status, title) = self.kind();

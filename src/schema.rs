@@ -1,7 +1,7 @@
 //! The published schema, and the part of a trace that it constrains.
 //!
-//! A trace may be 4 MiB large, but the schema constrains only a few members. Validation therefore sees a *view*: the members
-//! that the schema names, with arrays and objects left empty. Messages are validated one by one.
+//! A trace may be 4 MiB large, but the schema constrains only a few members. Validation therefore sees a *view*: the
+//! members that the schema names, with arrays and objects left empty. Messages are validated one by one.
 
 use jiter::Peek;
 use jsonschema::ValidationError;
@@ -34,8 +34,8 @@ pub(crate) const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
 /// [`MessageSchema`] names, which a test checks.
 pub(crate) const MAX_SHOWN: usize = 64;
 
-/// Returns the view of a value: a scalar unchanged, an array or object empty. A string over `max_shown` bytes, as written,
-/// becomes the empty string.
+/// Returns the view of a value: a scalar unchanged, an array or object empty. A string over `max_shown` bytes, as
+/// written, becomes the empty string.
 ///
 /// `text` must be a JSON text, and `peek` must be the kind of its value.
 pub(crate) fn view(peek: Peek, text: &str, max_shown: usize) -> Value {

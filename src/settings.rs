@@ -31,7 +31,6 @@ pub struct Settings {
 /// A variable that is missing or has an invalid value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// A required variable is not set.
     Missing(&'static str),
     /// The value of this variable is not a number of bytes above 0.
     NotANumber(&'static str, String),
@@ -89,9 +88,9 @@ pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
 
 /// Returns whether conditional writes must be verified before the first trace.
 ///
-/// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in the
-/// profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it is the way
-/// to reach AWS's own S3 at another address, for example through a VPC endpoint.
+/// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in
+/// the profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it
+/// is the way to reach AWS's own S3 at another address, for example through a VPC endpoint.
 #[must_use]
 pub fn needs_verification(config: &SdkConfig) -> bool {
     let of_all = config.endpoint_url().filter(|endpoint| !endpoint.is_empty());

@@ -52,13 +52,13 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The largest size difference, in bytes, at which contents are compared. Equal traces differ in white space only.
 const MAX_DIFFERENCE: usize = 1024;
 
-/// The key of the object that [`Store::verifying_conditional_writes`] writes. It has no `/`, so it is not the key of a trace.
+/// The key of the object that [`Store::verifying_conditional_writes`] writes. It has no `/`, so it is not the key of a
+/// trace.
 pub const CHECK_KEY: &str = "conditional-write-check";
 
 /// The content of that object.
 const CHECK: &[u8] = b"Written once by attest, to find out whether this S3 honours If-None-Match. It may be deleted.\n";
 
-/// A bucket that stores traces.
 #[derive(Debug, Clone)]
 pub struct Store {
     bucket: String,
@@ -90,7 +90,6 @@ impl fmt::Display for ConnectError {
 
 impl Error for ConnectError {}
 
-/// The result of storing a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The trace is stored now.
@@ -122,7 +121,8 @@ impl Store {
 
     /// Opens the connection that the first write will use, and returns the id of the bucket if it has one.
     ///
-    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else reads the id.
+    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else reads
+    /// the id.
     pub async fn connect(&self) -> Result<Option<String>, ConnectError> {
         if self.verified.is_some() {
             let verified = tokio::time::timeout(ATTEMPT, self.verify()).await;
@@ -172,7 +172,8 @@ impl Store {
         self.verify().await?;
         let checksum = checksum(&json);
         match self.write_or_compare(key, &json, &checksum, writer).await {
-            // The object was deleted since the write met it, or this role may not decrypt it. The second attempt tells.
+            // Either the object was deleted after the write met it, or this role may not decrypt it. The second attempt
+            // decides.
             Err(CompareError::Denied(_)) => {}
             result => return Ok(result?),
         }
@@ -223,11 +224,12 @@ impl Store {
             // A bucket key reduces calls to KMS.
             put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
         }
-        // S3 verifies the checksum, so signing the payload would hash it a second time for nothing.
+        // S3 verifies the checksum, so signing the payload would hash it a second time without benefit.
         put.customize().disable_payload_signing().send().await
     }
 
-    /// Compares the object under `key` with `json`: by checksum if S3 has the same one, else by the members of both traces.
+    /// Compares the object under `key` with `json`: by checksum if S3 has the same one, else by the members of both
+    /// traces.
     ///
     /// A client that repeats a request with an assigned id may place `id` elsewhere in the object.
     async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, CompareError> {
@@ -240,7 +242,8 @@ impl Store {
             .send()
             .await
             .map_err(unreadable)?;
-        // Another program may have uploaded the object in parts. Its composite checksum covers the checksums of the parts.
+        // Another program may have uploaded the object in parts. Its composite checksum covers the checksums of the
+        // parts.
         let is_whole = head.checksum_type() != Some(&ChecksumType::Composite);
         if is_whole && head.checksum_sha256() == Some(checksum) {
             return Ok(Outcome::Same);
@@ -266,7 +269,8 @@ fn client(config: &SdkConfig) -> Client {
         .force_path_style(!is_aws)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(BACKOFF))
-        // The SDK's retry quota drains during an outage and is not refilled by time. ATTEMPTS and DEADLINE bound retries.
+        // The SDK's retry quota drains during an outage and is not refilled by time. ATTEMPTS and DEADLINE bound
+        // retries.
         .retry_partition(RetryPartition::custom("traces").token_bucket(TokenBucket::unlimited()).build())
         .retry_classifier(Transient)
         // The time limit of an attempt also covers a stalled stream.
@@ -302,7 +306,6 @@ fn checksum(object: &[u8]) -> String {
     base64::encode(Sha256::digest(object))
 }
 
-/// The reason why conditional writes are not verified.
 enum VerifyError {
     IgnoresIfNoneMatch,
     Failed(Problem),
@@ -321,8 +324,8 @@ impl From<VerifyError> for Problem {
 enum CompareError {
     /// S3 answered 403 to a read of the object that the write met.
     ///
-    /// Either the object was deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon S3 API
-    /// Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.
+    /// Either the object was deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon S3
+    /// API Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.
     Denied(Cause),
     Failed(Problem),
 }

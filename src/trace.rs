@@ -21,13 +21,9 @@ pub const DEFAULT_OBJECT: &str = "chat.trace";
 pub struct Trace {
     /// The JSON text: the received text, with the missing members added after the last one.
     pub json: Vec<u8>,
-    /// The value of `id`.
     pub id: String,
-    /// The value of `system_fingerprint`.
     pub fingerprint: String,
-    /// The value of `object`.
     pub object: String,
-    /// The key of the stored object.
     pub key: Key,
 }
 
@@ -72,8 +68,8 @@ impl Trace {
     }
 }
 
-/// The size in bytes that no trace exceeds, whatever the limit of an endpoint: API Gateway accepts no larger request (Amazon
-/// API Gateway quotas, "Payload size").
+/// The size in bytes that no trace exceeds, whatever the limit of an endpoint: API Gateway accepts no larger request
+/// (Amazon API Gateway quotas, "Payload size").
 pub const MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// Returns whether an object is a trace: the endpoint would store it.
@@ -88,7 +84,8 @@ pub fn is_trace(json: &[u8]) -> bool {
     json.len() <= MAX_BYTES && Key::new(&fingerprint.unwrap_or(model), &id).is_ok()
 }
 
-/// Returns whether two JSON texts are the same trace: their members have the same names and, as written, the same values.
+/// Returns whether two JSON texts are the same trace: their members have the same names and, as written, the same
+/// values.
 ///
 /// The order of the members and the white space between them do not count.
 #[must_use]

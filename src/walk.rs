@@ -1,7 +1,7 @@
 //! One pass over a JSON text, without building the document.
 //!
-//! The pass checks the syntax, refuses repeated names and collects what the schema refuses. It takes time linear in the size
-//! of the text, whatever the text contains.
+//! The pass checks the syntax, refuses repeated names and collects what the schema refuses. It takes time linear in the
+//! size of the text, whatever the text contains.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,8 @@ use crate::{
 /// The deepest nesting of arrays and objects. RFC 8259, section 9, allows a parser to set a limit.
 pub const MAX_DEPTH: usize = 128;
 
-/// The longest message, in bytes, that [`Walk::refused`] remembers. For longer messages, walking costs more than validating.
+/// The longest message, in bytes, that [`Walk::refused`] remembers. For longer messages, walking costs more than
+/// validating.
 const MAX_REMEMBERED: usize = 64;
 
 /// The largest number of messages that [`Walk::refused`] remembers. Few different messages are short enough to matter.
@@ -108,7 +109,6 @@ enum Step<'t> {
     Index(usize),
 }
 
-/// The state of one pass over a text.
 struct Walk<'t> {
     text: &'t str,
     jiter: Jiter<'t>,
@@ -171,7 +171,8 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
-    /// Walks a value and returns its view. The view of an object contains the members in `names`, each without nested values.
+    /// Walks a value and returns its view. The view of an object contains the members in `names`, each without nested
+    /// values.
     fn members(&mut self, peek: Peek, names: &[&str], max_shown: usize) -> Result<Value, Stop> {
         if peek != Peek::Object {
             return self.view(peek, max_shown);

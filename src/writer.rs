@@ -1,7 +1,7 @@
 //! The writer of a trace: the API key of the request and, with IAM authorization, its principal.
 //!
-//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a stored
-//! one, so a repeat through another key is still a repeat, and the metadata names the first writer.
+//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a
+//! stored one, so a repeat through another key is still a repeat, and the metadata names the first writer.
 
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -12,11 +12,12 @@ pub const API_KEY_ID: &str = "api-key-id";
 /// The name of the metadata with the ARN of the principal.
 pub const PRINCIPAL: &str = "principal";
 
-/// The longest value that is kept, in bytes. S3 accepts 2 KB of metadata per object (Amazon S3 User Guide, "Working with object
-/// metadata"), and a longer one would cost the trace. An ARN of a user or of a session has at most 700 bytes.
+/// The longest value that is kept, in bytes. S3 refuses an object with more than 2 KB of metadata (Amazon S3 User
+/// Guide, "Working with object metadata"), and the trace would be lost. An ARN of a user or a session has at most 700
+/// bytes.
 const MAX_BYTES: usize = 900;
 
-/// The characters that are percent-encoded: a header value is visible ASCII, and `%` marks what is encoded.
+/// The characters that are percent-encoded: a header value must be visible ASCII, and `%` begins each encoded byte.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// The writer of a trace, in values that are safe in a header. The id of an API key does not grant access.
@@ -46,7 +47,6 @@ impl Writer {
         Self { api_key_id: api_key_id.and_then(header_value), principal: principal.and_then(header_value) }
     }
 
-    /// Returns the metadata of the stored object.
     pub fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let values = [(API_KEY_ID, &self.api_key_id), (PRINCIPAL, &self.principal)];
         values.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))

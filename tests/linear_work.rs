@@ -17,7 +17,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MIB: usize = 1 << 20;
 
-/// The largest allocation for a response, which does not depend on the body: the list of violations, its JSON and their growth.
+/// The largest allocation for a response, which does not depend on the body: the list of violations, its JSON and their
+/// growth.
 const RESPONSE: usize = 8 * MIB;
 
 /// Returns the number of bytes allocated to parse a body and to build the response.

@@ -16,7 +16,7 @@ from variants import EVENTS, reported_events
 
 TRACES = 2_000
 
-# DuckDB's names of processors.
+# DuckDB's names of the processor architectures.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

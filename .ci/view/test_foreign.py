@@ -68,7 +68,7 @@ class Foreign(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def foreign():
-    """The port of a page of somebody else, on this machine."""
+    """The port of another user's page on this machine."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Foreign)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
@@ -77,7 +77,7 @@ def foreign():
 
 @pytest.fixture
 def attacked(tmp_path):
-    """An endpoint with a trace, whose log is a file."""
+    """An endpoint with a stored trace. Its log goes to a file, so that a test can read the refusals."""
     ready, log = tmp_path / "ready.json", tmp_path / "log"
     os.mkfifo(ready)
     command = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", tmp_path / "traces"]
@@ -98,7 +98,7 @@ def store(attacked):
 
 
 def attack(page, ready, host):
-    """Tries everything from a page, through a host name. Returns what it learned."""
+    """Tries every attack from a page, through a host name. Returns the responses that the page could read."""
     port, s3_port = urlsplit(ready["url"]).port, urlsplit(ready["s3_url"]).port
     site, s3 = f"http://{host}:{port}", f"http://{host}:{s3_port}"
     trace = json.dumps({**talk("forged"), "id": "forged"})
@@ -154,7 +154,7 @@ def test_a_page_on_another_port_reads_stores_and_deletes_nothing(attacked, forei
 
 
 def test_a_page_whose_name_changes_to_this_machine_reads_stores_and_deletes_nothing(attacked, browser):
-    """The browser takes each port for a page of the foreign site, so that no rule of the browser applies."""
+    """The browser regards each port as the foreign site itself, so its same-origin policy does not apply."""
     before = store(attacked)
     port, s3_port = (urlsplit(attacked.ready[name]).port for name in ("url", "s3_url"))
     program = os.environ.get("CHROMIUM", "/usr/bin/chromium")

@@ -1,8 +1,8 @@
 //! The cost of the built function as a process, and its ratio to a minimal program.
 //!
-//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` replaces the default build,
-//! `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory` and `--s3-ms`, which
-//! set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
+//! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` replaces the default
+//! build, `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory`
+//! and `--s3-ms`, which set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
 
 #![allow(clippy::print_stdout, reason = "a benchmark reports to its terminal")]
 

@@ -97,7 +97,6 @@ fn connect(address: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request and returns the head and the body of the response.
 fn exchange<S: Read + Write>(
     stream: &mut BufReader<S>,
     head: &str,

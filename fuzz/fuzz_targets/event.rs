@@ -54,8 +54,8 @@ static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
 
 /// Changes the event to one that API Gateway can send, because `lambda_http` may panic on others.
 ///
-/// A client chooses the body, the query and the headers, but not the host, the path or the stage. A body that is marked as
-/// base64 is valid base64.
+/// A client chooses the body, the query and the headers, but not the host, the path or the stage. A body that is marked
+/// as base64 is valid base64.
 fn possible(event: &[u8]) -> Option<Vec<u8>> {
     let mut event: Value = serde_json::from_slice(event).ok()?;
     let sent: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");

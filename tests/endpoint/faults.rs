@@ -1,6 +1,7 @@
 //! The real SDK against an S3 that misbehaves on demand.
 //!
-//! Time is virtual: the clock advances whenever no task can run. Bounds therefore hold on any machine, and waits cost nothing.
+//! Time is virtual: the clock advances whenever no task can run. Bounds therefore hold on any machine, and waits cost
+//! nothing.
 
 use std::{
     sync::{
@@ -49,14 +50,16 @@ impl FaultyBucket {
     }
 }
 
-/// The longest time that the handler may take. The gateway gives up after 29 s, which includes the start of the function.
+/// The longest time that the handler may take. The gateway gives up after 29 s, which includes the start of the
+/// function.
 const BOUND: Duration = Duration::from_secs(22);
 
 fn trace(id: &str) -> String {
     format!(r#"{{"model":"m","created":1,"messages":[],"id":"{id}"}}"#)
 }
 
-/// Checks a lasting fault: the response has this status after this number of requests, and one log line names the cause.
+/// Checks a lasting fault: the response has this status after this number of requests, and one log line names the
+/// cause.
 ///
 /// After the fault, the same handler stores again.
 async fn lasting(fault: Fault, status: u16, requests: usize, cause: &str) {

@@ -6,7 +6,8 @@ use crate::support::{Bucket, Log, event_with, handler_on, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
-/// Returns bodies with the expected status, the end of the problem's type, and the detail of the problem or of its first error.
+/// Returns bodies with the expected status, the end of the problem's type, and the detail of the problem or of its
+/// first error.
 fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
     let text = |text: &str| text.to_owned();
     let nested = |depth: usize| {

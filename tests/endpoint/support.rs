@@ -9,7 +9,6 @@ use serde_json::Value;
 
 pub use local_aws::testing::{BUCKET, Bucket};
 
-/// Returns a handler that stores into the S3 on `address`.
 pub fn handler_on(address: SocketAddr) -> Handler {
     handler_with(
         Store::new(&FolderS3::sdk_config(address, ACCESS_KEY, attest::settings::http_client()), BUCKET.to_owned()),
@@ -22,20 +21,17 @@ pub fn handler_with(store: Store, max_trace_bytes: usize) -> Handler {
     Handler::new(store, max_trace_bytes, RequestLog::new("f", log_line))
 }
 
-/// Reads a proxy event from a file.
 pub fn event_file(path: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     serde_json::from_str(&fs::read_to_string(&path).expect("an event's file")).expect("an event is JSON")
 }
 
-/// Returns the proxy event of `events/minimal.json` with another body.
 pub fn event_with(body: &str) -> Value {
     let mut event = event_file("events/minimal.json");
     event["body"] = body.into();
     event
 }
 
-/// The status and the JSON body of a response.
 pub struct Answered {
     pub status: u16,
     pub body: Value,
@@ -79,7 +75,6 @@ fn log_line(line: &[u8]) {
     LINES.with_borrow_mut(|lines| lines.extend_from_slice(line));
 }
 
-/// The log of this thread, captured.
 pub struct Log;
 
 impl io::Write for Log {

@@ -1,7 +1,8 @@
-//! The soak test: mixed requests through the built function while faults come and go. At the end it reads everything back.
+//! The soak test: mixed requests through the built function while faults come and go. At the end it reads everything
+//! back.
 //!
-//! It ends after 100,000 requests or five minutes, whichever comes first. `BOOTSTRAP` selects another build, and `SOAK_SECONDS`
-//! another duration.
+//! It ends after 100,000 requests or five minutes, whichever comes first. `BOOTSTRAP` selects another build, and
+//! `SOAK_SECONDS` another duration.
 
 use std::{
     collections::HashMap,

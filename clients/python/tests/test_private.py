@@ -94,7 +94,7 @@ def test_an_own_folder_that_others_can_read_becomes_private(sent, folder):
 
 
 def trap(folder, kind):
-    """Names something like a file of a dead process. Returns a private file, which must stay as it is, and the name."""
+    """Gives something the name of a dead process's file. Returns a private file, which must stay unchanged, and that name."""
     folder.mkdir(mode=0o700)
     secret = folder.parent / "secret"
     secret.write_text('{"id":"secret","model":"m","created":1,"messages":[]}\n')

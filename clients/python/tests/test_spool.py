@@ -1,4 +1,4 @@
-"""Faults of the folder: every line goes out, or to the file of rejected traces, or is counted."""
+"""Faults of the folder: every line is sent, moved to `rejected.jsonl`, or counted as lost."""
 
 import json
 import os

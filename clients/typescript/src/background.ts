@@ -1,4 +1,4 @@
-/** Background responses of the Responses API, whose answers arrive with a later request. */
+/** Background responses of the Responses API: a later request retrieves the answer. */
 
 import { isObject, type Json, type JsonObject } from "./json.js";
 
@@ -20,7 +20,7 @@ class Background {
     return id === undefined || this.logged.has(id) ? undefined : id;
   }
 
-  /** Returns whether the answer is still missing. Then keeps the request for it. */
+  /** Returns whether the answer is still missing. If so, keeps the request, which the retrieval does not repeat. */
   isPending(request: JsonObject, response: Json | undefined): boolean {
     if (!isObject(response) || !PENDING.includes(response.status) || typeof response.id !== "string") return false;
     this.requests.set(response.id, request);

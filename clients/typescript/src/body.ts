@@ -11,7 +11,7 @@ const HEAD = 1_024; // the number of bytes after which the kind of a body is kno
 const FIELD = /^(data|event|id:|retry|:)/;
 const LABEL = /^\s*(text\/event-stream|application\/x-ndjson)\s*(;|$)/i;
 
-/** A counter that an answer raises. */
+/** The counters that an answer may raise. */
 export type Outcome = "truncated" | "unparsed" | "unmerged" | "lost";
 
 export interface Answer {
@@ -23,8 +23,9 @@ export interface Answer {
 }
 
 /**
- * Assembles a stream, and keeps any other body. A body is a stream because of what was asked and what arrives. Its label decides only
- * if both leave it open.
+ * Assembles a stream, and keeps any other body.
+ *
+ * The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
  */
 export class Body {
   private readonly isStreamWanted: boolean;
@@ -85,7 +86,7 @@ export class Body {
     return { error: { status, body: value, reason: reason ?? "the body is not a JSON object" }, outcomes: ["unparsed"] };
   }
 
-  /** Returns the error of a call that failed. */
+  /** Returns the error of a failed call: its status and its body. */
   failed(status: number): Json {
     const content = this.content();
     const decompressed = decompress(content, this.encoding);
@@ -178,7 +179,7 @@ function parsed(body: Uint8Array, isWhole: boolean): { value: Json; reason?: str
     const value = parse(text);
     if (isText || isObject(value)) return { value };
   } catch {
-    // It is not JSON.
+    // A body that is not JSON stays text or bytes.
   }
   return isText ? { value: text.toWellFormed(), reason: "the body is not JSON" } : { value: Buffer.from(body).toString("base64"), reason: "the body is not text" };
 }

@@ -24,7 +24,7 @@ function finishAll(): void {
 export interface Log {
   /** Logs a call whose response has ended. */
   put(call: () => Recorded | undefined): void;
-  /** Counts a call that could not be copied. */
+  /** Counts and reports a call that could not be copied. */
   lost(problem: string): void;
 }
 
@@ -214,7 +214,7 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
 
 interface PassThrough {
   stream: ReadableStream;
-  /** Locks the source. Throws if it already has a reader. */
+  /** Locks the source, which throws if it already has a reader. */
   start(): void;
 }
 

@@ -128,7 +128,7 @@ export class Client {
     return this.isReadable && !this.moreToAdopt && !this.spool?.hasParked && !this.spool?.hasUnsent && this.reported === before;
   }
 
-  /** Returns whether the spool has files of dead processes. */
+  /** Returns whether dead processes have left files in the spool. */
   private isLeft(): boolean {
     try {
       return this.spool?.hasAbandoned() ?? false;

@@ -4,12 +4,12 @@
 
 import type { Mask, Trace } from "./client.js";
 
-/** An expression that texts are searched for, and its replacement. */
+/** A regular expression and the replacement of its matches. */
 export interface Pattern {
   /** With the flag `g`. */
   expression: RegExp;
   replacement: string;
-  /** Tells a match from a text that only looks like one. */
+  /** Decides whether a match is meant, because other texts may look alike. */
   isMeant?: (text: string) => boolean;
 }
 
@@ -36,7 +36,7 @@ export const KEY: Pattern = {
   replacement: "[key]",
 };
 
-/** Members of a trace that no person wrote. */
+/** Members that programs write. They contain no personal data, but an id may look like a card number. */
 const KEPT = new Set(["id", "model", "created", "api", "request_messages", "incomplete"]);
 
 /**

@@ -20,12 +20,12 @@ const VALUES = new Set([
 ]);
 /** Members in which every value is a credential or may contain one. */
 const HOLDERS = new Set(["headers", "extra_headers", "default_headers", "requester_custom_headers", "authentication", "domain_secrets", "extra_query"]);
-/** Members of a holder that describe a credential. */
+/** Members of a holder that describe a credential but do not contain it. */
 const KEPT = new Set(["type", "domain", "name"]);
 const URLS = new Set(["server_url", "api_base", "base_url", "azure_endpoint"]);
 /** Members whose `url` is that of a server. */
 const SERVERS = new Set(["mcp_servers", "tools"]);
-/** Texts of people and models. Nothing in them is masked. */
+/** Texts of people and models. Nothing in them is masked, because a text may only look like a credential. */
 const CONTENT = new Set(["messages", "choices", "input", "output", "content", "instructions", "system", "prompt"]);
 /** JSON Schemas, whose members have the names of an application's own arguments. */
 const SCHEMAS = new Set(["input_schema", "json_schema", "output_schema", "properties", "schema"]);

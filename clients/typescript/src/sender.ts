@@ -185,7 +185,7 @@ export class Sender {
   }
 }
 
-/** Returns the agent for a URL: that of the proxy that the environment names, but traces for this machine do not leave it. */
+/** Returns the agent for a URL: that of the environment's proxy, or a direct one for this machine, so that its traces do not leave it. */
 function agentFor(url: URL): http.Agent {
   const proxy = isLoopback(url.hostname) ? "" : getProxyForUrl(url.href);
   const isHttps = url.protocol === "https:";

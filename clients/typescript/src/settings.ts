@@ -1,4 +1,4 @@
-/** The environment: which endpoint receives the traces, with which key, and where they wait. */
+/** Reads the environment: the endpoint, its API key, and the folder of the spool. */
 
 import { createHash } from "node:crypto";
 import { isIP } from "node:net";
@@ -12,10 +12,10 @@ export interface Settings {
   spool: () => string;
 }
 
-/** A variable is missing or not valid. The message names it, and never has its value. */
+/** A variable is missing or invalid. The message names the variable but never contains its value, which may be a key. */
 export class NotConfigured extends Error {}
 
-/** Reads and checks the variables. White space around a value, as of a file, is removed. Throws {@link NotConfigured}. */
+/** Reads and checks the variables. Removes white space around a value, such as the line break of a file. Throws {@link NotConfigured}. */
 export function readSettings(env = process.env): Settings {
   const value = (name: string) => (env[name] ?? "").trim();
   const [url, apiKey, spool] = [value("ATTEST_URL"), value("ATTEST_API_KEY"), value("ATTEST_SPOOL")];

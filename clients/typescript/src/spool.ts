@@ -60,7 +60,7 @@ export class Spool {
   private identity = "";
   /** Keeps the inode of the folder, so that a new folder in its place has another one. */
   private folderFd: number | undefined;
-  /** Refused traces that could not be moved to the file of rejected traces. */
+  /** Refused traces that could not be moved to `rejected.jsonl`, for example because the disk is full. */
   readonly unsent = new Set<Entry>();
   /** Files of this user that could not be read or adopted. */
   private readonly unread = new Set<string>();
@@ -140,7 +140,7 @@ export class Spool {
     this.folderSize += line.length + 1;
   }
 
-  /** Moves the refused traces that could not be moved before. */
+  /** Retries to move refused traces to `rejected.jsonl`. */
   rejectAgain(): void {
     for (const entry of this.unsent) {
       try {

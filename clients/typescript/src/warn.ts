@@ -20,7 +20,7 @@ export function warn(kind: string, text: string): void {
   }
 }
 
-/** Names an error by its code or its class. Its text may quote a key, a password or content. */
+/** Returns the code or class of an error, because its text may quote a key, a password or content. */
 export function kindOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error;
   const { code } = error as NodeJS.ErrnoException;

@@ -72,7 +72,7 @@ test("an own folder that others can read becomes private", async () => {
   assert.equal(statSync(spool).mode & 0o777, 0o700);
 });
 
-/** Names something like a file of a dead process. Returns a private file, which must stay as it is. */
+/** Gives something the name of a dead process's file. Returns a private file, which must stay unchanged. */
 function trap(spool: string, kind: string): string {
   mkdirSync(spool, { mode: 0o700 });
   const secret = `${spool}-secret`;

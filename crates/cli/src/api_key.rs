@@ -1,6 +1,6 @@
 //! API keys on the command line and in the environment.
 
-/// Parses an API key. White space around it, such as a line break from a file, is not part of the key.
+/// Parses an API key without the white space around it, such as the line break of a file.
 pub fn parse(key: &str) -> Result<String, &'static str> {
     let key = key.trim();
     if key.is_empty() {

@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use self::{
     pending::{Pending, persist},
     place::Place,
-    receipt::{ELSEWHERE, Receipt},
+    receipt::{ELSEWHERE, NotSearched, Receipt},
     selection::{Selection, digest_of_places, keys_of},
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
 
-/// The number of files that are searched at once. Each may hold some batches of 8 MB in memory.
+/// The number of files that are searched concurrently. Each may hold several batches of 8 MB in memory.
 const CONCURRENT: usize = 4;
 
 /// The options of `forget`.
@@ -58,7 +58,8 @@ receipt, and so does --keys with that list.
 A query that reads one of the old files while they are deleted fails, and must be repeated.
 
 Exit status:
-  0  none of the traces is left in the bucket and the lake; the receipt lists other copies
+  0  none of the traces is left in the bucket and the lake, as far as these can be read; the receipt lists other copies, and the
+     objects that cannot be read and were not searched
   1  nothing was deleted, because the answer was not yes
   2  the command failed")]
 pub struct Options {
@@ -71,7 +72,8 @@ pub struct Options {
     /// Ignore case in --text
     #[arg(long, requires = "text")]
     ignore_case: bool,
-    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the DuckDB CLI
+    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the
+    /// DuckDB CLI
     #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
     condition: Option<String>,
     #[command(flatten)]
@@ -87,7 +89,6 @@ pub struct Options {
     yes: bool,
 }
 
-/// The result of a run that did not fail.
 enum Outcome {
     Forgotten(Box<Receipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
@@ -95,7 +96,6 @@ enum Outcome {
     Refused,
 }
 
-/// Forgets, and prints the result.
 pub async fn run(options: Options) -> ExitCode {
     match forget(&options).await {
         Ok(Outcome::Forgotten(receipt)) => {
@@ -126,6 +126,10 @@ fn report(receipt: &Receipt) {
     for key in &receipt.absent {
         note!("{key} did not exist");
     }
+    for NotSearched { key, version, reason } in &receipt.unreadable {
+        let version = version.as_ref().map(|version| format!("the version {version} of ")).unwrap_or_default();
+        note!("{version}{key} was not searched: {reason}");
+    }
     for file in &receipt.files_of_others {
         note!("{file} below the lake belongs to another program, and was not searched");
     }
@@ -140,16 +144,15 @@ struct Run<'a> {
     begun: Timestamp,
 }
 
-/// The copies of the selected traces.
 #[derive(Default)]
 struct Found {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
     /// The keys of noncurrent versions of objects.
     old_keys: BTreeSet<String>,
-    /// The number of old files of the lake.
     old_files: usize,
     not_traces: Vec<String>,
+    unreadable: Vec<NotSearched>,
 }
 
 async fn forget(options: &Options) -> Result<Outcome> {
@@ -210,7 +213,7 @@ impl Run<'_> {
             return Ok(Found { keys: keys.clone(), ..Found::default() });
         }
         let mut found = self.find_current().await?;
-        found.old_keys = self.place.old_keys(&self.selection).await?;
+        found.old_keys = self.place.old_keys(&self.selection, &mut found.unreadable).await?;
         for file in unreferenced(&self.table).await?.files {
             if let Some(keys) = self.search_old(&file, &BTreeSet::new()).await? {
                 found.old_files += 1;
@@ -243,9 +246,11 @@ impl Run<'_> {
         })
         .await?;
         let mut keys = keys?;
+        let skipped = completed.added.skipped.iter();
+        let unreadable = skipped.map(|(key, reason)| NotSearched::new(key, None, reason)).collect();
         let not_traces = completed.added.invalid;
         keys.extend(self.place.matching_objects(&not_traces, &self.selection).await?);
-        Ok(Found { keys, not_traces, ..Found::default() })
+        Ok(Found { keys, not_traces, unreadable, ..Found::default() })
     }
 
     async fn search(&self, file: LakeFile) -> Result<BTreeSet<String>> {
@@ -257,7 +262,7 @@ impl Run<'_> {
         let search = async {
             let mut found = keys_of(file, keys).await?;
             if found.is_empty() {
-                // A file that was not written to its end is found here.
+                // Reading the keys detects a file that was not written to its end.
                 file.keys().await?;
                 found = self.selection.keys_in(file).await?;
             }
@@ -266,7 +271,7 @@ impl Run<'_> {
         match search.await {
             Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
             Err(error) if is_deleted(&error) => Ok(None),
-            // Its text cannot be excluded.
+            // It cannot be read, so it may contain the text.
             Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
@@ -304,7 +309,7 @@ impl Run<'_> {
                         existing.insert(key.clone());
                     }
                 }
-                // One object that S3 protects must not keep the others.
+                // An object that S3 protects must not prevent the deletion of the others.
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
@@ -313,7 +318,7 @@ impl Run<'_> {
         let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
         let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
         let removed = remove(&self.table, &absent).await?;
-        // The row of a deleted version makes room for that of a protected one.
+        // An object that still exists gets the row of its current version.
         let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
         append(&self.table, self.place.objects(), again).await?;
         existing.extend(removed.removed.iter().map(|row| row.key.clone()));
@@ -352,6 +357,7 @@ impl Run<'_> {
             keys: keys.clone(),
             absent: if pending.is_resumed { BTreeSet::new() } else { keys.difference(&existing).cloned().collect() },
             not_traces: if is_by_key { Vec::new() } else { found.not_traces },
+            unreadable: found.unreadable,
             files_of_others,
             not_covered: ELSEWHERE,
         })
@@ -359,9 +365,10 @@ impl Run<'_> {
 
     /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
     ///
-    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then loses its race.
+    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
+    /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
-        // A file that is being written cannot be read, so its text cannot be excluded. Its writer fails, and must run again.
+        // An unfinished file cannot be read, so it may contain the text. Its writer then fails, and must run again.
         let mut deleted = delete_staged(self.table.location(), SystemTime::now()).await?;
         let unreferenced = unreferenced(&self.table).await?;
         let searches = unreferenced.files.into_iter().map(|file| async move {

@@ -42,7 +42,8 @@ enum Command {
     /// Delete traces for good, from their bucket and from its lake
     #[cfg(feature = "lake")]
     Forget(forget::Options),
-    /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds them)
+    /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds
+    /// them)
     #[cfg(not(feature = "lake"))]
     #[command(alias = "forget")]
     Lake {
@@ -96,7 +97,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Prints the help, the version or an error of the command line. `Cli::parse` would exit with 0 if the help is not written.
+/// Prints the help, the version or an error of the command line. `Cli::parse` would exit with 0 if the help is not
+/// written.
 fn print(mut answer: clap::Error) -> ExitCode {
     let is_secret = |argument: &str| ["--api-key", "--url"].iter().any(|secret| argument.starts_with(secret));
     // A key, or a URL with a password, is not shown even if it is not valid.

@@ -15,7 +15,6 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 /// The interval between printed lines if standard error is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The progress of one command.
 pub struct Progress {
     name: String,
     unit: &'static str,
@@ -44,7 +43,6 @@ impl Progress {
         Self { name, unit, bar, read, printed: Instant::now(), start: Instant::now(), is_bar, is_quiet }
     }
 
-    /// Shows that `count` units are done so far.
     pub fn update(&mut self, count: u64) {
         if self.is_quiet || !self.is_bar && self.printed.elapsed() < INTERVAL {
             return;
@@ -66,7 +64,6 @@ impl Progress {
         self.bar.suspend(|| note!("{line}"));
     }
 
-    /// Removes the bar.
     pub fn finish(self) {
         self.bar.finish_and_clear();
     }

@@ -107,7 +107,7 @@ mod tests {
         fs::write(&path, "notes").expect("the folder is writable");
         RunLock::acquire(&path, "out").expect_err("the file belongs to somebody else");
         assert_eq!(fs::read(&path).expect("the file exists"), b"notes");
-        // A killed run leaves its lock file behind.
+        // A killed run leaves its lock file behind, which must not block the next one.
         fs::write(&path, "4711\n").expect("the folder is writable");
         RunLock::acquire(&path, "out").expect("no process holds it");
     }

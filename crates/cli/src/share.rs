@@ -53,7 +53,6 @@ fn validity(text: &str) -> Result<Duration> {
     Ok(time)
 }
 
-/// Writes the file or the object.
 pub async fn run(options: Options) -> Result<()> {
     let Options { key, location, output, expires } = options;
     let traces = TraceReader::open(&location.location()).await?;

@@ -31,7 +31,6 @@ pub struct Options {
     port: u16,
 }
 
-/// Serves the page until Ctrl-C.
 pub async fn run(options: Options) -> Result<()> {
     let mut listed = String::new();
     let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);

@@ -1,16 +1,17 @@
-//! Adds traces to the table, each once.
+//! Adds traces to the table, each exactly once.
 
 use std::collections::{BTreeMap, HashSet};
 
+use attest::unreadable::Unreadable;
 use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
 
 use crate::{
-    Entry, Result, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects, parquet_file::Writer,
-    race::win, table::Change,
+    Entry, Error, Result, Skipped, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects,
+    parquet_file::Writer, race::win, table::Change,
 };
 
-/// The number of objects that are read at once.
+/// The number of objects that are read concurrently.
 const CONCURRENT_READS: usize = 64;
 
 /// The number of traces that one commit adds at most. A lost race reads them again.
@@ -19,17 +20,14 @@ const COMMIT: usize = 20_000;
 /// The JSON bytes that are collected before they are compared with the table and encoded.
 const BATCH: usize = 8 << 20;
 
-/// The outcome of an addition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Added {
-    /// The traces that are new in the table.
     pub rows: u64,
-    /// The traces that the table contained already.
     pub known: u64,
-    /// The keys whose object no longer exists.
     pub absent: u64,
-    /// The keys of objects that are not traces.
     pub invalid: Vec<String>,
+    /// The objects that cannot be read.
+    pub skipped: Skipped,
     /// The number of commits that lost their race and were repeated.
     pub lost_races: u32,
 }
@@ -40,18 +38,30 @@ impl Added {
         self.known += other.known;
         self.absent += other.absent;
         self.invalid.extend(other.invalid);
+        self.skipped.extend(other.skipped);
         self.lost_races += other.lost_races;
+    }
+
+    /// Returns whether access was denied, and nothing shows that any object may be read.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.skipped.count(Unreadable::Denied) > 0 && self.rows + self.known + self.invalid.len() as u64 == 0
+    }
+
+    /// Fails if access is denied to all objects: whoever asked for them must ask again.
+    pub(crate) fn require_access(&self) -> Result<()> {
+        if self.is_denied() { Err(Error::NoAccess(self.skipped.count(Unreadable::Denied))) } else { Ok(()) }
     }
 }
 
 /// Reads the objects of these keys and adds those that the table does not contain.
 ///
-/// When this returns, all of them are in the table. An error or a kill leaves some of them out, and a repetition adds the rest.
+/// When this returns, all of them are in the table, except those that cannot be read. An error or a kill leaves some of
+/// them out, and a repetition adds the rest.
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
-        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again. So an
-        // object that was deleted, and whose row a concurrent commit removed, cannot come back.
+        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again.
+        // So an object that was deleted, and whose row a concurrent commit removed, cannot come back.
         let (added, lost_races) = win(table, async |snapshot| {
             let (added, change) = read(&snapshot, objects, keys).await?;
             let is_done = change.added.is_empty() || snapshot.commit_or_discard(change).await?;
@@ -64,7 +74,6 @@ pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> 
     Ok(all)
 }
 
-/// The rows of a day that are not in a complete file yet.
 #[derive(Default)]
 struct Pending {
     columns: Columns,
@@ -83,14 +92,17 @@ async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Re
     let mut batch = Vec::new();
     let mut bytes = 0;
     loop {
-        let next = reads.next().await.transpose()?;
+        let next = reads.next().await;
         let is_end = next.is_none();
-        match next.flatten() {
-            Some((entry, json)) => {
-                bytes += json.len();
-                batch.push((entry, json));
+        if let Some(read) = next {
+            match added.skipped.take(read)? {
+                Some(Some((entry, json))) => {
+                    bytes += json.len();
+                    batch.push((entry, json));
+                }
+                Some(None) => added.absent += 1,
+                None => {}
             }
-            None => added.absent += u64::from(!is_end),
         }
         if bytes < BATCH && !is_end {
             continue;

@@ -15,7 +15,7 @@ use crate::Entry;
 /// The partition column: the day of storing, in UTC.
 pub const DAY: &str = "day";
 
-/// The columns that have statistics in the log, with which readers and writers skip files.
+/// The columns that have statistics in the log, so that readers and writers can skip files.
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
 /// The columns that tables of earlier versions lack.
@@ -24,7 +24,8 @@ pub(crate) const ADDED: [&str; 1] = ["etag"];
 /// The largest `created` that is a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole trace.
+/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole
+/// trace.
 ///
 /// Every column is nullable, because Delta requires a table feature for other columns.
 #[must_use]
@@ -79,7 +80,6 @@ struct Message<'a> {
     content: Cow<'a, str>,
 }
 
-/// Rows that are not written yet.
 pub struct Columns {
     /// Key, id, object, fingerprint, model, choices, usage, trace, etag.
     texts: [StringBuilder; 9],
@@ -158,8 +158,8 @@ impl Columns {
 
 /// Returns the seconds of a `created` that is a time between 1970 and 9999, as JSON may write it: `1`, `1.0` or `1e3`.
 ///
-/// Any other number, such as one in nanoseconds, would make a reader's conversion to a date fail, and with it the whole query.
-/// The column `trace` keeps it.
+/// Any other number, such as one in nanoseconds, would make a reader's conversion to a date fail, and with it the whole
+/// query. The column `trace` keeps it.
 fn time(number: &RawValue) -> Option<i64> {
     let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
     #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]

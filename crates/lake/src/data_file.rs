@@ -6,14 +6,12 @@ use serde::Deserialize;
 
 use crate::Entry;
 
-/// A data file of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFile {
     /// The path, relative to the table and URL-encoded.
     pub path: String,
     /// The size in bytes.
     pub size: u64,
-    /// The partition.
     pub day: Date,
     /// The number of rows, and the ranges of their keys and times.
     statistics: Statistics,
@@ -38,18 +36,17 @@ struct Values {
 }
 
 impl DataFile {
-    /// Returns the number of rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.statistics.num_records
     }
 
-    /// Returns the time of its newest row, if the log states it.
+    /// Returns the time of the newest row. `None` if the log has no statistics of it.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.statistics.max_values.stored
     }
 
-    /// Returns whether the statistics permit that the file contains this row.
+    /// Returns whether the file may contain this row. `false` is certain, so the file need not be read.
     pub(crate) fn may_contain(&self, entry: &Entry) -> bool {
         let Statistics { min_values, max_values, .. } = &self.statistics;
         self.may_contain_key(&entry.key)
@@ -57,7 +54,7 @@ impl DataFile {
             && max_values.stored.is_none_or(|max| entry.stored <= max)
     }
 
-    /// Returns whether the statistics permit that the file contains this key.
+    /// Returns whether the file may contain this key. `false` is certain, so the file need not be read.
     pub(crate) fn may_contain_key(&self, key: &str) -> bool {
         let Statistics { min_values, max_values, .. } = &self.statistics;
         min_values.key.as_deref().is_none_or(|min| min <= key) && max_values.key.as_deref().is_none_or(|max| key <= max)

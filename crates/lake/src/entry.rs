@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-/// An object of the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     pub key: String,
@@ -25,7 +24,6 @@ impl Entry {
         Self { key, stored: seconds.unwrap_or(stored), etag }
     }
 
-    /// Returns the partition of the entry.
     #[must_use]
     pub fn day(&self) -> Date {
         self.stored.to_zoned_datetime(TimeZone::UTC).date()
@@ -42,7 +40,7 @@ fn fit(one: Option<&String>, other: Option<&String>) -> bool {
     one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
-/// Entries that others are compared with.
+/// Entries by key. A key has several entries if its object was stored again.
 #[derive(Debug, Default)]
 pub(crate) struct Entries(HashMap<String, Vec<(Timestamp, Option<String>)>>);
 
@@ -54,7 +52,6 @@ impl Entries {
         self.0.get(&entry.key).is_some_and(|found| found.iter().any(same))
     }
 
-    /// Returns the keys of entries that `others` lacks.
     pub(crate) fn missing_in(&self, others: &Self) -> impl Iterator<Item = &String> {
         self.0.iter().filter_map(|(key, entries)| {
             let is_missing = |(stored, etag): &(Timestamp, Option<String>)| {
@@ -62,6 +59,17 @@ impl Entries {
             };
             entries.iter().any(is_missing).then_some(key)
         })
+    }
+
+    /// Returns the key of an entry that `others` has too.
+    pub(crate) fn shared_with(&self, others: &Self) -> Option<&String> {
+        let is_shared = |(key, entries): &(&String, &Vec<(Timestamp, Option<String>)>)| {
+            let mut entries = entries.iter();
+            entries.any(|(stored, etag)| {
+                others.contains(&Entry { key: (*key).clone(), stored: *stored, etag: etag.clone() })
+            })
+        };
+        self.0.iter().find(is_shared).map(|(key, _)| key)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use attest::unreadable::Unreadable;
 use delta_kernel::KernelError;
 
 /// A reason why the lake cannot be read or written.
@@ -10,71 +11,63 @@ pub enum Error {
     /// The location is neither a folder nor `s3://BUCKET/PREFIX`.
     #[error("{0} is not a location of a lake: use a folder or s3://BUCKET/PREFIX")]
     Location(String),
-    /// The folder of the lake cannot be used.
     #[error("the folder {0} cannot be used")]
     Folder(String, #[source] std::io::Error),
     /// The folder that would contain the lake does not exist.
     #[error("cannot use the folder {0}: create its parent folder, or correct the path")]
     NoParent(String),
-    /// The location has no table.
     #[error("there is no lake at {0}: correct the location, or create the lake with `attest lake sync`")]
     NoTable(String),
     /// The location has no table, but has Parquet files, which `vacuum` would delete.
     #[error("{0} contains Parquet files that do not belong to a lake: choose another location")]
     OtherFiles(String),
-    /// A setting of the AWS SDK is missing.
     #[error(transparent)]
     Settings(#[from] attest::settings::SettingsError),
-    /// The Delta table cannot be read or written.
     #[error("the table cannot be read or written")]
     Table(#[source] Box<KernelError>),
-    /// The table has another schema than the lake.
     #[error("the table at {0} is not a lake that this version can keep: {1}")]
     OtherTable(String, String),
-    /// The lake holds the traces of another place.
     #[error("the lake {lake} holds the traces of {recorded}, not those of {given}: correct the place")]
     OtherSource { lake: String, recorded: String, given: String },
     #[error("{0} does not name the place of the traces: correct or delete it")]
     NoRecord(String),
-    /// A row of another writer lacks what every trace has.
+    /// Only another writer creates such a row.
     #[error("the file {0} of the lake has a row without key, time or trace")]
     NoValue(String),
-    /// The lake keeps files where a link stands.
+    /// Files behind a link may belong to another program.
     #[error("{0} is a link, and nothing behind a link is deleted: replace it with the folder")]
     Link(String),
     /// A listing that does not advance, or that is cut off, would be incomplete or endless.
     #[error("the listing of {0} cannot be trusted: {1}")]
     Listing(String, &'static str),
-    /// A data file cannot be read or written.
     #[error("the file {0} of the lake cannot be read or written")]
     Parquet(String, #[source] parquet::errors::ParquetError),
-    /// The storage of the lake refused a request.
     #[error("the storage of the lake refused a request")]
     Storage(#[from] object_store::Error),
-    /// The bucket of the traces cannot be listed.
     #[error("the bucket {0} cannot be listed")]
     List(String, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// An object of the bucket cannot be read.
     #[error("the object {0} cannot be read")]
     Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The body of an object broke off.
+    /// An object of the bucket cannot be read, although the others may.
+    #[error("the object {0} cannot be read: {1}")]
+    Unreadable(String, Unreadable, #[source] Option<Arc<dyn std::error::Error + Send + Sync>>),
+    /// Access to all objects is denied, so the reason is not one of them.
+    #[error(
+        "access is denied to all {0} objects that were to be read: allow s3:GetObject on the bucket's objects and, where a KMS \
+         key encrypts them, kms:Decrypt"
+    )]
+    NoAccess(u64),
     #[error("the object {0} cannot be read to its end")]
     Body(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The versions of an object cannot be listed.
     #[error("the versions of {0} cannot be listed")]
     Versions(String, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A version of an object cannot be deleted.
     #[error("the version {version} of {key} cannot be deleted")]
     Delete {
-        /// The key of the object.
         key: String,
-        /// The id of the version.
         version: String,
-        /// The response of S3.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The queue of notifications refused a request.
     #[error("the queue {0} refused a request")]
     Queue(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// The list of keys cannot be kept in the temporary folder.
@@ -108,7 +101,6 @@ impl Error {
     }
 }
 
-/// A result with an [`Error`] of the lake.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl From<KernelError> for Error {

@@ -1,7 +1,8 @@
-//! The Parquet files below a lake: those of the table's versions, those that a killed or later writer left, and those of others.
+//! The Parquet files below a lake: those of the table's versions, leftovers of killed or replaced writers, and files of
+//! other programs.
 //!
-//! A file belongs to the lake if a writer of this program named it, or if the log names it. Nothing else is deleted, and no
-//! link is followed, because another program may keep its files in the same folder.
+//! A file belongs to the lake if a writer of this program named it, or if the log names it. Nothing else is deleted,
+//! and no link is followed, because another program may keep its files in the same folder.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -28,7 +29,7 @@ use crate::{
     parquet_file::{ParquetFile, TraceBatches},
 };
 
-/// The number of log entries that are read at once.
+/// The number of log entries that are read concurrently.
 const CONCURRENT: usize = 16;
 
 /// A Parquet file of the lake, or one of its noncurrent versions in a bucket.
@@ -36,7 +37,6 @@ const CONCURRENT: usize = 16;
 pub struct LakeFile(pub(crate) ParquetFile);
 
 impl LakeFile {
-    /// Returns the path below the lake.
     #[must_use]
     pub fn path(&self) -> &str {
         self.0.path.as_ref()
@@ -57,8 +57,8 @@ impl LakeFile {
         Ok(!keys.is_empty() && self.0.may_contain(&keys).await?)
     }
 
-    /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out objects that
-    /// are not traces.
+    /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out
+    /// objects that are not traces.
     pub fn of_traces(folder: &FilePath, traces: impl IntoIterator<Item = (Entry, Bytes)>) -> Result<Self> {
         let mut columns = Columns::default();
         for (entry, json) in traces {
@@ -75,17 +75,16 @@ impl LakeFile {
         Ok(Self(ParquetFile { store, path: Path::from(name), size, version: None }))
     }
 
-    /// Copies the file to a path of this machine.
     pub async fn copy_to(&self, path: &FilePath) -> Result<()> {
         self.0.copy_to(path).await
     }
 }
 
-/// The files below the lake that no current row is in.
+/// The files below the lake to which the newest version does not refer.
 #[derive(Default)]
 pub struct Unreferenced {
     pub files: Vec<LakeFile>,
-    /// The paths of files of other programs.
+    /// The paths of files of other programs, which are never deleted.
     pub foreign: Vec<String>,
 }
 
@@ -128,7 +127,7 @@ pub async fn delete(table: &Table, file: &LakeFile) -> Result<()> {
     match (&table.location().place, version) {
         (Place::Folder(_), _) => delete_current(table.location(), path).await,
         (Place::Bucket(bucket, prefix), None) => match bucket.delete_versions(&format!("{prefix}{path}")).await? {
-            // An S3 without versions.
+            // This S3 has no versions, so there was nothing to delete by version.
             0 => delete_current(table.location(), path).await,
             _ => Ok(()),
         },
@@ -138,7 +137,7 @@ pub async fn delete(table: &Table, file: &LakeFile) -> Result<()> {
     }
 }
 
-/// Deletes a file. Another run may have deleted it.
+/// Deletes a file. Succeeds if it does not exist, because another run may have deleted it.
 pub(crate) async fn delete_current(location: &Location, path: &Path) -> Result<()> {
     match location.store.delete(path).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -146,12 +145,10 @@ pub(crate) async fn delete_current(location: &Location, path: &Path) -> Result<(
     }
 }
 
-/// Returns the paths of a version's files.
 pub(crate) fn referenced(snapshot: &Snapshot) -> Result<HashSet<Path>> {
     snapshot.files().iter().map(|file| snapshot.path(file)).collect()
 }
 
-/// A file below the lake, as a listing describes it.
 pub(crate) struct StoredFile {
     pub(crate) path: Path,
     pub(crate) size: u64,
@@ -166,7 +163,7 @@ impl StoredFile {
     }
 }
 
-/// Files, and links that stand where the lake keeps files.
+/// The Parquet files of a lake, and links, behind which more of them may be.
 #[derive(Default)]
 pub(crate) struct Stored {
     pub(crate) files: Vec<StoredFile>,
@@ -243,14 +240,15 @@ fn is_own(path: &Path) -> bool {
     day_of(day.as_ref().as_ref()).is_some() && name.is_some_and(|name| Uuid::parse_str(name).is_ok())
 }
 
-/// Tells the lake's files from those of other programs.
+/// Distinguishes the lake's files from those of other programs.
 #[derive(Default)]
 pub(crate) struct Ownership {
     named: Option<HashSet<Path>>,
 }
 
 impl Ownership {
-    /// Returns whether the file belongs to the lake. Reads the whole log if only that can tell.
+    /// Returns whether the file belongs to the lake. Reads the whole log at the first file whose name does not decide
+    /// it.
     pub(crate) async fn contains(&mut self, newest: &Snapshot, path: &Path) -> Result<bool> {
         if is_own(path) {
             return Ok(true);
@@ -296,8 +294,8 @@ async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
 
 /// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
 ///
-/// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket, a killed
-/// writer leaves an unfinished upload, which a lifecycle rule deletes.
+/// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket,
+/// a killed writer leaves an unfinished upload, which a lifecycle rule deletes.
 pub async fn delete_staged(location: &Location, before: SystemTime) -> Result<u64> {
     let Place::Folder(folder) = location.place.clone() else { return Ok(0) };
     spawn_blocking(move || {
@@ -319,7 +317,7 @@ pub async fn delete_staged(location: &Location, before: SystemTime) -> Result<u6
     .map_err(|error| Error::Folder(location.to_string(), error))
 }
 
-/// Returns whether a writer of this program, or of an earlier version, was writing the file.
+/// Returns whether the name is that of an unfinished file of this program or of an earlier version.
 fn is_staged(name: &OsStr) -> bool {
     let Some((name, number)) = name.to_str().and_then(|name| name.rsplit_once(".parquet#")) else { return false };
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
@@ -330,7 +328,7 @@ fn is_staged(name: &OsStr) -> bool {
 fn delete_older(file: &fs::DirEntry, before: SystemTime) -> io::Result<bool> {
     let is_old = file.metadata().and_then(|metadata| metadata.modified()).map(|modified| modified < before);
     match is_old.and_then(|is_old| if is_old { fs::remove_file(file.path()).map(|()| true) } else { Ok(false) }) {
-        // Its writer has renamed it.
+        // Its writer has renamed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         deleted => deleted,
     }

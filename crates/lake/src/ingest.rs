@@ -1,13 +1,15 @@
 //! The ingest function: notifications of the bucket → rows of the table.
 //!
-//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that contains
-//! its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the table.
+//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that
+//! contains its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the
+//! table.
 
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
+use attest::unreadable::Unreadable;
 use aws_sdk_sqs::{
     Client,
     types::{DeleteMessageBatchRequestEntry, Message},
@@ -17,8 +19,8 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Added, Error, Result, Table, append,
-    maintain::{self, gone, maintain},
+    Added, Error, Result, Skipped, Table, append,
+    maintain::{self, gone_or_skipped, maintain},
     objects::Objects,
     sync,
 };
@@ -26,7 +28,6 @@ use crate::{
 /// The most messages that one request receives or deletes (Amazon SQS API Reference, `ReceiveMessage`).
 const MESSAGES: i32 = 10;
 
-/// The number of requests to a queue in flight.
 const CONCURRENT: usize = 8;
 
 /// The number of messages that are received before their objects are committed.
@@ -45,7 +46,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Returns the name, as an event has it.
+    /// Returns the name that events and log lines contain.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,7 +57,6 @@ impl Task {
     }
 }
 
-/// The event of a run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Event {
     pub task: Task,
@@ -65,47 +65,41 @@ pub struct Event {
 /// The outcome of a run, which is also its log line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The messages that were received.
     pub messages: u64,
     /// The messages that are not notifications of S3. They stay in the queue until it moves them to the dead letters.
     pub unreadable: u64,
-    /// The rows that were added.
     pub added: u64,
     /// The objects whose row the table contained already.
     pub known: u64,
-    /// The objects that no longer exist.
     pub absent: u64,
-    /// The objects that are not traces.
     pub invalid: u64,
-    /// The rows that were removed.
+    /// The objects that are larger than any trace.
+    pub too_large: u64,
+    /// The objects in an archive.
+    pub archived: u64,
+    /// The objects that only the key of their writer decrypts.
+    pub customer_key: u64,
+    /// The objects to which S3 or KMS denies access. A run to which all are denied fails.
+    pub denied: u64,
     pub removed: u64,
-    /// The files that were replaced by others.
     pub replaced_files: u64,
-    /// The files that were deleted.
     pub deleted_files: u64,
     /// The commits that were repeated because another writer committed first.
     pub lost_races: u64,
-    /// The files of the table after the run.
     pub files: u64,
-    /// The rows of the table after the run.
     pub rows: u64,
 }
 
-/// The queues of notifications.
 #[derive(Debug, Clone)]
 pub struct Queues {
-    /// The client of Amazon SQS.
     pub client: Client,
-    /// The URL of the queue that reports stored objects.
     pub stored: String,
-    /// The URL of the queue that reports removed objects.
     pub removed: String,
 }
 
 /// The lake that the function keeps, and its sources.
 pub struct Lake<'a> {
     pub table: Table,
-    /// The traces.
     pub objects: &'a dyn Objects,
     pub queues: Queues,
     /// The time after which a file without a reference is deleted.
@@ -152,6 +146,7 @@ impl Lake<'_> {
             for key in &added.invalid {
                 tracing::warn!(key, "not a trace");
             }
+            added.require_access()?;
             report.count(&added);
             self.queues.delete(&self.queues.stored, received.messages).await?;
             if Instant::now() >= deadline {
@@ -165,7 +160,8 @@ impl Lake<'_> {
         loop {
             let received = self.queues.receive(&self.queues.removed, report).await?;
             let is_last = received.messages.is_empty() || Instant::now() >= deadline;
-            let gone = gone(self.objects, received.keys).await?;
+            let (gone, skipped) = gone_or_skipped(self.objects, received.keys).await?;
+            report.count_skipped(&skipped);
             let maintained = maintain(&self.table, &gone).await?;
             self.queues.delete(&self.queues.removed, received.messages).await?;
             report.removed += maintained.removed.len() as u64;
@@ -186,6 +182,14 @@ impl Report {
         self.absent += added.absent;
         self.invalid += added.invalid.len() as u64;
         self.lost_races += u64::from(added.lost_races);
+        self.count_skipped(&added.skipped);
+    }
+
+    fn count_skipped(&mut self, skipped: &Skipped) {
+        self.too_large += skipped.count(Unreadable::TooLarge);
+        self.archived += skipped.count(Unreadable::Archived);
+        self.customer_key += skipped.count(Unreadable::CustomerKey);
+        self.denied += skipped.count(Unreadable::Denied);
     }
 }
 
@@ -223,13 +227,14 @@ impl Queues {
 
     async fn receive_batch(&self, queue: &str) -> Result<Vec<Message>> {
         let receive = self.client.receive_message().queue_url(queue).max_number_of_messages(MESSAGES);
-        // A wait, however short, asks all servers of the queue, not a sample of them ("Amazon SQS short and long polling").
+        // With any wait, SQS queries all servers of the queue instead of a sample ("Amazon SQS short and long
+        // polling").
         let received = receive.wait_time_seconds(1).send().await;
         let received = received.map_err(|error| Error::Queue(queue.to_owned(), Box::new(error)))?;
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// Deletes messages. One that is not deleted comes again, and finds its rows in the table.
+    /// Deletes messages. A message that remains is received again, and its rows are then in the table already.
     async fn delete(&self, queue: &str, handles: Vec<String>) -> Result<()> {
         let batches = handles.chunks(usize::try_from(MESSAGES).unwrap_or(1)).map(|handles| async move {
             let entries = handles.iter().enumerate().filter_map(|(place, handle)| {
@@ -290,7 +295,8 @@ fn decode(key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new configuration.
+    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new
+    /// configuration.
     fn message(keys: &[&str]) -> String {
         let record = |key: &&str| {
             serde_json::json!({

@@ -1,15 +1,15 @@
 //! The lake: a Delta table with one row per stored trace.
 //!
-//! A bucket holds one object per trace, and each object costs a request to read. The lake holds the same traces as Parquet
-//! files, which Athena, DuckDB, Spark, Polars and pandas query as one table.
+//! A bucket holds one object per trace, and each object costs a request to read. The lake holds the same traces as
+//! Parquet files, which Athena, DuckDB, Spark, Polars and pandas query as one table.
 //!
-//! Each change is one commit of the table: a conditional put of the next log entry. A writer that loses the race for an entry
-//! loads the table again and repeats its work, so two writers never add one trace twice. No other state exists, and a killed
-//! writer leaves nothing behind but files without a reference, which [`maintain::vacuum`] deletes.
+//! Each change is one commit of the table: a conditional put of the next log entry. A writer that loses the race for an
+//! entry loads the table again and repeats its work, so two writers never add one trace twice. No other state exists,
+//! and a killed writer leaves nothing behind but files without a reference, which [`maintain::vacuum`] deletes.
 //!
-//! Two facts keep ingestion cheap. A stored object never changes, so its day never changes, and a repeated notification can only
-//! meet its own row in that day's partition. That row has the same time of storing, so the statistics of the files exclude all
-//! files but those of the same minutes.
+//! Two facts keep ingestion cheap. A stored object never changes, so its day never changes, and a repeated notification
+//! can only meet its own row in that day's partition. That row has the same time of storing, so the statistics of the
+//! files exclude all files but those of the same minutes.
 
 mod append;
 pub mod columns;
@@ -25,6 +25,7 @@ pub mod objects;
 mod parquet_file;
 pub mod race;
 pub mod scan;
+mod skipped;
 pub mod source;
 pub mod sync;
 mod table;
@@ -36,4 +37,5 @@ pub use entry::Entry;
 pub use error::{Error, Result};
 pub use files::LakeFile;
 pub use location::Location;
+pub use skipped::Skipped;
 pub use table::{Snapshot, Table};

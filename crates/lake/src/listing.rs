@@ -1,9 +1,9 @@
 //! Lists a bucket over many ranges of keys at once.
 //!
-//! S3 returns at most 1,000 keys per request, each request continues after the last key of the one before, and nothing tells
-//! how the keys are distributed. So the listing begins with one range. Whenever a range continues while requests could be in
-//! flight, its rest is split. The number of parts follows from the density of the page that was just read: dense ranges are
-//! split further, and a part that turns out to be empty costs one request.
+//! S3 returns at most 1,000 keys per request, each request continues after the last key of the one before, and nothing
+//! shows how the keys are distributed. So the listing begins with one range. Whenever a range continues while requests
+//! could be in flight, its rest is split. The number of parts follows from the density of the page that was just read:
+//! dense ranges are split further, and a part that turns out to be empty costs one request.
 
 use std::{collections::VecDeque, future::Future};
 
@@ -11,7 +11,6 @@ use futures_util::{Stream, StreamExt, stream, stream::FuturesUnordered};
 
 use crate::{Entry, Result};
 
-/// The number of requests in flight.
 const CONCURRENT: usize = 32;
 
 /// The number of characters of a key that a split looks at, after the prefix that the range's ends share.
@@ -20,15 +19,12 @@ const DIGITS: u32 = 8;
 /// The first character of the keys of traces, which are printable ASCII.
 const FIRST: u8 = b' ';
 
-/// The number of these characters.
 const BASE: u64 = 95;
 
-/// A response to a listing.
 #[derive(Debug)]
 pub struct Page {
-    /// The traces of the page.
     pub entries: Vec<Entry>,
-    /// The last key of the page, if more keys follow.
+    /// The last key of the page. `None` if no more keys follow.
     pub next: Option<String>,
 }
 
@@ -106,7 +102,6 @@ fn common(a: &str, b: &str) -> usize {
     (0..=length).rev().find(|length| a.is_char_boundary(*length)).unwrap_or(0)
 }
 
-/// Reads the first characters of a text as the digits of a number.
 fn number(text: &[u8]) -> u64 {
     (0..DIGITS as usize).fold(0, |number, place| {
         let digit = text.get(place).map_or(0, |byte| u64::from(byte.saturating_sub(FIRST)).min(BASE - 1));

@@ -26,21 +26,19 @@ use url::Url;
 
 use crate::{Error, Result, objects::Bucket};
 
-/// The folder of the table's log.
 pub(crate) const LOG: &str = "_delta_log";
 
-/// The beginning of the names of data files. It tells them from the files of other programs, which are never deleted.
+/// The prefix of the names of data files. It distinguishes them from files of other programs, which are never deleted.
 pub(crate) const PREFIX: &str = "attest-";
 
-/// The time before their expiry at which credentials are renewed. A request that was signed before may take minutes.
+/// Credentials are renewed this long before they expire, because a request that was signed earlier may take minutes.
 const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
-/// A place that holds a lake.
 #[derive(Clone)]
 pub struct Location {
     /// The root of `store`. The place's name is not part of it: a URL would decode a name such as `my%20data`.
     pub(crate) url: Url,
-    /// The files of the lake, relative to it.
+    /// Paths in it are relative to the lake.
     pub(crate) store: Arc<DynObjectStore>,
     pub(crate) place: Place,
 }
@@ -80,7 +78,7 @@ impl Location {
         }
     }
 
-    /// Opens a folder. It may be absent, but its parent must exist, so that a typo creates nothing.
+    /// Opens a folder, which need not exist. Its parent must exist, so that a typo creates nothing.
     pub fn folder(folder: &Path) -> Result<Self> {
         let failed = |error| Error::Folder(folder.display().to_string(), error);
         let url = Url::parse("file:///").expect("a constant");
@@ -91,7 +89,7 @@ impl Location {
                 (existing, Arc::new(store))
             }
             Ok(_) => return Err(failed(ErrorKind::NotADirectory.into())),
-            // Nothing is stored in a folder that does not exist. `created` opens it again.
+            // The folder does not exist, so nothing is read from it. `created` creates and opens it before a write.
             Err(error) if error.kind() == ErrorKind::NotFound => (absent(folder)?, Arc::new(InMemory::new())),
             Err(error) => return Err(failed(error)),
         };
@@ -101,7 +99,8 @@ impl Location {
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
         let (bucket, prefix) = parse(place)?;
-        // reqwest takes the provider of the process, if one is installed, and aws-lc otherwise. An error means that one is.
+        // reqwest uses the TLS provider of the process, or else aws-lc. An error means that a provider is installed
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut s3 = AmazonS3Builder::new().with_bucket_name(&bucket);
         if let Some(region) = config.region() {
@@ -120,14 +119,12 @@ impl Location {
         Ok(Self { url, store: Arc::new(store), place: Place::Bucket(Bucket::new(config, bucket), prefix) })
     }
 
-    /// Creates the folder of the lake, and returns its location.
     pub(crate) fn created(&self) -> Result<Self> {
         let Place::Folder(folder) = &self.place else { return Ok(self.clone()) };
         fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))?;
         Self::folder(folder)
     }
 
-    /// Returns whether the location has the log of a table.
     pub(crate) async fn has_log(&self) -> Result<bool> {
         Ok(self.store.list(Some(&ObjectPath::from(LOG))).try_next().await?.is_some())
     }
@@ -155,9 +152,9 @@ fn absent(folder: &Path) -> Result<PathBuf> {
     Ok(parent.join(folder.file_name().ok_or_else(no_parent)?))
 }
 
-/// The credentials of the AWS SDK, which also knows profiles, SSO and roles of Lambda.
+/// The credentials of the AWS SDK, which also supports profiles, SSO and roles of Lambda.
 ///
-/// `object_store` asks for them before every request, so they are kept until shortly before they expire.
+/// `object_store` requests them before every request to S3, so they are cached until shortly before they expire.
 struct SdkCredentials {
     provider: SharedCredentialsProvider,
     kept: Mutex<Option<(Arc<AwsCredential>, Option<SystemTime>)>>,

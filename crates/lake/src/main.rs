@@ -17,7 +17,6 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 /// The time before the end of an invocation at which no further commit is begun.
 const MARGIN: Duration = Duration::from_mins(3);
 
-/// The default of `RETENTION_DAYS`.
 const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]
@@ -65,7 +64,7 @@ async fn start() -> Result<(), Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// Returns the time after which a run begins no further work.
+/// Returns the time after which a run begins no further work, so that it ends before Lambda stops it.
 fn deadline(end: SystemTime) -> Instant {
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + left.saturating_sub(MARGIN.min(left / 2))
@@ -75,6 +74,7 @@ fn deadline(end: SystemTime) -> Instant {
 /// `template.yaml`).
 fn log(task: Task, function: &str, report: &Report) {
     let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
+    let Report { too_large, archived, customer_key, denied, .. } = report;
     let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
     tracing::info!(
         task = task.name(),
@@ -85,6 +85,10 @@ fn log(task: Task, function: &str, report: &Report) {
         known,
         absent,
         invalid,
+        too_large,
+        archived,
+        customer_key,
+        denied,
         removed,
         replaced_files,
         deleted_files,

@@ -6,12 +6,13 @@ use std::{
 };
 
 use arrow_array::{BooleanArray, RecordBatch};
+use attest::unreadable::Unreadable;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{Timestamp, civil::Date};
 use object_store::path::Path;
 
 use crate::{
-    DataFile, Entry, Error, Result, Snapshot, Table,
+    DataFile, Entry, Error, Result, Skipped, Snapshot, Table,
     files::{Ownership, delete_current, delete_staged, referenced, stored},
     objects::Objects,
     parquet_file::{Writer, entries_of},
@@ -25,20 +26,17 @@ pub const FILE: usize = 128 << 20;
 /// A file below this size is merged with others of its day.
 const SMALL: u64 = (FILE / 2) as u64;
 
-/// The number of files or objects that are asked for at once.
+/// The number of files or objects that are requested concurrently.
 const CONCURRENT: usize = 16;
 
-/// The longest time between writing a file and the commit that refers to it. A function of Lambda ends after 15 minutes.
+/// The longest time between writing a file and the commit that refers to it. A function of Lambda ends after 15
+/// minutes.
 const UNCOMMITTED: Duration = Duration::from_hours(1);
 
-/// The outcome of maintenance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// The rows that were removed.
     pub removed: Vec<Entry>,
-    /// The paths of the files that were replaced, relative to the table.
     pub replaced: Vec<String>,
-    /// The version of the table afterwards.
     pub version: u64,
 }
 
@@ -55,6 +53,21 @@ pub async fn gone(objects: &dyn Objects, keys: impl IntoIterator<Item = String>)
     stored.buffer_unordered(CONCURRENT).try_collect().await
 }
 
+/// Looks up keys as [`gone`] does, and leaves out those whose object cannot be read. Fails if access to all of them is denied.
+pub async fn gone_or_skipped(objects: &dyn Objects, keys: Vec<String>) -> Result<(Gone, Skipped)> {
+    let keys: BTreeSet<String> = keys.into_iter().collect();
+    let lookups = stream::iter(keys).map(|key| async move { objects.stored(&key).await.map(|stored| (key, stored)) });
+    let mut lookups = std::pin::pin!(lookups.buffer_unordered(CONCURRENT));
+    let (mut gone, mut skipped) = (Gone::new(), Skipped::default());
+    while let Some(lookup) = lookups.next().await {
+        gone.extend(skipped.take(lookup)?);
+    }
+    match skipped.count(Unreadable::Denied) {
+        denied if denied > 0 && gone.is_empty() => Err(Error::NoAccess(denied)),
+        _ => Ok((gone, skipped)),
+    }
+}
+
 /// Removes the rows of `gone` and merges small files, in one commit, as [`remove`] does.
 pub async fn maintain(table: &Table, gone: &Gone) -> Result<Maintained> {
     change(table, gone, true).await
@@ -62,8 +75,8 @@ pub async fn maintain(table: &Table, gone: &Gone) -> Result<Maintained> {
 
 /// Removes the rows of `gone`, and rewrites only the files that contain them.
 ///
-/// With keys in `gone` there is always a commit, even if no row is removed. A writer that read one of these objects before it
-/// was deleted, and has not committed yet, then loses its race and finds the object absent.
+/// With keys in `gone` there is always a commit, even if no row is removed. A writer that read one of these objects
+/// before it was deleted, and has not committed yet, then loses its race and finds the object absent.
 pub async fn remove(table: &Table, gone: &Gone) -> Result<Maintained> {
     change(table, gone, false).await
 }
@@ -72,7 +85,7 @@ async fn change(table: &Table, gone: &Gone, merges: bool) -> Result<Maintained> 
     let mut work = Work::default();
     let (maintained, _) = win(table, async |snapshot| {
         let present: HashMap<&str, &DataFile> = snapshot.files().iter().map(|file| (&*file.path, file)).collect();
-        // Files that other commits added do no harm, but a file that was replaced meanwhile would come back.
+        // Files that other commits added do no harm, but this commit would restore a file that was replaced meanwhile.
         if !work.replaced.iter().all(|path| present.contains_key(path.as_str())) {
             snapshot.discard(&work.added).await;
             work = Work::default();
@@ -118,7 +131,7 @@ impl Work {
         let mut days: BTreeMap<Date, Vec<&DataFile>> = BTreeMap::new();
         let affected = affected(snapshot, &new, gone).await?;
         for file in new.iter().copied() {
-            // A file that another commit added meanwhile is merged by the next run.
+            // A file that another commit added meanwhile is left to the next run.
             if affected.contains(&*file.path) || (merges && file.size < SMALL) {
                 days.entry(file.day).or_default().push(file);
             }
@@ -171,7 +184,7 @@ impl Work {
     }
 }
 
-/// Returns whether the row's object no longer exists, or is another one.
+/// Returns whether the row's object was deleted or replaced.
 fn is_gone(gone: &Gone, row: &Entry) -> bool {
     gone.get(&row.key).is_some_and(|stored| !stored.as_ref().is_some_and(|stored| stored.is_same(row)))
 }
@@ -192,8 +205,9 @@ async fn affected(snapshot: &Snapshot, files: &[&DataFile], gone: &Gone) -> Resu
 
 /// Deletes the lake's files that no version of the last `retention` refers to, and returns how many.
 ///
-/// With a retention of 0, the files of `replaced` are deleted at once. A query that began before may then fail and has to be
-/// repeated. Files that never belonged to a version are deleted after an hour, because their commit may still come.
+/// With a retention of 0, the files of `replaced` are deleted at once. A query that began before may then fail and has
+/// to be repeated. Files that never belonged to a version are deleted after an hour, because their commit may still
+/// come.
 pub async fn vacuum(table: &Table, retention: Duration, replaced: &[String]) -> Result<u64> {
     let (now, clock) = (Timestamp::now(), SystemTime::now());
     let newest = table.load().await?;

@@ -2,12 +2,15 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use attest::{key::Key, settings};
+use attest::{key::Key, settings, unreadable::Unreadable};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
-    error::ProvideErrorMetadata,
-    operation::{get_object::GetObjectError, head_object::HeadObjectError},
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{
+        get_object::{GetObjectError, GetObjectOutput},
+        head_object::HeadObjectError,
+    },
     primitives::DateTime,
     types::DeleteMarkerEntry,
 };
@@ -21,7 +24,7 @@ use crate::{
     listing::{self, Page},
 };
 
-/// The number of times that an object is read again whose body broke off.
+/// The number of times that an object is read again after its body broke off.
 const RETRIES: usize = 2;
 
 /// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
@@ -30,10 +33,9 @@ const NO_VERSION: &str = "null";
 
 /// A place that stores traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
-    /// Lists all traces, in any order.
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
-    /// Reads a trace. Returns `None` if it does not exist.
+    /// Reads a trace. Returns `None` if it does not exist. Reads no object that is larger than any trace.
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>>;
 
     /// Returns the time of storing of a trace. Returns `None` if it does not exist.
@@ -47,7 +49,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens a bucket. Sends nothing.
+    /// Opens a bucket without a request.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         let path_style = settings::s3_endpoint(config).is_some();
@@ -120,10 +122,10 @@ impl Bucket {
         })
     }
 
-    /// Returns whether the bucket may have versions that a listing does not show.
+    /// Returns whether the bucket may have noncurrent versions, which a listing does not contain.
     pub async fn may_have_versions(&self) -> bool {
         let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        // Without permission to ask, they are listed.
+        // Without `s3:GetBucketVersioning`, the bucket may have versions, so they are listed.
         versioning.map_or(true, |versioning| versioning.status.is_some())
     }
 
@@ -169,25 +171,53 @@ impl Bucket {
     }
 
     async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
-        // The SDK retries requests, but not a body that breaks off. Every other error would only repeat itself.
+        // The SDK retries requests, but not a body that breaks off. It has already retried other transient errors.
         let read = || self.read_once(key, version);
         let read = read.retry(ExponentialBuilder::default().with_max_times(RETRIES).with_jitter());
         read.when(|error| matches!(error, Error::Body(..))).await
     }
 
     async fn read_once(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+        let Some(object) = self.open(key, version).await? else { return Ok(None) };
+        let Some(entry) = entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref()) else {
+            return Ok(None);
+        };
+        Ok(Some((entry, body(key, object).await?)))
+    }
+
+    /// Sends the request for an object, and does not read its body.
+    async fn open(&self, key: &str, version: Option<&str>) -> Result<Option<GetObjectOutput>> {
         let get = self.client.get_object().bucket(&self.name).key(key);
         match get.set_version_id(version.map(str::to_owned)).send().await {
-            Ok(object) => {
-                let (modified, e_tag) = (object.last_modified.as_ref(), object.e_tag.as_deref());
-                let Some(entry) = entry(key.to_owned(), modified, e_tag) else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))?;
-                Ok(Some((entry, body.into_bytes())))
-            }
+            Ok(object) => Ok(Some(object)),
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
-            Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
+            Err(error) => Err(match Unreadable::of(&error) {
+                Some(reason) => Error::Unreadable(key.to_owned(), reason, Some(Arc::new(error))),
+                None => Error::Object(key.to_owned(), Arc::new(error)),
+            }),
         }
     }
+}
+
+/// Reads a body, but never more than a trace has: the memory of the function is limited, and others may write to the bucket.
+async fn body(key: &str, object: GetObjectOutput) -> Result<Bytes> {
+    let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let check = |bytes: usize| match Unreadable::of_size(bytes as u64) {
+        Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
+        None => Ok(()),
+    };
+    check(length)?;
+    let (mut stream, mut bytes) = (object.body, Vec::with_capacity(length));
+    while let Some(chunk) = stream.try_next().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))? {
+        check(bytes.len() + chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+/// Returns whether S3 refuses a request. The response to HEAD has no body, so it has no code that tells why.
+fn is_refused(error: &SdkError<HeadObjectError>) -> bool {
+    error.raw_response().is_some_and(|response| matches!(response.status().as_u16(), 400 | 403))
 }
 
 /// Returns the entry of a trace. Returns `None` for an object that the endpoint did not store.
@@ -196,7 +226,6 @@ fn entry(key: String, stored: Option<&DateTime>, e_tag: Option<&str>) -> Option<
     Some(Entry::new(key, Timestamp::from_second(stored?.secs()).ok()?, e_tag))
 }
 
-/// A version of an object, or a delete marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectVersion {
     pub key: String,
@@ -242,6 +271,12 @@ impl Objects for Bucket {
             match self.client.head_object().bucket(&self.name).key(key).send().await {
                 Ok(object) => Ok(entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref())),
                 Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+                Err(error) if is_refused(&error) => {
+                    let object = self.open(key, None).await?;
+                    Ok(object.and_then(|object| {
+                        entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref())
+                    }))
+                }
                 Err(error) => Err(Error::Object(key.to_owned(), Arc::new(error))),
             }
         }

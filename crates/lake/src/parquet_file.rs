@@ -82,7 +82,6 @@ impl Writer {
         self.rows.bytes_written() + self.rows.in_progress_size()
     }
 
-    /// Completes the file and returns its description for a commit.
     pub(crate) async fn finish(mut self) -> Result<RecordBatch> {
         self.rows.finish().await.map_err(|error| Error::Parquet(self.url.to_string(), error))?;
         let size = self.rows.bytes_written() as u64;
@@ -93,7 +92,6 @@ impl Writer {
     }
 }
 
-/// Rows of a file, in batches.
 pub type TraceBatches = BoxStream<'static, Result<Vec<(Entry, String)>>>;
 
 /// A file that exists, whether or not the log refers to it.
@@ -107,7 +105,7 @@ pub(crate) struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Reads whole rows, in batches of about 8 MB with the columns of [`schema`].
+    /// Reads whole rows in batches of about 8 MB, with the columns of [`schema`].
     pub(crate) async fn rows(&self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let reader = self.open().await?;
         let names: Vec<String> = schema().fields().iter().map(|field| field.name().clone()).collect();
@@ -150,7 +148,6 @@ impl ParquetFile {
         Ok(false)
     }
 
-    /// Copies the file to a path of this machine.
     pub(crate) async fn copy_to(&self, path: &FilePath) -> Result<()> {
         let object = self.store.get_opts(&self.path, self.options(None)).await?;
         let mut bytes = object.into_stream();
@@ -208,7 +205,7 @@ fn conform(batch: &RecordBatch, names: &[String]) -> Result<RecordBatch, ArrowEr
     RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
 }
 
-/// Returns the number of rows that are about 8 MB.
+/// Returns the number of rows that are about 8 MB, which bounds the memory of a reader.
 fn batch_size(file: &ParquetMetaData) -> usize {
     let rows = file.file_metadata().num_rows().max(1);
     let bytes: i64 = file.row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();

@@ -43,19 +43,14 @@ impl FromStr for Position {
     }
 }
 
-/// Some rows of the table.
 #[derive(Debug)]
 pub struct Rows {
-    /// The place of the first row.
     pub position: Position,
-    /// The traces, as they are stored.
     pub traces: Vec<(Entry, String)>,
 }
 
-/// A reader of the rows of one version.
 pub struct Scan {
     snapshot: Snapshot,
-    /// The files, the newest day first.
     files: Vec<DataFile>,
     next: Position,
     open: Option<TraceBatches>,

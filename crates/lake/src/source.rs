@@ -1,7 +1,8 @@
 //! The place whose traces a lake holds.
 //!
-//! A lake of another place looks like one whose traces were all deleted: a synchronisation would empty it, and a deletion would
-//! leave the objects. So the lake records its source in a file of the log's folder. Delta ignores names of other forms there.
+//! With the wrong place, all traces of the lake would seem to be deleted: a synchronisation would empty the lake, and
+//! `forget` would leave the objects. Therefore, the lake records its source in a file of the log's folder. Delta
+//! ignores files there whose names have another form.
 
 use std::fmt;
 
@@ -12,7 +13,6 @@ use crate::{Error, Result, Table};
 
 const RECORD: &str = "_delta_log/_attest_source.json";
 
-/// A place that stores traces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub name: String,
@@ -60,7 +60,7 @@ impl Table {
         }
     }
 
-    /// Records the source if there is none. Fails if the lake has another one.
+    /// Records the source if the lake has none. Fails if the lake has another one.
     pub async fn claim(&self, source: &Source) -> Result<()> {
         if self.source().await?.is_none() && self.record(source, PutMode::Create).await? {
             return Ok(());
@@ -76,7 +76,6 @@ impl Table {
         Ok(())
     }
 
-    /// Records another source.
     pub async fn set_source(&self, source: &Source) -> Result<()> {
         self.record(source, PutMode::Overwrite).await.map(|_| ())
     }

@@ -7,12 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use attest::unreadable::Unreadable;
 use futures_util::TryStreamExt;
 use jiff::{Timestamp, civil::Date};
 use tempfile::TempDir;
 
 use crate::{
-    Added, DataFile, Entry, Result, Table, append,
+    Added, DataFile, Entry, Error, Result, Table, append,
     entry::Entries,
     maintain::{self, Maintained, gone, maintain},
     objects::Objects,
@@ -22,22 +23,17 @@ use crate::{
 /// The number of listed keys that are collected before they are written to the files of their days.
 const BUFFERED: usize = 10_000;
 
-/// The outcome of a synchronisation.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// The number of traces that were listed.
     pub listed: u64,
-    /// The traces that were added.
     pub added: Added,
-    /// The rows that were removed, and the files that were replaced.
     pub maintained: Maintained,
     /// The number of files that were deleted, because nothing refers to them.
     pub deleted_files: u64,
-    /// Whether the deadline did not end it.
+    /// Whether all work was done before the deadline.
     pub is_complete: bool,
 }
 
-/// A step of a synchronisation, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// This many traces are listed so far.
@@ -49,7 +45,8 @@ pub enum Step {
 /// Adds the traces that the table lacks, and removes the rows whose object does not exist. Begins no further work after
 /// `deadline`.
 ///
-/// It keeps no state: a killed synchronisation is repeated, and two may run at once, also beside the ingest function.
+/// It keeps no state, so a killed synchronisation is repeated. Several may run at the same time, and also beside the
+/// ingest function.
 pub async fn sync(
     table: &Table,
     objects: &dyn Objects,
@@ -67,24 +64,47 @@ pub async fn sync(
     Ok(synced)
 }
 
-/// A comparison of the table with the stored traces.
 #[derive(Debug, Default)]
 pub struct Completed {
-    /// The number of traces that were listed.
     pub listed: u64,
     pub added: Added,
     /// The keys of rows whose object was not listed.
     pub extra: BTreeSet<String>,
-    /// Whether the deadline did not end it.
+    /// Whether all work was done before the deadline.
     pub is_complete: bool,
 }
 
-/// Adds the traces that the table lacks, and nothing else.
+/// Adds the traces that the table lacks, and nothing else. Fails if access to all objects is denied.
 pub async fn complete(
     table: &Table,
     objects: &dyn Objects,
     deadline: Option<Instant>,
+    progress: impl FnMut(Step) + Send,
+) -> Result<Completed> {
+    let mut shared = None;
+    let completed = compare(table, objects, deadline, progress, &mut shared).await?;
+    // Only objects that the table lacks are read. If others wrote all of these, another one shows whether access is left.
+    if completed.added.is_denied() && !is_readable(objects, shared).await? {
+        completed.added.require_access()?;
+    }
+    Ok(completed)
+}
+
+async fn is_readable(objects: &dyn Objects, key: Option<String>) -> Result<bool> {
+    let Some(key) = key else { return Ok(false) };
+    match objects.read(&key).await {
+        Err(Error::Unreadable(_, reason, _)) => Ok(reason != Unreadable::Denied),
+        read => Ok(read?.is_some()),
+    }
+}
+
+/// Adds the traces that the table lacks. Sets `shared` to a listed key whose row the table had.
+async fn compare(
+    table: &Table,
+    objects: &dyn Objects,
+    deadline: Option<Instant>,
     mut progress: impl FnMut(Step) + Send,
+    shared: &mut Option<String>,
 ) -> Result<Completed> {
     let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut completed = Completed::default();
@@ -104,6 +124,7 @@ pub async fn complete(
             Ok(Some(snapshot.keys(files).await?.into_iter().collect::<Entries>()))
         })
         .await?;
+        *shared = shared.take().or_else(|| known.shared_with(&listed).cloned());
         let missing: Vec<String> = listed.missing_in(&known).cloned().collect();
         for keys in missing.chunks(BUFFERED) {
             if is_over() {

@@ -35,20 +35,19 @@ use crate::{
 /// The name of this program in the log of the table.
 const ENGINE: &str = concat!("attest-lake/", env!("CARGO_PKG_VERSION"));
 
-/// A checkpoint is written after this many commits. Loading the table reads the newest checkpoint and the commits after it.
+/// A checkpoint is written after this many commits. Loading the table reads the newest checkpoint and the commits after
+/// it.
 const CHECKPOINT_INTERVAL: u64 = 20;
 
-/// The number of files whose keys are read at once.
+/// The number of files whose keys are read concurrently.
 const CONCURRENT_FILES: usize = 8;
 
-/// The table of a lake.
 #[derive(Clone)]
 pub struct Table {
     location: Location,
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
 }
 
-/// The table at one version.
 #[derive(Clone)]
 pub struct Snapshot {
     table: Table,
@@ -110,7 +109,6 @@ impl Table {
         Self { location: location.clone(), engine: Arc::new(engine) }
     }
 
-    /// Returns the place of the table.
     #[must_use]
     pub fn location(&self) -> &Location {
         &self.location
@@ -145,7 +143,6 @@ impl Table {
         }
     }
 
-    /// Loads the newest version of the table.
     pub async fn load(&self) -> Result<Snapshot> {
         let table = self.clone();
         spawn_blocking(move || table.snapshot(table.load_kernel()?)).await?
@@ -184,7 +181,7 @@ impl Table {
         }
     }
 
-    /// Loads a version that a position in the table names.
+    /// Loads an older version, so that the next page of a scan continues in the same rows.
     pub(crate) async fn load_version(&self, version: Version) -> Result<Snapshot> {
         let table = self.clone();
         spawn_blocking(move || table.snapshot_at(version)).await?
@@ -254,29 +251,24 @@ impl Snapshot {
         &self.table
     }
 
-    /// Returns the data files of this version.
     #[must_use]
     pub fn files(&self) -> &[DataFile] {
         &self.files
     }
 
-    /// Returns the path of a file in the storage.
     pub(crate) fn path(&self, file: &DataFile) -> Result<Path> {
         self.path_of(&file.path)
     }
 
-    /// Returns a data file for reading.
     pub(crate) fn open(&self, file: &DataFile) -> Result<ParquetFile> {
         let store = Arc::clone(&self.table.location.store);
         Ok(ParquetFile { store, path: self.path(file)?, size: file.size, version: None })
     }
 
-    /// Returns the data files of this version for reading.
     pub fn lake_files(&self) -> Result<Vec<LakeFile>> {
         self.files.iter().map(|file| Ok(LakeFile(self.open(file)?))).collect()
     }
 
-    /// Reads the keys of files, with their times.
     pub async fn keys(&self, files: Vec<DataFile>) -> Result<HashSet<Entry>> {
         let keys = stream::iter(files).map(|file| async move { self.open(&file)?.keys().await });
         let keys: Vec<Vec<Entry>> = keys.buffer_unordered(CONCURRENT_FILES).try_collect().await?;
@@ -301,7 +293,6 @@ impl Snapshot {
         Ok(missing)
     }
 
-    /// Returns the rows that have one of these keys.
     pub async fn rows_of(&self, keys: &BTreeSet<String>) -> Result<Vec<Entry>> {
         let may_contain = |file: &&DataFile| keys.iter().any(|key| file.may_contain_key(key));
         let candidates = self.files.iter().filter(may_contain).cloned().collect();
@@ -309,7 +300,6 @@ impl Snapshot {
         Ok(rows.into_iter().filter(|entry| keys.contains(&entry.key)).collect())
     }
 
-    /// Begins a data file of a day.
     pub(crate) fn writer(&self, day: Date) -> Result<Writer> {
         let transaction = self.transaction(true)?;
         let days = day.since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days());

@@ -11,15 +11,14 @@ use crate::{
     columns::{ADDED, DAY, schema},
 };
 
-/// The columns of the data files, and the partition column.
 pub(crate) fn table_schema() -> Result<StructType> {
     let columns = StructType::try_from_arrow(&schema()).map_err(KernelError::from)?;
     let day = StructField::nullable(DAY, DataType::DATE);
     Ok(StructType::try_new(columns.into_fields().chain([day]))?)
 }
 
-/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta Transaction
-/// Log Protocol, "Schema Serialization Format").
+/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta
+/// Transaction Log Protocol, "Schema Serialization Format").
 pub(crate) fn difference(found: &StructType, expected: &StructType) -> Option<String> {
     for field in expected.fields() {
         match found.field(field.name()) {

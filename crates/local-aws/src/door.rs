@@ -31,7 +31,7 @@ pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 
                                img-src data:; media-src data:; form-action 'self'; base-uri 'none'; \
                                frame-ancestors 'none'";
 
-/// The headers of every response. A browser then hands it to no page of another site, and does not guess its type.
+/// The headers of every response. They make a browser hide it from pages of other sites, and trust its media type.
 const PROTECTION: [(HeaderName, &str); 2] =
     [(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
@@ -39,20 +39,18 @@ const PROTECTION: [(HeaderName, &str); 2] =
 const LINKED: &str = "<!doctype html><title>attest</title><p>Another site sent you here. \
                       <a href=\"\">Open this address</a> only if you trust the link.";
 
-/// Adds the headers that every response has.
 pub fn protect<B>(response: &mut Response<B>) {
     for (name, value) in PROTECTION {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
 }
 
-/// A connection's end on this machine.
+/// The listener's end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Door {
     address: IpAddr,
 }
 
-/// The reason why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// `Host` is missing, repeated or not a host.
@@ -75,7 +73,7 @@ impl Door {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::BadHost) };
         let host = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::BadHost)?;
-        // In absolute form, the host of the request target counts (RFC 9112, section 3.2.2).
+        // If the request target has the absolute form, its host counts (RFC 9112, section 3.2.2).
         let foreign = [Some(&host), request.uri().authority()].into_iter().flatten().find(|host| !self.is_own(host));
         if let Some(foreign) = foreign {
             return Err(Refusal::ForeignHost(shown(foreign.as_str())));
@@ -142,7 +140,6 @@ fn shown(value: &str) -> String {
 }
 
 impl Refusal {
-    /// Logs the refusal and returns the response.
     pub fn respond(self) -> Response<Full<Bytes>> {
         let (status, problem, cause, detail) = match &self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad-host", "", "The request needs one Host header."),

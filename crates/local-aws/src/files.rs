@@ -1,6 +1,6 @@
 //! Files that a program keeps beside the user's own: locks and states.
 //!
-//! A folder may come from somebody else, in an archive or on a shared disk. Where such a file is expected, it may have a
+//! A folder may come from another person, in an archive or on a shared disk. In place of such a file, it may contain a
 //! link to another file, or a pipe that blocks its reader.
 
 use std::{

@@ -26,7 +26,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 
 /// Serves every connection to `listener` until `shutdown` is ready, then lets the requests in flight finish.
 ///
-/// `axum::serve` has no time limit for headers that arrive slowly. Requests that a page of another site sends are refused.
+/// `axum::serve` has no time limit for headers that arrive slowly. Requests that a page of another site sends are
+/// refused.
 pub async fn serve<S, B>(listener: TcpListener, service: S, shutdown: impl Future<Output = ()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,

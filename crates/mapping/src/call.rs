@@ -27,7 +27,6 @@ pub struct Prompt {
     pub may_be_list: bool,
 }
 
-/// One call of a model.
 #[derive(Default)]
 pub struct Call {
     pub request: Members,
@@ -122,7 +121,6 @@ fn chosen_message(choice: &Json) -> Option<&Json> {
     choice.as_object()?.get("message").filter(|message| message.as_object().is_some())
 }
 
-/// Moves the prompts outside the list of messages into messages.
 fn take_prompts(request: &mut Members, prompts: &[Prompt]) -> Vec<Json> {
     let mut messages = Vec::new();
     for Prompt { member, role, may_be_list } in prompts {

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// The reason why a line cannot be mapped onto a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unmapped {
     /// The line is not JSON, is not a call in this format, or lacks a member.

@@ -1,6 +1,5 @@
-//! The formats of lines.
+//! The providers' log formats that the mapping reads.
 
-/// The log format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     OpenaiChat,

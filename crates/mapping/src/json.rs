@@ -25,7 +25,7 @@ static NO_MEMBERS: Members = Members(Vec::new());
 pub enum Json {
     Null,
     Bool(bool),
-    /// A number with its original text.
+    /// A number with its original text, because `f64` would lose digits.
     Number(Box<RawValue>),
     String(String),
     Array(Vec<Json>),
@@ -66,7 +66,6 @@ impl Members {
         self.get(name).is_some()
     }
 
-    /// Returns the text of a member that is a string.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.as_str()
     }
@@ -103,7 +102,6 @@ impl Members {
         self.take_if(name, |_| true)
     }
 
-    /// Removes a member if its value passes the test.
     pub fn take_if(&mut self, name: &str, is_wanted: impl FnOnce(&Json) -> bool) -> Option<Json> {
         let place = self.0.iter().rposition(|(own, _)| own == name)?;
         is_wanted(&self.0[place].1).then(|| self.0.remove(place).1)
@@ -233,7 +231,6 @@ impl Json {
 }
 
 impl fmt::Display for Json {
-    /// Writes compact JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }

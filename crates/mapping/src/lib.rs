@@ -24,7 +24,6 @@ pub use needle::{Case, Needle};
 
 use json::Json;
 
-/// Maps a line onto a trace.
 pub fn to_trace(format: Format, line: &[u8]) -> Result<Vec<u8>, Unmapped> {
     let Json::Object(line) = json::parse(line)? else { return Err(Unmapped::not_an_object()) };
     let trace = match format {

@@ -11,7 +11,6 @@ use super::{
 
 const SHAPE: Shape = Shape { api: "litellm", prompts: &[], list: "messages", take_answer };
 
-/// The shape of a Responses API call.
 const RESPONSES: Shape = Shape { prompts: PROMPTS, ..SHAPE };
 
 pub fn to_trace(mut payload: Members) -> Result<Members, Unmapped> {

@@ -210,7 +210,6 @@ fn join<'a>(parts: impl IntoIterator<Item = &'a Json>, role: &str) -> String {
     joined
 }
 
-/// A message that is built from other items.
 #[derive(Default)]
 struct Draft {
     texts: Vec<String>,

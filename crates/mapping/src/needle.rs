@@ -1,14 +1,15 @@
 //! Whether a trace contains a text: the one definition for `forget` and for the page's search.
 //!
-//! A trace is JSON, whose strings may contain JSON again: arguments and results of tools, often with escapes such as `\u00fc`.
-//! A reader of the conversation sees the decoded text, so the search decodes the escapes of every level. It decodes them
-//! wherever they occur instead of parsing, because JSON that a model did not complete is still readable.
+//! A trace is JSON, whose strings may contain JSON again: arguments and results of tools, often with escapes such as
+//! `\u00fc`. A reader of the conversation sees the decoded text, so the search decodes the escapes of every level. It
+//! decodes them wherever they occur instead of parsing, because JSON that a model did not complete is still readable.
 
 use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// The number of levels that are searched one by one. A level doubles the backslashes before a quote, so 22 levels fill 4 MiB.
+/// The number of levels that are searched one by one. A level doubles the backslashes before a quote, so 22 levels fill
+/// 4 MiB.
 const LEVELS: usize = 24;
 
 /// Whether upper and lower case differ.
@@ -31,7 +32,7 @@ impl Needle {
         Self { text: normal(text, case).into_owned(), case }
     }
 
-    /// Returns whether the text occurs in this one, or in what its escapes stand for, on any level.
+    /// Returns whether the text occurs in this one, with or without its escapes decoded, on any level.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
         let mut text = Cow::Borrowed(text);
@@ -44,7 +45,8 @@ impl Needle {
                 None => return false,
             }
         }
-        // `\u005c` stands for a backslash in five more bytes. So many levels are decoded at once, in linear time.
+        // With `\u005c`, a level costs only five bytes, so a text may have more levels. They are decoded in one pass,
+        // in linear time.
         self.is_on_this_level(&text) || unescape(&text, true).is_some_and(|decoded| self.is_on_this_level(&decoded))
     }
 

@@ -7,7 +7,6 @@ use super::json::{Json, Members};
 /// The members that providers use for the time of an answer.
 const MEMBERS: [&str; 3] = ["created", "created_at", "timestamp"];
 
-/// Returns the first time among `MEMBERS`.
 pub fn created(members: &Members) -> Option<i64> {
     MEMBERS.iter().find_map(|name| members.get(name).and_then(seconds))
 }

@@ -50,7 +50,7 @@ ARGUMENTS = {"city": "Köln"}
 
 
 class Provider(BaseHTTPRequestHandler):
-    """Answers as OpenAI and as Anthropic. The first call with tools is answered with a call of a tool."""
+    """Responds like OpenAI and Anthropic. The response to the first call with tools is a tool call."""
 
     protocol_version = "HTTP/1.1"
 
@@ -110,7 +110,7 @@ def anthropic_answer(stream, calls):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Keeps the bodies that an exporter sends."""
+    """Stores the bodies that an exporter sends."""
 
     protocol_version = "HTTP/1.1"
     bodies: list = []

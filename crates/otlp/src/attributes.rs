@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-/// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has at most
-/// `attest::trace::MAX_DEPTH`.
+/// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has
+/// at most `attest::trace::MAX_DEPTH`.
 const MAX_DEPTH: usize = attest::trace::MAX_DEPTH - 16;
 
 /// The longest number (`docs/api.md`, "Limits").
@@ -35,7 +35,6 @@ impl<'a> Attributes<'a> {
         attributes
     }
 
-    /// Returns a text that is not empty.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'a str> {
         self.values.get(name).and_then(|value| value["stringValue"].as_str()).filter(|text| !text.is_empty())
@@ -46,7 +45,6 @@ impl<'a> Attributes<'a> {
         names.iter().find_map(|name| self.text(name))
     }
 
-    /// Returns a value as JSON.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<Value> {
         self.values.get(name).map(|value| plain(value)).filter(|value| !value.is_null())
@@ -58,13 +56,12 @@ impl<'a> Attributes<'a> {
         self.value(name).map(decoded)
     }
 
-    /// Returns whether there is an attribute with this beginning.
     #[must_use]
     pub fn has(&self, prefix: &str) -> bool {
         self.names.iter().any(|name| name.starts_with(prefix))
     }
 
-    /// Returns the attributes with this beginning, without it.
+    /// Returns the attributes with this prefix, which is removed from their names.
     pub fn starting_with<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = (&'a str, Value)> + 's {
         self.names.iter().filter_map(move |name| Some((name.strip_prefix(prefix)?, plain(self.values[name]))))
     }
@@ -125,13 +122,13 @@ pub fn decoded(value: Value) -> Value {
     }
 }
 
-/// Returns whether a text begins like a JSON list or object. If it is none, an exporter has cut it.
+/// Returns whether a text begins like a JSON list or object. If it is not valid JSON, an exporter has cut it.
 #[must_use]
 pub fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['[', '{'])
 }
 
-/// Returns whether a trace may contain the value. A walk of `attest` refuses deeper nesting and longer numbers.
+/// Returns whether a trace may contain the value. `attest` refuses deeper nesting and longer numbers.
 fn fits(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(items) => depth > 0 && items.iter().all(|item| fits(item, depth - 1)),

@@ -14,25 +14,23 @@ use crate::{
 /// The calls of a request, and the counts of everything else.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The number of spans or log records.
     pub received: usize,
-    /// Those that are not stored on purpose, because they repeat another one or are about no model.
+    /// The number of those that are deliberately not stored, because they repeat another one or do not concern a model.
     pub skipped: usize,
-    /// Those that can never be stored.
+    /// The reasons of those that can never be stored.
     pub rejected: Vec<&'static str>,
-    /// The traces to store.
     pub drafts: Vec<Draft>,
-    /// The bytes that more traces may have.
+    /// The number of bytes that are left for further traces.
     room: usize,
 }
 
-/// The traces of a request are larger than its limit allows.
+/// The traces of a request exceed its size limit.
 ///
 /// Each trace repeats its resource and its scope, so a large resource with many small spans would fill the memory.
 #[derive(Debug)]
 pub struct Expanded;
 
-/// Which spans become traces.
+/// The spans that become traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spans {
     /// Calls of a model.
@@ -53,7 +51,7 @@ impl Spans {
     }
 }
 
-/// A span or a log record with what it belongs to, all in OTLP's JSON encoding.
+/// A span or a log record with its resource and scope, all in OTLP's JSON encoding.
 struct Entry<'v> {
     group: &'v Value,
     scope: &'v Value,
@@ -176,7 +174,6 @@ impl Batch {
 }
 
 impl Entry<'_> {
-    /// Returns the member `otel` of a trace.
     fn otel(&self, name: &str, value: Value) -> Value {
         let mut otel = Map::new();
         let mut add = |name: &str, value: &Value| {

@@ -23,7 +23,6 @@ const UNKNOWN: &str = "unknown";
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
 const HASH_DIGITS: usize = 16;
 
-/// A trace that is not stored yet.
 #[derive(Debug)]
 pub struct Draft {
     /// All members but `id`, as JSON text.
@@ -56,7 +55,6 @@ pub enum Id {
 }
 
 impl Draft {
-    /// Creates the draft of a trace.
     #[must_use]
     pub fn new(id: Id, members: Members<'_>) -> Self {
         let members = Value::Object(members.into_trace()).to_string();
@@ -68,19 +66,16 @@ impl Draft {
         Self { members, id, weight: 1 }
     }
 
-    /// Sets the number of log records that the trace was made of.
     #[must_use]
     pub fn made_of(self, weight: usize) -> Self {
         Self { weight, ..self }
     }
 
-    /// Returns the size of the trace without its id.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.members.len()
     }
 
-    /// Returns the number of spans or log records in the trace.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.weight
@@ -91,7 +86,7 @@ impl Draft {
         self.named(&self.id)
     }
 
-    /// Returns the trace under the id that it has if its own id is taken by another content.
+    /// Returns the trace under its fallback id. It is needed if a trace with other content has the id.
     pub fn renamed(&self) -> Result<Trace, Problem> {
         self.named(&format!("{}-{}", self.id, hash(&self.members)))
     }
@@ -164,7 +159,7 @@ fn fingerprint(attributes: &Attributes<'_>, response: Option<&Value>) -> Option<
     attributes.first_text(&NAMES).or_else(of_response).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Returns a list as an object whose names are the positions.
+/// Returns a list as an object with the indexes as names.
 fn indexed(items: Vec<Value>) -> Value {
     Value::Object(items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect())
 }
@@ -173,7 +168,8 @@ fn usage_of(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -
     usage::read(attributes).or_else(|| body.map(|(_, body)| body["usage"].clone()).filter(Value::is_object))
 }
 
-/// Returns the request's other members: those that several conventions have, or those of a body that was logged whole.
+/// Returns the request's other members, from the attributes of several conventions or from a body that was logged
+/// whole.
 fn request_members(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -> Option<Value> {
     if let Some(("request", body)) = body {
         return other_members(body, &["messages", "system"]);

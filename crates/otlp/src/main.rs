@@ -1,4 +1,5 @@
-//! The deployed function of `/v1/traces` and `/v1/logs`: connects the environment, the log, the store and Lambda's events.
+//! The deployed function of `/v1/traces` and `/v1/logs`: connects the environment, the log, the store and Lambda's
+//! events.
 
 use std::{env, process::ExitCode};
 
@@ -46,7 +47,7 @@ async fn serve() -> Result<(), Error> {
     match store.connect().await {
         Ok(_) => {}
         Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
-        // The first request connects again.
+        // A failed connection is not fatal, because the first request connects again.
         Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
     }
     let receiver = Receiver::new(store, settings.max_trace_bytes, spans, BatchLog::new(&function, log::print));

@@ -1,11 +1,11 @@
 //! One message of any convention → messages of a trace, by the rules of `docs/mapping.md`.
 //!
-//! The conventions name the same few things differently. This module accepts all names, so a convention only has to find its
-//! messages.
+//! The conventions name the same few things differently. This module accepts all names, so a convention only has to
+//! find its messages.
 
 use serde_json::{Map, Value, json};
 
-/// Which side of a call a message belongs to.
+/// The side of a call to which a message belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Request,
@@ -61,7 +61,6 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// Returns the text of a part of the type text.
 fn part_text(part: &Value) -> Option<&str> {
     let Some(members) = part.as_object() else { return part.as_str() };
     match members.get("type").and_then(Value::as_str) {
@@ -80,7 +79,7 @@ struct Draft {
     tool_calls: Vec<Value>,
     /// Whether the previous part was a text. The assistant's adjacent texts are one text (`docs/mapping.md`, "Parts").
     follows_text: bool,
-    /// Whether a part has no place in a trace's message.
+    /// Whether the format of a trace has no place for some part, so that `original` must keep the message.
     has_other: bool,
     finished: Vec<Value>,
 }

@@ -1,4 +1,5 @@
-//! The log line of each request, which also contains its metrics, in Embedded Metric Format as that of `attest::metrics`.
+//! The log line of each request. It also contains its metrics, in Embedded Metric Format like that of
+//! `attest::metrics`.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -34,7 +35,6 @@ pub struct Counts {
     pub rejected: usize,
 }
 
-/// The facts about one request that its log line reports.
 #[derive(Debug, Default)]
 pub struct Served {
     pub request_id: String,
@@ -90,7 +90,6 @@ impl BatchLog {
         Self { function: function.to_owned(), format: Mutex::new(format), write: Box::new(write) }
     }
 
-    /// Writes the log line of one request.
     pub fn write(&self, served: &Served) {
         let count = |count: usize| WithUnit::from(count as u64);
         let only = |is: bool| is.then(|| WithUnit::from(1));

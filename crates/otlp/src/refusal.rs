@@ -14,7 +14,6 @@ struct Status {
     message: String,
 }
 
-/// The reason why a request is not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("{0}")]
@@ -37,7 +36,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
@@ -49,7 +47,6 @@ impl Refusal {
         }
     }
 
-    /// Returns the code of `google.rpc.Code`.
     fn code(&self) -> i32 {
         match self {
             Self::Decode(_) | Self::NotGzip | Self::MediaType | Self::Coding => 3, // INVALID_ARGUMENT
@@ -59,7 +56,6 @@ impl Refusal {
         }
     }
 
-    /// Returns the body of the response.
     #[must_use]
     pub fn body(&self, encoding: Encoding) -> Vec<u8> {
         let (code, message) = (self.code(), self.to_string());

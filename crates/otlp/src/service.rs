@@ -40,17 +40,17 @@ const DEADLINE: Duration = Duration::from_millis(7_500);
 /// The largest number of traces that are written at the same time. Each needs a connection to S3.
 const CONCURRENCY: usize = 32;
 
-/// The largest ratio of the traces of a request to its body. A message is in the trace, and in the text of an
-/// attribute, which is escaped once more.
+/// The largest ratio of the size of a request's traces to that of its body. A trace contains each message twice: as a
+/// message, and in an attribute, where it is escaped once more.
 const EXPANSION: usize = 16;
 
-/// Why a span can never be stored, if its trace is refused. The trace's own problem may name parts of the content.
+/// The reported reason for a span whose trace is refused. The trace's own problem is not reported, because it may name
+/// parts of the content.
 const NOT_A_TRACE: &str = "the span has no valid trace: it is nested too deep, or its model or ids have no valid key";
 
-/// Why a span can never be stored if its name and the name with its hash are taken.
+/// The reported reason for a span if both its id and its fallback id belong to traces with other content.
 const TAKEN: &str = "other traces have the ids of the span";
 
-/// Stores the model calls of each request.
 #[derive(Clone)]
 pub struct Receiver {
     store: Store,
@@ -200,7 +200,8 @@ enum Stored {
 
 /// Decodes the content coding (RFC 9110, section 8.4.1), up to a limit in bytes.
 ///
-/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without decompression.
+/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without
+/// decompression.
 fn decompressed(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Refusal> {
     let coding = headers.get(header::CONTENT_ENCODING).map(|name| name.as_bytes().trim_ascii().to_ascii_lowercase());
     let body = match coding.as_deref().unwrap_or_default() {

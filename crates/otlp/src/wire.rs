@@ -1,8 +1,8 @@
 //! OTLP's two encodings ↔ JSON values in OTLP's JSON encoding.
 //!
-//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements protobuf
-//! and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are base64 (OTLP
-//! specification, "JSON Protobuf Encoding").
+//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements
+//! protobuf and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are
+//! base64 (OTLP specification, "JSON Protobuf Encoding").
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,6 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// The members that contain ids, in both spellings that the JSON mapping accepts.
 const IDS: [&str; 6] = ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"];
 
-/// A signal that this crate accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     Traces,

@@ -1,5 +1,3 @@
-//! Traces in a bucket on AWS or on another S3.
-
 use anyhow::{Context, Result};
 use attest::settings;
 use aws_config::SdkConfig;
@@ -51,7 +49,6 @@ impl BucketReader {
             .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
-    /// Returns one page of S3's listing.
     pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);

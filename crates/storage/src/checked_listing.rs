@@ -1,7 +1,7 @@
-//! A bucket's listing whose pages are checked, because some S3s answer with a part of it.
+//! Lists a bucket, and checks each page, because some S3s return only a part of a listing.
 //!
-//! An incomplete listing looks like a complete one: an export of it would end with success. Every page must therefore be whole,
-//! begin after the page before it, and say how the listing goes on if it goes on.
+//! An export of an incomplete listing would end with success. Every page must therefore be whole, begin after the page
+//! before it, and name the next page unless it is the last one.
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_s3::{
@@ -16,10 +16,8 @@ use xmlparser::{ElementEnd, Token, Tokenizer};
 /// The largest number of pages in a row without an object. S3 returns such pages where many objects were deleted.
 const MAX_EMPTY: u32 = 1_000;
 
-/// A place in a listing.
 #[derive(Debug, Clone, Default)]
 struct Position {
-    /// The last name that was listed.
     last: String,
     token: Option<String>,
     empty: u32,

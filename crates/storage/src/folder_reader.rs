@@ -1,5 +1,3 @@
-//! Traces in a folder of the local endpoint.
-
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
@@ -14,7 +12,6 @@ use tokio::net::TcpListener;
 
 use super::listing::{Branch, Entry, ListingPage, MAX_BRANCHES};
 
-/// Reads the files of a folder.
 #[derive(Debug, Clone)]
 pub struct FolderReader {
     store: FileStore,
@@ -35,7 +32,6 @@ impl FolderReader {
         &self.store
     }
 
-    /// Lists all objects in the order of their keys.
     pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + 'static {
         let store = self.store.clone();
         let listed = async move {

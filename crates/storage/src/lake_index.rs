@@ -1,11 +1,10 @@
-//! A lake of the traces, in which all of them can be searched.
+//! A lake of the traces, which makes all of them searchable.
 
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use attest_lake::{Location, Table, scan::Scan};
 
-/// A lake that is open for reading.
 #[derive(Clone)]
 pub struct LakeIndex(Table);
 
@@ -16,7 +15,6 @@ impl fmt::Debug for LakeIndex {
 }
 
 impl LakeIndex {
-    /// Opens the lake in a folder, or at `s3://BUCKET/PREFIX`.
     pub async fn open(place: &str) -> Result<Self> {
         let table = Table::open_existing(&Location::open(place).await?).await;
         let table =

@@ -2,10 +2,8 @@
 
 use jiff::Timestamp;
 
-/// A stored trace, as a listing contains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key in S3.
     pub key: String,
     /// The time at which the trace was stored, by S3's clock.
     pub stored: Timestamp,
@@ -13,10 +11,8 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// A part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListingPage {
-    /// The traces, in the order of the listing.
     pub entries: Vec<Entry>,
     /// The start of the next page. `None` on the last page.
     pub next: Option<String>,
@@ -25,7 +21,6 @@ pub struct ListingPage {
 /// A common prefix of keys that ends with a slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Branch {
-    /// The prefix, including its slash.
     pub prefix: String,
     /// The number of traces below it. `None` if they are not counted.
     pub traces: Option<u64>,

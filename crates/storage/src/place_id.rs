@@ -18,8 +18,8 @@ use super::{
 
 /// The name of a place, and the id that lives in it.
 ///
-/// The name alone is not enough: a folder can be replaced at the same path, and a bucket can be deleted and created again.
-/// The id alone is not enough either, because a copy of a place has the same one.
+/// The name alone is not enough: a folder can be replaced at the same path, and a bucket can be deleted and created
+/// again. The id alone is not enough either, because a copy of a place has the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceId {
     /// The folder's path, or the bucket's name and its S3.
@@ -40,7 +40,6 @@ impl PlaceId {
         }
     }
 
-    /// Identifies a bucket.
     pub async fn of_bucket(config: &SdkConfig, bucket: &str) -> Result<Self> {
         let id = place::bucket_id(&s3_client(config), bucket).await;
         let id = id.with_context(|| format!("cannot read the id of the bucket {bucket}"))?;

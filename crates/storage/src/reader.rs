@@ -94,14 +94,12 @@ impl TraceReader {
         Self { lake: Some(lake), ..self }
     }
 
-    /// Returns the lake of the traces, if there is one.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn lake(&self) -> Option<&LakeIndex> {
         self.lake.as_ref()
     }
 
-    /// Returns the name of the bucket.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match &self.place {
@@ -110,7 +108,6 @@ impl TraceReader {
         }
     }
 
-    /// Returns the files of the traces, if the place is a folder.
     #[must_use]
     pub fn folder(&self) -> Option<&FileStore> {
         match &self.place {
@@ -136,7 +133,6 @@ impl TraceReader {
         }
     }
 
-    /// Names the place in messages.
     #[must_use]
     pub fn place_name(&self) -> String {
         match &self.place {
@@ -210,14 +206,14 @@ impl TraceReader {
         }
     }
 
-    /// Returns whether only one fingerprint is read.
+    /// Returns whether the reader is limited to one fingerprint.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn is_restricted(&self) -> bool {
         self.fingerprint.is_some()
     }
 
-    /// Returns whether a key is that of a trace, and belongs to the fingerprint.
+    /// Returns whether a key belongs to a trace that this reader may show.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         Key::read(key).is_some() && self.fingerprint.as_ref().is_none_or(|fingerprint| fingerprint.contains(key))

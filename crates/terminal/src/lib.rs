@@ -30,8 +30,8 @@ macro_rules! result {
 
 /// Escapes the control characters of a text: a terminal would execute those that an endpoint or a file contains.
 ///
-/// These are C0 except tab and line feed, DEL, C1, and the characters that change the direction of text (Unicode Standard Annex
-/// #9). The escapes are those of JSON, so a line of JSON stays one.
+/// These are C0 except tab and line feed, DEL, C1, and the characters that change the direction of text (Unicode
+/// Standard Annex #9). The escapes are those of JSON, so a line of JSON stays one.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     let is_control = |char: char| {
@@ -93,7 +93,6 @@ impl Write for Output {
     }
 }
 
-/// A failed write to standard output.
 #[derive(Debug)]
 pub struct OutputError(io::Error);
 

@@ -76,7 +76,6 @@ const OF_LITELLM: [&str; 34] = [
 
 #[derive(Debug)]
 pub struct TerminalCommand {
-    /// The id of its element on the page.
     pub id: &'static str,
     pub title: &'static str,
     pub text: String,
@@ -84,7 +83,7 @@ pub struct TerminalCommand {
 
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
     let read = aws(traces, key);
-    // The page needs no key, so it must not show the secret key of the folder's S3.
+    // Anybody on this machine can read the page, so it must not show the secret key of the folder's S3.
     let title = match traces.folder() {
         Some(_) => "Read it with the AWS CLI and the AWS_ variables that attest printed",
         None => "Read it with the AWS CLI",
@@ -112,7 +111,6 @@ fn curl(read: &str, json: &[u8]) -> String {
     }
 }
 
-/// Quotes a text for a POSIX shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -14,7 +14,6 @@ use local_aws::http::PAGE_POLICY;
 /// Without it, a page that opens this one could count its frames and history (HTML, section 7.1.3).
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// Adds the headers to every response.
 pub async fn guard(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in [

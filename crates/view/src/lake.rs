@@ -26,7 +26,8 @@ const READ: usize = 10_000;
 /// The time after which the overview stops reading.
 const OVERVIEW: Duration = Duration::from_secs(2);
 
-/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day first.
+/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day
+/// first.
 pub async fn find(
     traces: &TraceReader,
     lake: &LakeIndex,
@@ -84,7 +85,6 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
     workers.run(move || Stats::of_lake(&days, read, has_more)).await
 }
 
-/// The conditions of a search.
 #[derive(Clone)]
 struct Matcher {
     traces: TraceReader,

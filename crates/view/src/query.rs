@@ -51,7 +51,6 @@ impl Field {
     }
 }
 
-/// A parsed search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// The texts that a trace must contain.
@@ -93,7 +92,6 @@ impl Query {
         self
     }
 
-    /// Returns the bounds of `since:` and `until:`.
     pub fn times(&self) -> anyhow::Result<TimeRange> {
         let bound = |field: Field| {
             let times = self.values(field).map(|value| {
@@ -111,7 +109,6 @@ impl Query {
     }
 }
 
-/// Reads one value. Also returns the rest of the text.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, behind) = text.split_at(text.find(char::is_whitespace).unwrap_or(text.len()));
@@ -147,7 +144,7 @@ impl fmt::Display for Query {
     }
 }
 
-/// A value, with quotes if it needs them.
+/// A value, quoted if the parser would otherwise read it differently.
 struct Quoted<'a> {
     value: &'a str,
     is_forced: bool,

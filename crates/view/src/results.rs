@@ -22,10 +22,9 @@ const PAGES: usize = 64;
 /// The largest number of pages that are read from the beginning to find the page before a trace.
 const WALKED: usize = 100;
 
-/// The largest number of such pages for a search that reads the contents of traces.
+/// The largest number of such pages for a search that reads the contents of traces, which is slower.
 const WALKED_WITH_CONTENTS: usize = 5;
 
-/// The keys on one page of results.
 #[derive(Debug, Clone)]
 struct ResultPage {
     q: String,
@@ -34,7 +33,6 @@ struct ResultPage {
     next: Option<String>,
 }
 
-/// A direction within a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -47,11 +45,10 @@ pub enum Direction {
 pub enum Neighbour {
     /// A trace on the page that begins at the cursor `from`.
     Trace { key: String, from: String },
-    /// An adjacent page, which is not asked for until somebody goes there.
+    /// An adjacent page. It is read only when somebody opens it.
     Page { from: String },
 }
 
-/// The results of searches.
 #[derive(Debug, Clone)]
 pub struct Results {
     traces: TraceReader,
@@ -60,7 +57,6 @@ pub struct Results {
 }
 
 impl Results {
-    /// Returns the results of searches over the traces of a reader.
     pub fn new(traces: TraceReader, workers: Workers) -> Self {
         Self { traces, workers, recent: Arc::default() }
     }

@@ -1,5 +1,3 @@
-//! The routes of the page.
-
 use attest_storage::TraceReader;
 use axum::{
     Router,
@@ -24,7 +22,6 @@ use super::{
     workers::Workers,
 };
 
-/// The state of the routes.
 #[derive(Debug, Clone)]
 struct Viewer {
     traces: TraceReader,
@@ -32,7 +29,6 @@ struct Viewer {
     results: Results,
 }
 
-/// Returns the page over the traces of a reader.
 pub fn router(traces: TraceReader) -> Router {
     let workers = Workers::default();
     let results = Results::new(traces.clone(), workers.clone());
@@ -75,7 +71,6 @@ async fn list(
     Ok(workers.run(move || page.render()).await?)
 }
 
-/// A session, and the cursor of its page.
 #[derive(Debug, serde::Deserialize)]
 struct Of {
     id: String,
@@ -92,11 +87,9 @@ async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id, from }): UrlQue
     Ok(viewer.workers.run(move || pages::session(&Session::new(id, found))).await?)
 }
 
-/// A trace, and the options for showing it.
 #[derive(Debug, serde::Deserialize)]
 struct Shown {
     key: String,
-    /// Another trace, which is shown next to it.
     with: Option<String>,
     #[serde(default)]
     plain: bool,

@@ -15,7 +15,6 @@ use super::{
     workers::Workers,
 };
 
-/// The number of rows on a page.
 pub const ROWS: usize = 50;
 
 /// The largest number of traces that a page looks through. The next page continues.
@@ -24,41 +23,35 @@ const LOOKED_AT: usize = 2_000;
 /// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
 const READ_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
-/// The longest beginning of a conversation in a row, in characters.
+/// The largest part of the user's first message that a row shows, in characters.
 const WORDS: usize = 160;
 
 /// A search, as the URL of the page contains it.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
-    /// The text of the search box.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
     /// The key of a trace to compare with one of the results.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub with: String,
-    /// The cursor of the page.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub from: String,
 }
 
-/// A trace in the list.
 #[derive(Debug)]
 pub struct Row {
     pub entry: Entry,
     pub header: Header,
-    /// The beginning of the first message of the user.
+    /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
 }
 
-/// A page of results.
 #[derive(Debug)]
 pub struct Found {
     pub rows: Vec<Row>,
-    /// The number of traces that were looked through.
     pub looked_at: usize,
     pub next: Option<String>,
 }
@@ -71,14 +64,13 @@ impl Search {
         search.own_url()
     }
 
-    /// Returns the URL of this page of the list.
     pub fn own_url(&self) -> String {
         let query = serde_urlencoded::to_string(self).unwrap_or_default();
         if query.is_empty() { "/traces".to_owned() } else { format!("/traces?{query}") }
     }
 }
 
-/// Returns the beginning of the keys that a query selects: the fingerprint as typed, or the beginning of a key.
+/// Returns the prefix of the keys that a query selects: the fingerprint as typed, or the prefix of a key.
 pub fn prefix_of(query: &Query) -> String {
     let encoded = |typed: &str| {
         let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();

@@ -9,25 +9,20 @@ use super::search::{Found, Row};
 /// The largest number of traces on a page. The next page continues.
 pub const ROWS: usize = 500;
 
-/// The traces of a session, or a part of them.
 #[derive(Debug)]
 pub struct Session {
     pub id: String,
-    /// The spans, each after its parent.
     pub spans: Vec<SessionSpan>,
     /// The earliest start, in seconds since 1970.
     pub start: f64,
     /// The time from the earliest start to the latest end, in seconds.
     pub seconds: f64,
-    /// The number of traces that were looked through.
     pub looked_at: usize,
     pub next: Option<String>,
 }
 
-/// A line of the tree.
 #[derive(Debug)]
 pub struct SessionSpan {
-    /// The number of spans above it.
     pub depth: usize,
     pub content: Content,
 }
@@ -41,7 +36,6 @@ pub enum Content {
 }
 
 impl Session {
-    /// Arranges the traces that were found.
     pub fn new(id: String, found: Found) -> Self {
         let Found { mut rows, looked_at, next } = found;
         rows.sort_by(|one, other| start(one).total_cmp(&start(other)));
@@ -51,7 +45,6 @@ impl Session {
         Self { id, spans, start: first, seconds: end - first, looked_at, next }
     }
 
-    /// Returns the traces, in the order of the tree.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.spans.iter().filter_map(|span| match &span.content {
             Content::Trace(row) => Some(&**row),
@@ -67,7 +60,7 @@ pub fn start(row: &Row) -> f64 {
     row.header.start.unwrap_or_else(|| seconds(created().unwrap_or(row.entry.stored)))
 }
 
-/// Orders spans by their parents. Siblings stay in their order. A circle of parents is broken at its earliest span.
+/// Orders spans by their parents. Siblings stay in their order. A cycle of parents is broken at its earliest span.
 fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
     let mut by_id: HashMap<String, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
@@ -87,7 +80,7 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
             },
         }
     }
-    // A parent that is not stored stands where its first child would.
+    // A parent that is not stored takes the position of its first child.
     let mut first_of: HashMap<usize, String> = HashMap::new();
     for (parent, places) in &missing {
         roots.push(places[0]);

@@ -15,16 +15,14 @@ use super::{
 /// The largest number of traces of a bucket that are listed. A folder is listed whole.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces that are read: the newest of a folder, or the first of a bucket.
+/// The largest number of traces that are read: the newest ones of a folder, or the first ones of a bucket.
 const READ: usize = 1_000;
 
 /// The largest number of bytes of traces that are read.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
-/// The number of concurrent reads.
 const CONCURRENCY: usize = 16;
 
-/// The number of rows of the newest traces.
 const NEWEST: usize = 10;
 
 /// Upper bounds of the size classes, in bytes.
@@ -33,7 +31,6 @@ pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64:
 /// The model name for traces that were listed but not read.
 pub const UNREAD: &str = "not read";
 
-/// Figures of one model on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     pub traces: u64,
@@ -42,7 +39,6 @@ pub struct Figures {
     pub refusals: u64,
 }
 
-/// Figures of all traces that were listed.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// By storage day, in UTC, and by model.
@@ -51,7 +47,6 @@ pub struct Stats {
     pub sizes: [u64; SIZES.len()],
     pub traces: usize,
     pub bytes: u64,
-    /// The number of traces that were read.
     pub read: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
@@ -92,7 +87,6 @@ impl Stats {
         stats
     }
 
-    /// Computes the figures of a lake, whose log counts the traces of each day.
     #[cfg(feature = "lake")]
     pub fn of_lake(days: &BTreeMap<Date, u64>, rows: Vec<Row>, has_more: bool) -> Self {
         let mut read: BTreeMap<Date, u64> = BTreeMap::new();
@@ -158,7 +152,6 @@ impl Stats {
     }
 }
 
-/// Returns the day on which a trace was stored, in UTC.
 fn day_of(entry: &Entry) -> Date {
     entry.stored.to_zoned_datetime(TimeZone::UTC).date()
 }

@@ -1,4 +1,4 @@
-"""Background responses of the Responses API, whose answers arrive with a later request."""
+"""Background responses of the Responses API: a later request retrieves the answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PENDING = ("queued", "in_progress")
 _MAX_REQUESTS = 1_000
 """The number of requests that are kept until their answers are retrieved. The oldest is forgotten first."""
 _MAX_ANSWERS = 100_000
-"""The number of answers that are known to be logged."""
+"""The number of logged answers that are remembered, so that each is logged once."""
 
 
 class Background:
@@ -29,7 +29,7 @@ class Background:
         return found[1] if found and found[1] not in self._logged else None
 
     def is_pending(self, request: Mapping[str, Any], response: Any) -> bool:
-        """Returns whether the answer is still missing. Then keeps the request for it."""
+        """Returns whether the answer is still missing. If so, keeps the request, which the retrieval does not repeat."""
         if not isinstance(response, dict) or response.get("status") not in _PENDING or not isinstance(response.get("id"), str):
             return False
         self._requests[response["id"]] = request

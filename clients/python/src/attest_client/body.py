@@ -30,7 +30,7 @@ class Answer:
 class Body:
     """Assembles a stream, and keeps any other body.
 
-    A body is a stream because of what was asked and what arrives. Its label decides only if both leave it open.
+    The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
     """
 
     def __init__(self, api: str, is_stream_wanted: bool, content_type: str):
@@ -98,7 +98,7 @@ class Body:
         return Answer(error=error, incomplete=incomplete)
 
     def failed(self, status: int) -> Any:
-        """Returns the error of a call that failed."""
+        """Returns the error of a failed call: its status and its body."""
         return {"status": status, "body": _parsed(b"".join(self._chunks), is_whole=False)[0]}
 
     def _is_empty(self) -> bool:

@@ -166,7 +166,7 @@ class _Copy:
         self._inherited = -1
         """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
         self._ends: list[str | None] = []
-        """The reason of the end, once the response has ended. `None` is a regular end."""
+        """The reason for the end, once the response has ended. `None` is a regular end."""
         self._is_deferred = False
         """Whether a thread ends the copy, because its iterator was left."""
         self._turn = threading.Lock()

@@ -180,7 +180,7 @@ class Client:
                 pass  # the next call tries again
 
     def _start_more(self) -> None:
-        """Starts the threads for a backlog."""
+        """Starts the threads that only a backlog needs."""
         with self._starting:
             while len(self._threads) < BACKLOG_THREADS and self._threads and not sys.is_finalizing():
                 thread = threading.Thread(target=self._run, name="attest", daemon=True)
@@ -191,7 +191,7 @@ class Client:
                 self._threads.append(thread)
 
     def forget(self) -> None:
-        """Leaves everything to the parent after a fork."""
+        """Leaves the traces and files to the parent after a fork, which owns them."""
         if self._spool:
             self._spool.forget()
 
@@ -353,7 +353,7 @@ class Client:
 
 
 def _shown(trace_id: str) -> str:
-    """Returns an id for a warning. A mask may have made it of anything."""
+    """Returns an id for a warning. A mask may have replaced it by any text."""
     return ascii(trace_id)[1:-1][:64]
 
 

@@ -1,4 +1,4 @@
-"""Work that a finalizer must not do itself.
+"""Does work that a finalizer must not do itself.
 
 The garbage collector runs finalizers at any allocation, also in a thread that holds a lock of this package, of the application's
 mask or of its log handler. A finalizer that waited for such a lock would wait forever. It therefore only adds to a `SimpleQueue`,
@@ -44,7 +44,7 @@ class Lock:
 
 
 class inside:
-    """Marks the code of this package that may hold a lock. What a finalizer logs meanwhile is deferred."""
+    """Marks code of this package that may hold a lock. Meanwhile, a finalizer defers what it logs."""
 
     def __enter__(self) -> None:
         self._before = is_inside()
@@ -59,7 +59,7 @@ def is_inside() -> bool:
 
 
 def defer(work: Work) -> None:
-    """Lets a thread do the work, soon. Takes no lock. Once threads no longer run, the work is done here."""
+    """Queues work for a thread without taking a lock. Does the work itself once threads no longer run."""
     if sys.is_finalizing():
         return _do(work)
     _unfinished.append(None)
@@ -88,7 +88,7 @@ def wait(end: float) -> bool:
 
 
 def forget() -> None:
-    """Leaves the work to the parent after a fork."""
+    """Drops the work after a fork, because the parent does it."""
     global _queue, _unfinished
     _queue, _unfinished = queue.SimpleQueue(), collections.deque()
     _inside.value = False

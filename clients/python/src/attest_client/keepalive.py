@@ -32,7 +32,7 @@ def keep_alive(request: Any) -> None:
 
 
 def keep_alive_async(request: Any) -> None:
-    """Does the same for an asynchronous client."""
+    """Adds the options in an asynchronous client."""
     if "anthropic-version" not in request.headers:
         return
     before: Callable[[str, dict[str, Any]], Awaitable[None]] | None = request.extensions.get("trace")

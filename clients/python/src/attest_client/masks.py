@@ -17,12 +17,12 @@ Mask = Callable[[Trace], Trace]
 
 
 class Pattern(NamedTuple):
-    """An expression that texts are searched for, and its replacement."""
+    """A regular expression and the replacement of its matches."""
 
     expression: re.Pattern[str]
     replacement: str
     is_meant: Callable[[str], bool] = bool
-    """Tells a match from a text that only looks like one."""
+    """Decides whether a match is meant, because other texts may look alike."""
 
 
 def _is_card(text: str) -> bool:
@@ -51,7 +51,7 @@ KEY = Pattern(
 """Keys of OpenAI, Anthropic, AWS, GitHub, Slack, Google, Hugging Face, Groq and xAI, and JSON Web Tokens."""
 
 _KEPT = frozenset(("id", "model", "created", "api", "request_messages", "incomplete"))
-"""Members of a trace that no person wrote."""
+"""Members that programs write. They contain no personal data, but an id may look like a card number."""
 
 
 def texts(*patterns: Pattern) -> Mask:

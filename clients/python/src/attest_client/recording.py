@@ -110,7 +110,7 @@ def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
 
 
 def hold(trace: Trace, mask: Mask | None, seconds: float, keep_secrets: bool = False) -> client.Held | None:
-    """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged as it is."""
+    """Masks a trace, and keeps it in the spool until a better one replaces it. After `seconds`, it is logged unchanged."""
     masked = _masked(trace, mask, keep_secrets)
     return None if masked is None else client.hold(masked, seconds)
 

@@ -30,13 +30,13 @@ _HOLDERS = frozenset(
 )
 """Members in which every value is a credential or may contain one."""
 _KEPT = frozenset(("type", "domain", "name"))
-"""Members of a holder that describe a credential."""
+"""Members of a holder that describe a credential but do not contain it."""
 _URLS = frozenset(("server_url", "api_base", "base_url", "azure_endpoint"))
 _WATCHED = _VALUES | _HOLDERS | _URLS | {"url"}
 _SERVERS = frozenset(("mcp_servers", "tools"))
 """Members whose `url` is that of a server."""
 _CONTENT = frozenset(("messages", "choices", "input", "output", "content", "instructions", "system", "prompt"))
-"""Texts of people and models. Nothing in them is masked."""
+"""Texts of people and models. Nothing in them is masked, because a text may only look like a credential."""
 _SCHEMAS = frozenset(("input_schema", "json_schema", "output_schema", "properties", "schema"))
 """JSON Schemas, whose members have the names of an application's own arguments."""
 _PUBLIC = ("api-version",)

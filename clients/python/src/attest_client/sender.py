@@ -70,7 +70,7 @@ class Sender:
         thread = threading.get_ident()
         self._deadlines[thread] = (time.monotonic() + ATTEMPT, None)
         _current.deadlines = self._deadlines
-        # A header cannot hold any other id. The trace has it anyway, and the endpoint prefers it there.
+        # A header cannot contain any other id. The id is in the trace too, where the endpoint prefers it.
         key = {"idempotency-key": trace_id} if _HEADER.fullmatch(trace_id) else {}
         try:
             response = self._pool.request(
@@ -121,7 +121,7 @@ class _Watched:
         super().request(*arguments, **named)  # type: ignore[misc]
         self._register()
         if _QUICK_ACK is not None and self.sock is not None:  # type: ignore[attr-defined]
-            # Without it, a server that writes its headers and its body apart waits up to 40 ms for the delayed acknowledgment.
+            # Without it, a server that writes headers and body separately waits up to 40 ms for the delayed acknowledgment.
             self.sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)  # type: ignore[attr-defined]
 
     def _register(self) -> None:
@@ -156,7 +156,7 @@ def _pool(settings: Settings, connections: int) -> urllib3.PoolManager:
 
 
 def _proxy(settings: Settings, options: dict[str, Any]) -> urllib3.PoolManager | None:
-    """Returns the pool of the proxy that the environment names. Traces for this machine do not leave it."""
+    """Returns the pool of the environment's proxy. Returns `None` for this machine, so that its traces do not leave it."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https" if settings.is_encrypted else "http") or proxies.get("all")
     if not proxy or is_loopback(settings.host) or urllib.request.proxy_bypass(settings.host):

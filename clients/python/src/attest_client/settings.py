@@ -1,4 +1,4 @@
-"""The environment: which endpoint receives the traces, with which key, and where they wait."""
+"""Reads the environment: the endpoint, its API key, and the folder of the spool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = re.compile(r"[\x20-\x7e]+")  # what a header can hold (RFC 9110, section 
 
 
 class NotConfigured(Exception):
-    """A variable is missing or not valid. The message names it, and never has its value."""
+    """A variable is missing or invalid. The message names the variable but never contains its value, which may be a key."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Settings:
 
 
 def read() -> Settings:
-    """Reads and checks `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. White space around a value, as of a file, is removed."""
+    """Reads and checks `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. Removes white space around a value, such as a line break.
+    """
     url, api_key, spool = (os.environ.get(f"ATTEST_{name}", "").strip() for name in ("URL", "API_KEY", "SPOOL"))
     if missing := [name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value]:
         raise NotConfigured(f"set {' and '.join(missing)}")

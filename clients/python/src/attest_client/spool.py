@@ -77,7 +77,7 @@ class Spool:
         self._folder_fd: int | None = None
         """Keeps the inode of the folder, so that a new folder in its place has another one."""
         self.unsent: list[Entry] = []
-        """Refused traces that could not be moved to the file of rejected traces."""
+        """Refused traces that could not be moved to `rejected.jsonl`, for example because the disk is full."""
         self._unread: set[pathlib.Path] = set()
         self._prepare()
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -159,7 +159,7 @@ class Spool:
         return path
 
     def reject_again(self) -> None:
-        """Moves the refused traces that could not be moved before."""
+        """Retries to move refused traces to `rejected.jsonl`."""
         for entry in list(self.unsent):
             line = self.read(entry)
             try:
@@ -204,7 +204,7 @@ class Spool:
         return bool(self.unsent) or any(map(os.path.lexists, self._unread))
 
     def forget(self) -> None:
-        """Closes the files after a fork: they belong to the parent."""
+        """Closes the files after a fork, because the parent owns them."""
         for fd in [self._folder_fd, *[segment.fd for segment in self._segments]]:
             if fd is not None:
                 os.close(fd)

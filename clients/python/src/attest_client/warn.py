@@ -27,7 +27,9 @@ def count(name: str, number: int = 1) -> None:
 
 
 def warn(kind: str, message: str, *arguments: object) -> None:
-    """Logs an event, unless one of its kind was logged less than a minute ago. No message has content, keys or foreign texts."""
+    """Logs an event, unless one of its kind was logged less than a minute ago. Messages never contain content, keys or foreign
+    texts.
+    """
     now = time.monotonic()
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return
@@ -37,7 +39,7 @@ def warn(kind: str, message: str, *arguments: object) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Names an error. Its text may quote a key, a password or content, so it is never logged."""
+    """Returns the name of an error. Its text may quote a key, a password or content, so it is never logged."""
     names: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(names) < 3:

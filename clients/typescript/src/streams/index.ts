@@ -21,7 +21,7 @@ export interface Assembled {
 
 const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesAssembly, anthropic: AnthropicAssembly };
 
-/** A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream takes no longer. */
+/** A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream causes no delay. */
 export class Stream {
   hasEvents = false;
   private readonly assembly: Assembly;

@@ -2,7 +2,7 @@
 
 import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonObject, LosslessNumber, set } from "../json.js";
 
-/** The relation of the strings and lists in a part of a chunk to those before it. */
+/** The way in which the strings and lists of a chunk continue the earlier ones. */
 export interface Rule {
   /** `append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own. */
   texts: "append" | "extend" | "finish" | "replace";
@@ -10,7 +10,7 @@ export interface Rule {
   lists: "append" | "extend";
 }
 
-/** A `delta`. */
+/** For the members of a `delta`, which are pieces. */
 export const PIECES: Rule = { texts: "append", lists: "append" };
 /** A `message`, which some servers repeat as it grows. */
 export const WHOLE: Rule = { texts: "extend", lists: "extend" };
@@ -25,7 +25,7 @@ const NAMES = new Set(["id", "index", "type", "role", "format", "status"]);
 
 /** Merges chunks into objects, in time linear in their size. */
 export class Merger {
-  /** Whether the types of two values contradicted each other. */
+  /** Whether two values of one member had contradictory types. */
   hasConflict = false;
   /** The elements of each list by index and by id. */
   private readonly places = new Map<Json[], Map<number | string, JsonObject>>();

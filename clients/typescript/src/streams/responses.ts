@@ -29,7 +29,7 @@ const PARTS = new Map<string, Required<Pick<Place, "item" | "parts" | "index">>>
   ["response.reasoning_summary_part", { item: "reasoning", parts: "summary", index: "summary_index" }],
 ]);
 const ENDS = ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
-/** Members that say where an event belongs. `obfuscation` is random padding. */
+/** Members that state where an event belongs. `obfuscation` is random padding. */
 const PLACES = new Set(["type", "sequence_number", "item_id", "output_index", "content_index", "summary_index", "annotation_index", "obfuscation"]);
 const MEMBERS = ["arguments", "input", "code"];
 const PREVIEW = "response.image_generation_call.partial_image";
@@ -37,7 +37,7 @@ const PREVIEW = "response.image_generation_call.partial_image";
 export class ResponsesAssembly extends Assembly {
   private readonly snapshot: JsonObject = {};
   private readonly items: { place: number; item: JsonObject }[] = [];
-  /** The last item of each index and of each id. */
+  /** The last item of each index and of each id, because a delta may name either. */
   private readonly current = new Map<number | string, JsonObject>();
   private next = 0;
   private readonly previews = new Map<JsonObject, JsonObject>();
@@ -188,7 +188,7 @@ export class ResponsesAssembly extends Assembly {
     return parts;
   }
 
-  /** Notes the index of a part that was appended. */
+  /** Records the provider's index of an appended part. */
   private number(list: Json[], index: Json | undefined, part: JsonObject): void {
     this.partsOf(list).set(indexOr(index) < 0 ? list.length - 1 : indexOr(index), part);
   }

@@ -1,4 +1,5 @@
-//! Access promises: only a POST to the endpoint's path with its API key stores a trace, and no response repeats a secret.
+//! Access promises: only a POST to the endpoint's path with its API key stores a trace, and no response repeats a
+//! secret.
 
 use reqwest::Method;
 use uuid::Uuid;

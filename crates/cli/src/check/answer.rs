@@ -15,7 +15,6 @@ use super::{
 /// The largest part of an answer that a report shows, in characters.
 const SHOWN: usize = 200;
 
-/// An answer of the endpoint.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
@@ -84,8 +83,8 @@ impl Answer {
 
     /// Returns whether API Gateway answered before it knew the API, so that the API's gateway responses do not apply.
     ///
-    /// It may refuse a compressed or an oversized body that early (API Gateway Developer Guide, "Call an API method with a
-    /// compressed payload"). Its own format has the member `message` alone.
+    /// It may refuse a compressed or an oversized body that early (API Gateway Developer Guide, "Call an API method
+    /// with a compressed payload"). Its own format has the member `message` alone.
     pub fn is_before_routing(&self) -> bool {
         let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         let members = body.as_object().map_or(0, serde_json::Map::len);

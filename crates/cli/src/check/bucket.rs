@@ -23,10 +23,8 @@ const ENCRYPTION: &str = "traces are encrypted as the stack specifies";
 /// The part of a different object that the report shows, in bytes.
 const SHOWN: usize = 300;
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[BYTES, WRITER, OVERWRITE, PUBLIC, ENCRYPTION];
 
-/// Checks the promises.
 pub async fn check(stack: &Stack, endpoint: &Endpoint, stored: &[Stored], report: &mut Report) {
     match stored.first() {
         Some(first) => {

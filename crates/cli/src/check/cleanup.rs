@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{aws_cli::aws, stack::Stack};
 
-/// The traces that were not deleted, and the reason.
 pub struct Left {
     pub keys: Vec<String>,
     pub reason: Option<String>,
@@ -13,7 +12,6 @@ pub struct Left {
 /// The largest number of keys in one S3 request.
 const PER_REQUEST: usize = 1000;
 
-/// Deletes the objects under these keys.
 pub async fn delete(stack: Option<&Stack>, keys: Vec<String>) -> Left {
     let Some(stack) = stack else {
         return Left { keys, reason: Some("--stack is not given".to_owned()) };

@@ -1,4 +1,4 @@
-//! Requests to the endpoint. Every response is searched for what no response may quote.
+//! Sends requests to the endpoint, and searches every response for content and keys, which no response may quote.
 
 use std::{
     collections::BTreeSet,
@@ -24,12 +24,10 @@ const THROTTLED_ATTEMPTS: u32 = 20;
 /// The length of the shortest quotation that is reported, in characters. Shorter texts occur by chance.
 const QUOTED: usize = 12;
 
-/// The endpoint under check.
 pub struct Endpoint {
     client: Client,
     url: Url,
     pub api_key: String,
-    /// Signs each request, if the API requires it.
     signer: Option<Signer>,
     /// The content of every message. No log line and no response may contain it.
     pub secret: String,
@@ -58,7 +56,6 @@ pub struct Sent<'a> {
 }
 
 impl Endpoint {
-    /// Creates a client for the endpoint at `url`.
     pub fn new(url: &Url, api_key: &str, signer: Option<Signer>) -> anyhow::Result<Self> {
         Ok(Self {
             client: client_for(url)?,
@@ -70,7 +67,6 @@ impl Endpoint {
         })
     }
 
-    /// Returns whether requests are signed.
     pub fn is_signed(&self) -> bool {
         self.signer.is_some()
     }
@@ -110,7 +106,8 @@ impl Endpoint {
         Ok(answer)
     }
 
-    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was refused.
+    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was
+    /// refused.
     pub async fn send_trace(&self, trace: &Trace, sent: Sent<'_>) -> Result<Answer, Mismatch> {
         let answer = self.send(sent).await;
         let is_refused = answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status));
@@ -218,7 +215,6 @@ async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
     Ok(body.into())
 }
 
-/// Creates an HTTP client for requests to this URL.
 pub fn client_for(url: &Url) -> anyhow::Result<Client> {
     // An error means that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -15,10 +15,8 @@ use super::{
 
 const ARCHITECTURE: &str = "the binary is built for the architecture of the function";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[ARCHITECTURE];
 
-/// Checks the promises.
 pub async fn check(stack: &Stack, report: &mut Report) {
     report.add(ARCHITECTURE, architecture(stack).await);
 }

@@ -1,4 +1,4 @@
-//! The promise about API Gateway's own errors, most of which a client cannot cause: their settings are read.
+//! The promise about API Gateway's own errors. A client cannot cause most of them, so their settings are read.
 
 use anyhow::Context;
 use attest::problem::MEDIA_TYPE;
@@ -12,7 +12,6 @@ use super::{
 
 const RESPONSES: &str = "API Gateway's own errors are set to problem details";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[RESPONSES];
 
 /// Each response: its type, status, the end of its `type` member, and whether it has `Retry-After`.
@@ -30,7 +29,6 @@ const EXPECTED: [(&str, &str, &str, bool); 9] = [
     ("DEFAULT_5XX", "", "gateway", false),
 ];
 
-/// Checks the promises.
 pub async fn check(stack: &Stack, report: &mut Report) {
     report.add(RESPONSES, responses(stack).await);
 }

@@ -18,7 +18,6 @@ const INGEST: &str = "a run of the lake succeeds";
 const RUNS: &str = "each task of the lake has succeeded in time";
 const DEAD_LETTERS: &str = "the lake has no dead letters";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[NOTIFICATIONS, SCHEDULES, INGEST, RUNS, DEAD_LETTERS];
 
 /// The events that each queue of `template.yaml` receives, by the logical id of the queue.

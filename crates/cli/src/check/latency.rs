@@ -10,7 +10,6 @@ use super::{
     storing::AT_ONCE,
 };
 
-/// The number of warm requests, which are sent one after the other.
 const WARM: usize = 30;
 
 /// The threshold of the alarm `Slow` (`template.yaml`).
@@ -19,7 +18,6 @@ const WARM_LIMIT: Duration = Duration::from_secs(5);
 /// The time limit of every request: the store's deadline of 20 s, plus a cold start.
 const LIMIT: Duration = Duration::from_secs(22);
 
-/// Checks the promises.
 pub async fn check(endpoint: &Endpoint, report: &mut Report) {
     report.add("a burst of 64 requests, some of them cold, is answered within 22 s", burst(endpoint).await);
     report.add("warm requests are answered within 5 s", warm(endpoint).await);

@@ -60,7 +60,8 @@ pub struct Options {
     /// The name of the stack, to run the checks that need access to its AWS account
     #[arg(long)]
     stack: Option<String>,
-    /// Sign each request with the AWS profile (Signature Version 4); the default if the stack's Authorization is AWS_IAM
+    /// Sign each request with the AWS profile (Signature Version 4); the default if the stack's Authorization is
+    /// AWS_IAM
     #[arg(long)]
     sign: bool,
     /// The longest time to wait for log lines and metrics in CloudWatch, in seconds

@@ -21,7 +21,6 @@ const LOG: &str = "the log has a line for the request";
 const CONTENT: &str = "the log contains no message content";
 const METRICS: &str = "the metrics arrive";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[ALARMS, QUIET, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
 /// The number of alarms in `template.yaml`, without those of the lake.
@@ -33,8 +32,8 @@ const ALARMS_OF_THE_LAKE: usize = 5;
 /// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Checks the promises. Waits for log lines and metrics, because CloudWatch stores them asynchronously, usually within a
-/// minute.
+/// Checks the promises. Waits for log lines and metrics, because CloudWatch stores them asynchronously, usually within
+/// a minute.
 pub async fn check(
     stack: &Stack,
     endpoint: &Endpoint,
@@ -109,7 +108,6 @@ async fn no_content(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdic
     Ok(ensure(lines.is_empty(), "no line", format!("{} lines", lines.len())).into())
 }
 
-/// Returns the log lines of the last hour that contain `text`.
 async fn matching(stack: &Stack, text: &str) -> anyhow::Result<Vec<Value>> {
     let (group, pattern) = (stack.output("LogGroup")?, format!("\"{text}\""));
     let start = (Timestamp::now().as_millisecond() - 3_600_000).to_string();

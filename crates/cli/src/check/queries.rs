@@ -16,14 +16,13 @@ use super::{
 const ROW: &str = "a stored trace becomes one row of the lake";
 const QUERIES: &str = "the saved queries run";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[ROW, QUERIES];
 
 /// The time limit of one query.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// The pause before another run of `ingest`, because S3 delivers notifications within seconds, seldom a minute or longer
-/// (Amazon S3 User Guide, "Amazon S3 Event Notifications").
+/// The pause before another run of `ingest`, because S3 delivers notifications within seconds, seldom a minute or
+/// longer (Amazon S3 User Guide, "Amazon S3 Event Notifications").
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Checks the promises. Waits for the row of `stored` up to `longest_wait`.
@@ -92,8 +91,8 @@ fn text<'q>(query: &'q Value, name: &str) -> anyhow::Result<&'q str> {
     query[name].as_str().with_context(|| format!("a saved query has no {name}"))
 }
 
-/// Runs a statement in the database and workgroup of a saved query. Returns the id of the execution, or the reason if it
-/// fails.
+/// Runs a statement in the database and workgroup of a saved query. Returns the id of the execution, or the reason if
+/// it fails.
 async fn run(query: &Value, statement: &str) -> anyhow::Result<Result<String, String>> {
     let database = format!("Database={}", text(query, "Database")?);
     let mut arguments = vec!["athena", "start-query-execution", "--query-string", statement];

@@ -8,7 +8,6 @@ use super::{
     report::{Mismatch, Report, ensure},
 };
 
-/// Checks the promises.
 pub async fn check(endpoint: &Endpoint, report: &mut Report) {
     report.add("a body that is not UTF-8 gets 400 with its offset", not_utf8(endpoint).await);
     report.add("a body that is not JSON gets 400 with line and column", not_json(endpoint).await);

@@ -9,20 +9,19 @@ use serde::Serialize;
 
 use super::cleanup::Left;
 
-/// The result of checking one promise.
 #[derive(Debug, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
-    /// The endpoint keeps the promise.
     Holds {
         /// A measurement, if the check made one.
         #[serde(skip_serializing_if = "Option::is_none")]
         measured: Option<String>,
     },
-    /// The endpoint breaks the promise.
     Fails(Mismatch),
     /// The check could not determine whether the endpoint keeps the promise.
-    NotChecked { reason: String },
+    NotChecked {
+        reason: String,
+    },
 }
 
 /// A difference between the promised and the observed behaviour.
@@ -73,7 +72,6 @@ struct Line {
     verdict: Verdict,
 }
 
-/// The lines of the report.
 #[derive(Debug)]
 pub struct Report {
     lines: Vec<Line>,
@@ -86,7 +84,6 @@ impl Report {
         Self { lines: Vec::new(), is_json }
     }
 
-    /// Adds a line.
     pub fn add(&mut self, promise: &'static str, verdict: impl Into<Verdict>) {
         let verdict = verdict.into();
         if !self.is_json {
@@ -104,12 +101,10 @@ impl Report {
         self.lines.push(Line { promise, verdict });
     }
 
-    /// Adds a promise that cannot be checked.
     pub fn not_checked(&mut self, promise: &'static str, reason: impl Into<String>) {
         self.add(promise, Verdict::NotChecked { reason: reason.into() });
     }
 
-    /// Returns whether any promise fails.
     pub fn has_failures(&self) -> bool {
         self.lines.iter().any(|line| matches!(line.verdict, Verdict::Fails(_)))
     }

@@ -15,7 +15,6 @@ use reqwest::Request;
 /// The name of API Gateway's invocation service in the scope of a signature.
 const SERVICE: &str = "execute-api";
 
-/// Signs requests with the credentials of the AWS profile.
 pub struct Signer {
     config: SdkConfig,
 }
@@ -27,7 +26,6 @@ impl Signer {
         Ok(Self { config })
     }
 
-    /// Adds the headers of the signature to a request.
     pub async fn sign(&self, request: &mut Request) -> anyhow::Result<()> {
         let provider = self.config.credentials_provider().context("no AWS credentials are configured")?;
         let identity = provider.provide_credentials().await.context("no AWS credentials")?.into();

@@ -18,8 +18,8 @@ use super::{
     storing::{Stored, conflict},
 };
 
-/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the rest,
-/// and the client may then lose the answer.
+/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the
+/// rest, and the client may then lose the answer.
 const ATTEMPTS: u32 = 3;
 
 const MIB: usize = 1024 * 1024;
@@ -145,7 +145,7 @@ async fn unknown_encoding(endpoint: &Endpoint) -> Verdict {
     Verdict::Holds { measured: None }
 }
 
-/// Reports an answer of API Gateway that nobody can promise, because API Gateway did not know the API yet.
+/// Reports an answer that API Gateway sent before it knew the API. The stack cannot determine such an answer.
 fn before_routing(answer: &str) -> Verdict {
     Verdict::NotChecked { reason: format!("API Gateway answered before it knew the API: {answer}") }
 }

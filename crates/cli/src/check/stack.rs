@@ -11,7 +11,6 @@ use super::aws_cli::{aws, is_stand_in};
 /// The logical id of the function that stores traces, a fixed name of this project.
 const FUNCTION: &str = "OlmoeAttestS3LoggingFunction";
 
-/// A stack of `template.yaml`.
 pub struct Stack {
     parameters: BTreeMap<String, String>,
     outputs: BTreeMap<String, String>,
@@ -52,22 +51,18 @@ impl Stack {
         })
     }
 
-    /// Returns the value of a parameter.
     pub fn parameter(&self, name: &str) -> anyhow::Result<&str> {
         self.parameters.get(name).map(String::as_str).with_context(|| format!("the stack has no parameter {name}"))
     }
 
-    /// Returns the parameter `MaxTraceBytes`.
     pub fn max_trace_bytes(&self) -> Option<usize> {
         self.parameter("MaxTraceBytes").ok()?.parse().ok()
     }
 
-    /// Returns the value of an output.
     pub fn output(&self, name: &str) -> anyhow::Result<&str> {
         self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
     }
 
-    /// Returns the name of the bucket that stores the traces.
     pub fn bucket(&self) -> anyhow::Result<&str> {
         self.output("Bucket")
     }
@@ -82,23 +77,19 @@ impl Stack {
         self.parameter("Queries").is_ok_and(|queries| queries == "on")
     }
 
-    /// Returns the name of the function that stores traces.
     pub fn function(&self) -> anyhow::Result<&str> {
         self.named(FUNCTION)
     }
 
-    /// Returns the physical id of the resource with this logical id.
     pub fn named(&self, logical_id: &str) -> anyhow::Result<&str> {
         let resource = self.resources.iter().find(|resource| resource.logical_id == logical_id);
         Ok(&resource.with_context(|| format!("the stack has no resource {logical_id}"))?.physical_id)
     }
 
-    /// Returns the physical ids of all resources of a type.
     pub fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
         self.resources.iter().filter(move |of| of.kind == kind).map(|of| of.physical_id.as_str())
     }
 
-    /// Returns the physical id of the first resource of a type.
     pub fn one<'a>(&'a self, kind: &'a str) -> anyhow::Result<&'a str> {
         self.all(kind).next().with_context(|| format!("the stack has no resource of type {kind}"))
     }

@@ -1,4 +1,4 @@
-//! Interruption: after Ctrl-C or SIGTERM, the check deletes its temporary API key and its traces, and ends.
+//! Interruption: after Ctrl-C or SIGTERM, the check deletes its temporary API key and its traces before it ends.
 
 use std::process;
 
@@ -6,10 +6,9 @@ use tokio::sync::watch;
 
 use crate::shutdown::stop_signal;
 
-/// The exit status of a process that a second signal ends: 128 and the number of SIGINT.
+/// The exit status after a second signal: 128 plus the number of SIGINT, as a shell reports it.
 const KILLED: i32 = 130;
 
-/// Whether a signal has arrived.
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {

@@ -11,14 +11,12 @@ use super::{
     report::{Mismatch, Report, ensure},
 };
 
-/// The number of concurrent requests.
 pub const AT_ONCE: usize = 64;
 
 /// Fingerprints and ids whose keys contain encoded parts (docs/api.md, "Stored object").
 const NAMES: [(&str, &str); 5] =
     [("", "a/b"), ("/x/Y-1", "100%"), ("/../..", "."), ("//", "Grüße und 日本語"), ("/a b", "!-_.*'():@+=,~\"\\")];
 
-/// A trace that the endpoint confirmed.
 pub struct Stored {
     pub key: String,
     pub bytes: Bytes,
@@ -83,7 +81,6 @@ async fn conflicts(endpoint: &Endpoint, trace: &Trace) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// Requires that a different trace is stored under this trace's id.
 pub async fn conflict(endpoint: &Endpoint, trace: &Trace) -> Result<(), Mismatch> {
     is_conflict(&endpoint.send_trace(trace, endpoint.request(trace.json.clone())).await?, trace)
 }
@@ -156,8 +153,8 @@ async fn different_at_once(endpoint: &Endpoint) -> Result<(), Mismatch> {
     at_once(endpoint, traces, 409).await
 }
 
-/// Sends traces concurrently. Exactly one must get 201; all others must get the status `others`. The stored trace is the
-/// one that got 201.
+/// Sends traces concurrently. Exactly one must get 201; all others must get the status `others`. The stored trace is
+/// the one that got 201.
 async fn at_once(endpoint: &Endpoint, traces: Vec<Trace>, others: u16) -> Result<(), Mismatch> {
     let answers = traces.iter().map(|trace| endpoint.send_trace(trace, endpoint.request(trace.json.clone())));
     let answers: Vec<_> = join_all(answers).await.into_iter().collect::<Result<_, _>>()?;

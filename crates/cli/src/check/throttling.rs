@@ -17,7 +17,6 @@ use super::{
 
 const THROTTLED: &str = "a key over its rate gets 429 as problem details";
 
-/// The promises of this module.
 pub const PROMISES: &[&str] = &[THROTTLED];
 
 /// API Gateway may take this long to accept a new key.
@@ -69,7 +68,7 @@ async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Resu
     let add = ["apigateway", "create-usage-plan-key", "--usage-plan-id", plan, "--key-type", "API_KEY", "--key-id"];
     aws(&[&add[..], &[id(key)?]].concat()).await?;
     let value = key["value"].as_str().context("aws apigateway create-api-key printed no value")?;
-    // A body that is not JSON stores nothing.
+    // Sends a body that is not JSON, because it stores nothing.
     let request = || Sent { api_key: Some(value), ..endpoint.request("attest-check") };
     let deadline = Instant::now() + NEW_KEY;
     loop {

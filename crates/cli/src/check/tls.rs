@@ -9,7 +9,6 @@ use crate::{import::url::shown, loopback::is_loopback};
 
 const PROMISE: &str = "TLS below 1.2 is refused";
 
-/// Checks the promise.
 pub async fn check(url: &Url, report: &mut Report) {
     if url.scheme() != "https" {
         return report.not_checked(PROMISE, "the URL is not HTTPS");

@@ -12,7 +12,6 @@ use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
 /// The size of the write buffer in bytes.
 const BUFFER: usize = 1 << 16;
 
-/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     None,
@@ -60,7 +59,6 @@ impl Compression {
 }
 
 impl<W: Write> FrameWriter<W> {
-    /// Writes a line and its line break.
     pub fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let writer: &mut dyn Write = match self {
             Self::Plain(writer) => writer,
@@ -71,7 +69,7 @@ impl<W: Write> FrameWriter<W> {
         writer.write_all(b"\n")
     }
 
-    /// Passes what is buffered to the stream.
+    /// Writes the buffered bytes to the stream.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(writer) => writer.flush(),
@@ -80,7 +78,6 @@ impl<W: Write> FrameWriter<W> {
         }
     }
 
-    /// Ends the frame. Returns the file or the stream.
     pub fn end(self) -> io::Result<W> {
         let writer = match self {
             Self::Plain(writer) => writer,

@@ -1,5 +1,3 @@
-//! The counts that an export prints when it ends.
-
 use std::{collections::BTreeMap, fmt};
 
 use attest_terminal::note;
@@ -11,21 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportCounts {
-    /// Traces that were written.
     pub exported: u64,
     /// Traces that an option excludes.
     pub left_out: u64,
     /// Traces that the format cannot express, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
-    /// Objects that are not traces.
     pub not_traces: u64,
     /// Traces that were deleted after they were listed.
     pub deleted: u64,
 }
 
 impl ExportCounts {
-    /// Returns the number of processed objects.
     pub fn total(&self) -> u64 {
         self.exported + self.left_out + self.refused.values().sum::<u64>() + self.not_traces + self.deleted
     }

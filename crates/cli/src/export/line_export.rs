@@ -15,20 +15,16 @@ use super::{
 };
 use crate::{progress::Progress, shutdown::stop_signal};
 
-/// A format that writes traces as lines.
 pub struct LineFormat<F> {
     /// Names the format and each of its options, so that a checkpoint can recognize them.
     pub name: String,
     /// Whether to leave out lines that are equal to an earlier line.
     pub dedupe: bool,
-    /// Converts a trace.
     pub line: F,
 }
 
-/// The result of converting a trace.
 pub enum Line {
     Write(Vec<u8>),
-    /// An option excludes the trace.
     LeftOut,
     /// The format cannot express the trace, for this reason.
     Refused(String),

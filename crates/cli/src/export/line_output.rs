@@ -18,13 +18,12 @@ use super::{
     traces::Traces,
 };
 
-/// The destination of the lines.
 pub enum LineOutput {
     File(Box<PartFile>),
     /// Standard output, or a pipe or device such as `/dev/stdout`.
     Stream {
         name: String,
-        /// A pipe is compressed by its name, as a file is.
+        /// The name of a pipe determines its compression, as for a file.
         writer: Box<FrameWriter<Box<dyn Write>>>,
     },
 }
@@ -41,7 +40,6 @@ pub fn output_parser() -> impl TypedValueParser<Value = PathBuf> {
 }
 
 impl LineOutput {
-    /// Opens the output of an export of `traces` in this format.
     pub async fn open(path: &Path, format: &str, traces: &Traces) -> Result<Self> {
         let name = path.display().to_string();
         let failed = || format!("cannot export to {name}");
@@ -61,7 +59,6 @@ impl LineOutput {
         Ok(Self::File(Box::new(PartFile::open(output, export_id).with_context(failed)?)))
     }
 
-    /// Returns the key after which the export continues.
     pub fn last_key(&self) -> Option<String> {
         match self {
             Self::File(file) => file.last_key(),
@@ -69,7 +66,6 @@ impl LineOutput {
         }
     }
 
-    /// Returns the counts of the runs before this one.
     pub fn counts(&self) -> ExportCounts {
         match self {
             Self::File(file) => file.counts().clone(),
@@ -108,7 +104,6 @@ impl LineOutput {
         }
     }
 
-    /// Completes the output.
     pub fn finish(self, counts: &ExportCounts) -> Result<()> {
         match self {
             Self::File(file) => file.finish(counts),

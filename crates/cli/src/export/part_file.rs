@@ -26,17 +26,14 @@ use super::{
 };
 use crate::run_lock::RunLock;
 
-/// The time between two checkpoints.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The contents of `FILE.part.checkpoint`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Checkpoint {
     format: CheckpointFormat,
     /// Identifies the export. Only the same export may resume.
     export_id: String,
-    /// The last processed key.
     key: Option<String>,
     /// The length of `FILE.part` after that key, in bytes.
     bytes: u64,
@@ -49,7 +46,6 @@ enum CheckpointFormat {
     V1,
 }
 
-/// A file of lines that is being written.
 pub struct PartFile {
     output: PathBuf,
     part: PathBuf,
@@ -107,12 +103,10 @@ impl PartFile {
         Ok(Self { output, part, checkpoint_path, compression, checkpoint, frame: None, saved: None, _lock: lock })
     }
 
-    /// Returns the key after which the export continues.
     pub fn last_key(&self) -> Option<String> {
         self.checkpoint.key.clone()
     }
 
-    /// Returns the counts of the runs before this one.
     pub fn counts(&self) -> &ExportCounts {
         &self.checkpoint.counts
     }
@@ -141,7 +135,6 @@ impl PartFile {
         if self.saved.is_some_and(|saved| saved.elapsed() < INTERVAL) { Ok(()) } else { self.save(counts) }
     }
 
-    /// Syncs the lines and writes a checkpoint.
     pub fn save(&mut self, counts: &ExportCounts) -> Result<()> {
         self.saved = Some(Instant::now());
         if let Some(frame) = self.frame.take() {

@@ -27,7 +27,6 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(state))
 }
 
-/// Replaces a state file atomically and syncs it.
 pub fn save(path: &Path, state: &impl Serialize) -> Result<()> {
     let failed = || format!("cannot write {}", path.display());
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();

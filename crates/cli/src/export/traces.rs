@@ -39,7 +39,6 @@ pub struct ReadOptions {
     pub quiet: bool,
 }
 
-/// The selected traces of a bucket or a folder.
 pub struct Traces {
     reader: TraceReader,
     times: TimeRange,
@@ -48,7 +47,6 @@ pub struct Traces {
     restrictions: String,
 }
 
-/// The result of reading one listed object.
 pub enum ReadTrace {
     Trace(Bytes),
     /// The trace has a different model.
@@ -135,7 +133,7 @@ impl Traces {
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
             Err(error) => return Err(error),
         };
-        // Otherwise, an import would refuse the line.
+        // `import` would refuse the line of such an object.
         if !trace::is_trace(&trace) {
             return Ok(ReadTrace::NotATrace);
         }

@@ -1,7 +1,7 @@
-//! The list of keys of a run that is not complete, and the receipt of one that is.
+//! The list of keys of an unfinished run, and the receipt of a finished one.
 //!
-//! Rows that are gone cannot be found by their text again, so a repetition needs the keys. The list is written before the first
-//! deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
+//! A repetition needs the keys, because removed rows can no longer be found by their text. The list is written before
+//! the first deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
 
 use std::{
     collections::BTreeSet,
@@ -20,27 +20,25 @@ use super::{
     selection::{Selection, digest},
 };
 
-/// The beginning of the first line. No key begins with `#`.
+/// The prefix of the first line. It is not a key, because no key begins with `#`.
 const MARK: &str = "# attest forget ";
 
-/// The list of a run.
 pub struct Pending {
     path: PathBuf,
     /// The id of the run, which its receipt repeats.
     pub run: String,
-    /// The digest of what the run was asked for.
+    /// A digest of the selection, which distinguishes a repetition from another run.
     asked: String,
     /// The digest of the places in which the run deletes.
     places: String,
     pub keys: BTreeSet<String>,
-    /// Whether an earlier run left the list.
     pub is_resumed: bool,
-    /// Whether a file of the user has the name, which is left alone.
+    /// Whether a file of the user has the name. It is left alone.
     is_foreign: bool,
 }
 
 impl Pending {
-    /// Begins a run, or continues the one whose list is beside the receipt. Returns `None` if that one is complete.
+    /// Begins a run, or continues the run whose list is beside the receipt. Returns `None` if that run is complete.
     pub fn begin(options: &Options, selection: &Selection, places: impl Fn(&str) -> String) -> Result<Option<Self>> {
         let path = options.receipt.with_extension("keys.txt");
         let new = |is_foreign| {
@@ -88,7 +86,7 @@ impl Pending {
                 "the receipt {} exists",
                 options.receipt.display()
             );
-            // It was stopped after its receipt was complete.
+            // The earlier run was stopped after its receipt was complete, so only its list is left.
             fs::remove_file(&path).with_context(|| format!("cannot delete {}", path.display()))?;
             return Ok(None);
         }
@@ -112,7 +110,6 @@ impl Pending {
         written.with_context(|| format!("cannot write the keys to {}", self.path.display()))
     }
 
-    /// Deletes the list.
     pub fn delete(&self) {
         if !self.is_foreign {
             let _ = fs::remove_file(&self.path);
@@ -120,7 +117,7 @@ impl Pending {
     }
 }
 
-/// Writes a file that does not exist, or, with `replaces`, one of this command. It is complete or unchanged.
+/// Writes a new file atomically. With `replaces`, replaces a file that this command has written.
 pub fn persist(path: &Path, bytes: &[u8], replaces: bool) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder)?;

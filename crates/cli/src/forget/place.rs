@@ -1,11 +1,11 @@
-//! The place of the objects, which can also delete them.
+//! The place of the objects, with all their versions.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use attest::key::Key;
+use attest::{key::Key, unreadable::Unreadable};
 use attest_lake::{
-    Entry, LakeFile,
+    Entry, Error, LakeFile,
     objects::{Bucket, ObjectVersion, Objects},
 };
 use attest_storage::{Location, aws_config};
@@ -13,13 +13,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
 
-use super::selection::Selection;
+use super::{receipt::NotSearched, selection::Selection};
 use crate::lake::Folder;
 
-/// The number of old versions that are searched at once.
+/// The number of old versions whose bodies are in memory at once.
 const BATCH: usize = 500;
 
-/// The number of concurrent reads.
 const CONCURRENT: usize = 16;
 
 pub enum Place {
@@ -73,8 +72,9 @@ impl Place {
         }
     }
 
-    /// Returns the keys whose noncurrent versions belong to a selection. No listing and no lake shows these versions.
-    pub async fn old_keys(&self, selection: &Selection) -> Result<BTreeSet<String>> {
+    /// Returns the keys whose noncurrent versions belong to a selection. Neither a listing nor the lake contains these
+    /// versions. Adds those that cannot be read to `unreadable`.
+    pub async fn old_keys(&self, selection: &Selection, unreadable: &mut Vec<NotSearched>) -> Result<BTreeSet<String>> {
         let Self::Bucket(bucket) = self else { return Ok(BTreeSet::new()) };
         if matches!(selection, Selection::Keys(_)) || !bucket.may_have_versions().await {
             return Ok(BTreeSet::new());
@@ -84,10 +84,21 @@ impl Place {
             |version: &ObjectVersion| !version.is_latest && !version.is_marker && Key::read(&version.key).is_some();
         versions.retain(is_old_trace);
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
-        let mut found = BTreeSet::new();
+        let (mut found, mut denied, mut is_any_read) = (BTreeSet::new(), 0, false);
         for batch in versions.chunks(BATCH) {
-            let reads = stream::iter(batch).map(|version| bucket.read_version(version));
-            let traces: Vec<Option<(Entry, Bytes)>> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
+            let reads = stream::iter(batch).map(|version| read_version(bucket, version));
+            let reads: Vec<(&ObjectVersion, Read)> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
+            let mut traces = Vec::new();
+            for (ObjectVersion { key, id, .. }, read) in reads {
+                match read {
+                    Ok(trace) => traces.push(trace),
+                    Err(reason) => {
+                        denied += usize::from(reason == Unreadable::Denied);
+                        unreadable.push(NotSearched::new(key, Some(id), reason));
+                    }
+                }
+            }
+            is_any_read |= traces.iter().any(Option::is_some);
             if let Selection::Text(needle) = selection {
                 let matches =
                     traces.into_iter().flatten().filter(|(_, json)| needle.is_in(&String::from_utf8_lossy(json)));
@@ -98,6 +109,10 @@ impl Place {
                 );
             }
         }
+        ensure!(
+            denied == 0 || is_any_read,
+            "access is denied to all {denied} old versions of objects: allow s3:GetObjectVersion"
+        );
         Ok(found)
     }
 
@@ -113,5 +128,15 @@ impl Place {
             }
         }
         Ok(found)
+    }
+}
+
+type Read = Result<Option<(Entry, Bytes)>, Unreadable>;
+
+/// Reads a version, or returns the reason why it cannot be read. Every other error fails.
+async fn read_version<'a>(bucket: &Bucket, version: &'a ObjectVersion) -> Result<(&'a ObjectVersion, Read), Error> {
+    match bucket.read_version(version).await {
+        Err(Error::Unreadable(_, reason, _)) => Ok((version, Err(reason))),
+        read => Ok((version, Ok(read?))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use attest::unreadable::Unreadable;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ pub struct OtherCopy {
     kept: &'static str,
 }
 
-/// The copies elsewhere, and the time for which each is kept.
+/// The copies that the command does not reach, and the time for which each is kept.
 pub const ELSEWHERE: [OtherCopy; 15] = [
     OtherCopy { copy: "log lines of the functions, which contain keys", kept: "for LogRetentionDays of the stack" },
     OtherCopy {
@@ -49,6 +50,22 @@ pub const ELSEWHERE: [OtherCopy; 15] = [
     OtherCopy { copy: "pages of `attest view` in browsers", kept: "until their tabs are closed" },
 ];
 
+/// An object that was not searched.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotSearched {
+    pub key: String,
+    /// The id of a noncurrent version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub reason: String,
+}
+
+impl NotSearched {
+    pub fn new(key: &str, version: Option<&str>, reason: Unreadable) -> Self {
+        Self { key: key.to_owned(), version: version.map(str::to_owned), reason: reason.to_string() }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub struct Receipt {
     /// The id of the run, which its list of keys repeats.
@@ -57,7 +74,7 @@ pub struct Receipt {
     pub completed: Timestamp,
     pub source: String,
     pub lake: String,
-    /// The version of the table from which on the rows are gone.
+    /// The first version of the table without the rows.
     pub lake_version: u64,
     pub deleted_versions: u64,
     pub removed_rows: usize,
@@ -67,6 +84,8 @@ pub struct Receipt {
     pub absent: BTreeSet<String>,
     /// The objects that are not traces, which a condition cannot select.
     pub not_traces: Vec<String>,
+    /// The objects and versions that cannot be read, so they were not searched.
+    pub unreadable: Vec<NotSearched>,
     /// The Parquet files of other programs below the lake, which were not searched.
     pub files_of_others: Vec<String>,
     pub not_covered: [OtherCopy; 15],

@@ -1,4 +1,4 @@
-//! The traces that a run selects, and the rows of a file that belong to them.
+//! The traces that a run selects, and their rows in a file.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 use super::Options;
 use crate::lake::duckdb::Condition;
 
-/// A selection of traces.
 pub enum Selection {
     Keys(BTreeSet<String>),
     Text(Needle),
@@ -38,7 +37,6 @@ impl Selection {
         Ok(Self::Text(Needle::new(text, case)))
     }
 
-    /// Returns the keys of the rows in a file that belong to the selection.
     pub async fn keys_in(&self, file: &LakeFile) -> Result<BTreeSet<String>> {
         match self {
             Self::Keys(keys) => keys_of(file, keys).await,
@@ -56,7 +54,7 @@ impl Selection {
     }
 }
 
-/// Returns those of `keys` that a file has rows of.
+/// Returns those of `keys` whose rows are in the file.
 pub async fn keys_of(file: &LakeFile, keys: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     if !file.may_contain(keys).await? {
         return Ok(BTreeSet::new());
@@ -64,7 +62,8 @@ pub async fn keys_of(file: &LakeFile, keys: &BTreeSet<String>) -> Result<BTreeSe
     Ok(file.keys().await?.into_iter().map(|entry| entry.key).filter(|key| keys.contains(key)).collect())
 }
 
-/// Returns a digest of what was asked for, by which a repetition is recognized. The salt keeps it from being guessed.
+/// Returns a digest of the selection, by which a repetition is recognized. The salt keeps a short text from being
+/// guessed.
 pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
     let mut digest = Sha256::new();
     match selection {
@@ -75,7 +74,7 @@ pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
     hex(digest)
 }
 
-/// Returns a digest of the places in which a run deletes: that of the traces and the lake.
+/// Returns a digest of the places where a run deletes: the place of the traces, and the lake.
 pub fn digest_of_places(source: &Source, lake: &LakeLocation, salt: &str) -> String {
     let place = source.id.as_ref().unwrap_or(&source.name);
     hex(Sha256::new().chain_update(format!("{place:?}{:?}{salt}", lake.to_string())))
@@ -88,7 +87,7 @@ fn hex(digest: Sha256) -> String {
     })
 }
 
-/// Reads a file of keys, one per line. Lines that begin with `#` are comments: no key begins so.
+/// Reads a file of keys, one per line. Lines that begin with `#` are comments, because no key begins with `#`.
 pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
     let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
     let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
@@ -98,7 +97,7 @@ pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
     Ok(keys)
 }
 
-/// Reads a line. One that is not a key shows that the file contains something else.
+/// Reads a line. Refuses one that is not a key, because the file may be the wrong one.
 fn key(line: &str) -> Result<String> {
     ensure!(Key::read(line).is_some(), "{line:?} is not the key of a trace: nothing was deleted");
     Ok(line.to_owned())

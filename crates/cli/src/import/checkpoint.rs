@@ -59,7 +59,6 @@ pub struct Checkpoint {
     unidentified: Mutex<Option<Identity>>,
 }
 
-/// The state of a checkpoint when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     New,
@@ -104,7 +103,7 @@ impl Checkpoint {
             file.set_len(0).with_context(failed)?;
             file.write_all_at(header.as_bytes(), 0).with_context(failed)?;
         }
-        // Records of a store that is not known may belong to another store than the next ones.
+        // While the store is unknown, the records may belong to another store than later confirmations.
         let unidentified = (opened != Opened::Resumed && !identity.destination.has_store()).then(|| identity.clone());
         let records = header.len() as u64;
         Ok((Self { file, path: Some(path.to_owned()), records, unidentified: Mutex::new(unidentified) }, opened))
@@ -130,7 +129,6 @@ impl Checkpoint {
         self.file.write_all_at(header(&identity).as_bytes(), 0)
     }
 
-    /// Creates a temporary checkpoint, which is deleted at the end of the run.
     pub fn temporary() -> Result<Self> {
         Ok(Self {
             file: tempfile::tempfile().context("cannot write a temporary file")?,
@@ -181,7 +179,8 @@ fn header(identity: &Identity) -> String {
     format!("{FORMAT}{}\n", serde_json::to_string(identity).expect("strings serialize to JSON"))
 }
 
-/// Returns whether a record follows the header. Without one, nothing was confirmed, for example because the URL was mistyped.
+/// Returns whether a record follows the header. Without one, nothing was confirmed, for example because the URL was
+/// mistyped.
 fn has_records(found: &[u8]) -> bool {
     found.splitn(3, |byte| *byte == b'\n').nth(2).is_some_and(|records| !records.is_empty())
 }
@@ -198,7 +197,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Creates a reader without records.
     pub fn none() -> Self {
         Self { file: None }
     }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use indicatif::HumanCount;
 
-/// The number of lines of a file with each outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     pub is_dry_run: bool,

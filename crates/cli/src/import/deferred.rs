@@ -1,4 +1,4 @@
-//! Lines that failed and are sent again later, so that they do not keep the lines behind them from being sent.
+//! Queues failed lines for a later attempt, so that they do not hold up the lines behind them.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,6 @@ const IN_MEMORY: usize = 1 << 20;
 /// The first and the longest pause before a line is sent again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// A line that waits.
 struct Waiting {
     number: u64,
     mark: Mark,
@@ -32,7 +31,6 @@ struct Waiting {
 pub struct Deferred {
     lines: VecDeque<Waiting>,
     texts: SpooledTempFile,
-    /// The offset of the next text.
     end: u64,
 }
 
@@ -45,7 +43,6 @@ impl Deferred {
         self.lines.len()
     }
 
-    /// Returns the numbers of the lines.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         self.lines.iter().map(|line| line.number)
     }
@@ -55,8 +52,8 @@ impl Deferred {
         self.lines.iter().map(|line| line.due).min()
     }
 
-    /// Adds a line that failed, and frees its memory. `pause` is what the endpoint asks for, or `None` if the rate limiter
-    /// decides.
+    /// Adds a failed line, and frees its memory. `pause` is the pause that the endpoint requests, or `None` if the rate
+    /// limiter decides.
     pub fn push(&mut self, line: &Line, pause: Option<Duration>) -> io::Result<()> {
         let Text::Whole(text) = &line.text else { return Ok(()) }; // nothing else is sent
         let offset = match line.offset {

@@ -1,4 +1,4 @@
-//! Sends lines to the endpoint, and decides from each response what becomes of the line.
+//! Sends lines to the endpoint, and derives the outcome of each line from the response.
 
 use std::{
     error::Error,
@@ -25,23 +25,22 @@ use crate::loopback::is_loopback;
 /// The time limit of an empty request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// The slowest line that can store a trace, in bytes per second: each adds a second to the time limit.
+/// The slowest supported connection, in bytes per second. The time limit of a request grows by a second for each such
+/// amount.
 const SLOWEST: u32 = 32 * 1024;
 
 /// The largest response that is read, in bytes. A receipt or problem details have a few KiB.
 const MAX_RESPONSE: usize = 1 << 20;
 
-/// The first and the longest pause between questions for the id of the store.
+/// The first and the longest pause between requests for the id of the store.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The interval between reports of a failure while the import retries.
 const REPORTED: Duration = Duration::from_secs(30);
 
 /// The problem type that API Gateway returns if Lambda does not answer, for example because it is throttled.
 const GATEWAY: &str = "urn:attest:problem:gateway";
 
-/// The endpoint that lines are sent to.
 pub struct Endpoint {
     client: Client,
     url: Url,
@@ -89,7 +88,6 @@ impl LastCause {
     }
 }
 
-/// The result of sending a line once.
 pub enum Attempt {
     Done(Outcome),
     /// The line was not stored, and may be stored later.
@@ -98,18 +96,16 @@ pub enum Attempt {
 
 /// A failed attempt that is repeated.
 pub struct Failed {
-    /// The time at which the request was sent.
     pub sent: Instant,
-    /// The pause that the endpoint asks for. `None` if the rate limiter decides when to send again.
+    /// The pause that the endpoint requests. `None` if the rate limiter decides when to send again.
     pub pause: Option<Duration>,
-    /// Whether the line may be too slow for the requests in flight.
+    /// Whether the connection may be too slow for the number of requests in flight.
     pub is_slow: bool,
 }
 
-/// The reason for a failed attempt.
 #[derive(Debug)]
 enum Failure {
-    /// The endpoint asks for fewer requests. The rate limiter decides when to send again.
+    /// The endpoint refuses the rate. The rate limiter decides when to send again.
     Refused(String),
     /// The request may succeed later.
     Transient { why: String, pause: Option<Duration>, is_slow: bool },
@@ -150,7 +146,6 @@ impl Endpoint {
         Ok(Self { client, url, api_key, retry_for, limiter, health, store, warnings, last_cause })
     }
 
-    /// Returns the URL without a user and password.
     pub fn shown_url(&self) -> String {
         url::shown(&self.url)
     }
@@ -160,10 +155,10 @@ impl Endpoint {
         *self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for the id of the store with a request that stores nothing. Returns `None` if the endpoint does not report it.
+    /// Requests the id of the store without storing anything. Returns `None` if the endpoint does not report it.
     pub async fn ask_for_store(&self) -> Result<Option<Uuid>> {
         if self.store().is_none() {
-            // No trace is empty, so the endpoint refuses it.
+            // The body is empty, so the endpoint refuses it and stores nothing.
             let ask = || self.send("ask", Bytes::new());
             let mut pause = FIRST_PAUSE;
             while let Attempt::Failed(failed) = ask().await? {
@@ -204,7 +199,6 @@ impl Endpoint {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the remaining time for retries.
     fn time_left(&self) -> Duration {
         let failing_since = self.health().failing_since;
         failing_since.map_or(self.retry_for, |since| self.retry_for.saturating_sub(since.elapsed()))
@@ -234,7 +228,7 @@ impl Endpoint {
             health.reported = Some(now);
             let asks = asks.map(|pause| format!(" It asks for a pause of {} s.", pause.as_secs())).unwrap_or_default();
             let retry_for = self.retry_for.as_secs();
-            // The receiver is gone only when the import has ended.
+            // Sending fails only after the import has ended, when nobody reads warnings.
             let _ = self.warnings.send(format!("{why}.{asks} Retrying for up to {retry_for} s."));
         }
     }

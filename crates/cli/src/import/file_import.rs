@@ -38,13 +38,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The largest size of the lines in flight that had failed before, in bytes. One line has at most 10 MiB.
 const ROOM: usize = 24 * 1024 * 1024;
 
-/// The shortest wait for a line to be due, as timers have a resolution of a millisecond.
+/// The shortest wait for a line to be due, because timers have a resolution of a millisecond.
 const TICK: Duration = Duration::from_millis(1);
 
 /// The largest number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
 
-/// The way in which a file's import ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Done,
@@ -61,7 +60,6 @@ pub struct FileImport<'a> {
     progress: Progress,
     counts: Counts,
     in_flight: JoinSet<(Line, Result<Attempt>)>,
-    /// The numbers of the lines in flight.
     sending: BTreeSet<u64>,
     window: Window,
     deferred: Deferred,
@@ -122,7 +120,6 @@ impl<'a> FileImport<'a> {
         end
     }
 
-    /// Removes the progress bar and returns the counts.
     pub fn finish(self) -> Counts {
         self.progress.finish();
         self.counts
@@ -150,7 +147,7 @@ impl<'a> FileImport<'a> {
             select! {
                 line = lines.recv(), if is_reading && has_room => match line {
                     Some(Ok(line)) => self.start(line),
-                    // The lines before the cut are stored first.
+                    // The error is reported only after the lines before the cut are stored.
                     Some(Err(error)) => (cut, is_reading) = (Some(error), false),
                     None => is_reading = false,
                 },
@@ -186,7 +183,7 @@ impl<'a> FileImport<'a> {
         !is_reading || self.sent_again < 2
     }
 
-    /// Sends a line again that is due. Returns `false` if there is none.
+    /// Sends the next line that is due for another attempt. Returns `false` if there is none.
     fn send_again(&mut self, is_reading: bool) -> Result<bool> {
         if !self.may_send_again(is_reading) {
             return Ok(false);

@@ -7,14 +7,13 @@ use attest_storage::{Location, PlaceId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The place where traces are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Destination {
     Endpoint {
         url: String,
-        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length, so it
-        /// can be written in place.
+        /// The id of the endpoint's store, or the nil UUID until an endpoint reports it. Every id has the same length,
+        /// so it can be written in place.
         store: String,
     },
     Place(PlaceId),
@@ -34,7 +33,6 @@ impl Destination {
         Ok(Self::Place(PlaceId::of(location).await?))
     }
 
-    /// Returns whether an endpoint has reported the id of its store.
     pub fn has_store(&self) -> bool {
         matches!(self, Self::Endpoint { store, .. } if *store != Uuid::nil().to_string())
     }

@@ -73,7 +73,6 @@ impl InputFile {
         self.path.starts_with("/dev") || self.path.starts_with("/proc")
     }
 
-    /// Returns whether the lines can be read only once.
     pub fn is_stream(&self) -> bool {
         self.size.is_none()
     }
@@ -138,7 +137,7 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     for _ in 0..HEAD_LINES {
         let read = match text.read_until(b'\n', &mut head) {
             Ok(read) => read,
-            // The lines before the cut are imported, and then the error is reported.
+            // The error is reported only after the lines before the cut are imported.
             Err(error) => {
                 cut = Some(error);
                 break;
@@ -170,7 +169,6 @@ impl Read for Cut {
     }
 }
 
-/// The format of a text, determined by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     JsonLines,

@@ -34,14 +34,12 @@ const ROOM_KIB: usize = 24 * 1024;
 /// The largest number of lines that are read ahead.
 const AHEAD: usize = 256;
 
-/// A non-blank line of a file.
 pub struct Line {
     /// Its number, from 1. Blank lines are counted too.
     pub number: u64,
     /// Identifies the line by its bytes.
     pub mark: Mark,
     pub text: Text,
-    /// The number of failed attempts.
     pub attempts: u32,
     /// The offset of its text among the deferred lines, if it has failed before.
     pub offset: Option<u64>,
@@ -53,7 +51,6 @@ impl Line {
         Self { number, mark, text, attempts: 0, offset: None, _room: room }
     }
 
-    /// Returns the size of the text in memory, in bytes.
     pub fn len(&self) -> usize {
         if let Text::Whole(text) = &self.text { text.len() } else { 0 }
     }

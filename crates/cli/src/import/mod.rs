@@ -1,8 +1,9 @@
 //! `import`: sends the lines of files to the endpoint. Each line is stored once, even if the import is interrupted.
 //!
-//! A thread reads the lines (`lines`). Up to `--concurrency` requests are in flight (`file_import`), as many as the line
-//! carries (`window`), at the rate that the endpoint accepts (`rate_limiter`). Lines that fail wait at the back (`deferred`). Each line's `Idempotency-Key` is derived from its bytes, so a repeated
-//! request stores nothing twice. A `checkpoint` records the confirmed lines, so the next run skips them.
+//! A thread reads the lines (`lines`). Up to `--concurrency` requests are in flight (`file_import`), as many as the
+//! network carries (`window`), at the rate that the endpoint accepts (`rate_limiter`). Failed lines wait at the back
+//! (`deferred`). Each line's `Idempotency-Key` is derived from its bytes, so a repeated request stores nothing twice. A
+//! `checkpoint` records the confirmed lines, so the next run skips them.
 
 mod checkpoint;
 mod counts;

@@ -1,11 +1,7 @@
-//! The outcome of a line.
-
 use serde_json::{Value, json};
 
-/// The result of sending or validating one line.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The trace was stored; in a dry run, it is valid.
     Stored,
     /// The trace had been stored before.
     AlreadyThere,

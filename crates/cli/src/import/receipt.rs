@@ -30,7 +30,7 @@ struct Receipt<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
     Trace,
-    /// A trace with this fingerprint and another id than the one that was sent.
+    /// A trace with this fingerprint, but not with the sent id.
     OtherId,
     Nothing,
 }

@@ -35,19 +35,18 @@ struct Files {
     paths: Paths,
     reasons: File,
     lines: BufWriter<File>,
-    /// The size of the lines so far, in bytes.
     kept: u64,
 }
 
 /// The size up to which rejected lines are kept, in bytes, whatever the size of the input.
 const KEPT: u64 = 32 * 1024 * 1024;
 
-/// Returns the size up to which rejected lines are kept after `read` bytes of the input: 1 MiB of gzip may hold 1 GiB of them.
+/// Returns the size up to which rejected lines are kept after `read` bytes of the input: 1 MiB of gzip may hold 1 GiB
+/// of them.
 pub fn limit(read: u64) -> u64 {
     read.max(KEPT)
 }
 
-/// The paths of the two files.
 #[derive(Debug, Clone)]
 pub struct Paths {
     pub reasons: PathBuf,
@@ -83,8 +82,8 @@ impl Rejected {
         Paths { reasons: path("rejected"), lines: path("rejected-lines") }
     }
 
-    /// Writes a rejected line, and its problem details, after `read` bytes of the input were read. A line beyond the limit is
-    /// only described.
+    /// Writes a rejected line and its problem details. `read` is the number of input bytes so far. Beyond the limit,
+    /// only the problem details are written.
     pub fn write(&mut self, line: &mut Line, mut problem: Value, read: u64) -> Result<()> {
         if self.files.is_none() {
             self.files = Some(self.create().with_context(|| {
@@ -153,7 +152,6 @@ impl Rejected {
         }
     }
 
-    /// Returns the paths if any line was rejected.
     pub fn written(&self) -> Option<&Paths> {
         self.files.as_ref().map(|files| &files.paths)
     }

@@ -1,5 +1,3 @@
-//! Imports the files of one command.
-
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +15,6 @@ use super::{
     target::{Started, Target},
 };
 
-/// Runs the command, and reports an error on standard error.
 pub async fn run(options: Options) -> ExitCode {
     match import(&options).await {
         Ok(code) => code,

@@ -1,4 +1,4 @@
-//! The files that the import of one file writes, and the lock on them.
+//! The files that the import of one file writes, and their lock.
 
 use std::{
     ffi::OsString,
@@ -19,7 +19,7 @@ use crate::run_lock::RunLock;
 
 /// Names the files that the import of one file writes: next to it, or in the folder of `--state`.
 pub struct RunFiles {
-    /// The beginning of all names.
+    /// The prefix of all names.
     base: PathBuf,
     /// A stream has a checkpoint only in the folder of `--state`.
     has_checkpoint: bool,

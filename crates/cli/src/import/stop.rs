@@ -30,13 +30,11 @@ impl Stop {
         Ok(Self { signals })
     }
 
-    /// Waits until `count` signals have arrived.
     pub async fn requested(&self, count: u32) {
         // The sender lives as long as the runtime.
         let _ = self.signals.clone().wait_for(|signals| *signals >= count).await;
     }
 
-    /// Returns whether a signal has arrived.
     pub fn is_requested(&self) -> bool {
         *self.signals.borrow() > 0
     }

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::serve::{self, LocalEndpoint};
 
-/// The target of each line.
 pub enum Target {
     Endpoint(Box<Endpoint>),
     /// The endpoint's own validation.
@@ -25,7 +24,6 @@ pub enum Target {
     },
 }
 
-/// A target that is ready to receive lines.
 pub struct Started {
     pub target: Target,
     /// `None` if nothing is stored.
@@ -57,7 +55,6 @@ impl Target {
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
     }
 
-    /// Returns the id of the endpoint's store, if the endpoint has reported it.
     pub fn store(&self) -> Option<Uuid> {
         match self {
             Self::Endpoint(endpoint) => endpoint.store(),
@@ -65,7 +62,6 @@ impl Target {
         }
     }
 
-    /// Asks the endpoint for the id of its store.
     pub async fn ask_for_store(&self) -> Result<Option<Uuid>> {
         match self {
             Self::Endpoint(endpoint) => endpoint.ask_for_store().await,

@@ -1,5 +1,3 @@
-//! The URL of an endpoint.
-
 use anyhow::{Context, Result, ensure};
 use reqwest::Url;
 

@@ -1,29 +1,27 @@
-//! Adapts the number of requests in flight to the line.
+//! Adapts the number of requests in flight to the network.
 //!
-//! Over a slow line, many requests at once all exceed their time limit, and nothing is stored. The window therefore begins
-//! small, grows with each confirmation, and halves at a time-out, as TCP's congestion window does (RFC 5681, section 3.1).
-//! The rate limiter handles refusals (429 and 503). Other failures do not change the window: they may be due to single lines.
+//! Over a slow connection, many concurrent requests all exceed their time limit, and nothing is stored. The window
+//! therefore begins small, grows with each confirmation, and halves at a time-out, as TCP's congestion window does (RFC
+//! 5681, section 3.1). The rate limiter handles refusals (429 and 503). Other failures do not change the window,
+//! because single lines may cause them.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The number of requests at the start.
 const START: usize = 8;
 
-/// The number of failures in a row that may be due to single lines. After more of them, the endpoint may be down.
+/// Up to this number of consecutive failures, single lines may be the cause. After more, the endpoint may be down.
 const SUSPICIOUS: u32 = 64;
 
 /// The first and the longest pause while every request fails.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// The window of one file's import.
 pub struct Window {
     size: usize,
     largest: usize,
     /// The time of the last cut. Requests that were sent earlier do not cut the window again.
     cut: Instant,
-    /// The failures since the last confirmation.
     failures: u32,
     paused_until: Instant,
 }
@@ -38,7 +36,7 @@ impl Window {
         self.size
     }
 
-    /// Returns the time before which no request is sent.
+    /// Returns the time before which no request may be sent.
     pub fn paused_until(&self) -> Instant {
         self.paused_until
     }
@@ -49,7 +47,6 @@ impl Window {
         self.paused_until = Instant::now();
     }
 
-    /// Counts a request that failed.
     pub fn fail(&mut self) {
         self.failures += 1;
         if let Some(suspicious) = self.failures.checked_sub(SUSPICIOUS) {

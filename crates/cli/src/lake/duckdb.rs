@@ -1,8 +1,8 @@
-//! Selects rows with SQL, by the DuckDB CLI. An engine for SQL would be larger than everything else here.
+//! Selects rows with SQL through the DuckDB CLI, because an SQL engine would be larger than the rest of this program.
 //!
-//! A condition may contain text of other people, so it gets no access to anything but the rows. DuckDB's own parser checks that
-//! it is one expression. Only the syntax tree that the parser returns is executed, and neither files, network, extensions nor
-//! settings are available to it.
+//! A condition may contain text of other people, so it can access only the rows. DuckDB's own parser checks that it is
+//! one expression. Only the syntax tree that the parser returns is executed, without access to files, network,
+//! extensions or settings.
 
 use std::{ffi::OsStr, path::Path, process::Stdio};
 
@@ -15,12 +15,10 @@ use tokio::{io::AsyncWriteExt, process::Command};
 /// The name of the file whose rows are selected.
 const ROWS: &str = "rows.parquet";
 
-/// A condition on the columns of a lake.
 #[derive(Debug)]
 pub struct Condition {
     /// The statement that selects keys, as DuckDB serializes its syntax tree.
     statement: String,
-    /// The working folder of DuckDB.
     folder: TempDir,
 }
 
@@ -29,7 +27,7 @@ impl Condition {
     pub async fn parse(condition: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
         let statement = parse(folder.path(), condition).await?;
-        // The tree of the same statement with another condition differs in nothing else.
+        // Apart from the condition, the tree must equal that of the same statement with another condition.
         let mut rest = without_places(statement.clone());
         let mut expected = without_places(parse(folder.path(), "true").await?);
         let place = "/statements/0/node/where_clause";
@@ -64,7 +62,8 @@ impl Condition {
 
 /// Parses the statement that selects keys by a condition, and returns its syntax tree.
 async fn parse(folder: &Path, condition: &str) -> Result<Value> {
-    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a command.
+    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a
+    // command.
     let escaped = quoted(&format!("SELECT key FROM rows WHERE (\n{condition}\n)")).replace('\n', "' || chr(10) || '");
     ensure!(!escaped.contains(['\r', '\0']), "--where takes no control characters");
     let output = run(folder, &format!("SELECT json_serialize_sql({escaped});")).await?;
@@ -75,7 +74,7 @@ async fn parse(folder: &Path, condition: &str) -> Result<Value> {
     Ok(tree)
 }
 
-/// Returns the tree without the places in the text.
+/// Returns the tree without the positions in the text, which differ between equal expressions.
 fn without_places(mut tree: Value) -> Value {
     match &mut tree {
         Value::Object(members) => {
@@ -114,7 +113,7 @@ async fn run(folder: &Path, script: &str) -> Result<String> {
         .spawn()
         .context("cannot run the DuckDB CLI (`duckdb`): install it (https://duckdb.org/install), or use --keys")?;
     let mut input = duckdb.stdin.take().context("duckdb has no standard input")?;
-    // If DuckDB ends early, its error message says why.
+    // If DuckDB ends early, its error message contains the reason.
     let _ = input.write_all(script.as_bytes()).await;
     drop(input);
     let output = duckdb.wait_with_output().await.context("cannot run the DuckDB CLI (`duckdb`)")?;
@@ -125,7 +124,6 @@ async fn run(folder: &Path, script: &str) -> Result<String> {
     String::from_utf8(output.stdout).context("duckdb did not print text")
 }
 
-/// Writes a string literal of SQL.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

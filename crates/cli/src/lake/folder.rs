@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use attest::key::Key;
+use attest::{key::Key, unreadable::Unreadable};
 use attest_lake::{Entry, Error, Result, objects::Objects};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
@@ -53,7 +53,14 @@ impl Objects for Folder {
     }
 
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
-        self.object(key).boxed()
+        let read = async move {
+            let object = self.object(key).await?;
+            match object.as_ref().and_then(|(_, bytes)| Unreadable::of_size(bytes.len() as u64)) {
+                Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
+                None => Ok(object),
+            }
+        };
+        read.boxed()
     }
 
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {

@@ -1,4 +1,5 @@
-//! The check that a lake holds the traces of the place that a command was given.
+//! Checks that a lake holds the traces of the place that the user chose. Otherwise, a command would delete the wrong
+//! rows.
 
 use std::path::Path;
 
@@ -11,7 +12,8 @@ use local_aws::s3::FileStore;
 /// The number of rows whose objects are looked up in a lake that records no source.
 const SAMPLE: usize = 100;
 
-/// Identifies the place. Creates the id of a folder, but none in a bucket: one from which everything is forgotten stays empty.
+/// Identifies the place. Creates the id of a folder, but not of a bucket, so that a bucket whose traces are all
+/// forgotten is empty.
 pub async fn source_of(location: &Location) -> Result<Source> {
     let Location::Bucket(bucket) = location else {
         let PlaceId { name, id } = PlaceId::of(location).await?;
@@ -27,7 +29,7 @@ pub async fn source_of(location: &Location) -> Result<Source> {
 pub async fn claim(table: &Table, source: &Source, objects: &dyn Objects) -> Result<()> {
     match table.source().await? {
         Some(recorded) => refuse_copy(&recorded, source)?,
-        // An earlier version wrote it.
+        // Lakes of earlier versions record no source, so some of their traces are looked up instead.
         None if !is_plausible(table, objects).await? => {
             bail!("the lake {} has rows, but none of their traces is in {source}: correct the place", table.location())
         }

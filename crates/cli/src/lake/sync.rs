@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use attest::unreadable::Unreadable;
 use attest_lake::{
     Location as LakeLocation, Table,
     objects::{Bucket, Objects},
@@ -31,9 +32,12 @@ A lake is a Delta table with one row per trace, in a folder or in a bucket. The 
 the lake lacks, and removes the rows of traces that no longer exist. It keeps no state. It may be killed, and it may run twice at
 once: run it again to complete the lake.
 
+Others may write to the bucket. Objects that are larger than any trace, archived, encrypted with a customer's key, or denied are
+left out and counted. If access to all of them is denied, the command fails.
+
 Exit status:
   0  the lake equals the stored traces
-  1  some objects are not traces, and were left out
+  1  some objects are not traces or cannot be read, and were left out
   2  the command failed or was stopped: run it again")]
 pub struct Options {
     #[command(flatten)]
@@ -44,7 +48,8 @@ pub struct Options {
     /// The days after which a replaced file is deleted. With 0, a query that is running may fail
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     retention_days: u32,
-    /// Accept another place of traces than the lake records. The rows of traces that are not there are removed
+    /// Accept a place of traces that differs from the recorded one. Rows of traces that are not in this place are
+    /// removed
     #[arg(long)]
     replace_source: bool,
     /// Show no progress
@@ -52,7 +57,6 @@ pub struct Options {
     quiet: bool,
 }
 
-/// Synchronises, and prints the report.
 pub async fn run(options: Options) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
@@ -65,13 +69,13 @@ pub async fn run(options: Options) -> ExitCode {
     match synced {
         Ok(synced) => {
             report(&synced);
-            if synced.added.invalid.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_equal = synced.added.invalid.is_empty() && synced.added.skipped.is_empty();
+            if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => fail(&error, 2),
     }
 }
 
-/// Opens the traces of a place.
 pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
     match location {
         Location::Bucket(bucket) => Ok(Box::new(Bucket::new(&aws_config().await?, bucket.clone()))),
@@ -113,11 +117,20 @@ fn report(synced: &Synced) {
     for key in &synced.added.invalid {
         note!("{key} is not a trace");
     }
+    for (key, reason) in synced.added.skipped.iter() {
+        note!("{key} cannot be read: {reason}");
+    }
     let line = |count: u64, name: &str| note!("{:>13} {name}", HumanCount(count).to_string());
     line(synced.listed, "listed");
     line(synced.added.rows, "added");
     line(synced.maintained.removed.len() as u64, "removed, because their object no longer exists");
     line(synced.added.invalid.len() as u64, "not traces");
+    for reason in Unreadable::ALL {
+        let count = synced.added.skipped.count(reason);
+        if count > 0 {
+            line(count, &format!("left out: {reason}"));
+        }
+    }
     line(synced.maintained.replaced.len() as u64, "files replaced");
     line(synced.deleted_files, "files deleted");
 }

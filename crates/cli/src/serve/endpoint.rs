@@ -31,7 +31,6 @@ use super::{gateway, options::Options, otlp};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
-    /// The URL that accepts traces.
     pub url: String,
     /// The key that requests must send.
     pub api_key: String,
@@ -48,7 +47,6 @@ pub struct LocalEndpoint {
     s3: Option<Server>,
 }
 
-/// An opened location for traces.
 struct Opened {
     store: Store,
     store_id: Box<dyn Fn() -> Option<String> + Send + Sync>,
@@ -160,7 +158,6 @@ pub(super) async fn listen(address: SocketAddr, option: &str) -> Result<TcpListe
     }
 }
 
-/// A server in its own task.
 struct Server {
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,

@@ -68,7 +68,6 @@ const SPOOL: usize = 64 * 1024;
 /// The default time limit for a body. API Gateway ends an integration after 29 s.
 pub const BODY: Duration = Duration::from_secs(29);
 
-/// The function behind a route.
 #[derive(Clone)]
 struct Integration<S> {
     function: S,
@@ -102,7 +101,7 @@ where
         .iter()
         .fold(Router::new(), |router, path| router.route(path, post(invoke::<S>)))
         .with_state(integration)
-        // A request passes through these layers from the last to the first.
+        // A request passes through these layers in reverse order.
         .route_layer(RequestBodyLimitLayer::new(MAX_REQUEST_BYTES))
         .route_layer(RequestBodyDeadlineLayer::new(body_time))
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))

@@ -19,11 +19,9 @@ use ready_file::ReadyFile;
 pub use endpoint::LocalEndpoint;
 pub use options::{Options, StoreOptions};
 
-/// The trace of the printed curl line.
 pub const EXAMPLE: &str =
     r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
 
-/// Serves until Ctrl-C or SIGTERM.
 pub async fn run(options: Options) -> Result<()> {
     let ready_file = options.ready_file.clone();
     let endpoint = LocalEndpoint::start(options, human_log::print).await?;

@@ -28,8 +28,8 @@ pub struct Options {
     /// The address of that S3. On Linux, containers reach it through Docker's bridge, which usually is 172.17.0.1
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub s3_host: IpAddr,
-    /// The port for OpenTelemetry on 127.0.0.1, or 0 for any free port. By default, 4318 if it is free. The endpoint's own
-    /// port accepts OpenTelemetry too
+    /// The port for OpenTelemetry on 127.0.0.1, or 0 for any free port. By default, 4318 if it is free. The endpoint's
+    /// own port accepts OpenTelemetry too
     #[arg(long)]
     pub otlp_port: Option<u16>,
     /// The spans of OpenTelemetry that become traces

@@ -33,8 +33,8 @@ impl From<OtelSpans> for Spans {
     }
 }
 
-/// Listens on `port`, or on OpenTelemetry's port if that is free. Several endpoints and collectors may share a machine, so
-/// only a port that was asked for must be free.
+/// Listens on `port`, or on OpenTelemetry's port if that is free. Several endpoints and collectors may share a machine,
+/// so a taken port is an error only if the user chose it.
 pub async fn listen(port: Option<u16>) -> Result<Option<(TcpListener, SocketAddr)>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(PORT)));
     let listener = match port {

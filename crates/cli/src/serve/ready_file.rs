@@ -1,4 +1,4 @@
-//! The file that shows scripts that the endpoint listens, and how to use it.
+//! The file from which scripts learn that the endpoint is ready, and how to reach it.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! `check` against the local endpoint: every promise holds there, and a proxy in front breaks each one on purpose.
+//! `check` against the local endpoint: every promise holds there, and a proxy in front deliberately breaks each one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,6 @@ use proxy::{KEY, TemporaryKey, endpoint};
 mod breaks;
 mod proxy;
 
-/// The number of checks that run at once.
 const CHECKS: usize = 3;
 
 /// The report of a check: the verdicts by promise, the whole report, and the exit status.

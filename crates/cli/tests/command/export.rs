@@ -21,7 +21,6 @@ mod identity;
 mod listings;
 pub mod overlap;
 
-/// The option that selects a fingerprint.
 const FINGERPRINT: &str = "--fingerprint";
 
 /// Runs an export that must succeed, and returns its counts.
@@ -53,7 +52,6 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Sends a signal to a process.
 pub fn signal(process: &Child, name: &str) {
     let pid = process.id().expect("the process runs").to_string();
     let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().expect("kill is installed");
@@ -90,18 +88,17 @@ impl Gate {
     pub fn open(self) {
         let moved = self.0.with_extension("gate"); // not an object
         fs::rename(&self.0, &moved).expect("it exists");
-        // A writer that is also a reader does not wait for the export.
+        // A pipe that is opened for reading and writing does not wait for the export to open it.
         File::options().read(true).write(true).open(&moved).expect("it exists");
         Self(moved).remove();
     }
 
-    /// Removes the object.
     pub fn remove(self) {
         fs::remove_file(self.0).expect("it exists");
     }
 }
 
-/// Stores an object as the endpoint does, so many minutes ago.
+/// Stores an object as the endpoint does, with a time of this many minutes ago.
 pub fn store(folder: &Path, key: &str, object: &str, minutes_ago: u64) {
     store_at(folder, key, object, SystemTime::now() - Duration::from_mins(minutes_ago));
 }

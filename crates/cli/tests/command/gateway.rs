@@ -17,7 +17,6 @@ use local_aws::{
     testing::{BUCKET, Bucket},
 };
 
-/// Serves a gateway in this process, in front of this bucket.
 async fn gateway(bucket: Bucket) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");

@@ -44,14 +44,12 @@ async fn import(folder: &Path, arguments: &[&str]) -> Output {
     program(folder).arg("import").args(arguments).output().await.expect("it runs")
 }
 
-/// The counts of a report, by their labels.
 pub fn counts(output: &[u8]) -> HashMap<String, u64> {
     let text = String::from_utf8_lossy(output);
     let lines = text.lines().filter_map(|line| line.trim().split_once(' '));
     lines.filter_map(|(count, what)| Some((what.to_owned(), count.replace(',', "").parse().ok()?))).collect()
 }
 
-/// Every object in a folder of traces, by its key's path.
 pub fn objects(folder: &Path) -> HashMap<String, Vec<u8>> {
     let mut found = HashMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -269,7 +267,6 @@ impl Endpoint {
         panic!("it did not start");
     }
 
-    /// Waits until the endpoint has answered `count` requests.
     async fn answers(&mut self, count: usize) {
         for _ in 0..count {
             self.log.next_line().await.expect("UTF-8").expect("it runs");

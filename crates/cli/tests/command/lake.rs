@@ -1,6 +1,7 @@
 //! `lake sync` and `forget` as a user runs them: the built program, over a folder of the endpoint.
 
 mod failures;
+mod foreign;
 mod forget;
 mod random;
 mod source;
@@ -24,20 +25,17 @@ fn trace(content: &str) -> String {
     serde_json::json!({"model": "m", "created": 1, "messages": messages}).to_string()
 }
 
-/// Stores traces of four days.
 fn store_days(folder: &Path, traces: u64) {
     for number in 0..traces {
         store(folder, &format!("m/{number:05}"), &trace(&format!("number {number}")), 1_440 * (number % 4));
     }
 }
 
-/// Runs a command and returns its exit code and its standard error.
 async fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = program(folder).args(arguments).output().await.expect("it runs");
     (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
 }
 
-/// Returns the count of a line of the report.
 fn count(report: &str, name: &str) -> u64 {
     let line = report.lines().find_map(|line| line.trim().strip_suffix(name)).unwrap_or_else(|| panic!("{report}"));
     line.trim().replace(',', "").parse().expect("a number")

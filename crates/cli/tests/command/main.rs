@@ -12,8 +12,8 @@ mod share;
 
 /// Returns the peak memory of a running process in MiB.
 ///
-/// On Linux, the figure of wait4(2) begins with the peak of the process that spawned the child, so tests beside this one
-/// would count. `/proc` has the peak of the child alone.
+/// On Linux, the figure of wait4(2) begins with the peak of the process that spawned the child, so tests beside this
+/// one would count. `/proc` has the peak of the child alone.
 fn peak_mib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -17,7 +17,6 @@ fn attest(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command whose standard output has no reader.
 fn run_without_reader(folder: &Path, arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -28,7 +27,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// A folder with a trace.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir_all(folder.path().join("traces/m")).expect("the folder is writable");

@@ -43,7 +43,6 @@ struct Endpoint {
     stderr: Lines<BufReader<ChildStderr>>,
     url: String,
     key: String,
-    /// The contents of the ready file.
     ready: Value,
     folder: Arc<TempDir>,
     client: Client<HttpConnector, Full<Bytes>>,

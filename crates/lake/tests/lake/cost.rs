@@ -1,7 +1,7 @@
 //! The requests, time and memory of a run, by the size of the table.
 //!
-//! `LAKE_ROWS` sets the largest table, `LAKE_FUNCTION` names a release build of the function, and `LAKE_RATE` is the number of
-//! traces per second that it must reach.
+//! `LAKE_ROWS` sets the largest table, `LAKE_FUNCTION` names a release build of the function, and `LAKE_RATE` is the
+//! number of traces per second that it must reach.
 
 #![expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^53")]
 
@@ -28,13 +28,11 @@ use crate::{
 /// The number of runs per size: a run writes one commit, and every 20th commit writes a checkpoint.
 const RUNS: usize = 20;
 
-/// The number of new traces per run.
 const NEW: usize = 50;
 
 /// The days that the generated traces are stored on.
 const DAYS: u64 = 10;
 
-/// Returns a number from the environment.
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
@@ -83,7 +81,7 @@ async fn requests_time_and_memory_of_a_run_do_not_grow_with_the_table() {
     let function = Function::start().await;
     let (s3, queue) = (&function.s3, &function.queue);
     let table = Table::open(&s3.lake()).await.expect("a table");
-    // From the first checkpoint on, each run reads one.
+    // The first checkpoint must exist before the measurement, because each later run reads one.
     for number in 0..RUNS {
         append(&table, &Generated, vec![format!("existing/{:07}", 9_000_000 + number)]).await.expect("added");
     }
@@ -132,7 +130,7 @@ async fn maintenance_reads_a_small_file_with_two_requests() {
             Table::open(&Location::bucket(&format!("s3://lake/{files}"), &s3.config).expect("a location")).await;
         let table = table.expect("a table");
         for number in 0..files {
-            // Of one day, but too large for the one request that reads a footer.
+            // One file of one day, too large to be read with the request for its footer.
             let keys = (0..200).map(|row| format!("existing/{}", DAYS * (1_000 * number + row))).collect();
             append(&table, &Generated, keys).await.expect("added");
         }

@@ -20,17 +20,14 @@ use crate::{
 /// The time after which a run counts as hanging.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The function with its bucket, its lake and its queues.
 pub struct Function {
     pub s3: S3,
     pub queue: Queue,
 }
 
-/// A complete run, and what it needed.
 #[derive(Debug)]
 pub struct Run {
     pub report: Value,
-    /// The requests to S3 and to the queues.
     pub requests: usize,
     pub time: Duration,
     /// The CPU time of the process, on Linux. Unlike `time`, it does not depend on other processes.
@@ -108,7 +105,8 @@ impl Function {
     }
 }
 
-/// Returns the CPU time of a running process, on Linux (proc(5): `utime` and `stime`, usually in hundredths of a second).
+/// Returns the CPU time of a running process, on Linux (proc(5): `utime` and `stime`, usually in hundredths of a
+/// second).
 fn cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<i64> = stat.rsplit(')').next()?.split(' ').filter_map(|field| field.parse().ok()).collect();

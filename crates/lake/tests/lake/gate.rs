@@ -1,4 +1,4 @@
-//! Stops a program at a chosen request of its.
+//! Stops a program at a chosen request.
 
 use std::sync::{
     Arc, Mutex,
@@ -8,14 +8,14 @@ use std::sync::{
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
-/// When the program stops: before its request takes effect, or after, but without a response.
+/// The moment at which the program stops: before its request takes effect, or afterwards but without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     Before,
     After,
 }
 
-/// Counts requests, and holds back the one that is chosen, and all later ones.
+/// Counts requests, and holds back the chosen one and all later ones.
 #[derive(Debug, Clone, Default)]
 pub struct Gate(Arc<State>);
 
@@ -46,12 +46,10 @@ impl Gate {
         self.0.failing.store(request, Ordering::SeqCst);
     }
 
-    /// Returns whether the request that is about to pass is to be refused.
     pub fn is_failing(&self) -> bool {
         self.requests() + 1 == self.0.failing.load(Ordering::SeqCst)
     }
 
-    /// Waits until the chosen request arrives.
     pub async fn reached(&self) {
         self.0.reached.notified().await;
     }

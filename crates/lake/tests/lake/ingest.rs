@@ -51,7 +51,6 @@ async fn rows_equal_objects_although_the_queue_misbehaves_and_every_request_is_k
     assert_eq!(report["added"], lost);
     assert_rows(&table, Some(s3), &keys).await;
 
-    // Removals.
     let stays = keys.split_off(keys.len() / 2);
     for key in &keys {
         s3.delete(key).await;
@@ -75,8 +74,8 @@ async fn keys_once(table: &Table) -> Vec<String> {
     rows.into_keys().collect()
 }
 
-/// Every kill begins with the same bucket, table and queue. Otherwise the log would grow with each kill, and with it the number
-/// of requests.
+/// Every kill begins with the same bucket, table and queue. Otherwise the log would grow with each kill, and with it
+/// the number of requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_that_is_killed_at_any_request_leaves_an_equal_table() {
     let function = Function::start().await;

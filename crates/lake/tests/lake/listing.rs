@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     None,
-    /// Every page is the first one.
+    /// Each request returns the first page, so the listing would never end.
     Repeats,
     NotSorted,
     FewerKeysThanCounted,

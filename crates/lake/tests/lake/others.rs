@@ -13,7 +13,6 @@ use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder}
 
 use crate::support::{S3, assert_rows, rows, store};
 
-/// A lake in a folder, with a row per key.
 async fn lake(s3: &S3, keys: &[String]) -> (PathBuf, Table) {
     let folder = s3.root.path().join("files");
     let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a table");
@@ -26,7 +25,6 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     log.filter(|path| path.extension().is_some_and(|name| name == "json")).collect()
 }
 
-/// Replaces a text in the entries of the log.
 fn edit(folder: &Path, from: &str, to: &str) {
     let mut edited = 0;
     for entry in entries(folder) {
@@ -37,7 +35,7 @@ fn edit(folder: &Path, from: &str, to: &str) {
     assert!(edited > 0, "the log has no {from}");
 }
 
-/// Writes a data file again as deltalake does: with Arrow's view types, which the file's metadata names.
+/// Rewrites a data file as deltalake does: with Arrow's view types, which the file's metadata names.
 fn with_views(folder: &Path) {
     let days = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let day = days.into_iter().find(|path| path.to_string_lossy().contains("day=")).expect("a day");
@@ -45,7 +43,7 @@ fn with_views(folder: &Path) {
     let size = fs::metadata(&file).expect("a file").len();
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file).expect("a file")).expect("Parquet");
     let batch = reader.build().expect("Parquet").next().expect("a batch").expect("rows");
-    // Another order of the columns, too.
+    // Other writers may also order the columns differently.
     let columns = (0..batch.num_columns()).rev().map(|place| {
         let (field, column) = (batch.schema_ref().field(place).clone(), batch.column(place));
         if *field.data_type() != DataType::Utf8 {

@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 
 use crate::gate::Gate;
 
-/// The queues of one test, by their URLs.
 #[derive(Clone)]
 pub struct Queue {
     pub address: SocketAddr,
@@ -111,12 +110,10 @@ impl Queue {
         }
     }
 
-    /// Sends a notification once.
     pub fn send_once(&self, name: &str, key: &str) {
         self.messages().send(&self.url(name), notification(key));
     }
 
-    /// Deletes all messages.
     pub fn clear(&self) {
         let mut messages = self.messages();
         messages.visible.clear();

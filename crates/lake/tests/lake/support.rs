@@ -16,18 +16,18 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::Mutex};
 
-use crate::gate::Gate;
+use crate::{gate::Gate, refusal::Refusals};
 
 /// The access key and the secret key of the S3.
 const KEY: &str = "local";
 
-/// A real S3 on loopback.
 pub struct S3 {
     pub config: SdkConfig,
     pub client: Client,
     pub address: SocketAddr,
     pub root: TempDir,
     pub gate: Gate,
+    pub refusals: Refusals,
 }
 
 impl S3 {
@@ -39,16 +39,21 @@ impl S3 {
         let mut service = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("the folder exists"));
         service.set_auth(SimpleAuth::from_single(KEY, KEY));
         let service = service.build();
-        // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as on AWS.
-        let (conditional, gate) = (Arc::new(Mutex::new(())), Gate::default());
-        let passed = gate.clone();
+        // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as
+        // on AWS.
+        let (conditional, gate, refusals) = (Arc::new(Mutex::new(())), Gate::default(), Refusals::default());
+        let (passed, refused) = (gate.clone(), refusals.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, conditional, gate) = (service.clone(), Arc::clone(&conditional), passed.clone());
+            let refused = refused.clone();
             async move {
                 let is_failing = gate.is_failing();
                 gate.pass(async {
                     if is_failing {
                         return Ok(Response::builder().status(403).body(Body::empty()).expect("a response"));
+                    }
+                    if let Some(refusal) = refused.of(&request) {
+                        return Ok(refusal);
                     }
                     let is_conditional = request.headers().contains_key("if-none-match");
                     let _one = if is_conditional { Some(conditional.lock().await) } else { None };
@@ -62,7 +67,7 @@ impl S3 {
         tokio::spawn(serve(listener, service, std::future::pending()));
         let config = FolderS3::sdk_config(address, KEY, http_client());
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-        Self { config, client: Client::from_conf(s3), address, root, gate }
+        Self { config, client: Client::from_conf(s3), address, root, gate, refusals }
     }
 
     pub fn traces(&self) -> Bucket {
@@ -88,7 +93,6 @@ pub fn trace(content: &str) -> String {
     serde_json::json!({"model": "m", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// Stores traces and returns their keys.
 pub async fn store(s3: &S3, prefix: &str, count: usize) -> Vec<String> {
     let keys: Vec<String> = (0..count).map(|number| format!("{prefix}/{number:04}")).collect();
     for key in &keys {
@@ -111,7 +115,8 @@ pub async fn rows(table: &Table) -> BTreeMap<String, usize> {
     rows
 }
 
-/// Asserts that the table has one row per key, also for two independent readers if `LAKE_READERS` names a Python that has them.
+/// Asserts that the table has one row per key, also for two independent readers if `LAKE_READERS` names a Python that
+/// has them.
 pub async fn assert_rows(table: &Table, s3: Option<&S3>, keys: &[String]) {
     let expected: BTreeMap<String, usize> = keys.iter().map(|key| (key.clone(), 1)).collect();
     assert_eq!(rows(table).await, expected);

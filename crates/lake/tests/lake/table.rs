@@ -106,7 +106,7 @@ async fn an_object_that_was_stored_again_keeps_its_new_row_only() {
     append(&table, &traces, vec!["m/1".to_owned()]).await.expect("added");
     let old = traces.stored("m/1").await.expect("looked up").expect("it is stored");
     s3.delete("m/1").await;
-    // S3 dates objects in seconds.
+    // S3 dates objects in whole seconds, so this waits for the next one.
     loop {
         s3.put("m/1", &trace("new")).await;
         if traces.stored("m/1").await.expect("looked up").is_some_and(|new| new.stored > old.stored) {
@@ -150,7 +150,6 @@ async fn vacuum_deletes_replaced_files_and_nothing_that_is_referred_to() {
     assert_rows(&table, None, &keys[1..]).await;
 }
 
-/// The name of a data file of this program.
 fn own_name() -> String {
     format!("attest-{}.parquet", uuid::Uuid::new_v4())
 }
@@ -276,7 +275,6 @@ async fn synchronisation_makes_the_table_equal_to_the_bucket() {
         s3.delete(key).await;
     }
     let week = Duration::from_hours(7 * 24);
-    // Two at once.
     let (first, second) =
         tokio::join!(sync(&table, &traces, week, None, |_| ()), sync(&table, &traces, week, None, |_| ()));
     for synced in [first, second] {

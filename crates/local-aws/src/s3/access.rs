@@ -24,9 +24,10 @@ impl S3Access for SignedAndKnown {
     }
 }
 
-/// The values of a header that need nothing of this S3.
+/// Headers, and their values that require nothing from this S3.
 const HARMLESS: [(&str, &[&str]); 5] = [
-    // An object belongs to the bucket's owner, and nobody else may read it. Debian's `rclone` sends `private`.
+    // Both describe what holds anyway: the bucket's owner owns the object, and nobody else may read it. Debian's
+    // `rclone` sends `private`.
     ("x-amz-acl", &["private", "bucket-owner-full-control"]),
     ("x-amz-storage-class", &["STANDARD"]), // `s3cmd` sends it
     ("x-amz-tagging-directive", &["COPY"]),
@@ -34,8 +35,8 @@ const HARMLESS: [(&str, &[&str]); 5] = [
     ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
 ];
 
-/// The beginnings of headers that S3 acts on. A header that is ignored would let a client believe that its object is
-/// encrypted with its key, locked, tagged, public or checked.
+/// The prefixes of headers on which S3 acts. If one were ignored, a client would believe that its object is encrypted
+/// with its key, locked, tagged, public or checked.
 const ACTS: [&str; 12] = [
     "x-amz-server-side-encryption-customer-",
     "x-amz-copy-source-server-side-encryption-customer-",
@@ -70,7 +71,7 @@ fn check(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// Returns whether the object is stored as its bytes are: S3 removes the coding `aws-chunked` itself.
+/// Returns whether the coding concerns the transfer only. S3 removes `aws-chunked` before it stores the object.
 fn is_transfer(coding: &HeaderValue) -> bool {
     let codings = coding.to_str().unwrap_or("?").split(',').map(str::trim);
     codings.into_iter().all(|coding| matches!(coding, "" | "identity" | "aws-chunked"))

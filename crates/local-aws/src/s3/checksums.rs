@@ -68,7 +68,7 @@ impl Verifier {
         }
     }
 
-    /// Returns the checksums if all of them fit the object. A trailer that was not announced does not fit.
+    /// Returns the checksums if all of them match the object. A trailer that was not announced does not match.
     pub(super) fn verify(self) -> S3Result<Checksum> {
         if self.md5.is_some_and(|(sent, hasher)| aws_smithy_types::base64::encode(hasher.finalize()) != sent) {
             return Err(s3_error!(BadDigest, "the Content-MD5 does not fit the object"));

@@ -17,7 +17,6 @@ pub enum FileStoreError {
     /// naming rules").
     #[error("its name is not a valid bucket name: 3 to 63 of the characters a-z, 0-9, `.` and `-`")]
     InvalidBucketName,
-    /// The folder does not exist.
     #[error("the folder {} does not exist: create it, or choose another --folder", .0.display())]
     NoFolder(PathBuf),
     /// The store was opened with [`FileStore::read_only`](crate::s3::FileStore::read_only).
@@ -29,7 +28,6 @@ pub enum FileStoreError {
     /// The disk or the quota is full.
     #[error("the disk is full: make room on it, or choose another --folder ({0})")]
     DiskFull(io::Error),
-    /// The path of an object's file is too long for this system.
     #[error("the path is longer than this system allows: choose a --folder with a shorter path ({0})")]
     PathTooLong(io::Error),
     /// This user may not read or write the file, or the file system is read-only.
@@ -38,18 +36,17 @@ pub enum FileStoreError {
     /// A link, folder or other file has the name of a file that the store needs.
     #[error("{} is not a file of this program: move it, or choose another --folder", .0.display())]
     NotOwn(PathBuf),
-    /// Another process keeps the store from being used.
+    /// Another process holds the lock of the store.
     #[error("another process holds {} exclusively: stop it, or choose another --folder", .0.display())]
     Locked(PathBuf),
-    /// A hard link cannot lead to another file system.
+    /// The folder is on another file system, to which a hard link cannot lead.
     #[error("{} is on another file system than its bucket, so a trace cannot get its name there: use that file system as --folder", .0.display())]
     OtherFileSystem(PathBuf),
-    /// Something that is not a folder or a file has a name that an object needs.
+    /// An object needs a file or a folder where something else is: a file in place of a folder, or a loop of links.
     #[error("{} is in the way: move it ({error})", .path.display())]
     Blocked {
         /// The file or folder that blocks the key's path.
         path: PathBuf,
-        /// The error of the file system.
         error: io::Error,
     },
     /// Any other error of the file system.
@@ -71,15 +68,15 @@ impl From<io::Error> for FileStoreError {
 }
 
 impl FileStoreError {
-    /// Converts an error of naming the file at `path`. What lasts until somebody changes the folder is not an
-    /// [`Io`](Self::Io) error.
+    /// Converts an error of giving a file its name at `path`. An error that lasts until somebody changes the folder is
+    /// not an [`Io`](Self::Io) error, because a client would repeat its request in vain.
     pub(super) fn of_path(error: io::Error, path: &Path) -> Self {
-        // A link that leads nowhere exists, but has no metadata.
+        // A dangling link exists, but has no metadata.
         let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path).to_owned();
         let is_loop = Errno::from_io_error(&error) == Some(Errno::LOOP);
         match error.kind() {
             io::ErrorKind::CrossesDevices => Self::OtherFileSystem(existing),
-            // `create_dir_all` reports the first if it finds a file or a link that leads nowhere.
+            // `create_dir_all` reports the first if it finds a file or a dangling link.
             io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
@@ -92,8 +89,6 @@ impl FileStoreError {
 }
 
 impl From<FileStoreError> for S3Error {
-    /// Converts an error into the response to an S3 client. Only [`Io`](FileStoreError::Io) may be transient, so only
-    /// that error has a status that clients retry.
     fn from(error: FileStoreError) -> Self {
         let custom = |code: &'static str| S3ErrorCode::Custom(code.into());
         let code = match &error {

@@ -34,7 +34,7 @@ const INCOMING: &str = "~incoming";
 /// an exclusive one.
 const LOCK: &str = "~lock";
 
-/// The longest time in which another start empties `~incoming`.
+/// The longest wait for another process that empties `~incoming` at its start.
 const EMPTIED: Duration = Duration::from_secs(2);
 
 /// The longest age of a listing with the newest objects first.
@@ -91,7 +91,6 @@ impl OpenObject {
         Ok(bytes)
     }
 
-    /// Returns a reader of a range of bytes.
     pub(super) fn range(&mut self, range: Range<u64>) -> io::Result<io::Take<&fs::File>> {
         self.file.seek(SeekFrom::Start(range.start))?;
         Ok((&self.file).take(range.end - range.start))
@@ -126,7 +125,6 @@ impl FileStore {
         Ok(Self { bucket, root: canonical, newest: Arc::default(), pages: Arc::default(), lock: None })
     }
 
-    /// Returns the bucket's name.
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
@@ -139,7 +137,6 @@ impl FileStore {
         identity::of(&self.root).map_err(|error| self.failed(error))
     }
 
-    /// Returns the absolute path of the folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -202,8 +199,8 @@ impl FileStore {
             if is_taken {
                 break;
             }
-            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object that
-            // had the key.
+            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object
+            // that had the key.
             let in_the_way = path.ancestors().find(|path| path.symlink_metadata().is_ok());
             let is_gone = in_the_way.is_none_or(|found| found != path && found.is_dir());
             let is_lost = match error.kind() {
@@ -236,7 +233,7 @@ impl FileStore {
         Ok(next)
     }
 
-    /// Creates the folder of the bucket again after somebody deleted it.
+    /// Recreates the folder of the bucket after somebody deleted it.
     fn restore(&self, held: &Mutex<fs::File>) -> Result<(), FileStoreError> {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.root.join(INCOMING).is_dir() {

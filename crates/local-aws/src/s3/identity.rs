@@ -30,7 +30,7 @@ pub(super) fn of(root: &Path) -> io::Result<Option<String>> {
             read => return read.map(Some),
         }
         match create(root, &path) {
-            // Another process may have created it first.
+            // Another process has created it first, so the next read returns its id.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if is_refused(&error) => return Ok(None),
             created => created?,

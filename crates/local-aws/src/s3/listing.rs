@@ -16,13 +16,11 @@ use super::{error::FileStoreError, key_codec::key_of};
 /// The version of every object, as in a bucket without versioning.
 pub(super) const NULL_VERSION: &str = "null";
 
-/// The entry of an object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectInfo {
     pub key: String,
     /// The object's size in bytes.
     pub size: u64,
-    /// The time at which the object was stored.
     pub modified: SystemTime,
 }
 
@@ -37,14 +35,12 @@ impl ObjectInfo {
     }
 }
 
-/// A listing and its age.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     taken: Instant,
     objects: Arc<Vec<ObjectInfo>>,
 }
 
-/// The latest listing in one order.
 #[derive(Debug, Default)]
 pub(super) struct Cache(Mutex<Option<Snapshot>>);
 
@@ -55,7 +51,6 @@ impl Cache {
         snapshot.as_ref().filter(|snapshot| snapshot.taken.elapsed() < max_age).map(|snapshot| snapshot.objects.clone())
     }
 
-    /// Replaces the latest listing.
     pub(super) fn set(&self, objects: Vec<ObjectInfo>) -> Arc<Vec<ObjectInfo>> {
         let objects = Arc::new(objects);
         let snapshot = Snapshot { taken: Instant::now(), objects: Arc::clone(&objects) };
@@ -80,7 +75,6 @@ impl Cache {
     }
 }
 
-/// An entry of a directory.
 enum Entry {
     Folder(PathBuf, String),
     Object(ObjectInfo),
@@ -117,7 +111,7 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
     let read = |entry: fs::DirEntry| -> io::Result<Option<Entry>> {
         let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
         let is_link = entry.file_type()?.is_symlink();
-        // Reading follows links, so the listing does, too.
+        // Reading follows links, so the listing must follow them too.
         let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
         if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
             let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
@@ -134,7 +128,7 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
     read.filter_map(io::Result::transpose).collect()
 }
 
-/// Returns whether a name is deleted, or a link that ends at no file.
+/// Returns whether the error means that the name was deleted, or is a dangling link.
 fn leads_nowhere(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         || Errno::from_io_error(error) == Some(Errno::LOOP)
@@ -144,6 +138,7 @@ fn leads_nowhere(error: &io::Error) -> bool {
 fn leads_up(link: &Path, folder: &Path) -> io::Result<bool> {
     let id = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
     let target = id(link)?;
-    // Symbolic links above `folder` are part of its path, so its ancestors are those by which the walk came.
+    // The path contains the symbolic links that the walk has followed, so its ancestors are the folders that the walk
+    // is in.
     Ok(folder.ancestors().any(|ancestor| id(ancestor).is_ok_and(|id| id == target)))
 }

@@ -11,7 +11,7 @@ pub type Metadata = HashMap<String, String>;
 
 const ATTRIBUTE: &str = "user.attest.metadata";
 
-/// The most bytes of metadata. S3 accepts 2 KB (Amazon S3 User Guide, "Working with object metadata").
+/// The largest metadata, in bytes. S3 accepts 2 KB (Amazon S3 User Guide, "Working with object metadata").
 const MAX_BYTES: usize = 2 * 1024;
 
 /// Returns the size of metadata as S3 counts it: the bytes of all names and values.

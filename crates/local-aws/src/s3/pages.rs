@@ -19,7 +19,6 @@ const MOST_NAMES: i32 = 1000;
 /// The characters that a listing with `encoding-type=url` percent-encodes (Amazon S3 API Reference, `ListObjectsV2`).
 const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
-/// Answers `ListObjectsV2`.
 pub(super) fn list_v2(objects: &[ObjectInfo], input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
     let token = input.continuation_token.as_deref().map(name_of).transpose()?;
     let query = Query {
@@ -120,20 +119,16 @@ pub(super) fn list_versions(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// The requested part of a listing.
 #[derive(Debug, Clone, Copy)]
 struct Query<'a> {
-    /// The beginning of every name.
     prefix: &'a str,
     /// The end of a common prefix, or empty if there is no delimiter.
     delimiter: &'a str,
     /// The name after which the page begins, or empty for the first page.
     after: &'a str,
-    /// The largest number of names on the page.
     max_keys: usize,
 }
 
-/// A page of a listing.
 #[derive(Debug)]
 struct Page<'a> {
     objects: Vec<&'a ObjectInfo>,
@@ -155,7 +150,7 @@ impl<'a> Page<'a> {
         for object in &objects[begin..] {
             let Some(rest) = object.key.strip_prefix(prefix) else { break };
             let end = if delimiter.is_empty() { None } else { rest.find(delimiter) };
-            // All keys with the same beginning up to the delimiter count as one name.
+            // All keys with the same prefix up to the delimiter count as one name.
             let common = end.map(|end| &object.key[..prefix.len() + end + delimiter.len()]);
             let name = common.unwrap_or(&object.key);
             if name <= after || last == Some(name) {
@@ -174,12 +169,10 @@ impl<'a> Page<'a> {
         page
     }
 
-    /// Returns the number of names.
     fn count(&self) -> Option<i32> {
         i32::try_from(self.objects.len() + self.prefixes.len()).ok()
     }
 
-    /// Returns the objects as S3 lists them.
     fn contents(&self, encoding: Encoding) -> Vec<Object> {
         let object = |object: &&ObjectInfo| Object {
             key: Some(encoding.apply(&object.key)),
@@ -192,29 +185,24 @@ impl<'a> Page<'a> {
         self.objects.iter().map(object).collect()
     }
 
-    /// Returns the common prefixes as S3 lists them.
     fn common_prefixes(&self, encoding: Encoding) -> Vec<CommonPrefix> {
         self.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.apply(prefix)) }).collect()
     }
 }
 
-/// Reads the parameter `max-keys`.
 fn max_keys(given: Option<i32>) -> S3Result<usize> {
     let most = given.unwrap_or(MOST_NAMES).min(MOST_NAMES);
     usize::try_from(most).map_err(|_| s3_error!(InvalidArgument, "max-keys must not be negative"))
 }
 
-/// The encoding of names in a response.
 #[derive(Debug, Clone, Copy)]
 enum Encoding {
-    /// Names are not encoded.
     Plain,
     /// Names are percent-encoded, because XML 1.0 cannot hold every character.
     Url,
 }
 
 impl Encoding {
-    /// Reads the parameter `encoding-type`.
     fn of(encoding_type: Option<&EncodingType>) -> Self {
         if encoding_type.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
             Self::Url

@@ -1,7 +1,8 @@
 //! The S3 protocol of a folder, on `s3s`.
 //!
 //! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
-//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their type is always `application/json`.
+//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their
+//! type is always `application/json`.
 
 use std::{
     fmt,
@@ -42,7 +43,6 @@ use super::{
     metadata, objects, pages,
 };
 
-/// The message of a denied write.
 const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
 
 /// The message of a denied multipart upload. A trace is far below the 5 GB limit of one PutObject.
@@ -64,7 +64,6 @@ const MOST_FORM: usize = 64 * 1024;
 /// The access key of this S3. Each start creates a new secret key.
 pub const ACCESS_KEY: &str = "local";
 
-/// The region that this S3 reports.
 pub const REGION: &str = "us-east-1";
 
 /// The address and credentials for clients of an S3 that is served.
@@ -86,7 +85,6 @@ impl ServedS3 {
         &self.secret_key
     }
 
-    /// Returns the command line that lists the bucket.
     #[must_use]
     pub fn list_command(&self) -> String {
         let Self { address, bucket, secret_key } = self;
@@ -96,7 +94,6 @@ impl ServedS3 {
         )
     }
 
-    /// Returns the configuration for a client in this process.
     #[must_use]
     pub fn sdk_config(&self, http_client: SharedHttpClient) -> SdkConfig {
         FolderS3::sdk_config(self.address, &self.secret_key, http_client)
@@ -114,7 +111,7 @@ pub struct FolderS3 {
     last_marker: Arc<Mutex<Option<String>>>,
 }
 
-/// Leaves out the secret key.
+/// Omits the secret key, because debug output ends in logs.
 impl fmt::Debug for FolderS3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FolderS3").field("folder", &self.folder).finish_non_exhaustive()
@@ -153,13 +150,11 @@ impl FolderS3 {
         Self { overwrites: true, ..self }
     }
 
-    /// Returns the folder of the bucket.
     #[must_use]
     pub fn store(&self) -> &FileStore {
         &self.folder
     }
 
-    /// Returns the bucket's name.
     #[must_use]
     pub fn bucket(&self) -> &str {
         self.folder.bucket()
@@ -174,7 +169,6 @@ impl FolderS3 {
         ServedS3 { address, bucket: self.bucket().to_owned(), secret_key: self.secret_key.clone() }
     }
 
-    /// Returns the bucket as an HTTP service.
     #[must_use]
     pub fn service(self) -> S3Service {
         let auth = SimpleAuth::from_single(ACCESS_KEY, self.secret_key.as_str());

@@ -14,13 +14,10 @@ use crate::{
     s3::{ACCESS_KEY, FolderS3},
 };
 
-/// The name of each test's bucket.
 pub const BUCKET: &str = "traces";
 
-/// A real S3 on loopback, and a client for it.
 #[derive(Debug)]
 pub struct Bucket {
-    /// The address of the S3.
     pub address: SocketAddr,
     /// A client with the right credentials.
     pub client: Client,
@@ -73,20 +70,17 @@ impl Bucket {
         Self { address, client: Client::from_conf(config.build()), folder: folder.to_owned(), _root: root }
     }
 
-    /// Stores an object under a free key.
     pub async fn put(&self, key: &str, object: &[u8]) {
         let body = ByteStream::from(object.to_vec());
         let put = self.client.put_object().bucket(BUCKET).key(key).if_none_match("*").body(body);
         put.send().await.expect("the object is stored");
     }
 
-    /// Returns the bytes stored under `key`.
     pub async fn object(&self, key: &str) -> Vec<u8> {
         let object = self.client.get_object().bucket(BUCKET).key(key).send().await.expect(key);
         object.body.collect().await.expect("a whole body").to_vec()
     }
 
-    /// Returns every key, in order.
     pub async fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let mut pages = self.client.list_objects_v2().bucket(BUCKET).into_paginator().send();

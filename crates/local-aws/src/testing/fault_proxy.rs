@@ -14,7 +14,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The fault of one request.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// The proxy answers with this status and S3 error code, and forwards nothing.
@@ -57,7 +56,6 @@ struct Plan {
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of the S3 on this address.
     #[must_use]
     pub async fn before(s3: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -82,13 +80,11 @@ impl FaultProxy {
         self.plan.no_conditions.store(ignores, Ordering::SeqCst);
     }
 
-    /// Returns the head of the latest request.
     #[must_use]
     pub fn last_head(&self) -> String {
         self.plan.last_head.lock().expect("no thread panics with the lock held").clone()
     }
 
-    /// Plans the faults of the next requests, one per request.
     pub fn next(&self, faults: &[Fault]) {
         *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }
@@ -98,7 +94,6 @@ impl FaultProxy {
         *self.plan.always.lock().expect("no thread panics with the lock held") = fault;
     }
 
-    /// Returns the number of requests since the last call.
     #[expect(clippy::must_use_candidate, reason = "a call also resets the count")]
     pub fn requests(&self) -> usize {
         self.plan.requests.swap(0, Ordering::SeqCst)

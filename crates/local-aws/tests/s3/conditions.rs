@@ -1,5 +1,3 @@
-//! Conditional reads.
-
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::primitives::DateTime;

@@ -11,7 +11,6 @@ fn identifier(key: &str) -> ObjectIdentifier {
     ObjectIdentifier::builder().key(key).build().expect("a key is all it needs")
 }
 
-/// Returns the names in the bucket's folder, without the store's own.
 fn names(bucket: &Bucket) -> Vec<String> {
     let entries = fs::read_dir(&bucket.folder).expect("the folder exists");
     let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("Unicode"));

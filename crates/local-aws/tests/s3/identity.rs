@@ -1,5 +1,3 @@
-//! The id of a folder.
-
 use std::{fs, os::unix::fs::symlink};
 
 use local_aws::{

@@ -103,7 +103,7 @@ async fn a_wrong_md5_is_rejected() {
     put("mZFLkyvTelC5g8XnyQrpOw==").send().await.expect("the MD5 is right");
 }
 
-/// Nothing is stored as if S3 had done what the header says.
+/// No object is stored if a header would promise something that this S3 does not do.
 #[tokio::test]
 async fn a_header_on_which_s3_would_act_is_refused() {
     let bucket = Bucket::new().await;

@@ -1,5 +1,3 @@
-//! Objects and their ranges.
-
 use aws_sdk_s3::types::ChecksumMode;
 use local_aws::testing::{BUCKET, Bucket};
 

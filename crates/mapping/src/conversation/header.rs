@@ -23,7 +23,6 @@ const SESSIONS: [&str; 8] = [
     "traceId",
 ];
 
-/// The facts of one trace.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
     pub model: String,
@@ -43,7 +42,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the facts. None of them is required.
     pub fn read(trace: &Members) -> Self {
         let response = trace.object("response");
         let places = places(trace);
@@ -78,7 +76,7 @@ impl Header {
 /// Returns the trace, and its members that may contain details.
 pub fn places(trace: &Members) -> Vec<&Members> {
     let otel = trace.object("otel");
-    // An endpoint of OTLP keeps a span or a log record beside its resource and scope.
+    // An OTLP endpoint stores the span or log record next to its resource and scope.
     let recorded = ["span", "logRecord"].into_iter().map(|name| otel.object(name));
     let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded);
     [trace].into_iter().chain(details.filter(|details| !details.is_empty())).collect()
@@ -165,7 +163,6 @@ fn time(details: &Members, edge: &str) -> Option<f64> {
     time.as_f64().or_else(written).filter(|time| time.is_finite())
 }
 
-/// Returns the session that this trace belongs to.
 fn session(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
     let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
     let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));

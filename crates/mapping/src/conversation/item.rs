@@ -31,7 +31,6 @@ const SHOWN: [&str; 17] = [
     "type",
 ];
 
-/// Appends the turns of a stored message.
 pub fn read(stored: &Json, turns: &mut Vec<Turn>) {
     let Some(message) = stored.as_object() else {
         turns.push(Turn { parts: vec![Part::other("message", stored)], ..Turn::default() });

@@ -22,7 +22,6 @@ const AUDIO: [&str; 11] = [
     "audio/webm",
 ];
 
-/// The kind of a medium, which determines how it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaKind {
     Image,
@@ -30,7 +29,6 @@ pub enum MediaKind {
     File,
 }
 
-/// The source of a medium's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaSource {
     Data {
@@ -43,7 +41,6 @@ pub enum MediaSource {
     Text(String),
 }
 
-/// An image, audio or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
     pub kind: MediaKind,

@@ -52,11 +52,9 @@ impl Stored {
 #[derive(Debug, Default)]
 pub struct Conversation {
     pub turns: Vec<Turn>,
-    /// The alternatives of the answer, if there are several.
     pub choices: Vec<Choice>,
 }
 
-/// One turn of one role.
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
     pub role: String,
@@ -67,7 +65,6 @@ pub struct Turn {
     pub more: Vec<(String, Json)>,
 }
 
-/// An alternative of the answer.
 #[derive(Debug, Clone)]
 pub struct Choice {
     pub name: String,
@@ -143,7 +140,6 @@ impl Conversation {
         })
     }
 
-    /// Returns whether a tool with this name is called.
     pub fn calls(&self, tool: &str) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
         turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))

@@ -8,13 +8,12 @@ use std::borrow::Cow;
 
 use crate::json::{Json, Members};
 
-/// The beginning of the names of attributes that may also be members of the trace.
+/// The prefix of attributes that may also be members of the trace.
 const GEN_AI: &str = "gen_ai.";
 
-/// A span of an OpenTelemetry trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Span {
-    /// The id of the OpenTelemetry trace.
+    /// The id of the OpenTelemetry trace. A stored trace is one span of it.
     pub trace: Option<String>,
     pub id: String,
     pub parent: Option<String>,
@@ -82,7 +81,6 @@ fn of_key_values(list: &Json) -> Option<Members> {
     pairs.collect()
 }
 
-/// Returns the reason why the model stopped.
 pub fn finish_reason(attributes: &Attributes<'_>) -> Option<String> {
     let reasons = decoded(attributes.get("gen_ai.response.finish_reasons")?);
     let reason = reasons.as_list().and_then(|reasons| reasons.first()).unwrap_or(&reasons);

@@ -8,7 +8,6 @@ use crate::json::{Json, Members};
 /// The number of levels of nested results that are parsed. Deeper results stay JSON.
 const DEEPEST: usize = 4;
 
-/// One part of a turn.
 #[derive(Debug, Clone)]
 pub enum Part {
     Text {
@@ -22,7 +21,6 @@ pub enum Part {
     Call(ToolCall),
     /// A result without its call, which is not in this trace.
     Result(ToolResult),
-    /// A part of an unknown type.
     Other {
         kind: String,
         json: Json,
@@ -48,19 +46,16 @@ pub struct ToolCall {
 
 #[derive(Debug, Clone)]
 pub struct ToolResult {
-    /// The id of the call.
     pub call: String,
     pub parts: Vec<Part>,
     pub is_error: bool,
 }
 
 impl Part {
-    /// A text without citations.
     pub fn text(text: String) -> Self {
         Self::Text { text, citations: Vec::new() }
     }
 
-    /// A value that is shown as JSON.
     pub fn other(kind: &str, json: &Json) -> Self {
         Self::Other { kind: kind.to_owned(), json: json.clone() }
     }
@@ -88,7 +83,6 @@ impl ToolResult {
 }
 
 impl ToolCall {
-    /// Reads a call of Chat Completions.
     pub fn of_chat(call: &Members) -> Self {
         let function = if call.get("function").is_some() { call.object("function") } else { call.object("custom") };
         let function = if function.is_empty() { call } else { function };
@@ -113,7 +107,6 @@ impl ToolCall {
         Self { id, name, arguments: arguments.map(formatted).unwrap_or_default(), result }
     }
 
-    /// Reads an Anthropic content block, or an OpenTelemetry part.
     fn of_block(block: &Members) -> Self {
         let arguments =
             block.first_filled(&["input", "arguments", "server_tool_call"]).map(formatted).unwrap_or_default();
@@ -130,7 +123,6 @@ fn formatted(arguments: &Json) -> String {
     within.map_or(text, |within| within.readable())
 }
 
-/// Reads the content of a message or of a result.
 pub fn content(content: &Json) -> Vec<Part> {
     content_at(content, 0)
 }
@@ -166,7 +158,6 @@ fn content_at(content: &Json, depth: usize) -> Vec<Part> {
     }
 }
 
-/// Reads one part by its type.
 fn block(json: &Json, depth: usize) -> Part {
     if let Some(text) = json.as_str() {
         return Part::text(text.to_owned());
@@ -221,7 +212,6 @@ fn joined(value: &Json) -> String {
     }
 }
 
-/// Reads an item of the type `reasoning`.
 pub fn reasoning(item: &Members) -> Vec<Part> {
     let texts: Vec<_> = ["summary", "content"].iter().filter_map(|name| item.filled(name)).map(joined).collect();
     vec![Part::Thinking(Some(texts.join("\n\n")).filter(|text| !text.is_empty()))]

@@ -3,7 +3,6 @@
 use super::otel::Attributes;
 use crate::json::{Json, Members};
 
-/// The tokens of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// All tokens of the input, including those from a cache.

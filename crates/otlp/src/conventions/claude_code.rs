@@ -1,4 +1,5 @@
-//! The raw bodies that Claude Code logs with `OTEL_LOG_RAW_API_BODIES=1`: a request or a response of Anthropic's Messages API.
+//! The raw bodies that Claude Code logs with `OTEL_LOG_RAW_API_BODIES=1`: a request or a response of Anthropic's
+//! Messages API.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,6 @@ use crate::{
     message::{self, Side},
 };
 
-/// A logged body.
 #[derive(Debug, Default)]
 pub struct Body {
     pub conversation: Conversation,
@@ -17,7 +17,6 @@ pub struct Body {
     pub is_request: bool,
 }
 
-/// Reads the body of an event with this name.
 #[must_use]
 pub fn read(name: &str, attributes: &Attributes<'_>) -> Body {
     let is_request = name.ends_with("api_request_body");

@@ -5,16 +5,12 @@ use serde_json::{Map, Value, json};
 use super::Conversation;
 use crate::attributes::{Attributes, plain};
 
-/// The kinds of log records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A whole call, in the attributes of the current conventions.
     Call,
-    /// One message of a call.
     Message,
-    /// A body that Claude Code has logged.
     ClaudeCode,
-    /// Anything else.
     Other,
 }
 
@@ -27,7 +23,6 @@ pub fn name<'r>(record: &'r Value, attributes: &Attributes<'r>) -> &'r str {
         .unwrap_or_default()
 }
 
-/// Returns what the record with this name is.
 #[must_use]
 pub fn kind(name: &str) -> Kind {
     match name.strip_prefix("claude_code.").unwrap_or(name) {
@@ -42,7 +37,6 @@ pub fn kind(name: &str) -> Kind {
     }
 }
 
-/// Reads the conversation of records that each hold one message.
 #[must_use]
 pub fn conversation(records: &[&Value]) -> Conversation {
     let mut conversation = Conversation::default();

@@ -1,5 +1,5 @@
-//! The current semantic conventions for generative AI (1.37 and later), which Pydantic AI, OpenLLMetry from 0.62 and AI SDK 7
-//! use too. Messages are structured attributes, or JSON text.
+//! The current semantic conventions for generative AI (1.37 and later), which Pydantic AI, OpenLLMetry from 0.62 and AI
+//! SDK 7 use too. Messages are structured attributes, or JSON text.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The conventions by which instrumentations write a model call into attributes, one file each.
+//! The conventions that instrumentations follow to describe a model call in attributes, one file each.
 
 use serde_json::Value;
 
@@ -15,12 +15,10 @@ pub mod openinference;
 mod openllmetry;
 pub mod usage;
 
-/// The conversation of a call.
 #[derive(Debug, Default, PartialEq)]
 pub struct Conversation {
     /// The messages of the request, as a trace stores them.
     pub request: Vec<Value>,
-    /// The messages of the answer.
     pub answer: Vec<Value>,
     /// The alternatives of the answer in the form of Chat Completions, if there are several.
     pub choices: Vec<Value>,
@@ -29,7 +27,6 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Returns whether there is no message.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.answer.is_empty()
@@ -61,18 +58,14 @@ impl Conversation {
     }
 }
 
-/// The kinds of spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A call of a model.
     Call,
     /// Another step of an application of a model: an agent, a chain, a tool. It repeats messages of calls.
     Step,
-    /// Not about a model.
     Other,
 }
 
-/// Returns what the span with these attributes is.
 #[must_use]
 pub fn kind(attributes: &Attributes<'_>) -> Kind {
     let operation = attributes.text("gen_ai.operation.name");

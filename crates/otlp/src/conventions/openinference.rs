@@ -36,7 +36,6 @@ pub fn response(attributes: &Attributes<'_>) -> Option<Value> {
     attributes.decoded("output.value").filter(Value::is_object)
 }
 
-/// Returns the tools of a request.
 pub fn tools(attributes: &Attributes<'_>) -> Option<Value> {
     let tools = attributes.list("llm.tools.").into_iter().filter_map(|mut tool| tool.remove("tool.json_schema"));
     let tools: Vec<Value> = tools.map(decoded).collect();
@@ -51,7 +50,6 @@ pub fn parameters(attributes: &Attributes<'_>) -> Map<String, Value> {
     }
 }
 
-/// Collects the members of a message.
 fn message(item: &Map<String, Value>) -> Value {
     let get = |name: &str| item.get(&format!("message.{name}"));
     let mut message = Map::new();
@@ -75,7 +73,7 @@ fn message(item: &Map<String, Value>) -> Value {
     Value::Object(message)
 }
 
-/// Removes the beginning of the names, so that a part is `{"type": "text", "text": …}`.
+/// Removes the prefix of the names, so that a part is `{"type": "text", "text": …}`.
 fn part(item: &Map<String, Value>) -> Value {
     let strip = |name: &String| name.strip_prefix("message_content.").unwrap_or(name).to_owned();
     Value::Object(item.iter().map(|(name, value)| (strip(name), value.clone())).collect())

@@ -6,7 +6,6 @@ use crate::attributes::Attributes;
 
 const GEN_AI: &str = "gen_ai.usage.";
 
-/// The names of earlier and other conventions.
 const NAMES: [(&str, &str); 24] = [
     ("gen_ai.usage.prompt_tokens", "input_tokens"),
     ("gen_ai.usage.completion_tokens", "output_tokens"),
@@ -34,7 +33,6 @@ const NAMES: [(&str, &str); 24] = [
     ("ai.usage.inputTokenDetails.cacheWriteTokens", "cache_write.input_tokens"),
 ];
 
-/// Returns the usage, or `None` if the attributes have none.
 #[must_use]
 pub fn read(attributes: &Attributes<'_>) -> Option<Value> {
     let mut usage = Map::new();

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::support::trace;
 
-/// Returns attributes of the current conventions.
 fn gen_ai(more: &Value) -> Value {
     let mut attributes = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"});
     let all = attributes.as_object_mut().expect("an object");
@@ -251,7 +250,7 @@ fn gemini_cli_is_read() {
     assert_eq!(trace["messages"], expected);
 }
 
-/// Both names of the tokens that a cache wrote occur.
+/// Conventions use two names for the tokens that were written to a cache.
 #[test]
 fn usage_has_the_names_of_the_conventions() {
     let trace = trace(&gen_ai(&json!({
@@ -266,7 +265,7 @@ fn usage_has_the_names_of_the_conventions() {
     assert_eq!(trace["usage"], expected);
 }
 
-/// A number with more digits than a trace may have stays in the text of the attribute.
+/// A number with more digits than a trace may have stays text.
 #[test]
 fn json_that_a_trace_cannot_hold_stays_text() {
     for json in [format!("[{}]", "1".repeat(5_000)), format!("{}{}", "[".repeat(120), "]".repeat(120))] {

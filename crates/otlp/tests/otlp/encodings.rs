@@ -60,7 +60,7 @@ fn ids_in_base64_are_read() {
     assert_eq!(span, json!({"traceId": TRACE_ID, "spanId": SPAN_ID}));
 }
 
-/// The name of an attribute may be that of an id.
+/// An attribute may have the name of an id, such as `traceId`.
 #[test]
 fn attributes_are_never_taken_for_ids() {
     let attributes = json!([{"key": "traceId", "value": {"kvlistValue": {"values": [
@@ -97,7 +97,7 @@ fn deeply_nested_protobuf_is_refused() {
     // Each level is `AnyValue { array_value: ArrayValue { values: [AnyValue] } }`.
     let mut value = Vec::new();
     let levels = [0x0a, 0x2a].repeat(2_000);
-    // The value of an attribute of a span of a scope of a resource.
+    // The tags that enclose the value, from the inside: value, attribute, span, scope, resource.
     for tag in levels.into_iter().chain([0x12, 0x4a, 0x12, 0x12, 0x0a]) {
         let mut outer = vec![tag];
         prost::encoding::encode_varint(value.len() as u64, &mut outer);

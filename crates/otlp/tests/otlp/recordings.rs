@@ -1,4 +1,4 @@
-//! Requests of real packages, as `recordings/record.py` recorded it.
+//! Requests of real packages, which `recordings/record.py` has recorded.
 
 use std::{fs, path::Path};
 
@@ -49,7 +49,7 @@ fn calls(name: &str, signal: Signal) -> Vec<Value> {
     calls
 }
 
-/// The members of a message that every package has.
+/// Returns the members of a message that every package records.
 fn essence(message: &Value) -> Value {
     let mut essence = json!({"role": message["role"], "content": message["content"]});
     if let Some(id) = message.get("tool_call_id") {
@@ -93,7 +93,6 @@ fn check(name: &str, signal: Signal, model: &str) {
     }
 }
 
-/// Checks the tokens of the plain call.
 fn usage(name: &str, signal: Signal, input: u64, output: u64) {
     let trace = calls(&format!("{name}-plain"), signal).remove(0);
     let usage = &trace["usage"];

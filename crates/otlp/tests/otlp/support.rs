@@ -74,7 +74,6 @@ pub fn traces(batch: &Batch) -> Vec<Value> {
     batch.drafts.iter().map(|draft| read(&draft.trace().expect("a valid trace").json)).collect()
 }
 
-/// Returns the trace of one span with these attributes.
 pub fn trace(attributes: &Value) -> Value {
     let batch = read(Signal::Traces, &request(&[span(attributes)]), Spans::Calls);
     assert_eq!((batch.received, batch.skipped, batch.rejected.len()), (1, 0, 0));
@@ -87,7 +86,7 @@ pub struct Endpoint {
     lines: Arc<Mutex<Vec<u8>>>,
 }
 
-/// An answer, with the properties that every answer has checked.
+/// An answer whose `Retry-After` was already checked.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
@@ -120,7 +119,6 @@ impl Endpoint {
         Answer { status, headers: head.headers, body: body.to_vec() }
     }
 
-    /// Sends a request in OTLP's JSON encoding.
     pub async fn json(&self, path: &str, request: &Value) -> Answer {
         self.send(path, &[("content-type", "application/json")], request.to_string().into_bytes()).await
     }

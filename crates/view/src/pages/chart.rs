@@ -11,7 +11,6 @@ use plotters::{
     style::{Color, RGBColor},
 };
 
-/// The size of a chart, in units of its view box.
 const SIZE: (u32, u32) = (560, 220);
 
 /// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness.
@@ -35,7 +34,6 @@ pub struct Bar {
     pub urls: Vec<String>,
 }
 
-/// Draws bars from left to right.
 pub fn bars(title: &str, bars: &[Bar]) -> Markup {
     match drawn(title, bars) {
         Ok(svg) => PreEscaped(svg),
@@ -115,7 +113,6 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, bars: &[Bar], highest: f64) -
     Ok(links)
 }
 
-/// Writes a number with few digits.
 fn short(value: f64) -> String {
     let units = [(1e9, "G"), (1e6, "M"), (1e4, "k"), (0.0, "")];
     let (from, unit) = units.into_iter().find(|(from, _)| value >= *from).unwrap_or_default();

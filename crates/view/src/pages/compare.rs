@@ -1,5 +1,3 @@
-//! Two traces side by side.
-
 use std::time::{Duration, Instant};
 
 use attest_mapping::{
@@ -108,12 +106,12 @@ fn add_result(result: &ToolResult, lines: &mut Vec<String>) {
     }
 }
 
-/// Returns the beginning of the SHA-256 of a medium, which stands for its content.
+/// Returns a prefix of the SHA-256 of a medium, which represents its content in the comparison.
 fn digest(content: &[u8]) -> String {
     base64::encode(&Sha256::digest(content)[..12])
 }
 
-/// Returns a member, beginning on its own line.
+/// Returns a member as text that begins on its own line.
 fn member(name: &str, value: &Json) -> String {
     format!("{name}: {}", value.readable())
 }

@@ -8,7 +8,6 @@ use maud::html;
 
 use super::layout::Frame;
 
-/// The reason why a page cannot be shown.
 #[derive(Debug)]
 pub enum Failure {
     /// There is no such trace, or this page may not show it.

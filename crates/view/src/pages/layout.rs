@@ -4,7 +4,6 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::query::Field;
 
-/// Keyboard shortcuts and their effects.
 const KEYS: [(&str, &str); 9] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
@@ -20,7 +19,6 @@ const KEYS: [(&str, &str); 9] = [
 #[derive(Debug, Default)]
 pub struct Frame<'a> {
     pub title: &'a str,
-    /// The text of the search box.
     pub q: &'a str,
     /// The key of a trace to compare with a trace from the search.
     pub with: &'a str,

@@ -1,5 +1,3 @@
-//! The list of traces.
-
 use std::borrow::Cow;
 
 use attest_storage::Branch;
@@ -14,7 +12,6 @@ use crate::{
     search::{Found, Row, Search, prefix_of},
 };
 
-/// A page of results, next to the tree of fingerprints.
 #[derive(Debug)]
 pub struct List {
     pub search: Search,
@@ -77,7 +74,6 @@ fn segment(prefix: &str) -> Cow<'_, str> {
     percent_decode_str(encoded).decode_utf8_lossy()
 }
 
-/// Renders one trace as a row that links to it.
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() {

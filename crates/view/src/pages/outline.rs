@@ -12,7 +12,6 @@ const WORDS: usize = 60;
 /// The largest number of tools that an entry names.
 const TOOLS: usize = 4;
 
-/// Returns the id of the turn at this place of its conversation.
 pub fn turn_id(place: usize) -> String {
     format!("turn-{}", place + 1)
 }

@@ -26,7 +26,6 @@ const SERIES: usize = COLORS.len() - 1;
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// The figures of a bucket or folder.
 #[derive(Debug)]
 pub struct Overview {
     pub stats: Stats,
@@ -67,7 +66,6 @@ impl Overview {
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
-    /// Describes the traces that the figures cover.
     fn bound(&self) -> Markup {
         let Stats { traces, read, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(traces as u64), HumanCount(read as u64));

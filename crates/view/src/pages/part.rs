@@ -31,14 +31,12 @@ const SUMMARY: usize = 200;
 /// The form of the assistant's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
-    /// The exact white space.
     Plain,
     Markdown,
     /// Both, for a file without scripts, in which the style sheet selects one.
     Both,
 }
 
-/// Options for showing parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
     pub text: Text,
@@ -46,7 +44,6 @@ pub struct Style<'a> {
     pub code: &'a Budget,
 }
 
-/// Shows parts.
 pub fn parts(parts: &[Part], style: Style<'_>) -> Markup {
     html! {
         @for part in parts.iter().take(MOST) { (part_of(part, style)) }
@@ -97,7 +94,6 @@ fn folded(text: &str, shown: &Markup) -> Markup {
     }
 }
 
-/// Lists members; values of many lines are folded.
 pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup {
     html! {
         dl.members {
@@ -114,7 +110,6 @@ pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup
     }
 }
 
-/// Shows a text with its exact white space.
 fn plain(text: &str) -> Markup {
     html! { pre.content { (text) } }
 }
@@ -141,12 +136,10 @@ fn call_of(call: &ToolCall, style: Style<'_>) -> Markup {
     }
 }
 
-/// Returns whether a text looks like an object or an array.
 fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-/// Formats JSON over several lines. Returns other text unchanged.
 fn laid_out(text: &str) -> String {
     Json::read(text.as_bytes()).map_or_else(|| text.to_owned(), |json| json.readable())
 }

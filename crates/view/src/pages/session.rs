@@ -20,7 +20,6 @@ const WIDTH: f64 = 1_000.0;
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
 
-/// Renders the page.
 pub fn session(session: &Session) -> Markup {
     let q = Query::default().with(Field::Session, &session.id).to_string();
     let search = Search { q: q.clone(), ..Search::default() };
@@ -90,12 +89,10 @@ fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
     }
 }
 
-/// Returns the name of a span, or the model of a trace without a span.
 fn name(row: &Row) -> &str {
     row.header.span.as_ref().and_then(|span| span.name.as_deref()).unwrap_or(&row.header.model)
 }
 
-/// Draws the time of a call on the axis of the session.
 fn bar(row: &Row, session: &Session) -> Markup {
     let scale = if session.seconds > 0.0 { WIDTH / session.seconds } else { 0.0 };
     let offset = start(row) - session.start;

@@ -14,7 +14,6 @@ use super::{
 
 const CSS: &str = include_str!("../view.css");
 
-/// Renders the file of a trace.
 pub fn shared_page(key: &str, json: &[u8]) -> Markup {
     let stored = Stored::read(json);
     let conversation = stored.conversation();

@@ -40,7 +40,6 @@ pub fn bar(tokens: Tokens) -> Markup {
     }
 }
 
-/// Returns the place of a count on the bar.
 fn scaled(count: u64, total: u64) -> u64 {
     let place = u128::from(count) * u128::from(WIDTH) / u128::from(total.max(1));
     u64::try_from(place).unwrap_or(WIDTH)

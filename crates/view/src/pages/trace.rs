@@ -30,16 +30,13 @@ const HTML_BYTES: usize = 32 * 1024 * 1024;
 /// The largest number of members that are listed.
 const MEMBERS: usize = 500;
 
-/// One trace, and the options for showing it.
 #[derive(Debug)]
 pub struct TracePage<'a> {
     pub key: &'a str,
     pub json: &'a [u8],
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
-    /// The first turn that is shown.
     pub turn: usize,
-    /// The page of results that this trace was opened from.
     pub search: &'a Search,
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
@@ -143,7 +140,7 @@ impl TracePage<'_> {
     }
 }
 
-/// Shows the facts of a trace, with links only if `is_linked`, because a shared file has no other pages.
+/// Shows the facts of a trace. Adds links only if `is_linked`, because a shared file has no other pages.
 pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {
@@ -171,7 +168,6 @@ pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Marku
     }
 }
 
-/// Returns the session and the OpenTelemetry trace that a trace belongs to.
 fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
     let trace = header.span.as_ref().and_then(|span| span.trace.as_deref());
     let session = header.session.as_deref().filter(|session| Some(*session) != trace);
@@ -181,7 +177,6 @@ fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
         .collect()
 }
 
-/// Returns the name of the shared file of a trace.
 fn file_name(key: &str) -> String {
     let id = Key::read(key).unwrap_or_default().1;
     let safe =
@@ -199,7 +194,6 @@ fn in_and_out(tokens: Tokens) -> Option<String> {
     }
 }
 
-/// Shows one turn, which the outline links to by its place.
 pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
     let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
     html! {
@@ -235,7 +229,6 @@ pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     }
 }
 
-/// Shows the members of a trace that are not shown elsewhere.
 pub fn more(trace: &Members) -> Markup {
     let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
     html! {

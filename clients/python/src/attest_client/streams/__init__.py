@@ -15,7 +15,7 @@ _ASSEMBLERS: dict[str, type[Assembler]] = {mapping.OPENAI_RESPONSES: Responses, 
 
 
 class Stream:
-    """A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream takes no longer."""
+    """A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream causes no delay."""
 
     def __init__(self, api: str):
         self._assembler = _ASSEMBLERS.get(api, Chat)()

@@ -10,7 +10,7 @@ class Assembler(abc.ABC):
 
     def __init__(self) -> None:
         self.response: Members = {}
-        """Empty before the first event."""
+        """The response so far. It is empty before the first event."""
         self.is_complete = False
         """Whether the last event of the stream arrived."""
         self.error: Json = None
@@ -30,7 +30,7 @@ class Assembler(abc.ABC):
         self.is_contradictory |= self.merger.has_conflict
 
     def incomplete(self, reason: str = "ended") -> str | None:
-        """Returns the reason why the response is incomplete. `reason` is the one that the reader of the stream knows."""
+        """Returns the reason why the response is incomplete. `reason` is the reason that the reader of the stream knows."""
         if self.error is not None:
             return "error"
         if reason == "truncated" or not self.is_complete:

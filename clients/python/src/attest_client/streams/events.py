@@ -11,7 +11,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventReader:
-    """Each byte is copied a fixed number of times, however the chunks divide the stream."""
+    """Splits a stream into events. Each byte is copied a fixed number of times, however the chunks divide the stream."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []

@@ -11,7 +11,7 @@ Members = dict[str, Json]
 
 
 class Rule(NamedTuple):
-    """The relation of the strings and lists in a part of a chunk to those before it."""
+    """The way in which the strings and lists of a chunk continue the earlier ones."""
 
     texts: str
     """`append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own."""
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
 
 
 PIECES = Rule("append", "append")
-"""A `delta`."""
+"""For the members of a `delta`, which are pieces."""
 WHOLE = Rule("extend", "extend")
 """A `message`, which some servers repeat as it grows."""
 FINAL = Rule("finish", "extend")
@@ -29,10 +29,10 @@ STATE = Rule("replace", "extend")
 """The members of a chunk. Some servers repeat their lists in each chunk."""
 
 NOTHING: Json = object()
-"""Nothing remains of a merged value. `None` cannot tell this, because null is a JSON value."""
+"""The remainder of a value that was merged completely. It is not `None`, because null is a JSON value."""
 
 MAX_INDEX = 100_000
-"""No provider sends lists of more elements."""
+"""The limit of accepted indexes. No provider sends longer lists."""
 
 _CONTENTS = ("content", "thinking")
 _NAMES = frozenset(("id", "index", "type", "role", "format", "status"))
@@ -71,14 +71,14 @@ class Merger:
 
     def __init__(self) -> None:
         self.has_conflict = False
-        """Whether the types of two values contradicted each other."""
+        """Whether two values of one member had contradictory types."""
         self._texts: dict[tuple[int, str], tuple[Members, str]] = {}
         """The members that hold a `_Text`."""
         self._places: dict[int, tuple[list[Json], dict[int | str, Members]]] = {}
         """The elements of each list by index and by id. The key is the identity of the list, which the value keeps alive."""
 
     def finish(self) -> None:
-        """Joins the texts."""
+        """Joins the pieces of each text once, so that the work stays linear."""
         for holder, name in self._texts.values():
             if isinstance(text := holder.get(name), _Text):
                 holder[name] = str(text)

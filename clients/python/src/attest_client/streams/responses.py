@@ -38,7 +38,7 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed", "respon
 _PLACES = frozenset(
     ("type", "sequence_number", "item_id", "output_index", "content_index", "summary_index", "annotation_index", "obfuscation")
 )
-"""Members that say where an event belongs. `obfuscation` is random padding."""
+"""Members that state where an event belongs. `obfuscation` is random padding."""
 _MEMBERS = frozenset(place.member for place in _TEXTS.values() if not place.parts)
 _PREVIEW = "response.image_generation_call.partial_image"
 
@@ -48,7 +48,7 @@ class Responses(Assembler):
         super().__init__()
         self._items: list[tuple[int, Members]] = []
         self._current: dict[int | str, Members] = {}
-        """The last item of each index and of each id."""
+        """The last item of each index and of each id, because a delta may name either."""
         self._next = 0
         self._previews: dict[int, Members] = {}
         """The last preview of each image, by the identity of its item."""
@@ -185,7 +185,7 @@ class Responses(Assembler):
         return self._parts[id(elements)][1]
 
     def _number(self, elements: list[Json], index: Json, part: Members) -> None:
-        """Notes the index of a part that was appended."""
+        """Records the provider's index of an appended part."""
         place = index_of(index)
         self._parts_of(elements)[len(elements) - 1 if place is None else place] = part
 

@@ -1,12 +1,12 @@
 //! Whether an answer is complete, according to the provider.
 //!
-//! An answer that a limit or a filter ended is cut off, also within the arguments of a call. A model that is trained on it
-//! learns to stop there.
+//! A limit or a filter may cut an answer off, even within the arguments of a call. A model that is trained on such an
+//! answer learns to stop there.
 
 use attest_mapping::json::{Json, Members};
 
-/// The values of `finish_reason` (Chat Completions, and the servers that implement it) and of `stop_reason` (Messages API)
-/// after which nothing is missing.
+/// The values of `finish_reason` (Chat Completions, and the servers that implement it) and of `stop_reason` (Messages
+/// API) after which nothing is missing.
 const FINISHED: [&str; 8] =
     ["stop", "tool_calls", "function_call", "eos", "eos_token", "end_turn", "tool_use", "stop_sequence"];
 
@@ -26,7 +26,7 @@ pub enum End {
     Incomplete,
 }
 
-/// Returns what the provider says about the answer of a trace.
+/// Returns the end of a trace's answer, according to the provider.
 pub fn end_of(trace: &Members, messages: &[&Members]) -> End {
     if is_set(trace.get("incomplete")) || is_set(trace.get("error")) {
         return End::Incomplete;
@@ -79,7 +79,7 @@ fn has_unfinished_item(message: &Members) -> bool {
     is_unfinished(message) || items.iter().filter_map(Json::as_object).any(is_unfinished)
 }
 
-/// Returns whether a member says something. Programs also write `false` or an empty value for "nothing".
+/// Returns whether a member has a meaning. Some programs write `false` or an empty value instead of leaving it out.
 fn is_set(value: Option<&Json>) -> bool {
     value.is_some_and(|value| !value.is_empty() && !matches!(value, Json::Bool(false)))
 }

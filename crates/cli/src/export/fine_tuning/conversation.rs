@@ -1,4 +1,5 @@
-//! The messages of an example. They are the trace's messages, with the calls, results and images of the provider's form.
+//! The messages of an example. They are the trace's messages, with the calls, results and images of the provider's
+//! form.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -43,7 +44,7 @@ enum Content<'a> {
     Null,
 }
 
-/// Converts the messages of a trace. `is_mapped` tells whether the trace was made by the mapping of docs/mapping.md.
+/// Converts the messages of a trace. `is_mapped` states whether the mapping of docs/mapping.md made the trace.
 pub fn convert<'a>(messages: &[&'a Members], is_mapped: bool) -> Result<Vec<Message<'a>>, Refusal> {
     let mut blocks = VecDeque::new();
     let messages = messages
@@ -140,8 +141,8 @@ fn provider_parts<'a>(
     Ok(blocks.pop_front().unwrap_or_default())
 }
 
-/// Checks that the results of all calls follow them, as Chat Completions requires. The calls of the last message have no
-/// results yet.
+/// Checks that the results of all calls follow them, as Chat Completions requires. The calls of the last message have
+/// no results yet.
 fn check_calls(messages: &[Message<'_>]) -> Result<(), Refusal> {
     let mut open: HashSet<&str> = HashSet::new();
     for message in messages {

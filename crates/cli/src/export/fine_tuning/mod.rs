@@ -128,7 +128,7 @@ fn example<'a>(trace: &'a Members, messages: &[&'a Members]) -> Result<Example<'
     Ok(Example { messages, tools, parallel_tool_calls, functions })
 }
 
-/// Members of a request of the Responses API that stand for messages that only the provider has.
+/// Members of a Responses API request that refer to messages which only the provider stores.
 const STORED: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
 
 fn are_functions(functions: &Json) -> bool {

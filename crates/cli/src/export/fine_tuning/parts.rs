@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::{refusal::Refusal, role::Role};
 
-/// A part in the form of Chat Completions.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part<'a> {
@@ -45,7 +44,8 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
             convert(&part.list("content").iter().collect::<Vec<_>>(), Role::Tool)?;
             Ok(None)
         }
-        // Only messages of the user may contain images (OpenAI's guide to vision fine-tuning, "Image data requirements").
+        // Only messages of the user may contain images (OpenAI's guide to vision fine-tuning, "Image data
+        // requirements").
         "image_url" | "input_image" | "image" if role == Role::User => {
             let image_url = image_url(part).ok_or(Refusal::Image)?;
             Ok(Some(Part::ImageUrl { image_url }))
@@ -54,7 +54,7 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
     }
 }
 
-/// Returns the URL of an image: of Chat Completions, of the Responses API, or of Anthropic's Messages API.
+/// Returns the URL of an image in the form of Chat Completions, the Responses API or Anthropic's Messages API.
 fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
     let (url, detail) = match part.get("image_url").or_else(|| part.get("source"))? {
         Json::String(url) => (Cow::Borrowed(url.as_str()), part.text("detail")),

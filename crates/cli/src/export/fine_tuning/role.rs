@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use attest_mapping::json::Members;
 
-/// The role of a message in an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

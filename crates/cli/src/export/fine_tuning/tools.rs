@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::refusal::Refusal;
 
-/// The definition of a function.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Tool<'a> {
@@ -30,7 +29,8 @@ pub struct FunctionDefinition<'a> {
     strict: Option<&'a Json>,
 }
 
-/// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the trace.
+/// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the
+/// trace.
 pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, Refusal> {
     let tools = tools.as_list().unwrap_or_default().iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(tools).filter(|tools| !tools.is_empty()))
@@ -73,11 +73,10 @@ pub struct FunctionCall<'a> {
 #[derive(Serialize)]
 pub struct CalledFunction<'a> {
     name: &'a str,
-    /// A text in JSON, as the model wrote it.
+    /// JSON text, exactly as the model wrote it.
     arguments: Cow<'a, str>,
 }
 
-/// Converts the calls of a message.
 pub fn calls(calls: &Json) -> Result<Vec<FunctionCall<'_>>, Refusal> {
     calls.as_list().ok_or(Refusal::UnknownContent)?.iter().map(call).collect()
 }

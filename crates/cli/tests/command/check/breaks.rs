@@ -78,7 +78,6 @@ fn stored(seen: &Seen, reply: &mut Reply, status: u16) {
     reply.media_type("application/json");
 }
 
-/// Changes the JSON of an answer with this status.
 fn edit(reply: &mut Reply, status: u16, change: impl FnOnce(&mut Value)) {
     if reply.status == status
         && let Ok(mut body) = serde_json::from_str(&reply.body)
@@ -88,7 +87,6 @@ fn edit(reply: &mut Reply, status: u16, change: impl FnOnce(&mut Value)) {
     }
 }
 
-/// Replaces a part of a request's body.
 fn replace(seen: &mut Seen, from: &str, to: &str) {
     if let Ok(text) = std::str::from_utf8(&seen.body) {
         seen.body = text.replacen(from, to, 1).into();
@@ -356,7 +354,7 @@ pub const BREAKS: &[Break] = &[
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").eq_ignore_ascii_case(KEY))),
     accepts(WRONG, |seen| authorize(seen, seen.header("x-api-key").get(1..) == Some(&KEY[1..]))),
     accepts(WRONG, |seen| authorize(seen, seen.path == "/prod/" && !seen.header("x-api-key").is_empty())),
-    // A template that renders to invalid JSON, as with a variable that does not exist.
+    // A template that renders invalid JSON, for example because a variable does not exist.
     reply(ROUTE, |seen, reply| {
         if seen.path.contains("no/such/route") {
             r#"{"type":"urn:attest:problem:gateway","title":"T","status":,"detail":"D"}"#.clone_into(&mut reply.body);

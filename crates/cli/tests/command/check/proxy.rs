@@ -1,4 +1,4 @@
-//! The local endpoint behind a proxy that breaks a promise on purpose, and the other data that a check reads.
+//! The local endpoint behind a proxy that deliberately breaks a promise, and the other data that a check reads.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -49,7 +49,6 @@ impl Seen {
     }
 }
 
-/// The answer that the proxy passes on.
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
@@ -62,14 +61,14 @@ impl Reply {
     }
 }
 
-/// The treatment of a check's temporary key.
+/// The proxy's treatment of the temporary API key of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TemporaryKey {
     Throttled,
     /// Without `Retry-After`.
     ThrottledWithoutPause,
     Accepted,
-    /// Not known yet, as a new key of API Gateway.
+    /// The key is not known yet, as API Gateway may need time for a new key.
     Unknown,
 }
 
@@ -114,8 +113,8 @@ async fn object(State(proxy): State<Arc<Proxy>>, Path(key): Path<String>) -> Vec
     proxy.bucket.object(&key).await
 }
 
-/// Returns the function's code: a ZIP file with a `bootstrap` that is the head of an ELF file for this machine. Machine 0
-/// is code that was not built, without a `bootstrap`.
+/// Returns the function's code: a ZIP file with a `bootstrap` that is the head of an ELF file for this machine. Machine
+/// 0 is code that was not built, without a `bootstrap`.
 async fn code(Path(machine): Path<u16>) -> Vec<u8> {
     use std::io::Write;
     let mut bootstrap = [0; 64];

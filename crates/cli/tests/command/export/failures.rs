@@ -93,7 +93,7 @@ struct RestrictedS3 {
     deletes: bool,
 }
 
-/// Passes listings on. Refuses to read an object; deletes it before, if it is to be missing from later listings.
+/// Forwards listings. Refuses to read an object, and deletes it first if later listings must lack it.
 async fn restricted(State(restricted): State<RestrictedS3>, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if let Some(key) = path.strip_prefix("/traces/").filter(|key| !key.is_empty()) {

@@ -1,5 +1,3 @@
-//! Fine-tuning examples.
-
 use std::fs;
 
 use serde_json::{Value, json};
@@ -310,7 +308,7 @@ async fn answers_that_the_provider_did_not_complete_are_left_out() {
         json!({"api": "openai-responses", "response": {"status": "completed", "incomplete_details": null, "error": null}}),
         json!({"api": "openai-responses", "messages": answer(json!([item("completed")]))}),
         json!({"api": "litellm", "choices": {"0": {"finish_reason": "stop"}}}),
-        // Members of another program.
+        // Another program may use these members with other meanings.
         json!({"incomplete": false, "error": null, "finish_reason": "stop", "status": "open"}),
         json!({"choices": {"a": {"finish_reason": "stop"}}, "error": ""}),
     ];

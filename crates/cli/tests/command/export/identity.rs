@@ -16,7 +16,6 @@ async fn interrupted(folder: &Path, traces: &Path, arguments: &[&str]) {
     gate.remove();
 }
 
-/// Reads the part of `t.jsonl` and its checkpoint.
 fn part(folder: &Path) -> [Vec<u8>; 2] {
     ["t.jsonl.part", "t.jsonl.part.checkpoint"].map(|name| fs::read(folder.join(name)).expect("it exists"))
 }

@@ -21,7 +21,6 @@ use crate::import::program;
 const TRACES: usize = 350;
 const PAGE: usize = 100;
 
-/// The fault of a stand-in for S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,

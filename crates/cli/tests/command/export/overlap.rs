@@ -1,4 +1,5 @@
-//! Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its length.
+//! Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its
+//! length.
 
 use std::{env, fs, time::Duration};
 
@@ -22,7 +23,8 @@ pub fn rounds() -> u64 {
     env::var("EXPORT_ROUNDS").map_or(8, |rounds| rounds.parse().expect("a number"))
 }
 
-/// Starts each command after a random time, and kills or stops some of them. Returns the exit codes; a killed process has none.
+/// Starts each command after a random time, and kills or stops some of them. Returns the exit codes; a killed process
+/// has none.
 pub async fn overlap(random: &mut Rng, commands: impl IntoIterator<Item = Command>) -> Vec<Option<i32>> {
     let mut processes: Vec<Child> = Vec::new();
     for mut command in commands {
@@ -70,7 +72,7 @@ async fn overlapping_and_killed_exports_of_lines_are_complete_or_fail() {
             fs::remove_file(&output).expect("it exists");
         }
     }
-    // One of the two may be unfinished. It is the one that goes on.
+    // One of the two exports may be unfinished, and only that one may continue.
     let mut completed = 0;
     for source in [0, 1, 0] {
         let code = super::run(folder.path(), &export_of(source)).await.status.code();

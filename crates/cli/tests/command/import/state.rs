@@ -6,7 +6,6 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::*;
 
-/// Every file in a folder, with its contents.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     let files = entries.filter(|entry| entry.path().is_file());

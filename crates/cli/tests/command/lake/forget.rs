@@ -33,7 +33,7 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     store(folder.path(), "m/late", &trace("late"), 1_440);
     assert_eq!(run(folder.path(), &sync).await.0, Some(0));
     let before = files(&lake);
-    // A rest of a killed writer, which no listing of the lake contains.
+    // A leftover of a killed writer, which no listing of the lake contains.
     let day = data_files(&lake)[0].parent().expect("a day").to_owned();
     fs::write(day.join("0b0e6d5c.parquet#1"), "I am jane@example.com").expect("a file");
     let forget = ["forget", "--text", "jane@example.com", "--lake", "lake"];
@@ -47,7 +47,7 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     assert_eq!(receipt["keys"], serde_json::json!(["m/jane-1", "m/jane-2"]));
     assert_eq!((&receipt["deleted_versions"], &receipt["removed_rows"]), (&2.into(), &2.into()));
     assert_nothing_is_left(&[&traces, &lake], &["jane@", "jane\\u0040"]);
-    // The log keeps the smallest and the largest key of each file, as the receipt says.
+    // The log keeps the smallest and the largest key of each file, which the receipt states.
     assert!(receipt["not_covered"].to_string().contains("smallest and largest key"), "{receipt}");
     let after = files(&lake);
     let changed = before.iter().filter(|file| !after.contains(file)).map(|file| file.parent());
@@ -74,7 +74,8 @@ fn assert_nothing_is_left(folders: &[&Path], texts: &[&str]) {
     for file in folders.iter().flat_map(|folder| files(folder)) {
         let bytes = fs::read(&file).expect("a file");
         let mut places = vec![String::from_utf8_lossy(&bytes).into_owned()];
-        // Compression hides text from a scan of bytes, so rows are decoded: those of data files and those of checkpoints.
+        // Compression hides text from a scan of bytes, so rows are decoded: those of data files and those of
+        // checkpoints.
         if file.extension().is_some_and(|name| name == "parquet") {
             places.push(format!("{:?}", rows(&file)));
         }
@@ -188,7 +189,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     let (day, name) = (own.parent().expect("a day"), own.file_name().expect("a name"));
     fs::create_dir_all(lake.join("_results")).expect("a folder");
     fs::create_dir_all(home.join("elsewhere")).expect("a folder");
-    // Among them a copy under the lake's own name, and one behind a link.
+    // One copy has a name like that of a data file of the lake, and one is behind a link.
     let others = [
         lake.join("report.parquet"),
         lake.join("_results/mine.parquet"),
@@ -211,7 +212,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     assert_eq!(code, Some(0), "{error}");
     assert!(others.iter().all(|other| other.exists()), "after forget");
     assert!(error.contains("lake/report.parquet") || error.contains("report.parquet below the lake"), "{error}");
-    // A link in the place of a day hides files of the lake.
+    // A link in place of a day's folder may hide files of the lake.
     std::os::unix::fs::symlink(home.join("elsewhere"), lake.join("day=2020-01-01")).expect("a link");
     let (code, error) = run(home, &[&FORGET[..], &["--receipt", "second.json"]].concat()).await;
     assert!(code == Some(2) && error.contains("is a link"), "{error}");
@@ -302,7 +303,7 @@ async fn a_full_disk_at_the_receipt_leaves_the_list_for_a_repetition() {
     let home = folder.path();
     store(home, "m/1", &trace("I am jane@example.com"), 0);
     assert_eq!(run(home, &["lake", "sync", "-q", "-o", "lake"]).await.0, Some(0));
-    // Everything but the receipt fits below this limit of a file, which is 1.5 KiB in dash.
+    // All files but the receipt are smaller than this limit, which is 1.5 KiB in dash.
     let script = r#"trap "" XFSZ; ulimit -f 3; exec "$0" "$@""#;
     let mut limited = Command::new("dash");
     limited.current_dir(home).args(["-c", script, env!("CARGO_BIN_EXE_attest")]).args(FORGET);

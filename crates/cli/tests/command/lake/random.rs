@@ -12,7 +12,6 @@ use super::{
     versions::assert_no_version_contains,
 };
 
-/// The number of keys of a program.
 const KEYS: usize = 5;
 
 const SYNC: [&str; 8] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "s3://lake/lake", "--retention-days"];
@@ -66,7 +65,7 @@ async fn perform(folder: &Path, s3: &VersionedS3, url: &str, action: &Action) {
     }
 }
 
-/// Runs `forget` until it is killed at a step. Returns whether it came to its end before.
+/// Runs `forget` until it is killed at a step. Returns whether it ended before that.
 async fn forget_until(folder: &Path, s3: &VersionedS3, url: &str, step: usize) -> bool {
     s3.stop_at(step);
     let mut process = command(folder, url, &FORGET).spawn().expect("it starts");
@@ -132,7 +131,7 @@ proptest! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
     let template = VersionedS3::default();
-    // With an id, the bucket is recognized behind the URL of each copy.
+    // The id makes each copy of the bucket the same place, although its URL differs.
     template.add("traces", ID_KEY, Some("5f1c3b5e-6f0a-4a6e-9a54-0d8f3c1e2b7d\n".into()), day(0));
     let url = template.serve().await;
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,5 +1,3 @@
-//! The place whose traces a lake holds.
-
 use std::{fs, path::Path};
 
 use super::{keys, run, trace};

@@ -24,7 +24,6 @@ use crate::{
     import::program,
 };
 
-/// The command of most tests.
 const SYNC: [&str; 5] = ["lake", "sync", "-q", "-o", "lake"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +279,8 @@ async fn a_folder_is_kept_in_a_bucket_of_the_user() {
     assert!(names(&bucket.join("a/lake")).iter().any(|name| name == "_delta_log"), "{:?}", names(&bucket));
 }
 
-/// Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its length.
+/// Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its
+/// length.
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_and_killed_runs_leave_each_trace_once() {
     let mut random = random();

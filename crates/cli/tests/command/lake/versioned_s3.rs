@@ -1,6 +1,7 @@
 //! An S3 in memory, whose buckets keep versions, and which can stop answering at a chosen step.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_aws::{http::serve, s3::ACCESS_KEY};
 use s3s::{
-    S3, S3Request, S3Response, S3Result,
+    S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::SimpleAuth,
     dto::{
         BucketVersioningStatus, DeleteMarkerEntry, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
@@ -47,10 +48,12 @@ pub struct Version {
 #[derive(Debug, Clone, Default)]
 pub struct VersionedS3 {
     versions: Arc<Mutex<Vec<Version>>>,
+    /// The codes with which reads of objects are refused, by their keys.
+    refused: Arc<Mutex<BTreeMap<String, S3ErrorCode>>>,
     steps: Arc<Steps>,
 }
 
-/// A step is the time before a request, or after one that changes a bucket.
+/// Counts steps. A step is the time before a request, or after a request that changes a bucket.
 #[derive(Debug, Default)]
 struct Steps {
     taken: AtomicUsize,
@@ -61,7 +64,11 @@ struct Steps {
 
 impl VersionedS3 {
     pub fn of(versions: Vec<Version>) -> Self {
-        Self { versions: Arc::new(Mutex::new(versions)), steps: Arc::default() }
+        Self { versions: Arc::new(Mutex::new(versions)), ..Self::default() }
+    }
+
+    pub fn refuse(&self, key: &str, code: S3ErrorCode) {
+        self.refused.lock().expect("no holder panics").insert(key.to_owned(), code);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Version>> {
@@ -124,7 +131,6 @@ impl VersionedS3 {
         Ok(())
     }
 
-    /// Serves the buckets and returns their URL.
     pub async fn serve(&self) -> String {
         let mut service = S3ServiceBuilder::new(self.clone());
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, ACCESS_KEY));
@@ -199,6 +205,9 @@ impl S3 for VersionedS3 {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         self.step().await;
         let GetObjectInput { bucket, key, version_id, range, .. } = request.input;
+        if let Some(code) = self.refused.lock().expect("no holder panics").get(&key) {
+            return Err(S3Error::new(code.clone()));
+        }
         let Version { body, modified, .. } = self.get(&bucket, &key, version_id.as_deref())?;
         let body = body.ok_or_else(|| s3_error!(MethodNotAllowed))?;
         let all = body.len() as u64;
@@ -321,7 +330,6 @@ impl S3 for VersionedS3 {
     }
 }
 
-/// Returns a command with the AWS configuration of these buckets.
 pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::Command {
     let mut command = program(folder);
     command.args(arguments).env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "us-east-1");
@@ -329,7 +337,6 @@ pub fn command(folder: &Path, url: &str, arguments: &[&str]) -> tokio::process::
     command
 }
 
-/// Runs a command with the AWS configuration of these buckets.
 pub async fn run(folder: &Path, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = command(folder, url, arguments).output().await.expect("it runs");
     (output.status.code(), stderr(&output))

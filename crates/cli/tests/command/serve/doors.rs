@@ -1,4 +1,5 @@
-//! Requests that pages of other sites make a browser send to the page, to the endpoint and to the S3, of `serve` and of `view`.
+//! Requests that pages of other sites make a browser send to the page, to the endpoint and to the S3, of `serve` and of
+//! `view`.
 
 use std::{process::Stdio, time::Duration};
 
@@ -70,7 +71,7 @@ async fn foreign_hosts_and_sites_are_refused_on_every_port_with_a_log_line() {
             assert!(!response.contains("access-control-allow"), "{response}");
             refusals.push(logged);
         }
-        // In absolute form, `Host` does not count.
+        // If the request target has the absolute form, `Host` does not count (RFC 9112, section 3.2.2).
         let request =
             format!("{method} http://evil.example{target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         assert_eq!(status(&exchange(&address, &request).await), "421");
@@ -107,7 +108,7 @@ async fn a_request_across_sites_does_not_reveal_whether_a_trace_exists() {
             let absent = absent.lines().map(|line| if line.starts_with("date: ") { &date } else { line });
             assert!(absent.eq(known.lines()), "{known}");
         }
-        // A person who typed the address, or followed a link of the page itself.
+        // Browsers send these values if a person typed the address, or followed a link of the page itself.
         for site in ["none", "same-origin"] {
             let headers = format!("sec-fetch-site: {site}\r\n");
             assert_eq!(status(&get(&format!("{route}a"), &headers).await), "200");
@@ -139,7 +140,7 @@ async fn only_the_printed_secret_key_opens_the_s3() {
     let s3 = endpoint.ready["s3_url"].as_str().expect("a URL").trim_start_matches("http://");
     let unsigned = format!("GET /traces?list-type=2 HTTP/1.1\r\nhost: {s3}\r\nconnection: close\r\n\r\n");
     assert_eq!(status(&exchange(s3, &unsigned).await), "403");
-    // Everybody on this machine can read the page, so it does not show the key.
+    // Everybody on this machine can read the page, so it does not show the secret key.
     let address = endpoint.url.trim_start_matches("http://").trim_end_matches("/prod");
     let listed = endpoint.s3().list_objects_v2().bucket("traces").send().await.expect("the key is right");
     let key = listed.contents()[0].key().expect("a key").to_owned();
@@ -164,7 +165,7 @@ async fn a_signed_url_for_a_foreign_host_is_refused() {
     assert_eq!(status(&exchange(s3, &get("evil.example")).await), "421");
 }
 
-/// A browser sends such a form without asking.
+/// A browser sends such a form to another site without a preflight request.
 #[tokio::test]
 async fn the_s3_takes_no_form() {
     let endpoint = Endpoint::start().await;

@@ -29,7 +29,7 @@ async fn a_folder_deleted_while_it_is_served_is_created_again() {
     assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(VALID.trim_end_matches('}')));
 }
 
-/// A 503 makes clients repeat a request for ever.
+/// A 503 would make clients repeat the request forever.
 #[tokio::test]
 async fn what_only_a_person_can_repair_is_a_500_with_its_cause_in_the_log() {
     let endpoint = Endpoint::start().await;
@@ -42,7 +42,7 @@ async fn what_only_a_person_can_repair_is_a_500_with_its_cause_in_the_log() {
     symlink("/no/such/file", path("link/a.json")).expect("the folder is writable");
     symlink(path("loop"), path("loop")).expect("the folder is writable");
     let mut models = vec!["file", "file/below", "folder", "dangling", "dangling/below", "link", "loop"];
-    // Linux has a memory file system of its own there, so a hard link cannot lead to it.
+    // On Linux, `/dev/shm` is a separate file system, to which a hard link cannot lead.
     let disk = tempfile::tempdir_in("/dev/shm");
     if let Ok(disk) = &disk {
         symlink(disk.path(), path("disk")).expect("the folder is writable");
@@ -74,7 +74,7 @@ async fn what_is_stored_through_a_linked_folder_is_listed_and_exported() {
     let (folder, traces) = (endpoint.folder.path().to_owned(), endpoint.folder.path().join("traces"));
     fs::create_dir_all(folder.join("elsewhere/below")).expect("the folder is writable");
     symlink(folder.join("elsewhere"), traces.join("linked")).expect("the folder is writable");
-    // Links that lead up would never end.
+    // A listing that follows a link to a parent folder would never end.
     symlink(&traces, traces.join("again")).expect("the folder is writable");
     symlink("..", traces.join("up")).expect("the folder is writable");
     symlink("/", traces.join("root")).expect("the folder is writable");

@@ -1,0 +1,89 @@
+//! `lake sync` and `forget` over a bucket that others also write to.
+
+use std::fs;
+
+use s3s::S3ErrorCode;
+use serde_json::{Value, json};
+
+use super::{
+    count, keys, trace,
+    versioned_s3::{VersionedS3, day, run},
+};
+
+const SYNC: [&str; 7] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "lake"];
+
+/// A bucket with one trace, and with objects that cannot be read.
+fn shared_bucket() -> VersionedS3 {
+    let s3 = VersionedS3::default();
+    s3.add("traces", "m/1", Some(trace("jane").into()), day(0));
+    s3.add("traces", "backup/1", Some(vec![b' '; (10 << 20) + 1].into()), day(0));
+    for (key, code) in [
+        ("archive/1", S3ErrorCode::InvalidObjectState),
+        ("customer/1", S3ErrorCode::InvalidRequest),
+        ("policy/1", S3ErrorCode::AccessDenied),
+        ("policy/2", S3ErrorCode::AccessDenied),
+    ] {
+        s3.add("traces", key, Some(trace("jane").into()), day(0));
+        s3.refuse(key, code);
+    }
+    s3
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synchronisation_counts_objects_that_cannot_be_read_and_does_not_call_the_lake_equal() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let s3 = shared_bucket();
+    let url = s3.serve().await;
+    for added in [1, 0] {
+        let (code, report) = run(folder.path(), &url, &SYNC).await;
+        assert_eq!((code, count(&report, "added")), (Some(1), added), "{report}");
+        for (reason, expected) in [
+            ("larger than any trace", 1),
+            ("archived", 1),
+            ("encrypted with a customer's key", 1),
+            ("access denied", 2),
+        ] {
+            assert_eq!(count(&report, &format!("left out: {reason}")), expected, "{report}");
+        }
+        assert!(report.contains("archive/1 cannot be read: archived"), "{report}");
+        assert_eq!(keys(&folder.path().join("lake")).await, ["m/1"]);
+    }
+    s3.refuse("m/1", S3ErrorCode::AccessDenied);
+    let (code, report) = run(folder.path(), &url, &SYNC).await;
+    assert_eq!(code, Some(2), "{report}");
+    assert!(report.contains("access is denied to all 2 objects"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_lists_objects_and_versions_that_could_not_be_searched() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let s3 = shared_bucket();
+    let archived = s3.add("traces", "archive/1", None, day(1));
+    let old = s3.add("traces", "m/2", Some(trace("another person").into()), day(0));
+    s3.add("traces", "m/2", Some(trace("another person").into()), day(1));
+    let url = s3.serve().await;
+    assert_eq!(run(folder.path(), &url, &SYNC).await.0, Some(1));
+    let forget = ["forget", "--bucket", "traces", "--lake", "lake", "--yes", "--text", "jane"];
+    let (code, report) = run(folder.path(), &url, &forget).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("policy/1 was not searched: access denied"), "{report}");
+    let receipt = fs::read(folder.path().join("forgotten.json")).expect("a receipt");
+    let receipt: Value = serde_json::from_slice(&receipt).expect("JSON");
+    assert_eq!(receipt["keys"], json!(["m/1"]));
+    let unreadable = receipt["unreadable"].as_array().expect("a list");
+    let mut searched: Vec<&str> = unreadable.iter().filter_map(|object| object["key"].as_str()).collect();
+    searched.sort_unstable();
+    assert_eq!(searched, ["archive/1", "backup/1", "customer/1", "policy/1", "policy/2"]);
+    let version = unreadable.iter().find(|object| object["key"] == "archive/1").expect("it is listed");
+    assert!(version["version"].is_string() && version["version"] != *archived, "{version}");
+    assert!(s3.names("traces").contains(&format!("m/2 {old}")), "the other traces stay");
+
+    // Without permission to read old versions, none of them is searched.
+    fs::remove_file(folder.path().join("forgotten.json")).expect("it exists");
+    s3.add("traces", "m/3", Some(trace("jane").into()), day(0));
+    s3.refuse("m/2", S3ErrorCode::AccessDenied);
+    s3.refuse("archive/1", S3ErrorCode::AccessDenied);
+    let (code, report) = run(folder.path(), &url, &forget).await;
+    assert_eq!(code, Some(2), "{report}");
+    assert!(report.contains("denied to all 2 old versions"), "{report}");
+}

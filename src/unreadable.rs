@@ -1,0 +1,56 @@
+//! The reasons why a working S3 does not hand out one object of a bucket that others also write to.
+
+use std::fmt;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::{s3_error::status, trace};
+
+/// A reason that concerns one object. Reading the others may succeed, and a repetition changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unreadable {
+    /// The object has more than [`trace::MAX_BYTES`].
+    TooLarge,
+    /// The object is in an archive, and has to be restored first.
+    Archived,
+    /// Every read has to send the key that the writer chose.
+    CustomerKey,
+    /// A policy, or the policy or state of the KMS key, keeps the reader from it. The reader may also have lost all access.
+    Denied,
+}
+
+impl Unreadable {
+    pub const ALL: [Self; 4] = [Self::TooLarge, Self::Archived, Self::CustomerKey, Self::Denied];
+
+    /// Returns the reason why `GetObject` failed. Returns `None` if the error does not concern the object alone.
+    ///
+    /// The codes are from the Amazon S3 API Reference ("List of error codes", and `GetObject`) and the S3 User Guide ("Using
+    /// server-side encryption with customer-provided keys").
+    #[must_use]
+    pub fn of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<Self> {
+        match (status(error)?, error.code()?) {
+            (403, "InvalidObjectState") => Some(Self::Archived),
+            (400, "InvalidRequest") => Some(Self::CustomerKey),
+            (403, "AccessDenied") => Some(Self::Denied),
+            (400 | 403, code) if code.starts_with("KMS.") => Some(Self::Denied),
+            _ => None,
+        }
+    }
+
+    /// Returns the reason for which an object of this size is not read.
+    #[must_use]
+    pub fn of_size(bytes: u64) -> Option<Self> {
+        (bytes > trace::MAX_BYTES as u64).then_some(Self::TooLarge)
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "larger than any trace",
+            Self::Archived => "archived",
+            Self::CustomerKey => "encrypted with a customer's key",
+            Self::Denied => "access denied",
+        })
+    }
+}
