@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{answer::Answer, probe::Trace, report::Mismatch, signing::Signer};
-use crate::loopback::is_loopback;
+use crate::{import::url::shown, loopback::is_loopback};
 
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
@@ -75,13 +75,13 @@ impl Endpoint {
     pub async fn probe(&self) -> anyhow::Result<()> {
         let answer = match self.send(self.request(Bytes::new())).await {
             Ok(answer) => answer,
-            Err(mismatch) => bail!("{}: {}; check --url", self.url, mismatch.actual),
+            Err(mismatch) => bail!("{}: {}; check --url", shown(&self.url), mismatch.actual),
         };
         if answer.status == 403 {
             bail!(
                 "{} answers 403: check --url and --api-key. A stack with Authorization=AWS_IAM also requires --sign, and \
                  credentials that may invoke its API",
-                self.url
+                shown(&self.url)
             );
         }
         Ok(())

@@ -9,7 +9,7 @@ use attest_terminal::fail;
 use clap::Args;
 use reqwest::Url;
 
-use crate::api_key;
+use crate::{api_key, import::url};
 use endpoint::Endpoint;
 use report::Report;
 use signing::Signer;
@@ -52,7 +52,7 @@ Exit status:
   2  the check could not run, or was interrupted: it then deletes its temporary API key and its traces")]
 pub struct Options {
     /// The endpoint's URL: the output ApiUrl of the stack
-    #[arg(long, env = "ATTEST_URL")]
+    #[arg(long, env = "ATTEST_URL", hide_env_values = true, value_parser = url::parse)]
     url: Url,
     /// The endpoint's API key
     #[arg(long, env = "ATTEST_API_KEY", hide_env_values = true, value_parser = api_key::parse)]

@@ -5,7 +5,7 @@ use reqwest::Url;
 use tokio::process::Command;
 
 use super::report::{Mismatch, Report, Verdict};
-use crate::loopback::is_loopback;
+use crate::{import::url::shown, loopback::is_loopback};
 
 const PROMISE: &str = "TLS below 1.2 is refused";
 
@@ -24,7 +24,8 @@ async fn old_tls(url: &Url) -> anyhow::Result<Verdict> {
     if is_loopback(url) {
         curl.args(["--noproxy", "*"]);
     }
-    let output = curl.arg(url.as_str()).output().await.context("cannot run curl")?;
+    // Other users see the command line, so it has no password.
+    let output = curl.arg(shown(url)).output().await.context("cannot run curl")?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok(match output.status.code() {
         Some(0) => Verdict::Fails(Mismatch::new("a TLS alert from the server", "a connection with TLS 1.1 or 1.0")),

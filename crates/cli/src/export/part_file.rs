@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use local_aws::files::open_own;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
@@ -113,7 +114,7 @@ impl PartFile {
     /// Calls `each` with every line that was written before.
     pub fn for_each_line(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let failed = || format!("cannot read {}", self.part.display());
-        let file = File::open(&self.part).with_context(failed)?;
+        let file = open_own(File::options().read(true), &self.part).with_context(failed)?;
         for line in self.compression.read(file).with_context(failed)?.split(b'\n') {
             each(&line.with_context(failed)?);
         }
@@ -175,13 +176,13 @@ fn cut(part: &Path, metadata: &fs::Metadata, bytes: u64) -> Result<()> {
     if !metadata.is_file() || metadata.len() < bytes {
         bail!("{} does not have the lines of its checkpoint: delete both to start again", part.display());
     }
-    let cut = || File::options().write(true).open(part)?.set_len(bytes);
+    let cut = || open_own(File::options().write(true), part)?.set_len(bytes);
     cut().with_context(|| format!("cannot write {}", part.display()))
 }
 
 fn start_frame(part: &Path, compression: Compression) -> Result<FrameWriter> {
     let start = || -> io::Result<FrameWriter> {
-        let mut file = File::options().write(true).open(part)?;
+        let mut file = open_own(File::options().write(true), part)?;
         file.seek(SeekFrom::End(0))?;
         compression.start_frame(file)
     };

@@ -1,21 +1,23 @@
 //! State files: JSON documents that are replaced atomically and read only if this program wrote them.
 
 use std::{
-    fs,
-    io::ErrorKind,
+    fs::File,
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
+use local_aws::files::open_own;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Reads a state file. Returns `None` if the file does not exist. Fails if its content is not a `T`.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let json = match fs::read(path) {
-        Ok(json) => json,
+    let mut json = Vec::new();
+    match open_own(File::options().read(true), path).and_then(|mut file| file.read_to_end(&mut json)) {
+        Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
+    }
     let state = serde_json::from_slice(&json).with_context(|| {
         format!(
             "{} was not written by this version of the export, so it is not changed: move it, or choose another path",

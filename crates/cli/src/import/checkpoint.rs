@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use local_aws::files::open_own;
 use uuid::Uuid;
 
 use super::identity::{Destination, Identity};
@@ -72,7 +73,7 @@ impl Checkpoint {
     pub fn open(path: &Path, identity: &Identity) -> Result<(Self, Opened)> {
         let shown = path.display();
         let failed = || format!("cannot write the checkpoint {shown} (choose another folder for it with --state)");
-        let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let open = open_own(File::options().read(true).write(true).create(true).mode(0o600), path);
         let file = open.with_context(failed)?;
         let header = header(identity);
         let mut opened = Opened::New;
@@ -111,8 +112,8 @@ impl Checkpoint {
     /// Returns whether the records at `path` were confirmed by an endpoint that reported the id of its store.
     pub fn has_records_of_a_store(path: &Path) -> bool {
         let mut found = Vec::new();
-        let read =
-            File::open(path).and_then(|file| file.take(FORMAT.len() as u64 + LONGEST_IDENTITY).read_to_end(&mut found));
+        let read = open_own(File::options().read(true), path)
+            .and_then(|file| file.take(FORMAT.len() as u64 + LONGEST_IDENTITY).read_to_end(&mut found));
         read.is_ok()
             && has_records(&found)
             && parse_header(&found).is_some_and(|identity| identity.destination.has_store())

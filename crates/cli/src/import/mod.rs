@@ -22,7 +22,7 @@ mod run;
 mod run_files;
 mod stop;
 mod target;
-mod url;
+pub mod url;
 mod window;
 
 pub use options::Options;

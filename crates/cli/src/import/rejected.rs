@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use local_aws::files::open_own;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -140,10 +141,12 @@ impl Rejected {
             } else {
                 options.create_new(true);
             }
-            let open = || io::Result::Ok((options.open(&paths.reasons)?, options.open(&paths.lines)?));
+            let mut open =
+                || io::Result::Ok((open_own(&mut options, &paths.reasons)?, open_own(&mut options, &paths.lines)?));
             match open() {
                 Ok((reasons, lines)) => return Ok(Files { paths, reasons, lines: BufWriter::new(lines), kept: 0 }),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+                // A link or a pipe belongs to somebody else.
+                Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::InvalidInput) => number += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -191,10 +194,9 @@ fn is_unchanged(paths: &Paths) -> io::Result<bool> {
 }
 
 fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
-    match File::open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(BufReader::new(file))),
-        Ok(_) => Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+    match open_own(File::options().read(true), path) {
+        Ok(file) => Ok(Some(BufReader::new(file))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -201,4 +201,11 @@ async fn an_endpoint_that_cannot_be_checked_ends_in_exit_status_2() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains(&url) && error.contains("check --url"), "{error}");
     }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
+    command.args(["check", "--api-key", "key"]).env("ATTEST_URL", format!("http://jane:hunter2@{address}/prod"));
+    for arguments in [&[][..], &["--help"]] {
+        let output = command.args(arguments).output().await.expect("attest runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(said.contains("--url") && !said.contains("hunter2"), "{said}");
+    }
 }

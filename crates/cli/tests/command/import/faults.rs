@@ -317,6 +317,38 @@ async fn a_password_in_the_url_is_in_no_output_and_in_no_file() {
 }
 
 #[tokio::test]
+async fn links_and_pipes_in_place_of_its_files_are_left_as_they_are() {
+    let folder = folder_with_lines(1);
+    let path = |name: &str| folder.path().join(name);
+    let pipe = |name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(path(name)).status().expect("mkfifo runs");
+        assert!(made.success());
+    };
+    let not_regular = async || {
+        let output = import(folder.path(), &["t.jsonl"]).await;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && error.contains("not a regular file"), "{error}");
+        fs::remove_file(path("t.jsonl.checkpoint")).expect("it is left");
+    };
+    fs::write(path("empty"), "").expect("a file");
+    for name in ["empty", "absent"] {
+        std::os::unix::fs::symlink(name, path("t.jsonl.checkpoint")).expect("a link");
+        not_regular().await;
+    }
+    assert_eq!(fs::read(path("empty")).expect("it is left"), b"");
+    assert!(!path("absent").exists());
+    pipe("t.jsonl.checkpoint");
+    not_regular().await;
+    pipe("t.jsonl.rejected.jsonl");
+    fs::write(path("t.jsonl"), format!("{}\nbad", trace(1, 1))).expect("a file");
+    assert_eq!(import(folder.path(), &["t.jsonl"]).await.status.code(), Some(1));
+    let others = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let reasons =
+        others.filter(|name| name.to_string_lossy().contains("rejected") && path(&name.to_string_lossy()).is_file());
+    assert_eq!(reasons.count(), 2, "another name is used");
+}
+
+#[tokio::test]
 async fn rejected_lines_need_no_more_room_than_a_limit_and_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a temporary folder");
