@@ -268,6 +268,7 @@ def test_the_proxy_logs_every_call(endpoint, environment, tmp_path):
     body = {"model": "gpt-4o", "messages": MESSAGES}
     headers = {"authorization": f"Bearer {key}"}
     httpx.post(f"{url}/chat/completions", json=body, headers=headers, timeout=30).raise_for_status()
+    wait_until(endpoint.traces)  # uvicorn ends with the signal, so nothing is sent at the end of the process
     proxy.send_signal(signal.SIGTERM)
     proxy.communicate()
     [trace] = endpoint.traces()
