@@ -80,7 +80,7 @@ JSON = {"content-type": "application/json"}
     [
         (200, {"content-type": "text/html"}, "<html>Sign in</html>"),
         (201, {"content-type": "text/html"}, {"id": "i", "system_fingerprint": "m", "key": "m/i"}),
-        (201, {}, {"id": "i", "system_fingerprint": "m", "key": "m/i"}),
+        (201, {"content-type": ""}, {"id": "i", "system_fingerprint": "m", "key": "m/i"}),
         (200, JSON, {}),
         (201, JSON, {"ok": True}),
         (201, JSON, "not JSON"),
