@@ -89,8 +89,11 @@ pub async fn ingest(stack: &Stack) -> anyhow::Result<Result<(), Mismatch>> {
     let path = output.path().to_str().context("the path of the temporary file is not UTF-8")?;
     // The time limit exceeds the 900 s of the function (`template.yaml`).
     let mut arguments = vec!["lambda", "invoke", "--function-name", stack.named("LakeFunction")?];
-    arguments.extend(["--cli-binary-format", "raw-in-base64-out", "--cli-read-timeout", "960"]);
-    arguments.extend(["--payload", r#"{"task": "ingest"}"#, path]);
+    // Both versions of the AWS CLI send the bytes of a file unchanged.
+    let payload = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
+    std::fs::write(payload.path(), r#"{"task": "ingest"}"#).context("cannot write a temporary file")?;
+    let payload = format!("fileb://{}", payload.path().display());
+    arguments.extend(["--cli-read-timeout", "960", "--payload", &payload, path]);
     let invoked = aws(&arguments).await?;
     let answer = std::fs::read_to_string(output.path()).unwrap_or_default();
     Ok(ensure(invoked["FunctionError"].is_null(), "a run without an error", answer))
