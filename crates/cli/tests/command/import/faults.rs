@@ -227,9 +227,10 @@ async fn serve(answer: impl Fn(Bytes) -> axum::response::Response + Clone + Send
 
 #[tokio::test]
 async fn lines_that_always_fail_do_not_keep_the_others_from_being_stored() {
-    // After 503, the rate limiter sends a few requests a second only, because the endpoint may be down.
+    // After each 503 the rate limiter sends at 4, 2, 1 and 0.5 requests per second, because the endpoint may be down.
+    // The fifth line is therefore sent within 4 s.
     for (status, failing) in
-        [(StatusCode::GATEWAY_TIMEOUT, 40), (StatusCode::BAD_GATEWAY, 40), (StatusCode::SERVICE_UNAVAILABLE, 10)]
+        [(StatusCode::GATEWAY_TIMEOUT, 40), (StatusCode::BAD_GATEWAY, 40), (StatusCode::SERVICE_UNAVAILABLE, 4)]
     {
         let stored = Arc::new(Mutex::new(std::collections::HashSet::new()));
         let seen = Arc::clone(&stored);
