@@ -10,7 +10,7 @@ import time
 import pytest
 
 import attest_client
-from attest_client import client, sender, spool
+from attest_client import client, owners, sender, spool
 from stand_ins import Server, receipt
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
@@ -126,7 +126,7 @@ def test_an_id_that_no_header_can_have_is_sent_in_the_trace(environment, trace_i
 def dead(folder, lines, number=0):
     """Writes a file of a process that has ended."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{int(time.time())}.{spool._HOST}.999999999.0.{number:016x}.jsonl"
+    path = folder / f"{int(time.time())}.{owners.HOST}.999999999.0.{number:016x}.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
 

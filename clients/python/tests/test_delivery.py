@@ -12,7 +12,7 @@ import time
 import pytest
 
 import attest_client
-from attest_client import client, sender, settings, spool
+from attest_client import client, owners, sender, settings, spool
 from stand_ins import Server, receipt, wait_until
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Grüße"}]}
@@ -240,7 +240,7 @@ def test_a_long_queue_is_read_back_from_the_files(endpoint, environment, folder,
 def leave(folder, lines, created=None, mtime=None):
     """Creates a file of a dead process."""
     folder.mkdir(exist_ok=True)
-    path = folder / f"{created or int(time.time())}.{spool._HOST}.999999999.0.{os.urandom(8).hex()}.jsonl"
+    path = folder / f"{created or int(time.time())}.{owners.HOST}.999999999.0.{os.urandom(8).hex()}.jsonl"
     path.write_bytes(b"".join(lines))
     if mtime:
         os.utime(path, (mtime, mtime))
@@ -273,7 +273,7 @@ def test_a_line_that_was_cut_off_is_ignored_and_an_unreadable_one_is_rejected(en
 
 def test_files_of_living_processes_and_other_names_are_left_alone(endpoint, environment, folder):
     folder.mkdir()
-    own = folder / f"{int(time.time())}.{spool._HOST}.{os.getppid()}.0.{'0' * 16}.jsonl"
+    own = folder / f"{int(time.time())}.{owners.HOST}.{os.getppid()}.0.{'0' * 16}.jsonl"
     elsewhere = folder / f"{int(time.time())}.elsewhere.1.0.{'0' * 16}.jsonl"
     for path in (own, elsewhere, folder / "notes.jsonl", folder / spool.REJECTED):
         path.write_bytes(line(1))

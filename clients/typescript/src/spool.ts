@@ -5,22 +5,18 @@
  * append that its file still has its name. A wrong guess makes two processes send one trace, which is stored once.
  */
 
-import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { isObject, parse } from "./json.js";
+import { isAbandoned, NAME, newName } from "./owners.js";
 import { isOwn, isPrivate, openFile, openFolder } from "./private.js";
 import { kindOf, warn } from "./warn.js";
 
 const SEGMENT = 1024 * 1024; // bytes after which a new file is started
 const FOLDER_LIMIT = 1024 * 1024 * 1024; // bytes of all files
 const AGE_LIMIT = 30 * 24 * 60 * 60; // seconds
-const STALE = 60_000; // milliseconds without a heartbeat
 const REJECTED = "rejected.jsonl";
-const NAME = /^(\d+)\.([A-Za-z0-9_-]{1,64})\.(\d+)\.(\d+)\.[0-9a-f]{16}\.jsonl$/;
 const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
-const HOST = hostname().replace(/[^A-Za-z0-9-]/g, "_").slice(0, 64) || "_";
 
 /** An unconfirmed trace: one line of JSON without its line feed, and the file that holds it, if any. */
 export interface Entry {
@@ -337,7 +333,8 @@ export class Spool {
       const name = NAME.exec(file);
       if (!name) continue;
       if (isPrivate(stat)) {
-        files.push({ name, created: Number(name[1]), path, stat });
+        if (name[5] === "jsonl") files.push({ name, created: Number(name[1]), path, stat });
+        else if (isAbandoned(name, stat)) fs.rmSync(path, { force: true }); // its process died before it replaced a held trace
         continue;
       }
       if (stat.isFile() && isOwn(stat)) this.unread.add(path);
@@ -348,47 +345,12 @@ export class Spool {
   }
 }
 
-const START = startOf(process.pid) ?? "0";
-
 /** The folder is at its size limit. */
 class Full extends Error {
   override readonly message = "the spool is full";
 }
 
 const LF = Buffer.from("\n");
-
-function newName(created: number): string {
-  return `${created}.${HOST}.${process.pid}.${START}.${randomBytes(8).toString("hex")}.jsonl`;
-}
-
-function isAbandoned([, , host, pid, start]: RegExpExecArray, stat: fs.Stats): boolean {
-  if (Math.abs(Date.now() - stat.mtimeMs) > STALE) return true; // a time in the future is not a heartbeat: the clock was wrong
-  return host === HOST && !isAlive(Number(pid), start!);
-}
-
-function isAlive(pid: number, start: string): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-  }
-  const actual = startOf(pid);
-  return actual === undefined || actual === start || (start === "0" && actual !== "ended");
-}
-
-/**
- * Returns the start time of a process in clock ticks since boot (proc(5), field 22), or `undefined` without `/proc`.
- * Returns "ended" for a process that its parent has not waited for yet.
- */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // from field 3 on: the name before it may contain spaces
-    return fields[0] === "Z" || fields[0] === "X" ? "ended" : fields[19];
-  } catch {
-    return undefined;
-  }
-}
 
 function identityOf({ dev, ino }: fs.Stats): string {
   return `${dev}:${ino}`;

@@ -17,10 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 from attest_client import handoff, settings, values
+from attest_client.entry import Entry
 from attest_client.handoff import Lock, inside, is_inside
 from attest_client.sender import Refused, Sender
 from attest_client.settings import NotConfigured, Settings, is_loopback
-from attest_client.spool import Entry, Spool, SpoolFull
+from attest_client.spool import Spool, SpoolFull
 from attest_client.warn import COUNTERS, count, reason, warn
 
 MAX_TRACE = 4 << 20  # bytes; the endpoint's default limit
@@ -38,7 +39,7 @@ MAX_WAITING = 100  # the number of traces that ends the pause
 
 @dataclasses.dataclass(eq=False, frozen=True)
 class Held:
-    """A trace in the spool that is sent only if nothing replaces it."""
+    """A trace in a file of its own, which is sent only if nothing replaces it."""
 
     entry: Entry
     end: float
@@ -70,15 +71,22 @@ class Client:
         if not settings.is_encrypted and not is_loopback(settings.host):
             warn("insecure", "ATTEST_URL has http, so the key and the traces are sent without encryption")
 
-    def put(self, trace: dict[str, Any]) -> None:
-        """Accepts a trace with an `id`. The trace is in the spool once this returns."""
+    def put(self, trace: dict[str, Any], held: Held | None = None) -> None:
+        """Accepts a trace with an `id`. The trace is in the spool once this returns. It replaces a held one."""
         line = values.dumps(trace)
         count("logged")
+        before = self._take(held)
+        entry = None
         if len(line) > MAX_TRACE:
             count("rejected")
             self._reject(Entry(trace["id"], line), line, f"it has {len(line)} bytes; the limit is {MAX_TRACE}")
-            return
-        if entry := self._entry(trace["id"], line):
+        elif before and self._spool and (entry := self._spool.replace(before, trace["id"], line)):
+            before = None
+        else:
+            entry = self._entry(trace["id"], line)
+        if before and self._spool:
+            self._spool.release(before)
+        if entry:
             self._pending.add(entry)
             self._waiting.append(entry)
             if len(self._waiting) >= MAX_WAITING:
@@ -91,7 +99,7 @@ class Client:
         if self._spool is None or len(line) > MAX_TRACE:
             return None
         try:
-            held = Held(self._spool.append(trace["id"], line), time.monotonic() + seconds, seconds)
+            held = Held(self._spool.hold(trace["id"], line), time.monotonic() + seconds, seconds)
         except OSError:
             return None  # `put` reports it
         self._held.add(held)
@@ -99,25 +107,28 @@ class Client:
         return held
 
     def settle(self, held: Held) -> bool:
-        """Removes a held trace, because another one replaces it. Returns `False` if it is being sent already."""
+        """Removes a held trace. Returns `False` if it is being sent already."""
+        if (entry := self._take(held)) and self._spool:
+            self._spool.release(entry)
+        return entry is not None
+
+    def _take(self, held: Held | None) -> Entry | None:
+        """Returns the entry of a held trace, which is then no longer held, or `None` if it is being sent already."""
+        if held not in self._held:
+            return None
         try:
             self._held.remove(held)
         except KeyError:
-            return False
-        assert self._spool is not None
-        self._spool.release(held.entry)
-        return True
+            return None  # another thread was faster
+        return held.entry
 
     def _send_held(self, now: float) -> None:
         """Queues the held traces whose time is over."""
         for held in [held for held in list(self._held) if held.end <= now]:
-            try:
-                self._held.remove(held)
-            except KeyError:
-                continue
-            count("logged")
-            self._pending.add(held.entry)
-            self._queue.put(held.entry)
+            if entry := self._take(held):
+                count("logged")
+                self._pending.add(entry)
+                self._queue.put(entry)
 
     def _wait_for_held(self, end: float) -> bool:
         """Waits for the traces that replace held ones, but not for streams, which may be in progress."""
@@ -362,21 +373,21 @@ _client: Client | None = None
 _has_warned = False
 
 
-def put(trace: dict[str, Any]) -> None:
-    """Logs a trace, with a new `id` if it has none. Warns once if the environment names no endpoint."""
+def put(trace: dict[str, Any], held: Held | None = None) -> None:
+    """Logs a trace, with a new `id` if it has none, in place of a held one. Warns once if the environment names no endpoint."""
     if is_inside():
-        handoff.defer(lambda: put(trace))  # a finalizer: this thread may hold a lock
+        handoff.defer(lambda: put(trace, held))  # a finalizer: this thread may hold a lock
     elif client := _open():
         with inside():
-            client.put({"id": str(uuid.uuid4()), **trace})
+            client.put({"id": str(uuid.uuid4()), **trace}, held)
 
 
 def hold(trace: dict[str, Any], seconds: float) -> Held | None:
-    """Writes a trace with an `id` to the spool, and logs it after `seconds` unless `settle` removes it before."""
+    """Writes a trace to the spool, and logs it after `seconds` unless `put` replaces it or `settle` removes it before."""
     if is_inside() or not (client := _open()):
         return None
     with inside():
-        return client.hold(trace, seconds)
+        return client.hold({"id": str(uuid.uuid4()), **trace}, seconds)
 
 
 def settle(held: Held) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import time
-import uuid
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
@@ -36,7 +35,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
     def __init__(self, *, mask: recording.Mask | None = None, keep_secrets: bool = False):
         super().__init__()
         self._mask, self._keep_secrets = mask, keep_secrets
-        self._held: dict[str, tuple[str, client.Held]] = {}
+        self._held: dict[str, client.Held] = {}
         self._logged: collections.OrderedDict[tuple[Any, ...], None] = collections.OrderedDict()
 
     def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
@@ -59,18 +58,18 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         call = kwargs.get("litellm_call_id")
         if not call or not client.is_configured():
             return
-        trace_id, before = self._held.pop(call, (str(uuid.uuid4()), None))
+        before = self._held.pop(call, None)
         payload = _provisional(kwargs)
         is_stream = "response" not in payload
-        trace = {"id": trace_id, **mapping.litellm_to_trace(values.to_json(payload))}
+        trace = mapping.litellm_to_trace(values.to_json(payload))
         if is_stream:
             trace["incomplete"] = "closed"
         held = recording.hold(trace, self._mask, HELD_STREAM_SECONDS if is_stream else client.HELD_SECONDS, self._keep_secrets)
         if held:
-            self._held[call] = trace_id, held
+            self._held[call] = held
         if before:
             client.settle(before)
-        for old in [key for key, (_, old) in list(self._held.items()) if old.end < time.monotonic()]:
+        for old in [key for key, old in list(self._held.items()) if old.end < time.monotonic()]:
             self._held.pop(old, None)
 
     @never_raises
@@ -84,11 +83,8 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         self._logged[event] = None
         if len(self._logged) > MAX_LOGGED:
             self._logged.popitem(last=False)
-        trace_id, held = self._held.pop(kwargs.get("litellm_call_id"), (None, None))
-        trace = mapping.litellm_to_trace(values.to_json(payload))
-        recording.put({"id": trace_id, **trace} if held else trace, self._mask, self._keep_secrets)
-        if held:
-            client.settle(held)
+        held = self._held.pop(kwargs.get("litellm_call_id"), None)
+        recording.put(mapping.litellm_to_trace(values.to_json(payload)), self._mask, self._keep_secrets, held)
 
 
 def _provisional(kwargs: Any) -> dict[str, Any]:

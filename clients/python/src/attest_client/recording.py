@@ -103,10 +103,12 @@ class Recording:
         put(trace, self._options.mask, self._options.keep_secrets)
 
 
-def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False) -> None:
-    """Masks a trace and logs it. If `mask` raises, no content is written."""
+def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False, held: client.Held | None = None) -> None:
+    """Masks a trace and logs it in place of a held one. If `mask` raises, no content is written."""
     if (masked := _masked(trace, mask, keep_secrets)) is not None:
-        client.put(masked)
+        client.put(masked, held)
+    elif held:
+        client.settle(held)
 
 
 def hold(trace: Trace, mask: Mask | None, seconds: float, keep_secrets: bool = False) -> client.Held | None:

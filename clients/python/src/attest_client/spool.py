@@ -6,60 +6,28 @@ each append that its file still has its name. A wrong guess makes two processes 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
-import re
 import secrets
-import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
 
-import simplejson
-
 from attest_client import private
+from attest_client.entry import Entry, Segment, id_of
 from attest_client.handoff import Lock
+from attest_client.owners import HOST, NAME, is_abandoned, start_of
 from attest_client.warn import count, reason, warn
 
 SEGMENT_BYTES = 1 << 20  # the size at which the owner starts a new file
 FOLDER_BYTES = 1 << 30
 MAX_AGE = 30 * 24 * 3600  # seconds
-STALE = 60  # seconds without a heartbeat
 CACHED_BYTES = 16 << 20  # lines kept in memory; longer queues are read back from the files
 REJECTED = "rejected.jsonl"
-
-_NAME = re.compile(r"(\d+)\.([A-Za-z0-9_-]{1,64})\.(\d+)\.(\d+)\.[0-9a-f]{16}\.jsonl", re.ASCII)
-_HOST = re.sub(r"[^A-Za-z0-9-]", "_", socket.gethostname())[:64] or "_"
-_QUICK_ID = re.compile(rb'\{"id":"([0-9a-f-]{36})",')
 
 
 class SpoolFull(OSError):
     """The folder has reached its size limit."""
-
-
-@dataclasses.dataclass(eq=False)
-class Segment:
-    """A file that this process owns."""
-
-    path: pathlib.Path
-    fd: int | None = None
-    size: int = 0
-    pending: int = 0
-    """Lines that are neither confirmed nor rejected."""
-    folder: tuple[int, int] | None = None
-    """The device and the inode of the folder in which the file was written."""
-
-
-@dataclasses.dataclass(eq=False)
-class Entry:
-    """An unconfirmed trace: one line of JSON without its line feed, and its position in a file, if any."""
-
-    id: str
-    line: bytes | None
-    segment: Segment | None = None
-    offset: int = 0
-    length: int = 0
 
 
 class Spool:
@@ -72,7 +40,7 @@ class Spool:
         self._current: Segment | None = None
         self._cached = 0
         self._size = 0
-        self._start = _start_of(os.getpid()) or "0"
+        self._start = start_of(os.getpid()) or "0"
         self._identity: tuple[int, int] | None = None
         self._folder_fd: int | None = None
         """Keeps the inode of the folder, so that a new folder in its place has another one."""
@@ -89,8 +57,7 @@ class Spool:
         """Appends a trace. Once this returns, the trace survives the end of this process."""
         data = line + b"\n"
         with self._lock:
-            if self._size + len(data) > FOLDER_BYTES:
-                raise SpoolFull(f"{self.folder} has reached {FOLDER_BYTES} bytes")
+            self._check_room(data)
             for _ in range(3):  # a new file is too young to be adopted, unless the clock jumps
                 segment = self._writable(len(data))
                 offset = segment.size
@@ -106,12 +73,61 @@ class Spool:
                     break
                 self._seal(segment)
             segment.pending += 1
-            entry = Entry(trace_id, line, segment, offset, len(line))
-            if self._cached + len(line) > CACHED_BYTES:
-                entry.line = None
-            else:
-                self._cached += len(line)
-            return entry
+            return self._cache(Entry(trace_id, line, segment, offset, len(line)))
+
+    def hold(self, trace_id: str, line: bytes) -> Entry:
+        """Writes a trace to a file of its own, which `replace` can exchange at once."""
+        data = line + b"\n"
+        with self._lock:
+            self._check_room(data)
+            segment = self._create()
+            try:
+                _write(segment, data)
+            except OSError:
+                self._delete(segment)
+                raise
+            finally:
+                self._seal(segment)
+            self._size += len(data)
+            segment.pending = 1
+            return self._cache(Entry(trace_id, line, segment, 0, len(line)))
+
+    def replace(self, held: Entry, trace_id: str, line: bytes) -> Entry | None:
+        """Exchanges a held trace for another, so that no kill leaves both. Returns `None` if that is impossible."""
+        data = line + b"\n"
+        segment = held.segment
+        assert segment is not None
+        temporary = segment.path.with_suffix(".tmp")
+        with self._lock:
+            try:
+                self._check_room(data)
+                if not segment.path.exists():
+                    return None  # another process has adopted the held trace, and sends it
+                fd = private.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                try:
+                    _write_all(fd, data)
+                finally:
+                    os.close(fd)
+                os.rename(temporary, segment.path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                return None
+            self._size += len(data) - segment.size
+            segment.size = len(data)
+            if held.line is not None:
+                self._cached -= len(held.line)
+            return self._cache(Entry(trace_id, line, segment, 0, len(line)))
+
+    def _check_room(self, data: bytes) -> None:
+        if self._size + len(data) > FOLDER_BYTES:
+            raise SpoolFull(f"{self.folder} has reached {FOLDER_BYTES} bytes")
+
+    def _cache(self, entry: Entry) -> Entry:
+        if self._cached + entry.length > CACHED_BYTES:
+            entry.line = None
+        else:
+            self._cached += entry.length
+        return entry
 
     def read(self, entry: Entry) -> bytes | None:
         """Returns the line of an entry, or `None` if another process adopted its file, or the folder was deleted."""
@@ -144,8 +160,7 @@ class Spool:
         path = self.folder / REJECTED
         data = line + b"\n"
         with self._lock:
-            if self._size + len(data) > FOLDER_BYTES:
-                raise SpoolFull(f"{self.folder} has reached {FOLDER_BYTES} bytes")
+            self._check_room(data)
             self._prepare()
             fd = private.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
@@ -231,15 +246,19 @@ class Spool:
             return segment
         if segment:
             self._seal(segment)
+        self._current = self._create()
+        return self._current
+
+    def _create(self) -> Segment:
         self._prepare()
         path = self.folder / self._name(int(time.time()))
         fd = private.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        self._current = Segment(path, fd, folder=self._identity)
-        self._segments.add(self._current)
-        return self._current
+        segment = Segment(path, fd, folder=self._identity)
+        self._segments.add(segment)
+        return segment
 
     def _name(self, created: int) -> str:
-        return f"{created}.{_HOST}.{os.getpid()}.{self._start}.{secrets.token_hex(8)}.jsonl"
+        return f"{created}.{HOST}.{os.getpid()}.{self._start}.{secrets.token_hex(8)}.jsonl"
 
     def _seal(self, segment: Segment) -> None:
         if segment.fd is not None:
@@ -269,13 +288,17 @@ class Spool:
             except FileNotFoundError:
                 continue
             size += status.st_size
-            name = _NAME.fullmatch(file.name)
+            name = NAME.fullmatch(file.name)
             if name and not private.is_private(status):
                 if status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode):
                     self._unread.add(pathlib.Path(file.path))
                 warn("foreign", "%s is left alone: it is not a file that only this user can write", file.path)
-            elif name and _is_abandoned(name, status.st_mtime):
-                abandoned.append((int(name[1]), status.st_mtime, pathlib.Path(file.path)))
+            elif name and is_abandoned(name, status.st_mtime):
+                path = pathlib.Path(file.path)
+                if name[5] == "tmp":
+                    path.unlink(missing_ok=True)  # its process died before it replaced the held trace
+                else:
+                    abandoned.append((int(name[1]), status.st_mtime, path))
         self._size = size
         yield from abandoned
 
@@ -299,7 +322,7 @@ class Spool:
             with open(private.open_file(segment.path, os.O_RDONLY), "rb") as file:
                 for line in file:
                     content = line.removesuffix(b"\n")
-                    entry = Entry(_id_of(content) or "", content, segment, segment.size, len(content))
+                    entry = Entry(id_of(content) or "", content, segment, segment.size, len(content))
                     segment.size += len(line)
                     if entry.id:
                         entries.append(entry)
@@ -312,10 +335,7 @@ class Spool:
         with self._lock:
             segment.pending = len(entries) + len(unreadable)
             for entry in [*entries, *unreadable]:
-                if self._cached + entry.length > CACHED_BYTES:
-                    entry.line = None
-                else:
-                    self._cached += entry.length
+                self._cache(entry)
             self._segments.add(segment)
             if segment.pending == 0:
                 self._delete(segment)
@@ -353,48 +373,3 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-def _is_abandoned(name: re.Match[str], changed: float) -> bool:
-    _, host, pid, start = name.groups()
-    # A time in the future is not a heartbeat either: the clock was wrong.
-    return abs(time.time() - changed) > STALE or (host == _HOST and not _is_alive(int(pid), start))
-
-
-def _is_alive(pid: int, start: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it belongs to another user
-    actual = _start_of(pid)
-    return actual is None or actual == start or (start == "0" and actual != "ended")
-
-
-def _start_of(pid: int) -> str | None:
-    """Returns the start time of a process in clock ticks since boot (proc(5), field 22), or `None` without `/proc`.
-
-    A process that its parent has not waited for yet is `ended`.
-    """
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # `open` does not exist late in an interpreter shutdown
-        try:
-            fields = os.read(fd, 4_096).decode("latin-1")
-        finally:
-            os.close(fd)
-        state, *rest = fields.rpartition(")")[2].split()  # the name before it may contain spaces
-        return "ended" if state in ("Z", "X") else rest[18]
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _id_of(line: bytes) -> str | None:
-    if line.endswith(b"}") and (quick := _QUICK_ID.match(line)):
-        return quick[1].decode()  # both clients write the id there; the endpoint judges the rest
-    try:
-        trace = simplejson.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    trace_id = trace.get("id") if isinstance(trace, dict) else None
-    return trace_id if isinstance(trace_id, str) else None

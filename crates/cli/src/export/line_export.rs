@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
 use attest_storage::Entry;
-use attest_terminal::note;
+use attest_terminal::{note, shutdown::stop_signal};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
@@ -14,7 +14,7 @@ use super::{
     line_output::LineOutput,
     traces::{ReadOptions, ReadTrace},
 };
-use crate::{progress::Progress, shutdown::stop_signal};
+use crate::progress::Progress;
 
 pub struct LineFormat<F> {
     /// Names the format and each of its options, so that a checkpoint can recognize them.

@@ -2,10 +2,9 @@
 
 use std::process::{self, ExitCode};
 
-use attest_terminal::{fail, note};
+use attest_terminal::{fail, note, shutdown::stop_signal};
 use clap::{Args, Subcommand};
 
-use crate::shutdown::stop_signal;
 use completion::{Completion, RESUME};
 use counts::ExportCounts;
 use fine_tuning::FineTuningOptions;
