@@ -27,6 +27,7 @@ mod gateway;
 mod lake;
 mod latency;
 mod monitoring;
+mod otlp;
 mod probe;
 mod queries;
 mod refusals;
@@ -94,8 +95,7 @@ async fn check(options: &Options, stop: &Stop) -> anyhow::Result<Report> {
     endpoint.probe().await?;
 
     let mut report = Report::new(options.json);
-    let limit = stack.as_ref().and_then(Stack::max_trace_bytes);
-    let stored = stop.unless_set(of_endpoint(options, &endpoint, limit, &mut report)).await;
+    let stored = stop.unless_set(of_endpoint(options, &endpoint, stack.as_ref(), &mut report)).await;
     match (&stack, stored) {
         (None, _) => {
             for promise in OF_STACK.concat() {
@@ -130,11 +130,17 @@ const OF_STACK: [&[&str]; 7] = [
 ];
 
 /// Checks what a client can see. Returns the stored traces that the bucket must contain.
-async fn of_endpoint(options: &Options, endpoint: &Endpoint, limit: Option<usize>, report: &mut Report) -> Vec<Stored> {
+async fn of_endpoint(
+    options: &Options,
+    endpoint: &Endpoint,
+    stack: Option<&Stack>,
+    report: &mut Report,
+) -> Vec<Stored> {
     let mut stored = Vec::from_iter(storing::check(endpoint, report).await);
     refusals::check(endpoint, report).await;
     access::check(endpoint, report).await;
-    stored.extend(sizes::check(endpoint, limit, report).await);
+    stored.extend(sizes::check(endpoint, stack.and_then(Stack::max_trace_bytes), report).await);
+    stored.extend(otlp::check(endpoint, stack.map(Stack::has_otel), report).await);
     tls::check(&options.url, report).await;
     latency::check(endpoint, report).await;
     stored

@@ -24,11 +24,14 @@ const METRICS: &str = "the metrics arrive";
 
 pub const PROMISES: &[&str] = &[ALARMS, QUIET, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
-/// The number of alarms in `template.yaml`, without those of the lake.
+/// The number of alarms in `template.yaml`, without those of the lake and of OpenTelemetry.
 const ALARMS_OF_THE_ENDPOINT: usize = 6;
 
 /// The number of the lake's alarms in `template.yaml`.
 const ALARMS_OF_THE_LAKE: usize = 5;
+
+/// The number of OpenTelemetry's alarms in `template.yaml`.
+const ALARMS_OF_OTEL: usize = 5;
 
 /// The pause between two queries to CloudWatch.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -79,7 +82,9 @@ async fn alarms(stack: &Stack) -> anyhow::Result<[Verdict; 2]> {
     let found = aws(&arguments).await?;
     let alarms = found["MetricAlarms"].as_array().map(Vec::as_slice).unwrap_or_default();
     let enabled = alarms.iter().filter(|alarm| alarm["ActionsEnabled"] == Value::Bool(true)).count();
-    let expected = ALARMS_OF_THE_ENDPOINT + if stack.has_lake() { ALARMS_OF_THE_LAKE } else { 0 };
+    let expected = ALARMS_OF_THE_ENDPOINT
+        + if stack.has_lake() { ALARMS_OF_THE_LAKE } else { 0 }
+        + if stack.has_otel() { ALARMS_OF_OTEL } else { 0 };
     let ringing = alarms.iter().filter(|alarm| alarm["StateValue"] == "ALARM");
     let ringing: Vec<_> = ringing.filter_map(|alarm| alarm["AlarmName"].as_str()).collect();
     Ok([ensure(enabled == expected, format!("{expected} alarms"), enabled.to_string()).into(), quiet(stack, &ringing)])
@@ -107,19 +112,23 @@ async fn subscription(stack: &Stack) -> anyhow::Result<Verdict> {
 }
 
 async fn log_line(stack: &Stack, stored: &Stored, longest_wait: Duration) -> anyhow::Result<Verdict> {
-    let lines = wait(longest_wait, || matching(stack, &stored.key), |lines| !lines.is_empty()).await?;
+    let lines = wait(longest_wait, || matching(stack, "LogGroup", &stored.key), |lines| !lines.is_empty()).await?;
     let is_there = lines.iter().any(|line| line["status"] == 201 && line["key"] == *stored.key);
     let actual = lines.first().map_or_else(|| "no line".to_owned(), Value::to_string);
     Ok(ensure(is_there, format!("a line with status 201 and key {}", stored.key), actual).into())
 }
 
 async fn no_content(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict> {
-    let lines = matching(stack, &endpoint.secret).await?;
+    let mut lines = matching(stack, "LogGroup", &endpoint.secret).await?;
+    if stack.has_otel() {
+        lines.extend(matching(stack, "OtelLogGroup", &endpoint.secret).await?);
+    }
     Ok(ensure(lines.is_empty(), "no line", format!("{} lines", lines.len())).into())
 }
 
-async fn matching(stack: &Stack, text: &str) -> anyhow::Result<Vec<Value>> {
-    let (group, pattern) = (stack.output("LogGroup")?, format!("\"{text}\""));
+/// Returns the lines with this text in the log group that an output names.
+async fn matching(stack: &Stack, output: &str, text: &str) -> anyhow::Result<Vec<Value>> {
+    let (group, pattern) = (stack.output(output)?, format!("\"{text}\""));
     let start = (Timestamp::now().as_millisecond() - 3_600_000).to_string();
     let arguments =
         ["logs", "filter-log-events", "--log-group-name", group, "--filter-pattern", &pattern, "--start-time", &start];

@@ -77,6 +77,11 @@ impl Stack {
         self.parameter("Queries").is_ok_and(|queries| queries == "on")
     }
 
+    /// Returns whether the stack has the routes of OpenTelemetry.
+    pub fn has_otel(&self) -> bool {
+        self.parameter("OpenTelemetry").is_ok_and(|of| of == "on")
+    }
+
     pub fn function(&self) -> anyhow::Result<&str> {
         self.named(FUNCTION)
     }

@@ -62,6 +62,7 @@ const GZIP: &str = "a gzip-compressed trace gets 201";
 const DEFLATE: &str = "a deflate-compressed trace gets 201";
 const ENCODING: &str = "an unknown Content-Encoding gets 415 as problem details";
 const BEYOND: &str = "bodies of 7 MB and 11 MB get 413";
+const SPANS: &str = "the span of a model call is confirmed after its trace is stored";
 const BURST: &str = "a burst of 64 requests, some of them cold, is answered within 22 s";
 const WARM: &str = "warm requests are answered within 5 s";
 
@@ -482,6 +483,26 @@ pub const BREAKS: &[Break] = &[
     request(BEYOND, |seen| {
         if seen.body.len() > 6 * MB {
             replace(seen, &"x".repeat(6 * MB), "");
+        }
+    }),
+    request(SPANS, |seen| {
+        if seen.path.ends_with("/v1/traces") {
+            seen.body = "{}".into(); // it confirms a span without storing it
+        }
+    }),
+    request(SPANS, |seen| {
+        if seen.path.ends_with("/v1/traces") {
+            replace(seen, "chat attest-check", "chat"); // it does not keep the whole span
+        }
+    }),
+    reply(SPANS, |seen, reply| {
+        if seen.path.ends_with("/v1/traces") && reply.status == 200 {
+            r#"{"partialSuccess":{"rejectedSpans":"1"}}"#.clone_into(&mut reply.body);
+        }
+    }),
+    reply(SPANS, |seen, reply| {
+        if seen.path.ends_with("/v1/traces") && reply.status == 200 {
+            reply.status = 503;
         }
     }),
     reply(BURST, |_, reply| {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use attest::{handler::Handler, metrics::RequestLog, settings::MAX_TRACE_BYTES, store::Store};
 use attest_cli::serve::gateway;
+use attest_otlp::{batch::Spans, metrics::BatchLog, service::Receiver};
 use axum::{
     Router,
     body::{Bytes, to_bytes},
@@ -89,10 +90,13 @@ pub async fn endpoint(broken: Option<&'static Break>, temporary: TemporaryKey) -
     let config = FolderS3::sdk_config(bucket.address, ACCESS_KEY, attest::settings::http_client());
     // With a small limit, which the check learns from the endpoint, most checks send a third of the bytes.
     let limit = if broken.is_none_or(super::breaks::Break::needs_megabytes) { MAX_TRACE_BYTES } else { SMALL_LIMIT };
-    let handler = Handler::new(Store::new(&config, BUCKET.to_owned()), limit, RequestLog::new("f", |_| ()));
+    let store = Store::new(&config, BUCKET.to_owned());
+    let receiver = Receiver::new(store.clone(), limit, Spans::Calls, BatchLog::new("o", |_| ()));
+    let handler = Handler::new(store, limit, RequestLog::new("f", |_| ()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let upstream = listener.local_addr().expect("an address");
-    let router = gateway::router(handler, KEY, gateway::BODY, Router::new());
+    let otlp = gateway::otlp_routes(receiver, gateway::PATH, KEY, gateway::BODY);
+    let router = gateway::router(handler, KEY, gateway::BODY, otlp);
     tokio::spawn(serve(listener, TowerToHyperService::new(router), std::future::pending()));
 
     let _ = rustls::crypto::ring::default_provider().install_default();
