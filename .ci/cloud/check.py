@@ -6,13 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stack import ROOT
+
+
+def with_aws_cli():
+    """Returns the environment for commands that run `aws`. LocalStack supports the version in its own environment."""
+    return {**os.environ, "PATH": f"{ROOT}/.ci/cloud/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
 
 def check(stack):
     """Returns the verdicts by promise, and the keys of the remaining traces."""
     command = [os.environ["ATTEST"], "check", "--json", "--url", stack.url, "--api-key", stack.key, "--stack", stack.name]
-    # LocalStack supports the AWS CLI in its own environment. SAM's AWS CLI is newer.
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=with_aws_cli(), capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr
     report = json.loads(done.stdout)
     lines = {line.pop("promise"): line for line in report["promises"]}

@@ -3,7 +3,7 @@ usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
 "Working with binary media types for REST APIs", "Variables for data transformations",
-"Usage plans and API keys for REST APIs".
+"Usage plans and API keys for REST APIs". With authorization by IAM, `userArn` names the principal.
 """
 
 import base64
@@ -177,8 +177,10 @@ BUCKETS = Buckets()
 
 def authorize(handler, chain, context, response):
     """Checks the signature, then the API key as LocalStack does, then the rate of its usage plan."""
-    if context.api_id in SIGNED_APIS and not context.request.environ["attest.is_signed"]:
-        raise gateway_response.MissingAuthTokenError("Missing Authentication Token")
+    if context.api_id in SIGNED_APIS:
+        if not context.request.environ["attest.is_signed"]:
+            raise gateway_response.MissingAuthTokenError("Missing Authentication Token")
+        context.context_variables["identity"]["userArn"] = f"arn:aws:iam::{context.account_id}:root"
     api_key_validation.ApiKeyValidationHandler.original(handler, chain, context, response)
     key = context.context_variables["identity"].get("apiKeyId")
     where = {"account_id": context.account_id, "region_name": context.region}

@@ -1,14 +1,11 @@
 """Stacks with several parameters at once."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import boto3
-from check import check, failures
+from check import check, failures, with_aws_cli
 from lake import keys, post, run, run_until
 from stack import ROOT, Stack
 from variants import EVENTS, VARIANTS, alarms_and_access_logs, iam, kms_key, lake_statements, queries, reported_events, reserved_concurrency, works
@@ -33,7 +30,7 @@ def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(
     boto3.client("s3").create_bucket(Bucket="existing-lake")
     stack = Stack(aws, "existing-lake").deploy(BucketName="existing-lake", Queries="on")
     post(stack, 3)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = with_aws_cli()
     subprocess.run(["bash", "-c", stack.outputs["NotificationsCommand"]], env=environment, check=True)
     assert reported_events(stack) == EVENTS
     assert run(stack, "sync")["rows"] == 3

@@ -1,7 +1,5 @@
 //! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
 
-pub mod api_key;
-pub mod check;
 pub mod export;
 #[cfg(feature = "lake")]
 pub mod forget;
@@ -10,10 +8,8 @@ pub mod import;
 #[cfg(feature = "lake")]
 pub mod lake;
 mod location;
-mod loopback;
 mod progress;
 pub mod run_lock;
 pub mod serve;
 pub mod share;
-pub mod shutdown;
 pub mod view;

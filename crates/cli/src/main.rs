@@ -3,7 +3,8 @@
 use std::{env, io::Write, process::ExitCode};
 
 use attest::log;
-use attest_cli::{check, export, human_log::HumanLog, import, serve, share, view};
+use attest_check as check;
+use attest_cli::{export, human_log::HumanLog, import, serve, share, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
 #[cfg(not(feature = "lake"))]
@@ -66,8 +67,16 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return print(answer),
     };
-    let crates =
-        ["attest", "attest_cli", "attest_lake", "attest_mapping", "attest_storage", "attest_view", "local_aws"];
+    let crates = [
+        "attest",
+        "attest_check",
+        "attest_cli",
+        "attest_lake",
+        "attest_mapping",
+        "attest_storage",
+        "attest_view",
+        "local_aws",
+    ];
     log::start(env::var("RUST_LOG").ok().as_deref(), &crates, &["delta_kernel"], || HumanLog);
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,

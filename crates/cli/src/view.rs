@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 #[cfg(feature = "lake")]
 use attest_storage::LakeIndex;
 use attest_storage::{Fingerprint, TraceReader, serve_folder};
-use attest_terminal::result;
+use attest_terminal::{result, shutdown::stop_signal};
 use attest_view::router;
 use clap::Args;
 use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
 use tokio::net::TcpListener;
 
-use crate::{location::LocationOptions, shutdown::stop_signal};
+use crate::location::LocationOptions;
 
 #[derive(Debug, Args)]
 pub struct Options {

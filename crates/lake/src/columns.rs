@@ -7,10 +7,11 @@ use arrow_array::{
     builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
 };
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use attest::trace;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Entry;
+use crate::Object;
 
 /// The partition column: the day of storing, in UTC.
 pub const DAY: &str = "day";
@@ -19,13 +20,19 @@ pub const DAY: &str = "day";
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
 /// The columns that tables of earlier versions lack.
-pub(crate) const ADDED: [&str; 1] = ["etag"];
+pub(crate) const ADDED: [&str; 3] = ["etag", API_KEY_ID, PRINCIPAL];
+
+/// The id of the API key of the writer.
+const API_KEY_ID: &str = "api_key_id";
+
+/// The ARN of the IAM principal of the writer.
+const PRINCIPAL: &str = "principal";
 
 /// The largest `created` that is a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole
-/// trace.
+/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, the whole
+/// trace, and what S3 knows about the object.
 ///
 /// Every column is nullable, because Delta requires a table feature for other columns.
 #[must_use]
@@ -45,6 +52,8 @@ pub fn schema() -> Schema {
         Field::new("usage", DataType::Utf8, true),
         Field::new("trace", DataType::Utf8, true),
         Field::new("etag", DataType::Utf8, true),
+        Field::new(API_KEY_ID, DataType::Utf8, true),
+        Field::new(PRINCIPAL, DataType::Utf8, true),
     ])
 }
 
@@ -81,8 +90,8 @@ struct Message<'a> {
 }
 
 pub struct Columns {
-    /// Key, id, object, fingerprint, model, choices, usage, trace, etag.
-    texts: [StringBuilder; 9],
+    /// Key, id, object, fingerprint, model, choices, usage, trace, etag, API key, principal.
+    texts: [StringBuilder; 11],
     stored: TimestampMicrosecondBuilder,
     created: Int64Builder,
     messages: ListBuilder<StructBuilder>,
@@ -104,7 +113,10 @@ impl Default for Columns {
 
 impl Columns {
     /// Adds a row. Returns `false`, and adds nothing, if the object is not a trace.
-    pub fn push(&mut self, entry: &Entry, json: &[u8]) -> bool {
+    pub fn push(&mut self, Object { entry, json, writer }: &Object) -> bool {
+        if !trace::is_trace(json) {
+            return false;
+        }
         let Some((trace, text)) =
             std::str::from_utf8(json).ok().and_then(|text| Some((serde_json::from_str::<Trace<'_>>(text).ok()?, text)))
         else {
@@ -120,6 +132,8 @@ impl Columns {
             trace.usage.map(RawValue::get),
             Some(text),
             entry.etag.as_deref(),
+            writer.api_key_id.as_deref(),
+            writer.principal.as_deref(),
         ];
         for (column, text) in self.texts.iter_mut().zip(texts) {
             column.append_option(text);
@@ -146,24 +160,35 @@ impl Columns {
     /// Returns the rows and leaves none.
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
-        let messages = columns.messages.finish();
-        let [key, id, object, fingerprint, model, choices, usage, trace, etag] =
+        let messages: ArrayRef = Arc::new(columns.messages.finish());
+        let [key, id, object, fingerprint, model, choices, usage, trace, etag, api_key, principal] =
             columns.texts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
         let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
-        let columns =
-            vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace, etag];
+        let columns = vec![
+            key,
+            stored,
+            id,
+            object,
+            fingerprint,
+            model,
+            created,
+            messages,
+            choices,
+            usage,
+            trace,
+            etag,
+            api_key,
+            principal,
+        ];
         RecordBatch::try_new(Arc::new(schema()), columns).expect("the builders have the types of the schema")
     }
 }
 
-/// Returns the seconds of a `created` that is a time between 1970 and 9999, as JSON may write it: `1`, `1.0` or `1e3`.
+/// Returns the seconds of a `created` that is a time between 1970 and 9999.
 ///
 /// Any other number, such as one in nanoseconds, would make a reader's conversion to a date fail, and with it the whole
 /// query. The column `trace` keeps it.
 fn time(number: &RawValue) -> Option<i64> {
-    let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]
-    let seconds =
-        number.get().parse().ok().or_else(|| exact(number.get().parse().ok()?).map(|number| number as i64))?;
+    let seconds = number.get().parse().ok()?;
     (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }

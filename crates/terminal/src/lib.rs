@@ -1,4 +1,4 @@
-//! Lines on standard output and standard error.
+//! What the commands share: lines on standard output and standard error, the values of options, and signals.
 //!
 //! `println!` and `eprintln!` panic if the stream is closed or its disk is full. Then `serve 2>&1 | head -1` would stop
 //! storing traces, and a full log disk would end an export. [`note!`] therefore ignores a failed write, and [`result!`]
@@ -11,6 +11,10 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
+
+pub mod api_key;
+pub mod shutdown;
+pub mod url;
 
 /// The exit status if the reader of standard output is gone: 128 plus the number of SIGPIPE, as a shell reports it for
 /// a tool that the signal ended. It is not 0, because the reader did not get everything.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use attest::{key::Key, unreadable::Unreadable};
+use attest::{key::Key, trace, unreadable::Unreadable};
 use attest_lake::{
-    Entry, Error, LakeFile,
+    Error, LakeFile, Object,
     objects::{Bucket, ObjectVersion, Objects},
 };
+use attest_mapping::Needle;
 use attest_storage::{Location, aws_config};
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
 
@@ -85,24 +85,29 @@ impl Place {
         versions.retain(is_old_trace);
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
         let (mut found, mut denied, mut is_any_read) = (BTreeSet::new(), 0, false);
+        let is_by_column = matches!(selection, Selection::Condition(_));
         for batch in versions.chunks(BATCH) {
             let reads = stream::iter(batch).map(|version| read_version(bucket, version));
             let reads: Vec<(&ObjectVersion, Read)> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
             let mut traces = Vec::new();
             for (ObjectVersion { key, id, .. }, read) in reads {
                 match read {
+                    Ok(Some(object)) if is_by_column && !trace::is_trace(&object.json) => {
+                        is_any_read = true;
+                        unreadable.push(NotSearched::not_a_trace(key, Some(id)));
+                    }
                     Ok(trace) => traces.push(trace),
                     Err(reason) => {
                         denied += usize::from(reason == Unreadable::Denied);
-                        unreadable.push(NotSearched::new(key, Some(id), reason));
+                        unreadable.push(NotSearched::unreadable(key, Some(id), reason));
                     }
                 }
             }
             is_any_read |= traces.iter().any(Option::is_some);
             if let Selection::Text(needle) = selection {
-                let matches =
-                    traces.into_iter().flatten().filter(|(_, json)| needle.is_in(&String::from_utf8_lossy(json)));
-                found.extend(matches.map(|(entry, _)| entry.key));
+                let matches = traces.into_iter().flatten();
+                let matches = matches.filter(|object| needle.is_in(&String::from_utf8_lossy(&object.json)));
+                found.extend(matches.map(|object| object.entry.key));
             } else {
                 found.extend(
                     selection.keys_in(&LakeFile::of_traces(folder.path(), traces.into_iter().flatten())?).await?,
@@ -116,13 +121,12 @@ impl Place {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose object contains the text of a selection, although it is not a trace.
-    pub async fn matching_objects(&self, keys: &[String], selection: &Selection) -> Result<BTreeSet<String>> {
-        let Selection::Text(needle) = selection else { return Ok(BTreeSet::new()) };
+    /// Returns those of `keys` whose object contains the text, although it is not a trace.
+    pub async fn matching_objects(&self, keys: &[String], needle: &Needle) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         for key in keys {
-            if let Some((_, bytes)) = self.objects().read(key).await?
-                && needle.is_in(&String::from_utf8_lossy(&bytes))
+            if let Some(object) = self.objects().read(key).await?
+                && needle.is_in(&String::from_utf8_lossy(&object.json))
             {
                 found.insert(key.clone());
             }
@@ -131,7 +135,7 @@ impl Place {
     }
 }
 
-type Read = Result<Option<(Entry, Bytes)>, Unreadable>;
+type Read = Result<Option<Object>, Unreadable>;
 
 /// Reads a version, or returns the reason why it cannot be read. Every other error fails.
 async fn read_version<'a>(bucket: &Bucket, version: &'a ObjectVersion) -> Result<(&'a ObjectVersion, Read), Error> {

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use attest::place::ID_HEADER;
-use attest_terminal::note;
+use attest_terminal::{
+    note,
+    url::{self, is_loopback},
+};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
@@ -19,8 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter, receipt, receipt::Confirmed, url};
-use crate::loopback::is_loopback;
+use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter, receipt, receipt::Confirmed};
 
 /// The time limit of an empty request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);

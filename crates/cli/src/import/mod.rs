@@ -22,7 +22,6 @@ mod run;
 mod run_files;
 mod stop;
 mod target;
-pub mod url;
 mod window;
 
 pub use options::Options;

@@ -4,13 +4,13 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use attest_mapping::Format;
-use attest_terminal::note;
+use attest_terminal::{api_key, note};
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
-use crate::{api_key, serve::StoreOptions};
+use crate::serve::StoreOptions;
 
 /// Options of the command `import`.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use attest_lake::{
     sync::{Step, Synced, sync},
 };
 use attest_storage::{Location, aws_config};
-use attest_terminal::{fail, note};
+use attest_terminal::{fail, note, shutdown::stop_signal};
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;
@@ -23,7 +23,7 @@ use super::{
     Folder,
     source::{claim, source_of},
 };
-use crate::{location::LocationOptions, progress::Progress, shutdown::stop_signal};
+use crate::{location::LocationOptions, progress::Progress};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]

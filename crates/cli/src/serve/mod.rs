@@ -3,9 +3,9 @@
 //! [`gateway`] replaces API Gateway. An S3 in a folder replaces the S3 of AWS, unless `--bucket` names a real bucket.
 
 use anyhow::{Context, Result};
-use attest_terminal::result;
+use attest_terminal::{result, shutdown::stop_signal};
 
-use crate::{human_log, shutdown::stop_signal};
+use crate::human_log;
 
 mod coding;
 mod endpoint;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use attest::settings::MAX_TRACE_BYTES;
+use attest_terminal::api_key;
 use clap::Args;
 
 use super::otlp::OtelSpans;
-use crate::{api_key, location::LocationOptions};
+use crate::location::LocationOptions;
 
 #[derive(Debug, Clone, Args)]
 pub struct Options {

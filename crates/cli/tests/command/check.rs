@@ -125,6 +125,13 @@ async fn every_promise_of_a_stack_holds_and_its_traces_are_deleted() {
 }
 
 #[tokio::test]
+async fn an_alarm_on_a_run_that_is_not_due_yet_is_no_failure() {
+    let checked = check(&endpoint(None, TemporaryKey::Throttled).await, &["--stack", "traces"], "night").await;
+    assert_eq!(checked.status, Some(0), "{}", checked.report);
+    assert_eq!(checked.verdicts["no alarm is in state ALARM"], "not_checked", "{}", checked.report);
+}
+
+#[tokio::test]
 async fn each_promise_of_a_stack_that_is_broken_is_reported() {
     let url = endpoint(None, TemporaryKey::Throttled).await;
     let (alone, whole) = (check(&url, &[], "").await, check(&url, &["--stack", "traces"], "").await);

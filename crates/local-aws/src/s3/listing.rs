@@ -3,18 +3,22 @@
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use rustix::io::Errno;
 
 use super::{error::FileStoreError, key_codec::key_of};
 
 /// The version of every object, as in a bucket without versioning.
 pub(super) const NULL_VERSION: &str = "null";
+
+/// The smallest number of files that is worth a thread.
+const SMALLEST_SHARE: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectInfo {
@@ -87,11 +91,8 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
         return Err(FileStoreError::NoFolder(root.to_owned()));
     }
     let mut folders = vec![(root.to_owned(), String::new())];
-    while !folders.is_empty() {
-        let listed = folders.par_iter().map(|(folder, prefix)| read_folder(folder, prefix, skipped));
-        let listed: Vec<_> = listed.collect::<io::Result<_>>()?;
-        folders.clear();
-        for entry in listed.into_iter().flatten() {
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in read_folder(&folder, &prefix, skipped)? {
             match entry {
                 Entry::Folder(path, prefix) => folders.push((path, prefix)),
                 Entry::Object(object) => found.push(object),
@@ -101,31 +102,46 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
     Ok(found)
 }
 
-/// Reads one directory. Reads file metadata in parallel because it dominates listing time. Skips files and directories
-/// that are deleted in the meantime.
+/// Reads one directory. Reads file metadata on every processor because it dominates listing time. Skips files and
+/// directories that are deleted in the meantime.
 fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Entry>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?.collect::<io::Result<Vec<_>>>()?,
     };
-    let read = |entry: fs::DirEntry| -> io::Result<Option<Entry>> {
-        let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
-        let is_link = entry.file_type()?.is_symlink();
-        // Reading follows links, so the listing must follow them too.
-        let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
-        if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
-            let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
-            return Ok(is_own.then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
-        }
-        let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
-        let metadata = metadata()?;
-        Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
-    };
-    let read = entries.into_par_iter().map(|entry| match read(entry) {
+    let read = |entry: &fs::DirEntry| match read_entry(entry, folder, prefix, skipped) {
         Err(error) if leads_nowhere(&error) => Ok(None),
         read => read,
-    });
-    read.filter_map(io::Result::transpose).collect()
+    };
+    let read_all = |entries: &[fs::DirEntry]| -> io::Result<Vec<_>> {
+        entries.iter().filter_map(|of| read(of).transpose()).collect()
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = entries.len().div_ceil(threads).max(SMALLEST_SHARE);
+    if entries.len() <= share {
+        return read_all(&entries);
+    }
+    thread::scope(|scope| {
+        let shares: Vec<_> = entries.chunks(share).map(|entries| scope.spawn(move || read_all(entries))).collect();
+        let shares: io::Result<Vec<Vec<_>>> =
+            shares.into_iter().map(|share| share.join().unwrap_or_else(|panic| resume_unwind(panic))).collect();
+        Ok(shares?.into_iter().flatten().collect())
+    })
+}
+
+/// Reads the metadata of a name. Returns `None` if it is neither an object nor a folder of objects.
+fn read_entry(entry: &fs::DirEntry, folder: &Path, prefix: &str, skipped: &str) -> io::Result<Option<Entry>> {
+    let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
+    let is_link = entry.file_type()?.is_symlink();
+    // Reading follows links, so the listing must follow them too.
+    let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
+    if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
+        let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
+        return Ok(is_own.then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
+    }
+    let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
+    let metadata = metadata()?;
+    Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
 }
 
 /// Returns whether the error means that the name was deleted, or is a dangling link.

@@ -51,6 +51,18 @@ async fn a_listing_has_every_key_once_whatever_its_pages_and_its_encoding() {
 }
 
 #[tokio::test]
+async fn a_listing_of_many_files_in_one_folder_has_every_key_once() {
+    let bucket = Bucket::new().await;
+    let mut expected: Vec<_> = (0..1_500).map(|number| format!("many/{number}")).collect();
+    bucket.put(&expected[0], b"{}").await;
+    for key in &expected {
+        std::fs::write(bucket.folder.join(format!("{key}.json")), "{}").expect("the folder is writable");
+    }
+    expected.sort_unstable();
+    assert_eq!(all_pages(bucket.client.list_objects_v2().bucket(BUCKET)).await.0, expected);
+}
+
+#[tokio::test]
 async fn an_empty_delimiter_is_none() {
     let bucket = bucket().await;
     let (keys, prefixes) = all_pages(bucket.client.list_objects_v2().bucket(BUCKET).delimiter("")).await;

@@ -5,7 +5,7 @@ use reqwest::Url;
 use tokio::process::Command;
 
 use super::report::{Mismatch, Report, Verdict};
-use crate::{import::url::shown, loopback::is_loopback};
+use attest_terminal::url::{is_loopback, shown};
 
 const PROMISE: &str = "TLS below 1.2 is refused";
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{answer::Answer, probe::Trace, report::Mismatch, signing::Signer};
-use crate::{import::url::shown, loopback::is_loopback};
+use attest_terminal::url::{is_loopback, shown};
 
 /// The time limit of a request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);

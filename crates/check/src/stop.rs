@@ -4,7 +4,7 @@ use std::process;
 
 use tokio::sync::watch;
 
-use crate::shutdown::stop_signal;
+use attest_terminal::shutdown::stop_signal;
 
 /// The exit status after a second signal: 128 plus the number of SIGINT, as a shell reports it.
 const KILLED: i32 = 130;

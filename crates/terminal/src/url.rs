@@ -1,7 +1,9 @@
-use anyhow::{Context, Result, ensure};
-use reqwest::Url;
+//! URLs of an endpoint on the command line.
 
-use crate::loopback::is_loopback;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use url::Url;
 
 /// Parses the option `--url`. Errors do not quote it, because it may contain a password.
 pub fn parse(text: &str) -> Result<Url> {
@@ -20,6 +22,16 @@ pub fn shown(url: &Url) -> String {
     url.into()
 }
 
+/// Returns whether a URL refers to this machine. Through a proxy, its traces and keys would leave the machine.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match address.map(|address| address.to_canonical()) {
+        Some(address) => address.is_loopback() || address.is_unspecified(),
+        None => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
 /// Returns whether traces and the API key would cross a network unencrypted.
 pub fn is_exposed(url: &Url) -> bool {
     url.scheme() == "http" && !is_loopback(url)
@@ -28,6 +40,25 @@ pub fn is_exposed(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_urls_of_this_machine_are_loopback() {
+        for (url, expected) in [
+            ("http://127.0.0.1:9080/prod", true),
+            ("http://127.8.9.1/", true),
+            ("http://[::1]:9080/prod", true),
+            ("http://[::ffff:127.0.0.1]/", true),
+            ("http://0.0.0.0:9080/", true),
+            ("http://LOCALHOST/", true),
+            ("http://localhost./", true),
+            ("http://a.localhost/", true),
+            ("https://example.com/prod", false),
+            ("https://localhost.example.com/", false),
+            ("http://128.0.0.1/", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().expect("it is a URL")), expected, "{url}");
+        }
+    }
 
     #[test]
     fn only_http_to_another_machine_is_exposed() {

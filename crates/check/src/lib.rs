@@ -5,11 +5,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use attest_terminal::fail;
+use attest_terminal::{api_key, fail, url};
 use clap::Args;
 use reqwest::Url;
 
-use crate::{api_key, import::url};
 use endpoint::Endpoint;
 use report::Report;
 use signing::Signer;

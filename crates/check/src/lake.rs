@@ -37,6 +37,11 @@ const TASKS: [(&str, Duration); 3] = [
     ("sync", Duration::from_hours(31 * 24 + 1)),
 ];
 
+/// The alarms on a missing run, by their logical ids in `template.yaml`, and the time after which they mean a fault:
+/// their periods, with an hour for the metric to arrive.
+const ALARMS: [(&str, Duration); 2] =
+    [("LakeIngestAlarm", Duration::from_mins(90)), ("LakeRemovalsAlarm", Duration::from_hours(27))];
+
 /// Checks the promises. Runs the task `ingest`, because the lake exists only after the first run.
 pub async fn check(stack: &Stack, report: &mut Report) {
     if !stack.has_lake() {
@@ -113,16 +118,25 @@ async fn runs(stack: &Stack) -> anyhow::Result<Verdict> {
         if found["Datapoints"].as_array().is_some_and(|points| !points.is_empty()) {
             continue;
         }
-        // A new stack has not reached its first night or its first day of a month.
-        let age = stack.updated.map(|updated| now.as_second() - updated.as_second());
-        let is_due = age.is_some_and(|age| age < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX));
-        if is_due { &mut due } else { &mut late }.push(task);
+        if is_new(stack, limit) { &mut due } else { &mut late }.push(task);
     }
     if late.is_empty() && !due.is_empty() {
         let reason = format!("the stack was deployed a short time ago, and has no run yet of {}", due.join(", "));
         return Ok(Verdict::NotChecked { reason });
     }
     Ok(ensure(late.is_empty(), "a run of each task", format!("no successful run of {}", late.join(", "))).into())
+}
+
+/// Returns whether the last deployment was less than `limit` ago. A new stack has not reached its first night.
+fn is_new(stack: &Stack, limit: Duration) -> bool {
+    let age = stack.updated.map(|updated| Timestamp::now().as_second() - updated.as_second());
+    age.is_some_and(|age| age < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Returns the names of the alarms whose task need not have run since the last deployment.
+pub fn alarms_before_the_first_run(stack: &Stack) -> Vec<&str> {
+    let waiting = ALARMS.iter().filter(|(_, limit)| is_new(stack, *limit));
+    waiting.filter_map(|(alarm, _)| stack.named(alarm).ok()).collect()
 }
 
 async fn dead_letters(stack: &Stack) -> anyhow::Result<Verdict> {
