@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use attest::place::ID_HEADER;
-use attest_terminal::{
-    note,
-    url::{self, is_loopback},
-};
+use attest_terminal::url::{self, is_loopback};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
@@ -125,9 +122,7 @@ impl Endpoint {
         last_cause: LastCause,
     ) -> Result<Self> {
         let url = url::parse(url)?;
-        if url::is_exposed(&url) {
-            note!("warning: {} is not encrypted: others can read the traces and the API key", url::shown(&url));
-        }
+        url::warn_if_exposed(&url);
         let mut api_key = header::HeaderValue::from_str(api_key)
             .context("the API key has characters that are not allowed in a header")?;
         api_key.set_sensitive(true);
