@@ -2,7 +2,10 @@
 //!
 //! A message that had to change keeps the provider's values in its member `original`.
 
-use super::json::{Json, Members};
+use crate::{
+    json::{Json, Members},
+    rebuild::segments,
+};
 
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
@@ -107,10 +110,8 @@ fn typed(item: Members, default_role: &str) -> Json {
 /// Splits a message with Anthropic's content blocks: each tool result becomes a message.
 fn split(item: Members, default_role: &str) -> Vec<Json> {
     let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
-    let is_result = |block: &Json| block_type(block) == Some("tool_result");
-    let segments = blocks.chunk_by(|one, next| !is_result(one) && !is_result(next));
     let role = role(item.get("role"), default_role);
-    let mut messages: Vec<Draft> = segments.map(|blocks| segment(blocks, role)).collect();
+    let mut messages: Vec<Draft> = segments(blocks).map(|blocks| segment(blocks, role)).collect();
     if let Some(first) = messages.first_mut() {
         first.original = vec![item.into()];
     }
