@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use lambda_http::{
     Body, BoxFuture, Request, RequestExt, Response, Service,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     service_fn,
 };
 use serde::Serialize;
@@ -48,6 +48,29 @@ struct Receipt<'a> {
     object: &'a str,
     system_fingerprint: &'a str,
     key: &'a str,
+}
+
+/// A request of Lambda, as every function reads it.
+pub struct Received {
+    /// The id of the invocation.
+    pub request_id: String,
+    pub writer: Writer,
+    pub head: Parts,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub fn of(request: Request) -> Self {
+        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
+        let writer = Writer::of(&request);
+        let (head, body) = request.into_parts();
+        let body = match body {
+            Body::Text(text) => text.into_bytes(),
+            Body::Binary(bytes) => bytes,
+            _ => Vec::new(),
+        };
+        Self { request_id, writer, head, body }
+    }
 }
 
 /// The progress of a request, recorded for its log line.
@@ -85,14 +108,7 @@ impl Handler {
     async fn handle(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
-        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
-        let writer = Writer::of(&request);
-        let (head, body) = request.into_parts();
-        let body = match body {
-            Body::Text(text) => text.into_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => Vec::new(),
-        };
+        let Received { request_id, writer, head, body } = Received::of(request);
         let bytes = body.len();
         let mut progress = Progress::default();
         let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &writer, &mut progress))

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use attest::{place, settings};
+use attest::{function, place, settings};
 use attest_lake::{
     Location, Table,
     ingest::{Event, Lake, Queues, Report, Task},
@@ -21,22 +21,10 @@ const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    attest::log::start(
-        std::env::var("RUST_LOG").ok().as_deref(),
-        &["attest_lake", "attest"],
-        &["delta_kernel"],
-        std::io::stdout,
-    );
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the function cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    function::run(&["attest", "attest_lake"], &["delta_kernel"], serve()).await
 }
 
-async fn start() -> Result<(), Error> {
+async fn serve() -> Result<(), Error> {
     let config = settings::aws_config().await?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let required = |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));

@@ -12,6 +12,7 @@ use std::{
 };
 
 use attest::{
+    handler::Received,
     problem::{self, Problem},
     store::{Outcome, Store},
     writer::Writer,
@@ -19,7 +20,7 @@ use attest::{
 use flate2::read::MultiGzDecoder;
 use futures_util::{FutureExt, StreamExt, stream};
 use lambda_http::{
-    Body, BoxFuture, Request, RequestExt, Response, Service,
+    Body, BoxFuture, Request, Response, Service,
     http::{HeaderMap, header},
     service_fn,
 };
@@ -82,16 +83,9 @@ impl Receiver {
     async fn receive(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
-        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
-        let is_logs = request.uri().path().trim_end_matches('/').ends_with("/v1/logs");
+        let Received { request_id, writer, head, body } = Received::of(request);
+        let is_logs = head.uri.path().trim_end_matches('/').ends_with("/v1/logs");
         let (signal, name) = if is_logs { (Signal::Logs, "logs") } else { (Signal::Traces, "traces") };
-        let writer = Writer::of(&request);
-        let (head, body) = request.into_parts();
-        let body = match body {
-            Body::Text(text) => text.into_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => Vec::new(),
-        };
         let mut served = Served { request_id, signal: name, bytes: body.len(), is_cold, writer, ..Served::default() };
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let encoding = content_type.and_then(Encoding::of);
