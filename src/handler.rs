@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     key::Key,
-    metrics::{RequestLog, Served},
+    metrics::{RequestLog, ServedRequest},
     place::ID_HEADER,
     problem::{self, Problem},
     store::{Outcome, Store},
@@ -75,7 +75,7 @@ impl Received {
 
 /// The progress of a request, recorded for its log line.
 #[derive(Default)]
-struct Progress {
+struct RequestProgress {
     key: Option<Key>,
     s3_start: Option<Instant>,
     s3_took: Option<Duration>,
@@ -110,7 +110,7 @@ impl Handler {
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
         let Received { request_id, writer, head, body } = Received::of(request);
         let bytes = body.len();
-        let mut progress = Progress::default();
+        let mut progress = RequestProgress::default();
         let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &writer, &mut progress))
             .catch_unwind()
             .await
@@ -122,7 +122,7 @@ impl Handler {
         if let Some(id) = (self.store_id)().and_then(|id| HeaderValue::try_from(id).ok()) {
             response.headers_mut().insert(ID_HEADER, id);
         }
-        self.log.write(&Served {
+        self.log.write(&ServedRequest {
             request_id: &request_id,
             status: response.status().as_u16(),
             key: progress.key.as_ref(),
@@ -142,7 +142,7 @@ impl Handler {
         headers: &HeaderMap,
         body: Vec<u8>,
         writer: &Writer,
-        progress: &mut Progress,
+        progress: &mut RequestProgress,
     ) -> Result<(u16, String), Problem> {
         let (trace, has_random_id) = read_trace(headers, body, self.max_trace_bytes)?;
         let key = progress.key.insert(trace.key);

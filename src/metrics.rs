@@ -52,7 +52,7 @@ impl MetricFormat {
 }
 
 #[derive(Debug)]
-pub struct Served<'a> {
+pub struct ServedRequest<'a> {
     pub request_id: &'a str,
     pub status: u16,
     /// The key of the trace, unless the request was refused before the key was known.
@@ -69,7 +69,7 @@ pub struct Served<'a> {
 
 /// The fields of a log line. Those with a unit are metrics.
 #[derive(Entry)]
-struct Line<'r> {
+struct RequestLine<'r> {
     #[entry(timestamp)]
     timestamp: SystemTime,
     #[entry(name = "FunctionName")]
@@ -116,11 +116,11 @@ impl RequestLog {
         }
     }
 
-    pub fn write(&self, served: &Served<'_>) {
+    pub fn write(&self, served: &ServedRequest<'_>) {
         let count = |is: bool| is.then(|| WithUnit::from(1));
         let status = served.status;
         let is_refused = (400..500).contains(&status) && status != 409;
-        let line = Line {
+        let line = RequestLine {
             timestamp: SystemTime::now(),
             function: &self.function,
             level: if status < 500 { "INFO" } else { "ERROR" },

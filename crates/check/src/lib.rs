@@ -50,7 +50,7 @@ Exit status:
   1  a promise fails
   2  the check could not run, its report could not be written, or it was interrupted: it then deletes its temporary
      API key and its traces")]
-pub struct Options {
+pub struct CheckOptions {
     /// The endpoint's URL: the output ApiUrl of the stack
     #[arg(long, env = "ATTEST_URL", hide_env_values = true, value_parser = url::parse)]
     url: Url,
@@ -73,7 +73,7 @@ pub struct Options {
 }
 
 /// Checks every promise and prints the report. Returns the exit status.
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: CheckOptions) -> ExitCode {
     let stop = Stop::listen();
     match check(&options, &stop).await {
         Ok(_) if stop.is_set() => ExitCode::from(2),
@@ -83,7 +83,7 @@ pub async fn run(options: Options) -> ExitCode {
 }
 
 /// Returns whether a promise fails.
-async fn check(options: &Options, stop: &Stop) -> anyhow::Result<bool> {
+async fn check(options: &CheckOptions, stop: &Stop) -> anyhow::Result<bool> {
     url::warn_if_exposed(&options.url);
     let stack = match &options.stack {
         Some(name) => Some(Stack::describe(name).await.with_context(|| format!("cannot read the stack {name}"))?),
@@ -133,7 +133,12 @@ const OF_STACK: [&[&str]; 7] = [
 ];
 
 /// Checks what a client can see. Returns the stored traces that the bucket must contain.
-async fn of_endpoint(options: &Options, endpoint: &Endpoint, limit: Option<usize>, report: &mut Report) -> Vec<Stored> {
+async fn of_endpoint(
+    options: &CheckOptions,
+    endpoint: &Endpoint,
+    limit: Option<usize>,
+    report: &mut Report,
+) -> Vec<Stored> {
     let mut stored = Vec::from_iter(storing::check(endpoint, report).await);
     refusals::check(endpoint, report).await;
     access::check(endpoint, report).await;

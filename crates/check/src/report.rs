@@ -64,7 +64,7 @@ impl From<anyhow::Result<Verdict>> for Verdict {
 }
 
 #[derive(Debug, Serialize)]
-struct Line {
+struct ReportLine {
     promise: &'static str,
     #[serde(flatten)]
     verdict: Verdict,
@@ -72,7 +72,7 @@ struct Line {
 
 #[derive(Debug)]
 pub struct Report {
-    lines: Vec<Line>,
+    lines: Vec<ReportLine>,
     is_json: bool,
     /// The first line that standard output did not accept. The check continues, to delete what it stored.
     written: io::Result<()>,
@@ -98,7 +98,7 @@ impl Report {
                 Verdict::NotChecked { reason } => self.print(format_args!("not checked  {promise}: {reason}")),
             }
         }
-        self.lines.push(Line { promise, verdict });
+        self.lines.push(ReportLine { promise, verdict });
     }
 
     pub fn not_checked(&mut self, promise: &'static str, reason: impl Into<String>) {

@@ -7,8 +7,8 @@ use std::{
 
 use attest::{function, place, settings};
 use attest_lake::{
-    Location, Table,
-    ingest::{Event, Lake, Queues, Report, Task},
+    LakeLocation, Table,
+    ingest::{Event, Lake, Queues, RunReport, Task},
     objects::Bucket,
     source::Source,
 };
@@ -30,7 +30,7 @@ async fn serve() -> Result<(), Error> {
     let required = |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
     let objects = Bucket::new(&config, required("BUCKET_NAME")?);
     let source_name = place::bucket_name(objects.name(), settings::s3_endpoint(&config).as_deref());
-    let location = Location::bucket(&required("LAKE_URL")?, &config)?;
+    let location = LakeLocation::bucket(&required("LAKE_URL")?, &config)?;
     let queues = Queues {
         client: aws_sdk_sqs::Client::new(&config),
         stored: required("STORED_QUEUE_URL")?,
@@ -60,10 +60,10 @@ fn deadline(end: SystemTime) -> Instant {
 
 /// Writes the log line of a successful run, which CloudWatch counts by `function` and `task` (LakeRunsMetric in
 /// `template.yaml`).
-fn log(task: Task, function: &str, report: &Report) {
-    let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
-    let Report { too_large, archived, customer_key, denied, .. } = report;
-    let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
+fn log(task: Task, function: &str, report: &RunReport) {
+    let RunReport { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
+    let RunReport { too_large, archived, customer_key, denied, .. } = report;
+    let RunReport { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
     tracing::info!(
         task = task.name(),
         function,

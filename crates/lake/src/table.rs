@@ -22,7 +22,7 @@ use object_store::{ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
-    Entry, Error, Location, Result,
+    Entry, Error, LakeLocation, Result,
     columns::{ADDED, DAY, WITH_STATISTICS},
     data_file::{DataFile, files_of},
     entry::Entries,
@@ -44,7 +44,7 @@ const CONCURRENT_FILES: usize = 8;
 
 #[derive(Clone)]
 pub struct Table {
-    location: Location,
+    location: LakeLocation,
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Change {
 
 impl Table {
     /// Opens the table of a lake, which is created if it does not exist. Must run on a multi-threaded runtime.
-    pub async fn open(location: &Location) -> Result<Self> {
+    pub async fn open(location: &LakeLocation) -> Result<Self> {
         match Self::open_existing(location).await {
             Err(Error::NoTable(_)) => {}
             Err(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// Opens the table of a lake, which must exist. Must run on a multi-threaded runtime.
-    pub async fn open_existing(location: &Location) -> Result<Self> {
+    pub async fn open_existing(location: &LakeLocation) -> Result<Self> {
         let table = Self::new(location);
         let opened = table.clone();
         // The kernel logs an error if it finds no log.
@@ -103,14 +103,14 @@ impl Table {
         if exists { Ok(table) } else { Err(Error::NoTable(location.to_string())) }
     }
 
-    fn new(location: &Location) -> Self {
+    fn new(location: &LakeLocation) -> Self {
         let executor = Arc::new(TokioMultiThreadExecutor::new(Handle::current()));
         let engine = DefaultEngineBuilder::new(Arc::clone(&location.store)).with_task_executor(executor).build();
         Self { location: location.clone(), engine: Arc::new(engine) }
     }
 
     #[must_use]
-    pub fn location(&self) -> &Location {
+    pub fn location(&self) -> &LakeLocation {
         &self.location
     }
 

@@ -31,7 +31,7 @@ pub struct Counts {
 }
 
 #[derive(Debug, Default)]
-pub struct Served {
+pub struct ServedBatch {
     pub request_id: String,
     pub signal: &'static str,
     pub status: u16,
@@ -46,7 +46,7 @@ pub struct Served {
 
 /// The fields of a log line. Those with a unit are metrics.
 #[derive(Entry)]
-struct Line<'r> {
+struct BatchLine<'r> {
     #[entry(timestamp)]
     timestamp: SystemTime,
     #[entry(name = "FunctionName")]
@@ -84,12 +84,12 @@ impl BatchLog {
         Self { function: function.to_owned(), format: MetricFormat::new([]), write: Box::new(write) }
     }
 
-    pub fn write(&self, served: &Served) {
+    pub fn write(&self, served: &ServedBatch) {
         let count = |count: usize| WithUnit::from(count as u64);
         let only = |is: bool| is.then(|| WithUnit::from(1));
         let Counts { received, stored, repeated, skipped, rejected } = served.counts;
         let took = milliseconds(served.took);
-        let line = Line {
+        let line = BatchLine {
             timestamp: SystemTime::now(),
             function: &self.function,
             level: match served.status {

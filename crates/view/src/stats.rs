@@ -2,8 +2,8 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use attest_mapping::conversation::Stored;
-use attest_storage::{Entry, TraceReader};
+use attest_mapping::conversation::StoredTrace;
+use attest_storage::{ListingEntry, TraceReader};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
@@ -60,22 +60,22 @@ impl Stats {
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
-        let fits = |entry: &&Entry| {
+        let fits = |entry: &&ListingEntry| {
             bytes += entry.size;
             bytes <= READ_BYTES
         };
-        let chosen: Vec<Entry> = entries.iter().take(READ).take_while(fits).cloned().collect();
+        let chosen: Vec<ListingEntry> = entries.iter().take(READ).take_while(fits).cloned().collect();
         let count = chosen.len();
         let rows = stream::iter(chosen).map(async |entry| {
             let Some(json) = traces.get(&entry.key).await? else { return anyhow::Ok(None) };
-            workers.run(move || Some(read_row(entry, &Stored::read(&json)))).await
+            workers.run(move || Some(read_row(entry, &StoredTrace::read(&json)))).await
         });
         let rows: Vec<Row> = rows.buffered(CONCURRENCY).try_filter_map(async |row| Ok(row)).try_collect().await?;
         workers.run(move || Self::of(&entries, count, rows, has_more)).await
     }
 
     /// Computes the figures from the rows that were read. Entries after the first `chosen` count as not read.
-    fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
+    fn of(entries: &[ListingEntry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
         let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
         for entry in entries {
             stats.add_size(entry);
@@ -109,7 +109,7 @@ impl Stats {
         stats
     }
 
-    fn add_size(&mut self, entry: &Entry) {
+    fn add_size(&mut self, entry: &ListingEntry) {
         self.bytes += entry.size;
         let class = SIZES.iter().position(|bound| entry.size <= *bound).unwrap_or(SIZES.len() - 1);
         self.sizes[class] += 1;
@@ -152,11 +152,11 @@ impl Stats {
     }
 }
 
-fn day_of(entry: &Entry) -> Date {
+fn day_of(entry: &ListingEntry) -> Date {
     entry.stored.to_zoned_datetime(TimeZone::UTC).date()
 }
 
-async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<Entry>, bool)> {
+async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<ListingEntry>, bool)> {
     if traces.folder().is_some() {
         return Ok((traces.page("", None, usize::MAX).await?.entries, false));
     }

@@ -23,7 +23,7 @@ pub struct LineFormat<F> {
     pub line: F,
 }
 
-pub enum Line {
+pub enum ExportLine {
     Write(Vec<u8>),
     LeftOut,
     /// The format cannot express the trace, for this reason.
@@ -37,7 +37,7 @@ type LineHash = [u8; 16];
 pub async fn export(
     read: &ReadOptions,
     output: &Path,
-    format: &LineFormat<impl Fn(&[u8]) -> Line>,
+    format: &LineFormat<impl Fn(&[u8]) -> ExportLine>,
     counts: &mut ExportCounts,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Completion> {
@@ -75,12 +75,12 @@ pub async fn export(
         };
         match read {
             ReadTrace::Trace(trace) => match (format.line)(&trace) {
-                Line::Write(line) if !format.dedupe || seen.insert(hash(&line)) => {
+                ExportLine::Write(line) if !format.dedupe || seen.insert(hash(&line)) => {
                     output.write(&line)?;
                     counts.exported += 1;
                 }
-                Line::Write(_) | Line::LeftOut => counts.left_out += 1,
-                Line::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
+                ExportLine::Write(_) | ExportLine::LeftOut => counts.left_out += 1,
+                ExportLine::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
             },
             ReadTrace::LeftOut => counts.left_out += 1,
             ReadTrace::NotATrace => counts.add_not_a_trace(&entry.key),
