@@ -151,6 +151,15 @@ def test_forget_deletes_the_traces_for_which_a_condition_holds(forget, tmp_path)
     assert forget("contains(trace, 'Rome')").returncode == 2, "no row is left in the lake"
 
 
+def test_an_object_that_is_not_a_trace_is_reported_because_a_condition_cannot_select_it(forget, tmp_path):
+    (tmp_path / "my-traces/gpt-4o/other.json").write_text('{"model":"gpt-4o","created":1.0,"messages":[]}')
+    forgotten = forget("key = 'gpt-4o/6'")
+    assert forgotten.returncode == 2 and "gpt-4o/other was not searched: not a trace" in forgotten.stderr, forgotten.stderr
+    receipt = json.loads((tmp_path / "forgotten.json").read_text())
+    assert receipt["keys"] == ["gpt-4o/6"]
+    assert receipt["unreadable"] == [{"key": "gpt-4o/other", "reason": "not a trace"}]
+
+
 def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forget, tmp_path):
     (tmp_path / "secret.csv").write_text("key\ngpt-4o/6\n")
     secret = tmp_path / "secret.csv"

@@ -60,7 +60,8 @@ A query that reads one of the old files while they are deleted fails, and must b
 Exit status:
   0  none of the traces is left in the bucket and the lake; the receipt lists other copies
   1  nothing was deleted, because the answer was not yes
-  2  the command failed, or objects could not be read and were not searched: the receipt lists them")]
+  2  the command failed, or objects were not searched, because they cannot be read, or are not traces and --where selects by
+     columns: the receipt lists them")]
 pub struct ForgetOptions {
     /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
     #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
@@ -151,7 +152,6 @@ struct FoundTraces {
     /// The keys of noncurrent versions of objects.
     old_keys: BTreeSet<String>,
     old_files: usize,
-    not_traces: Vec<String>,
     unreadable: Vec<NotSearched>,
 }
 
@@ -249,10 +249,14 @@ impl Run<'_> {
         .await?;
         let mut keys = keys?;
         let skipped = completed.added.skipped.iter();
-        let unreadable = skipped.map(|(key, reason)| NotSearched::new(key, None, reason)).collect();
-        let not_traces = completed.added.invalid;
-        keys.extend(self.place.matching_objects(&not_traces, &self.selection).await?);
-        Ok(FoundTraces { keys, not_traces, unreadable, ..FoundTraces::default() })
+        let mut unreadable: Vec<_> = skipped.map(|(key, reason)| NotSearched::unreadable(key, None, reason)).collect();
+        let not_traces = &completed.added.invalid;
+        if let Selection::Text(needle) = &self.selection {
+            keys.extend(self.place.matching_objects(not_traces, needle).await?);
+        } else {
+            unreadable.extend(not_traces.iter().map(|key| NotSearched::not_a_trace(key, None)));
+        }
+        Ok(FoundTraces { keys, unreadable, ..FoundTraces::default() })
     }
 
     async fn search(&self, file: LakeFile) -> Result<BTreeSet<String>> {
@@ -358,7 +362,6 @@ impl Run<'_> {
             deleted_files,
             keys: keys.clone(),
             absent: if pending.is_resumed { BTreeSet::new() } else { keys.difference(&existing).cloned().collect() },
-            not_traces: if is_by_key { Vec::new() } else { found.not_traces },
             unreadable: found.unreadable,
             files_of_others,
             not_covered: ELSEWHERE,

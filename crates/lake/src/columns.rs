@@ -7,6 +7,7 @@ use arrow_array::{
     builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
 };
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use attest::trace;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -105,6 +106,9 @@ impl Default for Columns {
 impl Columns {
     /// Adds a row. Returns `false`, and adds nothing, if the object is not a trace.
     pub fn push(&mut self, entry: &Entry, json: &[u8]) -> bool {
+        if !trace::is_trace(json) {
+            return false;
+        }
         let Some((trace, text)) = std::str::from_utf8(json)
             .ok()
             .and_then(|text| Some((serde_json::from_str::<TraceRow<'_>>(text).ok()?, text)))
@@ -157,14 +161,11 @@ impl Columns {
     }
 }
 
-/// Returns the seconds of a `created` that is a time between 1970 and 9999, as JSON may write it: `1`, `1.0` or `1e3`.
+/// Returns the seconds of a `created` that is a time between 1970 and 9999.
 ///
 /// Any other number, such as one in nanoseconds, would make a reader's conversion to a date fail, and with it the whole
 /// query. The column `trace` keeps it.
 fn time(number: &RawValue) -> Option<i64> {
-    let exact = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number);
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole, and less than 2^53")]
-    let seconds =
-        number.get().parse().ok().or_else(|| exact(number.get().parse().ok()?).map(|number| number as i64))?;
+    let seconds = number.get().parse().ok()?;
     (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }

@@ -111,11 +111,7 @@ fn typed(item: Members, default_role: &str) -> Json {
 fn split(item: Members, default_role: &str) -> Vec<Json> {
     let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
     let role = role(item.get("role"), default_role);
-<<<<<<< HEAD
-    let mut messages: Vec<Draft> = segments(blocks).map(|blocks| segment(blocks, role)).collect();
-=======
-    let mut messages: Vec<MessageDraft> = segments.map(|blocks| segment(blocks, role)).collect();
->>>>>>> 363951b (No two types have one name, except where their crates never meet)
+    let mut messages: Vec<MessageDraft> = segments(blocks).map(|blocks| segment(blocks, role)).collect();
     if let Some(first) = messages.first_mut() {
         first.original = vec![item.into()];
     }

@@ -1,5 +1,5 @@
 use anyhow::{Context, Result};
-use attest::settings;
+use attest::{settings, unreadable::Unreadable};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, operation::get_object::GetObjectError, primitives::ByteStreamError, types::Object};
 use backon::{ExponentialBuilder, Retryable};
@@ -68,7 +68,7 @@ impl BucketReader {
         Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
     }
 
-    /// Reads an object. Returns `None` if it does not exist.
+    /// Reads an object. Returns `None` if it does not exist. The error has an [`Unreadable`] if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         // The SDK retries requests, but not a body that is cut off.
         let retry = (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter());
@@ -80,7 +80,15 @@ impl BucketReader {
         match self.client.get_object().bucket(&self.bucket).key(key).send().await {
             Ok(object) => Ok(Some(object.body.collect().await.with_context(cannot_read)?.into_bytes())),
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
-            Err(error) => Err(error).with_context(cannot_read),
+            Err(error) => {
+                let reason = Unreadable::of(&error);
+                let error = anyhow::Error::new(error);
+                let error = match reason {
+                    Some(reason) => error.context(reason),
+                    None => error,
+                };
+                Err(error.context(cannot_read()))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
+use attest_storage::ListingEntry;
 use attest_terminal::{note, shutdown::stop_signal};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
@@ -43,7 +44,7 @@ pub async fn export(
 ) -> Result<Completion> {
     let traces = read.open().await?;
     let mut progress = Progress::new(output.display().to_string(), "traces", None, Arc::default(), read.quiet);
-    let mut output = LineOutput::open(output, &format.name, &traces).await?;
+    let output = LineOutput::open(output, &format.name, &traces).await?;
     if let LineOutput::Stream { .. } = output {
         exit_on_stop();
     }
@@ -55,11 +56,14 @@ pub async fn export(
         })?;
     }
     let mut reads = std::pin::pin!(traces.read(traces.list(output.last_key())));
+    let mut lines = Lines { format, output, seen };
+    // A denial may mean that access is lost, so objects count as processed only after one of them is read.
+    let (mut waiting, mut has_read) = (Vec::new(), false);
     loop {
         let next = tokio::select! {
             biased;
             () = &mut stop => {
-                output.save(counts)?;
+                lines.output.save(counts)?;
                 return Ok(Completion::Interrupted);
             }
             next = reads.next() => next,
@@ -68,15 +72,40 @@ pub async fn export(
             Some(Ok(next)) => next,
             Some(Err(error)) => {
                 // Report the failed read, not a failure to save: without this checkpoint, an older one remains.
-                let _ = output.save(counts);
+                let _ = lines.output.save(counts);
                 return Err(error.context(format!("the export is not complete; {RESUME}")));
             }
             None => break,
         };
+        has_read |= read.shows_access();
+        waiting.push((entry, read));
+        if has_read {
+            waiting.drain(..).try_for_each(|(entry, read)| lines.add(entry, read, counts))?;
+            progress.update(counts.total());
+        }
+    }
+    if let Some(denied) = waiting.iter_mut().find_map(|(_, read)| read.take_denial()) {
+        let _ = lines.output.save(counts); // as after a failed read
+        return Err(denied.context(format!("no object can be read, so the export is not complete; {RESUME}")));
+    }
+    waiting.into_iter().try_for_each(|(entry, read)| lines.add(entry, read, counts))?;
+    progress.finish();
+    lines.output.finish(counts)?;
+    Ok(Completion::Complete)
+}
+
+struct Lines<'a, F> {
+    format: &'a LineFormat<F>,
+    output: LineOutput,
+    seen: HashSet<LineHash>,
+}
+
+impl<F: Fn(&[u8]) -> ExportLine> Lines<'_, F> {
+    fn add(&mut self, entry: ListingEntry, read: ReadTrace, counts: &mut ExportCounts) -> Result<()> {
         match read {
-            ReadTrace::Trace(trace) => match (format.line)(&trace) {
-                ExportLine::Write(line) if !format.dedupe || seen.insert(hash(&line)) => {
-                    output.write(&line)?;
+            ReadTrace::Trace(trace) => match (self.format.line)(&trace) {
+                ExportLine::Write(line) if !self.format.dedupe || self.seen.insert(hash(&line)) => {
+                    self.output.write(&line)?;
                     counts.exported += 1;
                 }
                 ExportLine::Write(_) | ExportLine::LeftOut => counts.left_out += 1,
@@ -85,13 +114,10 @@ pub async fn export(
             ReadTrace::LeftOut => counts.left_out += 1,
             ReadTrace::NotATrace => counts.add_not_a_trace(&entry.key),
             ReadTrace::Deleted => counts.deleted += 1,
+            ReadTrace::Unreadable(reason, _) => counts.add_unreadable(&entry.key, reason),
         }
-        output.processed(entry.key, counts)?;
-        progress.update(counts.total());
+        self.output.processed(entry.key, counts)
     }
-    progress.finish();
-    output.finish(counts)?;
-    Ok(Completion::Complete)
 }
 
 /// Exits on a signal, even while a write blocks because nothing reads the stream. There is no state to save.

@@ -36,7 +36,7 @@ An interrupted export leaves FILE.part and FILE.part.checkpoint. Run the same co
 
 Exit status:
   0  every selected trace is exported, except those that the format of the examples cannot express
-  1  some objects are not traces and were left out
+  1  some objects are not traces or cannot be read, and were left out
   2  the export failed or was stopped: run the same command again to resume"
 )]
 pub struct ExportOptions {
@@ -65,7 +65,7 @@ pub async fn run(options: ExportOptions) -> ExitCode {
         note!("{}\n", counts.to_string().trim_end());
     }
     match result {
-        Ok(Completion::Complete) if counts.not_traces == 0 => ExitCode::SUCCESS,
+        Ok(Completion::Complete) if counts.not_traces == 0 && counts.unreadable.is_empty() => ExitCode::SUCCESS,
         Ok(Completion::Complete) => ExitCode::FAILURE,
         Ok(Completion::Interrupted) => {
             note!("stopped: {RESUME}");

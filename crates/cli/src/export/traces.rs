@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
-use attest::trace;
+use anyhow::{Result, anyhow};
+use attest::{trace, unreadable::Unreadable};
 use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
@@ -54,6 +54,26 @@ pub enum ReadTrace {
     NotATrace,
     /// The object was deleted after it was listed.
     Deleted,
+    /// Others may be readable. The error is that of S3.
+    Unreadable(Unreadable, anyhow::Error),
+}
+
+impl ReadTrace {
+    /// Returns whether the result shows that the reader has access to objects.
+    pub fn shows_access(&self) -> bool {
+        matches!(self, Self::Trace(_) | Self::LeftOut | Self::NotATrace)
+    }
+
+    /// Returns the error of an object to which access is denied, and leaves it as deleted.
+    pub fn take_denial(&mut self) -> Option<anyhow::Error> {
+        if !matches!(self, Self::Unreadable(Unreadable::Denied, _)) {
+            return None;
+        }
+        match std::mem::replace(self, Self::Deleted) {
+            Self::Unreadable(_, error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -122,8 +142,8 @@ impl Traces {
     }
 
     async fn read_one(&self, entry: &ListingEntry) -> Result<ReadTrace> {
-        if entry.size > trace::MAX_BYTES as u64 {
-            return Ok(ReadTrace::NotATrace);
+        if let Some(reason) = Unreadable::of_size(entry.size) {
+            return Ok(ReadTrace::Unreadable(reason, anyhow!("{} is {reason}", entry.key)));
         }
         let trace = match self.reader.get(&entry.key).await {
             Ok(None) => return Ok(ReadTrace::Deleted),
@@ -131,7 +151,12 @@ impl Traces {
             // S3 answers 403 instead of 404 if the reader may not list the whole bucket (Amazon S3 API Reference,
             // GetObject, "Permissions"). A key that is no longer listed was deleted, regardless of the error.
             Err(_) if self.is_gone(&entry.key).await => return Ok(ReadTrace::Deleted),
-            Err(error) => return Err(error),
+            Err(error) => {
+                return match error.downcast_ref().copied() {
+                    Some(reason) => Ok(ReadTrace::Unreadable(reason, error)),
+                    None => Err(error),
+                };
+            }
         };
         // `import` would refuse the line of such an object.
         if !trace::is_trace(&trace) {

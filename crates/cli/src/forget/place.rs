@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use attest::{key::Key, unreadable::Unreadable};
+use attest::{key::Key, trace, unreadable::Unreadable};
 use attest_lake::{
     Entry, Error, LakeFile,
     objects::{Bucket, ObjectVersion, Objects},
 };
+use attest_mapping::Needle;
 use attest_storage::{Location, aws_config};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -85,16 +86,21 @@ impl ForgetPlace {
         versions.retain(is_old_trace);
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
         let (mut found, mut denied, mut is_any_read) = (BTreeSet::new(), 0, false);
+        let is_by_column = matches!(selection, Selection::Condition(_));
         for batch in versions.chunks(BATCH) {
             let reads = stream::iter(batch).map(|version| read_version(bucket, version));
             let reads: Vec<(&ObjectVersion, Read)> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
             let mut traces = Vec::new();
             for (ObjectVersion { key, id, .. }, read) in reads {
                 match read {
+                    Ok(Some((_, json))) if is_by_column && !trace::is_trace(&json) => {
+                        is_any_read = true;
+                        unreadable.push(NotSearched::not_a_trace(key, Some(id)));
+                    }
                     Ok(trace) => traces.push(trace),
                     Err(reason) => {
                         denied += usize::from(reason == Unreadable::Denied);
-                        unreadable.push(NotSearched::new(key, Some(id), reason));
+                        unreadable.push(NotSearched::unreadable(key, Some(id), reason));
                     }
                 }
             }
@@ -116,9 +122,8 @@ impl ForgetPlace {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose object contains the text of a selection, although it is not a trace.
-    pub async fn matching_objects(&self, keys: &[String], selection: &Selection) -> Result<BTreeSet<String>> {
-        let Selection::Text(needle) = selection else { return Ok(BTreeSet::new()) };
+    /// Returns those of `keys` whose object contains the text, although it is not a trace.
+    pub async fn matching_objects(&self, keys: &[String], needle: &Needle) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         for key in keys {
             if let Some((_, bytes)) = self.objects().read(key).await?

@@ -61,8 +61,13 @@ pub struct NotSearched {
 }
 
 impl NotSearched {
-    pub fn new(key: &str, version: Option<&str>, reason: Unreadable) -> Self {
+    pub fn unreadable(key: &str, version: Option<&str>, reason: Unreadable) -> Self {
         Self { key: key.to_owned(), version: version.map(str::to_owned), reason: reason.to_string() }
+    }
+
+    /// Describes an object that only a text can select, because it has no columns.
+    pub fn not_a_trace(key: &str, version: Option<&str>) -> Self {
+        Self { key: key.to_owned(), version: version.map(str::to_owned), reason: "not a trace".to_owned() }
     }
 }
 
@@ -82,9 +87,8 @@ pub struct ForgetReceipt {
     pub keys: BTreeSet<String>,
     /// The keys without an object, a row or an old file.
     pub absent: BTreeSet<String>,
-    /// The objects that are not traces, which a condition cannot select.
-    pub not_traces: Vec<String>,
-    /// The objects and versions that cannot be read, so they were not searched.
+    /// The objects and versions that were not searched, because they cannot be read, or because a condition cannot select
+    /// what is not a trace.
     pub unreadable: Vec<NotSearched>,
     /// The Parquet files of other programs below the lake, which were not searched.
     pub files_of_others: Vec<String>,

@@ -193,7 +193,7 @@ async fn what_is_stored_behind_a_link_is_exported_and_a_loop_ends() {
 }
 
 #[tokio::test]
-async fn what_the_endpoint_would_refuse_is_no_trace_and_an_import_accepts_every_line() {
+async fn what_the_endpoint_would_refuse_is_no_trace_for_export_import_and_lake() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let good = trace("m", "good", r#","number":0.10"#);
     store(folder.path(), "m/good", &good, 1);
@@ -207,6 +207,11 @@ async fn what_the_endpoint_would_refuse_is_no_trace_and_an_import_accepts_every_
         of(&format!(r#","a":{}{}"#, "[".repeat(200), "]".repeat(200))),
         r#"{"model":"m","created":1}"#.to_owned(),
         r#"{"model":"m","created":"1","messages":[]}"#.to_owned(),
+        r#"{"model":"m","created":1.0,"messages":[]}"#.to_owned(),
+        r#"{"model":"m","created":1e3,"messages":[]}"#.to_owned(),
+        of(r#","usage":null"#),
+        of(r#","choices":[null]"#),
+        of(&format!(r#","id":"{}""#, "x".repeat(1_024))),
         r#"{"model":"m","created":1,"messages":[{"role":"tool","content":"a"}]}"#.to_owned(),
         of(&format!(r#","a":"{}""#, "x".repeat(10 * 1024 * 1024))),
     ];
@@ -214,14 +219,15 @@ async fn what_the_endpoint_would_refuse_is_no_trace_and_an_import_accepts_every_
         store(folder.path(), &format!("m/other{n:02}"), other, 1);
     }
     let path = folder.path().join("traces/m/bytes.json");
-    fs::write(path, b"{\"model\":\"m\",\"created\":1,\"messages\":[],\"a\":\"\xff\xfe\"}").expect("it can be written");
+    let bytes = b"{\"model\":\"m\",\"created\":1,\"messages\":[],\"a\":\"\xff\xfe\"}";
+    fs::write(path, bytes).expect("it can be written");
     for (arguments, exported) in [(&["-o", "t.jsonl"][..], 1), (&["fine-tuning", "-o", "f.jsonl"], 0)] {
         let output = run(folder.path(), arguments).await;
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         let report = counts(&output.stderr);
         assert_eq!(
-            (report["exported"], report["not traces"]),
-            (exported, others.len() as u64 + 1),
+            (report["exported"], report["not traces"], report["left out: larger than any trace"]),
+            (exported, others.len() as u64, 1),
             "{}",
             stderr(&output)
         );
@@ -230,6 +236,22 @@ async fn what_the_endpoint_would_refuse_is_no_trace_and_an_import_accepts_every_
     let imported =
         program(folder.path()).args(["import", "t.jsonl", "--folder", "copy"]).output().await.expect("it runs");
     assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+    let all = others.iter().flat_map(|other| [other.as_bytes(), b"\n"]).chain([&bytes[..]]);
+    fs::write(folder.path().join("others.jsonl"), all.collect::<Vec<_>>().concat()).expect("it can be written");
+    let imported =
+        program(folder.path()).args(["import", "others.jsonl", "--folder", "refused"]).output().await.expect("it runs");
+    assert_eq!(imported.status.code(), Some(1), "{}", stderr(&imported));
+    let report = counts(&imported.stdout);
+    assert_eq!((report["stored"], report["refused"]), (0, others.len() as u64 + 1), "{}", stderr(&imported));
+    let synced = program(folder.path()).args(["lake", "sync", "-o", "lake"]).output().await.expect("it runs");
+    assert_eq!(synced.status.code(), Some(1), "{}", stderr(&synced));
+    let report = counts(&synced.stderr);
+    assert_eq!(
+        (report["added"], report["not traces"], report["left out: larger than any trace"]),
+        (1, others.len() as u64, 1),
+        "{}",
+        stderr(&synced)
+    );
 }
 
 #[tokio::test]

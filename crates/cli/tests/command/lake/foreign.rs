@@ -1,4 +1,4 @@
-//! `lake sync` and `forget` over a bucket that others also write to.
+//! `lake sync`, `forget` and `export` over a bucket that others also write to.
 
 use std::fs;
 
@@ -86,4 +86,31 @@ async fn a_deletion_lists_objects_and_versions_that_could_not_be_searched() {
     let (code, report) = run(folder.path(), &url, &forget).await;
     assert_eq!(code, Some(2), "{report}");
     assert!(report.contains("denied to all 2 old versions"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_leaves_out_objects_that_cannot_be_read_and_fails_if_it_can_read_none() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let s3 = shared_bucket();
+    let url = s3.serve().await;
+    let export = ["export", "-q", "--bucket", "traces", "-o", "traces.jsonl"];
+    s3.refuse("m/1", S3ErrorCode::AccessDenied);
+    for _ in 0..2 {
+        let (code, report) = run(folder.path(), &url, &export).await;
+        assert_eq!(code, Some(2), "{report}");
+        assert!(report.contains("no object can be read") && report.contains("AccessDenied"), "{report}");
+        assert!(!folder.path().join("traces.jsonl").exists());
+    }
+    // A resumed export reads the denied objects again, whose keys come before others.
+    s3.allow("m/1");
+    s3.allow("customer/1");
+    s3.add("traces", "z/1", Some(trace("joe").into()), day(0));
+    let (code, report) = run(folder.path(), &url, &export).await;
+    assert_eq!((code, count(&report, "exported")), (Some(1), 3), "{report}");
+    assert_eq!(count(&report, "left out: access denied"), 2, "{report}");
+    assert_eq!(count(&report, "left out: archived"), 1, "{report}");
+    assert_eq!(count(&report, "left out: larger than any trace"), 1, "{report}");
+    assert_eq!(count(&report, "not traces"), 0, "{report}");
+    let lines = fs::read_to_string(folder.path().join("traces.jsonl")).expect("it is complete");
+    assert_eq!(lines.lines().count(), 3);
 }

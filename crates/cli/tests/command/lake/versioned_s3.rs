@@ -71,6 +71,10 @@ impl VersionedS3 {
         self.refused.lock().expect("no holder panics").insert(key.to_owned(), code);
     }
 
+    pub fn allow(&self, key: &str) {
+        self.refused.lock().expect("no holder panics").remove(key);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Version>> {
         self.versions.lock().expect("no holder panics")
     }
