@@ -39,7 +39,7 @@ enum Command {
     /// Keep stored traces as one table for queries
     #[cfg(feature = "lake")]
     #[command(subcommand)]
-    Lake(lake::Command),
+    Lake(lake::LakeCommand),
     /// Delete traces for good, from their bucket and from its lake
     #[cfg(feature = "lake")]
     Forget(forget::ForgetOptions),

@@ -10,7 +10,7 @@ use delta_kernel::KernelError;
 pub enum Error {
     /// The location is neither a folder nor `s3://BUCKET/PREFIX`.
     #[error("{0} is not a location of a lake: use a folder or s3://BUCKET/PREFIX")]
-    LakeLocation(String),
+    Location(String),
     #[error("the folder {0} cannot be used")]
     Folder(String, #[source] std::io::Error),
     /// The folder that would contain the lake does not exist.

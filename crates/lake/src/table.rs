@@ -27,7 +27,7 @@ use crate::{
     data_file::{DataFile, files_of},
     entry::Entries,
     files::{LakeFile, stored},
-    parquet_file::{ParquetFile, Writer},
+    parquet_file::{ParquetFile, ParquetWriter},
     race::win,
     table_schema::{difference, table_schema},
 };
@@ -300,12 +300,12 @@ impl Snapshot {
         Ok(rows.into_iter().filter(|entry| keys.contains(&entry.key)).collect())
     }
 
-    pub(crate) fn writer(&self, day: Date) -> Result<Writer> {
+    pub(crate) fn writer(&self, day: Date) -> Result<ParquetWriter> {
         let transaction = self.transaction(true)?;
         let days = day.since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days());
         let context = transaction.write_state()?.write_context_builder();
         let context = context.with_partition_values(HashMap::from([(DAY.to_owned(), Scalar::Date(days))])).build()?;
-        Writer::new(&self.table.location.store, context)
+        ParquetWriter::new(&self.table.location.store, context)
     }
 
     fn transaction(&self, changes_rows: bool) -> Result<delta_kernel::transaction::Transaction, KernelError> {

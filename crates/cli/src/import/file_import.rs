@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    checkpoint::{Checkpoint, Reader},
+    checkpoint::{Checkpoint, CheckpointReader},
     counts::LineCounts,
     deferred::Deferred,
     endpoint::Attempt,
@@ -128,7 +128,7 @@ impl<'a> FileImport<'a> {
     async fn import(&mut self, stop: &ImportStop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<ImportEnd> {
         let earlier = match &self.checkpoint {
             Some(checkpoint) if !self.options.dry_run => checkpoint.reader().context("cannot read the checkpoint")?,
-            _ => Reader::none(),
+            _ => CheckpointReader::none(),
         };
         let mut lines = lines::read(self.file.clone(), earlier, !self.options.dry_run);
         let mut deadline = pin!(None);

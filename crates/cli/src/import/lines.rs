@@ -76,7 +76,7 @@ pub enum LineText {
 ///
 /// The thread does not belong to the runtime, because the runtime waits for its threads, and a read from standard
 /// input may never return.
-pub fn read(file: InputFile, confirmed: checkpoint::LineReader, keep_long: bool) -> mpsc::Receiver<Result<Line>> {
+pub fn read(file: InputFile, confirmed: checkpoint::CheckpointReader, keep_long: bool) -> mpsc::Receiver<Result<Line>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
     thread::spawn(move || {
@@ -102,7 +102,7 @@ struct LineReader {
 impl LineReader {
     fn run(
         mut self,
-        mut confirmed: checkpoint::LineReader,
+        mut confirmed: checkpoint::CheckpointReader,
         sender: &mpsc::Sender<Result<Line>>,
         runtime: &Handle,
     ) -> Result<()> {

@@ -17,7 +17,7 @@ use super::{
 use crate::serve::{self, LocalEndpoint};
 
 pub enum Target {
-    ImportEndpoint(Box<ImportEndpoint>),
+    Endpoint(Box<ImportEndpoint>),
     /// The endpoint's own validation.
     DryRun {
         max_trace_bytes: usize,

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use attest_lake::LakeFile;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::LakeCommand};
+use tokio::{io::AsyncWriteExt, process::Command};
 
 /// The name of the file whose rows are selected.
 const ROWS: &str = "rows.parquet";
@@ -100,7 +100,7 @@ fn has_subquery(tree: &Value) -> bool {
 /// Runs a script in a folder, without the user's settings and environment.
 async fn run(folder: &Path, script: &str) -> Result<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut duckdb = LakeCommand::new("duckdb")
+    let mut duckdb = Command::new("duckdb")
         .args(["-init", "/dev/null", "-bail", "-noheader", "-list"])
         .env_clear()
         .envs([(OsStr::new("PATH"), path.as_os_str()), (OsStr::new("HOME"), folder.as_os_str())])
