@@ -12,9 +12,9 @@ use crate::{
 
 /// Logs the lines of `crates`, but not those of `silent` (see [`log::subscriber`]), and serves events until Lambda ends
 /// the process.
-pub async fn run(crates: &[&str], silent: &[&str], serve: impl Future<Output = Result<(), Error>>) -> ExitCode {
+pub async fn run(crates: &[&str], silent: &[&str], serve: impl AsyncFnOnce() -> Result<(), Error>) -> ExitCode {
     log::start(env::var("RUST_LOG").ok().as_deref(), crates, silent, std::io::stdout);
-    match serve.await {
+    match Box::pin(serve()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot run");
@@ -23,7 +23,7 @@ pub async fn run(crates: &[&str], silent: &[&str], serve: impl Future<Output = R
     }
 }
 
-/// What a function that stores traces has before its first request.
+/// The name, the store and the limit of a function that stores traces.
 pub struct Function {
     pub name: String,
     pub store: Store,

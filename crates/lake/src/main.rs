@@ -21,7 +21,7 @@ const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    function::run(&["attest", "attest_lake"], &["delta_kernel"], Box::pin(serve())).await
+    function::run(&["attest", "attest_lake"], &["delta_kernel"], serve).await
 }
 
 async fn serve() -> Result<(), Error> {

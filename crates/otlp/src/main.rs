@@ -13,7 +13,7 @@ use lambda_http::Error;
 // One thread is enough because an environment serves one request at a time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    function::run(&["attest", "attest_otlp"], &[], serve()).await
+    function::run(&["attest", "attest_otlp"], &[], serve).await
 }
 
 async fn serve() -> Result<(), Error> {
