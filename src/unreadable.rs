@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::{
+    error::{ProvideErrorMetadata, SdkError},
+    operation::get_object::GetObjectOutput,
+    primitives::ByteStreamError,
+};
+use bytes::Bytes;
 
 use crate::{s3_error::status, trace};
 
@@ -42,6 +47,27 @@ impl Unreadable {
     pub fn of_size(bytes: u64) -> Option<Self> {
         (bytes > trace::MAX_BYTES as u64).then_some(Self::TooLarge)
     }
+}
+
+/// The reason why a body was not read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    Unreadable(Unreadable),
+    BrokenOff(ByteStreamError),
+}
+
+/// Reads a body, but never more than a trace has: memory is limited, and others may write to the bucket.
+pub async fn read_body(object: GetObjectOutput) -> Result<Bytes, BodyError> {
+    let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+    let check =
+        |bytes: usize| Unreadable::of_size(bytes as u64).map_or(Ok(()), |reason| Err(BodyError::Unreadable(reason)));
+    check(length)?;
+    let (mut stream, mut bytes) = (object.body, Vec::with_capacity(length));
+    while let Some(chunk) = stream.try_next().await.map_err(BodyError::BrokenOff)? {
+        check(bytes.len() + chunk.len())?;
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
 }
 
 impl fmt::Display for Unreadable {

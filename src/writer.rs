@@ -3,6 +3,8 @@
 //! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a
 //! stored one, so a repeat through another key is still a repeat, and the metadata names the first writer.
 
+use std::collections::HashMap;
+
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -45,6 +47,12 @@ impl Writer {
     #[must_use]
     pub fn new(api_key_id: Option<&str>, principal: Option<&str>) -> Self {
         Self { api_key_id: api_key_id.and_then(header_value), principal: principal.and_then(header_value) }
+    }
+
+    /// Returns the writer that the metadata of a stored object names.
+    #[must_use]
+    pub fn of_metadata(metadata: &HashMap<String, String>) -> Self {
+        Self { api_key_id: metadata.get(API_KEY_ID).cloned(), principal: metadata.get(PRINCIPAL).cloned() }
     }
 
     pub fn metadata(&self) -> impl Iterator<Item = (&'static str, &str)> {

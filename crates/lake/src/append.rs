@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
 
 use crate::{
-    Entry, Error, Result, Skipped, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects,
+    Entry, Error, Object, Result, Skipped, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects,
     parquet_file::ParquetWriter, race::win, table::Change,
 };
 
@@ -89,16 +89,16 @@ async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Re
     let unique: Vec<&String> = keys.iter().filter(|key| seen.insert(key)).collect();
     let reads = stream::iter(unique).map(|key| objects.read(key));
     let mut reads = std::pin::pin!(reads.buffer_unordered(CONCURRENT_READS));
-    let mut batch = Vec::new();
+    let mut batch: Vec<Object> = Vec::new();
     let mut bytes = 0;
     loop {
         let next = reads.next().await;
         let is_end = next.is_none();
         if let Some(read) = next {
             match added.skipped.take(read)? {
-                Some(Some((entry, json))) => {
-                    bytes += json.len();
-                    batch.push((entry, json));
+                Some(Some(object)) => {
+                    bytes += object.json.len();
+                    batch.push(object);
                 }
                 Some(None) => added.absent += 1,
                 None => {}
@@ -107,15 +107,15 @@ async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Re
         if bytes < BATCH && !is_end {
             continue;
         }
-        let missing = snapshot.missing(batch.iter().map(|(entry, _)| entry.clone())).await?;
+        let missing = snapshot.missing(batch.iter().map(|object| object.entry.clone())).await?;
         let missing: HashSet<Entry> = missing.into_iter().collect();
-        for (entry, json) in std::mem::take(&mut batch) {
-            if !missing.contains(&entry) {
+        for object in std::mem::take(&mut batch) {
+            if !missing.contains(&object.entry) {
                 added.known += 1;
-            } else if days.entry(entry.day()).or_default().columns.push(&entry, &json) {
+            } else if days.entry(object.entry.day()).or_default().columns.push(&object) {
                 added.rows += 1;
             } else {
-                added.invalid.push(entry.key);
+                added.invalid.push(object.entry.key);
             }
         }
         bytes = 0;

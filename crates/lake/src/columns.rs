@@ -11,7 +11,7 @@ use attest::trace;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Entry;
+use crate::Object;
 
 /// The partition column: the day of storing, in UTC.
 pub const DAY: &str = "day";
@@ -20,13 +20,19 @@ pub const DAY: &str = "day";
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
 /// The columns that tables of earlier versions lack.
-pub(crate) const ADDED: [&str; 1] = ["etag"];
+pub(crate) const ADDED: [&str; 3] = ["etag", API_KEY_ID, PRINCIPAL];
+
+/// The id of the API key of the writer.
+const API_KEY_ID: &str = "api_key_id";
+
+/// The ARN of the IAM principal of the writer.
+const PRINCIPAL: &str = "principal";
 
 /// The largest `created` that is a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, and the whole
-/// trace.
+/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, the whole
+/// trace, and what S3 knows about the object.
 ///
 /// Every column is nullable, because Delta requires a table feature for other columns.
 #[must_use]
@@ -46,6 +52,8 @@ pub fn schema() -> Schema {
         Field::new("usage", DataType::Utf8, true),
         Field::new("trace", DataType::Utf8, true),
         Field::new("etag", DataType::Utf8, true),
+        Field::new(API_KEY_ID, DataType::Utf8, true),
+        Field::new(PRINCIPAL, DataType::Utf8, true),
     ])
 }
 
@@ -82,8 +90,8 @@ struct MessageRow<'a> {
 }
 
 pub struct Columns {
-    /// Key, id, object, fingerprint, model, choices, usage, trace, etag.
-    texts: [StringBuilder; 9],
+    /// Key, id, object, fingerprint, model, choices, usage, trace, etag, API key, principal.
+    texts: [StringBuilder; 11],
     stored: TimestampMicrosecondBuilder,
     created: Int64Builder,
     messages: ListBuilder<StructBuilder>,
@@ -105,7 +113,7 @@ impl Default for Columns {
 
 impl Columns {
     /// Adds a row. Returns `false`, and adds nothing, if the object is not a trace.
-    pub fn push(&mut self, entry: &Entry, json: &[u8]) -> bool {
+    pub fn push(&mut self, Object { entry, json, writer }: &Object) -> bool {
         if !trace::is_trace(json) {
             return false;
         }
@@ -125,6 +133,8 @@ impl Columns {
             trace.usage.map(RawValue::get),
             Some(text),
             entry.etag.as_deref(),
+            writer.api_key_id.as_deref(),
+            writer.principal.as_deref(),
         ];
         for (column, text) in self.texts.iter_mut().zip(texts) {
             column.append_option(text);
@@ -151,12 +161,26 @@ impl Columns {
     /// Returns the rows and leaves none.
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
-        let messages = columns.messages.finish();
-        let [key, id, object, fingerprint, model, choices, usage, trace, etag] =
+        let messages: ArrayRef = Arc::new(columns.messages.finish());
+        let [key, id, object, fingerprint, model, choices, usage, trace, etag, api_key, principal] =
             columns.texts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
         let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
-        let columns =
-            vec![key, stored, id, object, fingerprint, model, created, Arc::new(messages), choices, usage, trace, etag];
+        let columns = vec![
+            key,
+            stored,
+            id,
+            object,
+            fingerprint,
+            model,
+            created,
+            messages,
+            choices,
+            usage,
+            trace,
+            etag,
+            api_key,
+            principal,
+        ];
         RecordBatch::try_new(Arc::new(schema()), columns).expect("the builders have the types of the schema")
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use attest::writer::Writer;
+use bytes::Bytes;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +36,14 @@ impl Entry {
     pub fn is_same(&self, other: &Self) -> bool {
         self.key == other.key && self.stored == other.stored && fit(self.etag.as_ref(), other.etag.as_ref())
     }
+}
+
+/// An object of the bucket with its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    pub entry: Entry,
+    pub json: Bytes,
+    pub writer: Writer,
 }
 
 fn fit(one: Option<&String>, other: Option<&String>) -> bool {

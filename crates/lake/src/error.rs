@@ -1,6 +1,6 @@
 //! The errors of the lake.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use attest::unreadable::Unreadable;
 use delta_kernel::KernelError;
@@ -39,7 +39,7 @@ pub enum Error {
     Link(String),
     /// A listing that does not advance, or that is cut off, would be incomplete or endless.
     #[error("the listing of {0} cannot be trusted: {1}")]
-    Listing(String, &'static str),
+    Listing(String, Cow<'static, str>),
     #[error("the file {0} of the lake cannot be read or written")]
     Parquet(String, #[source] parquet::errors::ParquetError),
     #[error("the storage of the lake refused a request")]

@@ -13,7 +13,6 @@ use std::{
     time::SystemTime,
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
@@ -23,7 +22,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::{
-    Entry, Error, LakeLocation, Result, Snapshot, Table,
+    Entry, Error, LakeLocation, Object, Result, Snapshot, Table,
     columns::{Columns, schema},
     location::{LOG, LakePlace, PREFIX},
     parquet_file::{ParquetFile, TraceBatches},
@@ -59,10 +58,10 @@ impl LakeFile {
 
     /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out
     /// objects that are not traces.
-    pub fn of_traces(folder: &FilePath, traces: impl IntoIterator<Item = (Entry, Bytes)>) -> Result<Self> {
+    pub fn of_traces(folder: &FilePath, traces: impl IntoIterator<Item = Object>) -> Result<Self> {
         let mut columns = Columns::default();
-        for (entry, json) in traces {
-            columns.push(&entry, &json);
+        for object in traces {
+            columns.push(&object);
         }
         let name = format!("{PREFIX}{}.parquet", Uuid::new_v4());
         let failed = |error| Error::Parquet(name.clone(), error);

@@ -33,7 +33,7 @@ mod table_schema;
 
 pub use append::{Added, append};
 pub use data_file::DataFile;
-pub use entry::Entry;
+pub use entry::{Entry, Object};
 pub use error::{Error, Result};
 pub use files::LakeFile;
 pub use location::LakeLocation;

@@ -2,7 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use attest::{key::Key, settings, unreadable::Unreadable};
+use attest::{
+    key::Key,
+    settings,
+    unreadable::{BodyError, Unreadable, read_body},
+    writer::Writer,
+};
+use attest_listing::page_after;
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
@@ -20,7 +26,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use jiff::Timestamp;
 
 use crate::{
-    Entry, Error, Result,
+    Entry, Error, Object, Result,
     listing::{self, Page},
 };
 
@@ -36,7 +42,7 @@ pub trait Objects: Send + Sync {
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
     /// Reads a trace. Returns `None` if it does not exist. Reads no object that is larger than any trace.
-    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>>;
+    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>>;
 
     /// Returns the time of storing of a trace. Returns `None` if it does not exist.
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
@@ -69,25 +75,15 @@ impl Bucket {
 
     async fn page(&self, after: String) -> Result<Page> {
         let listing = self.client.list_objects_v2().bucket(&self.name);
-        let page = listing.set_start_after(Some(after.clone()).filter(|after| !after.is_empty())).send().await;
-        let page = page.map_err(|error| Error::List(self.name.clone(), Box::new(error)))?;
-        let untrusted = |reason| Error::Listing(self.name.clone(), reason);
-        let is_truncated = page.is_truncated.ok_or_else(|| untrusted("it is cut off"))?;
-        let keys: Vec<&str> = page.contents().iter().filter_map(|object| object.key()).collect();
-        if page.key_count.is_some_and(|count| usize::try_from(count) != Ok(keys.len())) {
-            return Err(untrusted("it is cut off"));
-        }
-        if !std::iter::once(after.as_str()).chain(keys.iter().copied()).is_sorted_by(|one, next| one < next) {
-            return Err(untrusted("its keys do not ascend"));
-        }
-        let last = keys.last().map(|key| (*key).to_owned());
-        if is_truncated && last.is_none() {
-            return Err(untrusted("a page is empty, but not the last one"));
-        }
-        let entries = page.contents.unwrap_or_default().into_iter();
+        let (objects, has_more) = page_after(listing, after).await.map_err(|error| match error {
+            attest_listing::Error::Request(error) => Error::List(self.name.clone(), error),
+            attest_listing::Error::Untrusted(reason) => Error::Listing(self.name.clone(), reason),
+        })?;
+        let next = objects.last().and_then(|object| object.key.clone()).filter(|_| has_more);
+        let entries = objects.into_iter();
         let entries =
             entries.filter_map(|object| entry(object.key?, object.last_modified.as_ref(), object.e_tag.as_deref()));
-        Ok(Page { entries: entries.collect(), next: last.filter(|_| is_truncated) })
+        Ok(Page { entries: entries.collect(), next })
     }
 
     /// Deletes an object with all its versions and delete markers, and returns their number.
@@ -130,7 +126,7 @@ impl Bucket {
     }
 
     /// Reads a version of a trace. Returns `None` if it does not exist.
-    pub async fn read_version(&self, version: &ObjectVersion) -> Result<Option<(Entry, Bytes)>> {
+    pub async fn read_version(&self, version: &ObjectVersion) -> Result<Option<Object>> {
         self.read_any(&version.key, Some(&version.id)).await
     }
 
@@ -154,7 +150,8 @@ impl Bucket {
                     page.map_err(|error| Error::Versions(prefix.to_owned(), Box::new(aws_sdk_s3::Error::from(error))))?
                 }
             };
-            let untrusted = |reason| Error::Listing(format!("the versions of {}/{prefix}", self.name), reason);
+            let untrusted =
+                |reason: &'static str| Error::Listing(format!("the versions of {}/{prefix}", self.name), reason.into());
             let is_truncated = page.is_truncated.ok_or_else(|| untrusted("it is cut off"))?;
             found.extend(page.versions.unwrap_or_default().into_iter().filter_map(ObjectVersion::of));
             found.extend(page.delete_markers.unwrap_or_default().into_iter().filter_map(ObjectVersion::of_marker));
@@ -170,19 +167,20 @@ impl Bucket {
         }
     }
 
-    async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+    async fn read_any(&self, key: &str, version: Option<&str>) -> Result<Option<Object>> {
         // The SDK retries requests, but not a body that breaks off. It has already retried other transient errors.
         let read = || self.read_once(key, version);
         let read = read.retry(ExponentialBuilder::default().with_max_times(RETRIES).with_jitter());
         read.when(|error| matches!(error, Error::Body(..))).await
     }
 
-    async fn read_once(&self, key: &str, version: Option<&str>) -> Result<Option<(Entry, Bytes)>> {
+    async fn read_once(&self, key: &str, version: Option<&str>) -> Result<Option<Object>> {
         let Some(object) = self.open(key, version).await? else { return Ok(None) };
         let Some(entry) = entry(key.to_owned(), object.last_modified.as_ref(), object.e_tag.as_deref()) else {
             return Ok(None);
         };
-        Ok(Some((entry, body(key, object).await?)))
+        let writer = object.metadata().map(Writer::of_metadata).unwrap_or_default();
+        Ok(Some(Object { entry, json: body(key, object).await?, writer }))
     }
 
     /// Sends the request for an object, and does not read its body.
@@ -199,20 +197,11 @@ impl Bucket {
     }
 }
 
-/// Reads a body, but never more than a trace has: the memory of the function is limited, and others may write to the bucket.
 async fn body(key: &str, object: GetObjectOutput) -> Result<Bytes> {
-    let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    let check = |bytes: usize| match Unreadable::of_size(bytes as u64) {
-        Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
-        None => Ok(()),
-    };
-    check(length)?;
-    let (mut stream, mut bytes) = (object.body, Vec::with_capacity(length));
-    while let Some(chunk) = stream.try_next().await.map_err(|error| Error::Body(key.to_owned(), Arc::new(error)))? {
-        check(bytes.len() + chunk.len())?;
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.into())
+    read_body(object).await.map_err(|error| match error {
+        BodyError::Unreadable(reason) => Error::Unreadable(key.to_owned(), reason, None),
+        BodyError::BrokenOff(error) => Error::Body(key.to_owned(), Arc::new(error)),
+    })
 }
 
 /// Returns whether S3 refuses a request. The response to HEAD has no body, so it has no code that tells why.
@@ -262,7 +251,7 @@ impl Objects for Bucket {
         listing::list(|after| self.page(after)).boxed()
     }
 
-    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
+    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>> {
         self.read_any(key, None).boxed()
     }
 

@@ -1,5 +1,9 @@
 use anyhow::{Context, Result};
-use attest::{settings, unreadable::Unreadable};
+use attest::{
+    settings,
+    unreadable::{BodyError, Unreadable, read_body},
+    writer::Writer,
+};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, operation::get_object::GetObjectError, primitives::ByteStreamError, types::Object};
 use backon::{ExponentialBuilder, Retryable};
@@ -9,7 +13,6 @@ use jiff::Timestamp;
 
 use super::{
     aws::s3_client,
-    checked_listing,
     listing::{Branch, ListingEntry, ListingPage},
     place_id::PlaceId,
 };
@@ -47,7 +50,7 @@ impl BucketReader {
     ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let delimiter = prefix.map(|_| "/".to_owned());
         let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        let objects = checked_listing::objects(list.set_delimiter(delimiter), after);
+        let objects = attest_listing::objects(list.set_delimiter(delimiter), after);
         objects
             .map(|object| object.with_context(|| self.cannot_list()))
             .try_filter_map(|object| ready(Ok(entry(object))))
@@ -56,29 +59,37 @@ impl BucketReader {
     pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);
-        let page = checked_listing::page(list, from.map(str::to_owned)).await.with_context(|| self.cannot_list())?;
+        let page = attest_listing::page(list, from.map(str::to_owned)).await.with_context(|| self.cannot_list())?;
         Ok(ListingPage { entries: page.objects.into_iter().filter_map(entry).collect(), next: page.next })
     }
 
     /// Returns the first thousand branches directly below a prefix, without counting their traces.
     pub async fn branches(&self, prefix: &str) -> Result<Vec<Branch>> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
-        let page = checked_listing::send(list).await.with_context(|| self.cannot_list())?;
+        let page = attest_listing::send(list).await.with_context(|| self.cannot_list())?;
         let prefixes = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
         Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
     }
 
-    /// Reads an object. Returns `None` if it does not exist. The error has an [`Unreadable`] if it concerns only this object.
-    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+    /// Reads an object and who wrote it. Returns `None` if it does not exist. The error has an [`Unreadable`] if it
+    /// concerns only this object.
+    pub async fn get(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         // The SDK retries requests, but not a body that is cut off.
         let retry = (|| self.get_once(key)).retry(ExponentialBuilder::default().with_jitter());
         retry.when(anyhow::Error::is::<ByteStreamError>).await
     }
 
-    async fn get_once(&self, key: &str) -> Result<Option<Bytes>> {
+    async fn get_once(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         let cannot_read = || format!("cannot read {key} in the bucket {}", self.bucket);
         match self.client.get_object().bucket(&self.bucket).key(key).send().await {
-            Ok(object) => Ok(Some(object.body.collect().await.with_context(cannot_read)?.into_bytes())),
+            Ok(object) => {
+                let writer = object.metadata().map(Writer::of_metadata).unwrap_or_default();
+                let json = read_body(object).await.map_err(|error| match error {
+                    BodyError::Unreadable(reason) => anyhow::Error::msg(reason),
+                    BodyError::BrokenOff(error) => error.into(),
+                });
+                Ok(Some((json.with_context(cannot_read)?, writer)))
+            }
             Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
             Err(error) => {
                 let reason = Unreadable::of(&error);

@@ -4,7 +4,6 @@
 
 mod aws;
 mod bucket_reader;
-mod checked_listing;
 mod folder_reader;
 #[cfg(feature = "lake")]
 mod lake_index;

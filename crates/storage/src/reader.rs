@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use attest::{key::Key, place::bucket_name};
+use attest::{key::Key, place::bucket_name, writer::Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use local_aws::s3::FileStore;
@@ -199,14 +199,23 @@ impl TraceReader {
         }
     }
 
-    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint.
+    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error has an
+    /// [`Unreadable`](attest::unreadable::Unreadable) if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
+    }
+
+    /// Reads a trace like [`get`](Self::get), and who wrote it. The local endpoint does not know its writers.
+    pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);
         }
         match &self.place {
             Place::Bucket(bucket) => bucket.get(key).await,
-            Place::Folder(folder) => folder.get(key.to_owned()).await,
+            Place::Folder(folder) => {
+                let json = folder.get(key.to_owned()).await?;
+                Ok(json.map(|json| (json, Writer::default())))
+            }
         }
     }
 

@@ -39,7 +39,7 @@ pub async fn find(
     let matcher =
         Matcher { traces: traces.clone(), query: query.clone(), prefix: prefix_of(query), times: query.times()? };
     let mut scan = lake.scan(from).await?;
-    let mut found = Found { rows: Vec::new(), looked_at: 0, next: None };
+    let mut found = Found { rows: Vec::new(), looked_at: 0, unreadable: 0, next: None };
     let deadline = Instant::now() + SEARCH;
     while let Some(rows) = scan.next(|day| matcher.times.overlaps(day)).await? {
         let (matcher, wanted) = (matcher.clone(), limit - found.rows.len());

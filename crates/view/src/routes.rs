@@ -1,3 +1,4 @@
+use attest::writer::Writer;
 use attest_storage::TraceReader;
 use axum::{
     Router,
@@ -103,12 +104,16 @@ struct Shown {
 
 impl Viewer {
     async fn get(&self, key: &str) -> Result<Bytes, Failure> {
-        self.traces.get(key).await?.ok_or_else(|| Failure::NoSuchTrace(key.to_owned()))
+        Ok(self.get_with_writer(key).await?.0)
+    }
+
+    async fn get_with_writer(&self, key: &str) -> Result<(Bytes, Writer), Failure> {
+        self.traces.get_with_writer(key).await?.ok_or_else(|| Failure::NoSuchTrace(key.to_owned()))
     }
 }
 
 async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -> Result<Response, Failure> {
-    let json = viewer.get(&shown.key).await?;
+    let (json, writer) = viewer.get_with_writer(&shown.key).await?;
     if let Some(with) = shown.with {
         let other = viewer.get(&with).await?;
         let compared = viewer.workers.run(move || pages::compare((&shown.key, &json), (&with, &other))).await?;
@@ -120,7 +125,17 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
     let traces = viewer.traces.clone();
     let page = viewer.workers.run(move || {
         let commands = commands(&traces, &key, &json);
-        TracePage { key: &key, json: &json, plain, turn, search: &search, neighbours, commands: &commands }.render()
+        let page = TracePage {
+            key: &key,
+            json: &json,
+            writer: &writer,
+            plain,
+            turn,
+            search: &search,
+            neighbours,
+            commands: &commands,
+        };
+        page.render()
     });
     Ok(page.await?.into_response())
 }

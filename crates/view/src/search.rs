@@ -1,12 +1,13 @@
 //! The rows on a page of results.
 
-use attest::key::Key;
+use attest::{key::Key, unreadable::Unreadable};
 use attest_mapping::{
     LetterCase, Needle,
     conversation::{Conversation, Header, Part, StoredTrace},
     json::{Json, Members},
 };
 use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader};
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -47,12 +48,16 @@ pub struct Row {
     pub header: Header,
     /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
+    /// Why the object cannot be read. The header and the words are then empty.
+    pub unreadable: Option<Unreadable>,
 }
 
 #[derive(Debug)]
 pub struct Found {
     pub rows: Vec<Row>,
     pub looked_at: usize,
+    /// The objects that a search for content left out, because they cannot be read.
+    pub unreadable: usize,
     pub next: Option<String>,
 }
 
@@ -91,13 +96,19 @@ pub async fn find(
     limit: usize,
 ) -> anyhow::Result<Found> {
     let mut walk = ListingWalk::begin(traces, query, from)?;
-    let mut found = Vec::new();
+    let (mut found, mut unreadable) = (Vec::new(), 0);
     while found.len() < limit && !walk.is_over {
         let entries = walk.entries(limit - found.len()).await?;
         let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
-        found.extend(rows.try_filter_map(|row| async { Ok(row) }).try_collect::<Vec<_>>().await?);
+        let mut rows: Vec<Row> = rows.try_filter_map(|row| async { Ok(row) }).try_collect().await?;
+        if query.needs_content() {
+            let before = rows.len();
+            rows.retain(|row| row.unreadable.is_none());
+            unreadable += before - rows.len();
+        }
+        found.extend(rows);
     }
-    Ok(Found { rows: found, looked_at: walk.looked_at, next: walk.next })
+    Ok(Found { rows: found, looked_at: walk.looked_at, unreadable, next: walk.next })
 }
 
 /// Finds the keys of the rows on a page of the listing. The query does not depend on the contents of traces.
@@ -139,7 +150,7 @@ impl<'a> ListingWalk<'a> {
         self.looked_at += page.entries.len();
         let fits = |entry: &ListingEntry| fits_key(self.query, entry, self.times);
         let entries: Vec<_> = page.entries.into_iter().filter(fits).collect();
-        self.bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+        self.bytes += entries.iter().map(read_bytes).sum::<u64>();
         self.next = page.next;
         self.is_over = self.looked_at >= LOOKED_AT || self.bytes >= READ_BYTES || self.next.is_none();
         Ok(entries)
@@ -159,7 +170,11 @@ async fn row(
     query: &Query,
     entry: ListingEntry,
 ) -> anyhow::Result<Option<Row>> {
-    let Some(json) = traces.get(&entry.key).await? else { return Ok(None) };
+    let json = match content(traces, &entry).await? {
+        Some(Ok(json)) => json,
+        Some(Err(reason)) => return Ok(Some(Row::unreadable(entry, reason))),
+        None => return Ok(None),
+    };
     let query = query.clone();
     workers
         .run(move || {
@@ -168,6 +183,31 @@ async fn row(
             fits(&query, &row, &stored).then_some(row)
         })
         .await
+}
+
+/// Returns the number of bytes that reading an object takes at most.
+pub fn read_bytes(entry: &ListingEntry) -> u64 {
+    if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
+}
+
+/// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
+pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
+    if let Some(reason) = Unreadable::of_size(entry.size) {
+        return Ok(Some(Err(reason)));
+    }
+    match traces.get(&entry.key).await {
+        Ok(json) => Ok(json.map(Ok)),
+        Err(error) => match error.downcast_ref() {
+            Some(reason) => Ok(Some(Err(*reason))),
+            None => Err(error),
+        },
+    }
+}
+
+impl Row {
+    pub fn unreadable(entry: ListingEntry, reason: Unreadable) -> Self {
+        Self { unreadable: Some(reason), ..read_row(entry, &StoredTrace::read(b"{}")) }
+    }
 }
 
 /// Reads the parts of a trace that the list shows.
@@ -182,7 +222,7 @@ pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
     let words = spoken.and_then(|message| Some(message.get("content")?.to_text()));
     let words = words.or_else(|| words_of_span(stored)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
-    Row { entry, header: Header::read(stored.trace()), words: words.chars().take(WORDS).collect() }
+    Row { entry, header: Header::read(stored.trace()), words: words.chars().take(WORDS).collect(), unreadable: None }
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.

@@ -18,6 +18,7 @@ pub struct Session {
     /// The time from the earliest start to the latest end, in seconds.
     pub seconds: f64,
     pub looked_at: usize,
+    pub unreadable: usize,
     pub next: Option<String>,
 }
 
@@ -37,12 +38,12 @@ pub enum SessionContent {
 
 impl Session {
     pub fn new(id: String, found: Found) -> Self {
-        let Found { mut rows, looked_at, next } = found;
+        let Found { mut rows, looked_at, unreadable, next } = found;
         rows.sort_by(|one, other| start(one).total_cmp(&start(other)));
         let first = rows.first().map(start).unwrap_or_default();
         let end = rows.iter().map(|row| start(row) + row.header.seconds.unwrap_or_default()).fold(first, f64::max);
         let spans = arranged(rows);
-        Self { id, spans, start: first, seconds: end - first, looked_at, next }
+        Self { id, spans, start: first, seconds: end - first, looked_at, unreadable, next }
     }
 
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -120,7 +121,7 @@ mod tests {
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
             read_row(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &StoredTrace::read(trace.as_bytes()))
         });
-        let found = Found { rows: rows.collect(), looked_at: 0, next: None };
+        let found = Found { rows: rows.collect(), looked_at: 0, unreadable: 0, next: None };
         let session = Session::new("s".to_owned(), found);
         let name = |span: &SessionSpan| match &span.content {
             SessionContent::Trace(row) => {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    search::{Row, read_row},
+    search::{Row, content, read_bytes, read_row},
     workers::Workers,
 };
 
@@ -48,6 +48,8 @@ pub struct Stats {
     pub traces: usize,
     pub bytes: u64,
     pub read: usize,
+    /// The objects that cannot be read. Their models count as not read.
+    pub unreadable: usize,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
     /// Whether the log of a lake counted the traces. Sizes are then those of the traces that were read.
@@ -61,14 +63,15 @@ impl Stats {
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
         let fits = |entry: &&ListingEntry| {
-            bytes += entry.size;
+            bytes += read_bytes(entry);
             bytes <= READ_BYTES
         };
         let chosen: Vec<ListingEntry> = entries.iter().take(READ).take_while(fits).cloned().collect();
         let count = chosen.len();
-        let rows = stream::iter(chosen).map(async |entry| {
-            let Some(json) = traces.get(&entry.key).await? else { return anyhow::Ok(None) };
-            workers.run(move || Some(read_row(entry, &StoredTrace::read(&json)))).await
+        let rows = stream::iter(chosen).map(async |entry| match content(traces, &entry).await? {
+            Some(Ok(json)) => workers.run(move || Some(read_row(entry, &StoredTrace::read(&json)))).await,
+            Some(Err(reason)) => Ok(Some(Row::unreadable(entry, reason))),
+            None => anyhow::Ok(None),
         });
         let rows: Vec<Row> = rows.buffered(CONCURRENCY).try_filter_map(async |row| Ok(row)).try_collect().await?;
         workers.run(move || Self::of(&entries, count, rows, has_more)).await
@@ -76,7 +79,9 @@ impl Stats {
 
     /// Computes the figures from the rows that were read. Entries after the first `chosen` count as not read.
     fn of(entries: &[ListingEntry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
-        let mut stats = Self { traces: entries.len(), read: rows.len(), has_more, ..Self::default() };
+        let unreadable = rows.iter().filter(|row| row.unreadable.is_some()).count();
+        let read = rows.len() - unreadable;
+        let mut stats = Self { traces: entries.len(), read, unreadable, has_more, ..Self::default() };
         for entry in entries {
             stats.add_size(entry);
         }
@@ -117,7 +122,8 @@ impl Stats {
 
     fn add_rows(&mut self, rows: Vec<Row>) {
         for row in &rows {
-            let figures = self.figures(day_of(&row.entry), &row.header.model);
+            let model = if row.unreadable.is_some() { UNREAD } else { &row.header.model };
+            let figures = self.figures(day_of(&row.entry), model);
             figures.traces += 1;
             figures.tokens = figures.tokens.saturating_add(row.header.tokens.total.unwrap_or_default());
             figures.errors += u64::from(row.header.error.is_some());

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use attest::{key::Key, trace, unreadable::Unreadable};
 use attest_lake::{
-    Entry, Error, LakeFile,
+    Error, LakeFile, Object,
     objects::{Bucket, ObjectVersion, Objects},
 };
 use attest_mapping::Needle;
 use attest_storage::{Location, aws_config};
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
 
@@ -93,7 +92,7 @@ impl ForgetPlace {
             let mut traces = Vec::new();
             for (ObjectVersion { key, id, .. }, read) in reads {
                 match read {
-                    Ok(Some((_, json))) if is_by_column && !trace::is_trace(&json) => {
+                    Ok(Some(object)) if is_by_column && !trace::is_trace(&object.json) => {
                         is_any_read = true;
                         unreadable.push(NotSearched::not_a_trace(key, Some(id)));
                     }
@@ -106,9 +105,9 @@ impl ForgetPlace {
             }
             is_any_read |= traces.iter().any(Option::is_some);
             if let Selection::Text(needle) = selection {
-                let matches =
-                    traces.into_iter().flatten().filter(|(_, json)| needle.is_in(&String::from_utf8_lossy(json)));
-                found.extend(matches.map(|(entry, _)| entry.key));
+                let matches = traces.into_iter().flatten();
+                let matches = matches.filter(|object| needle.is_in(&String::from_utf8_lossy(&object.json)));
+                found.extend(matches.map(|object| object.entry.key));
             } else {
                 found.extend(
                     selection.keys_in(&LakeFile::of_traces(folder.path(), traces.into_iter().flatten())?).await?,
@@ -126,8 +125,8 @@ impl ForgetPlace {
     pub async fn matching_objects(&self, keys: &[String], needle: &Needle) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         for key in keys {
-            if let Some((_, bytes)) = self.objects().read(key).await?
-                && needle.is_in(&String::from_utf8_lossy(&bytes))
+            if let Some(object) = self.objects().read(key).await?
+                && needle.is_in(&String::from_utf8_lossy(&object.json))
             {
                 found.insert(key.clone());
             }
@@ -136,7 +135,7 @@ impl ForgetPlace {
     }
 }
 
-type Read = Result<Option<(Entry, Bytes)>, Unreadable>;
+type Read = Result<Option<Object>, Unreadable>;
 
 /// Reads a version, or returns the reason why it cannot be read. Every other error fails.
 async fn read_version<'a>(bucket: &Bucket, version: &'a ObjectVersion) -> Result<(&'a ObjectVersion, Read), Error> {

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use attest::{key::Key, unreadable::Unreadable};
-use attest_lake::{Entry, Error, Result, objects::Objects};
-use bytes::Bytes;
+use attest::{key::Key, unreadable::Unreadable, writer::Writer};
+use attest_lake::{Entry, Error, Object, Result, objects::Objects};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
 use jiff::Timestamp;
 use local_aws::s3::{FileStore, FileStoreError, ObjectInfo};
@@ -20,13 +19,14 @@ impl Folder {
         Self(store)
     }
 
-    async fn object(&self, key: &str) -> Result<Option<(Entry, Bytes)>> {
+    async fn object(&self, key: &str) -> Result<Option<Object>> {
         let (store, name) = (self.0.clone(), key.to_owned());
         let object = spawn_blocking(move || store.read(&name)).await?;
         let object = object.map_err(|error| Error::Object(key.to_owned(), Arc::new(error)))?;
         let read = |(bytes, modified): (Vec<u8>, _)| {
             let info = ObjectInfo { key: key.to_owned(), size: bytes.len() as u64, modified };
-            Some((entry(info)?, bytes.into()))
+            // The local endpoint has one key, and stores no writer.
+            Some(Object { entry: entry(info)?, json: bytes.into(), writer: Writer::default() })
         };
         Ok(object.and_then(read))
     }
@@ -52,10 +52,10 @@ impl Objects for Folder {
         stream::once(list).try_flatten().boxed()
     }
 
-    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
+    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>> {
         let read = async move {
             let object = self.object(key).await?;
-            match object.as_ref().and_then(|(_, bytes)| Unreadable::of_size(bytes.len() as u64)) {
+            match object.as_ref().and_then(|object| Unreadable::of_size(object.json.len() as u64)) {
                 Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
                 None => Ok(object),
             }
@@ -64,6 +64,6 @@ impl Objects for Folder {
     }
 
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
-        async move { Ok(self.object(key).await?.map(|(entry, _)| entry)) }.boxed()
+        async move { Ok(self.object(key).await?.map(|object| object.entry)) }.boxed()
     }
 }

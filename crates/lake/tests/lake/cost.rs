@@ -7,12 +7,12 @@
 
 use std::{env, time::Duration};
 
+use attest::writer::Writer;
 use attest_lake::{
-    Entry, Error, LakeLocation, Result, Table, append,
+    Entry, Error, LakeLocation, Object, Result, Table, append,
     maintain::{Gone, maintain},
     objects::Objects,
 };
-use bytes::Bytes;
 use futures_util::{
     FutureExt, StreamExt,
     future::BoxFuture,
@@ -45,18 +45,19 @@ impl Objects for Generated {
         stream::empty().boxed()
     }
 
-    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<(Entry, Bytes)>>> {
+    fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>> {
         let read = async move {
             let number: u64 = key.rsplit('/').next().and_then(|number| number.parse().ok()).expect("a generated key");
             let second = 1_790_000_000 + i64::try_from(86_400 * (number % DAYS) + number % 86_400).expect("small");
             let stored = Timestamp::from_second(second).expect("a time of 2026");
-            Ok::<_, Error>(Some((Entry::new(key.to_owned(), stored, None), trace(&content(number)).into())))
+            let entry = Entry::new(key.to_owned(), stored, None);
+            Ok::<_, Error>(Some(Object { entry, json: trace(&content(number)).into(), writer: Writer::default() }))
         };
         read.boxed()
     }
 
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
-        async move { Ok(self.read(key).await?.map(|(entry, _)| entry)) }.boxed()
+        async move { Ok(self.read(key).await?.map(|object| object.entry)) }.boxed()
     }
 }
 

@@ -58,6 +58,7 @@ impl S3 for Faulty {
         Ok(S3Response::new(ListObjectsV2Output {
             contents: Some(keys.into_iter().map(object).collect()),
             is_truncated: Some(is_truncated).filter(|_| !matches!(self.0, Fault::NoEnd)),
+            next_continuation_token: is_truncated.then(|| "next".to_owned()),
             key_count,
             ..ListObjectsV2Output::default()
         }))

@@ -109,7 +109,10 @@ async fn a_table_of_an_earlier_version_gets_its_missing_columns() {
     let s3 = S3::start().await;
     let keys = store(&s3, "m", 3).await;
     let (folder, _) = lake(&s3, &keys[..2]).await;
-    edit(&folder, r#"{\"name\":\"etag\",\"type\":\"string\",\"nullable\":true,\"metadata\":{}},"#, "");
+    for column in ["etag", "api_key_id", "principal"] {
+        let field = format!(r#"{{\"name\":\"{column}\",\"type\":\"string\",\"nullable\":true,\"metadata\":{{}}}},"#);
+        edit(&folder, &field, "");
+    }
     let location = LakeLocation::folder(&folder).expect("a folder");
     let old = Table::open_existing(&location).await.expect("a lake");
     let version = old.load().await.expect("the table").version();

@@ -1,10 +1,12 @@
 //! The table: additions, races, removals, compaction, vacuum, synchronisation.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use arrow_array::cast::AsArray;
 use attest_lake::{
     LakeLocation, Table, append,
     maintain::{Gone, gone, maintain, vacuum},
@@ -12,6 +14,7 @@ use attest_lake::{
     sync::sync,
 };
 use futures_util::{StreamExt, future::join_all, stream};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::support::{S3, assert_rows, rows, store, trace};
 
@@ -46,6 +49,34 @@ async fn objects_that_are_not_traces_are_reported_and_left_out() {
     let mut added = append(&table, &s3.traces(), keys).await.expect("added");
     added.invalid.sort();
     assert_eq!((added.rows, added.invalid), (1, vec!["m/1".to_owned(), "m/2".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_writer_of_an_object_is_in_its_row_and_costs_no_request() {
+    let s3 = S3::start().await;
+    let folder = s3.root.path().join("a lake");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a table");
+    let put = s3.client.put_object().bucket("traces").key("m/1").body(trace("x").into_bytes().into());
+    put.metadata("api-key-id", "a1b2").metadata("principal", "arn:aws:iam::1:user/jane").send().await.expect("stored");
+    s3.put("m/2", &trace("by an earlier version")).await;
+    let before = s3.gate.requests();
+    append(&table, &s3.traces(), vec!["m/1".to_owned(), "m/2".to_owned()]).await.expect("added");
+    assert_eq!(s3.gate.requests() - before, 2, "one request per object");
+    s3.put("m/3", &trace("later")).await;
+    append(&table, &s3.traces(), vec!["m/3".to_owned()]).await.expect("added");
+    // The files are rewritten as one.
+    assert_eq!(maintain(&table, &Gone::new()).await.expect("merged").replaced.len(), 2);
+    let snapshot = table.load().await.expect("the table");
+    let [file] = snapshot.files() else { panic!("one file") };
+    let file = std::fs::File::open(folder.join(&file.path)).expect("a file");
+    let mut rows = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("Parquet");
+    let rows = rows.next().expect("a batch").expect("rows");
+    for (name, expected) in [("api_key_id", "a1b2"), ("principal", "arn:aws:iam::1:user/jane")] {
+        let keys = rows.column_by_name("key").expect("a column").as_string::<i32>();
+        let column = rows.column_by_name(name).expect("a column").as_string::<i32>();
+        let values: BTreeMap<_, _> = keys.iter().zip(column.iter()).collect();
+        assert_eq!(values, [(Some("m/1"), Some(expected)), (Some("m/2"), None), (Some("m/3"), None)].into(), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

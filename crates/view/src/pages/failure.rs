@@ -1,5 +1,6 @@
 //! Error pages, which explain why there is nothing to show.
 
+use attest::unreadable::Unreadable;
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -15,12 +16,12 @@ pub enum Failure {
     /// The search cannot be understood.
     BadSearch { q: String, error: anyhow::Error },
     /// Traces cannot be read, or the page cannot be computed.
-    Unreadable(anyhow::Error),
+    Failed(anyhow::Error),
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Unreadable(error)
+        Self::Failed(error)
     }
 }
 
@@ -31,8 +32,10 @@ impl IntoResponse for Failure {
             Self::BadSearch { q, error } => {
                 (StatusCode::BAD_REQUEST, "The search cannot be understood", format!("{error:#}"), q)
             }
-            Self::Unreadable(error) => {
-                (StatusCode::BAD_GATEWAY, "This cannot be shown", format!("{error:#}"), String::new())
+            Self::Failed(error) => {
+                let title =
+                    if error.is::<Unreadable>() { "This object cannot be read" } else { "This cannot be shown" };
+                (StatusCode::BAD_GATEWAY, title, format!("{error:#}"), String::new())
             }
         };
         let body = html! { main #main { h1 { (title) } pre { (detail) } p { a href="/traces" { "All traces" } } } };

@@ -39,6 +39,7 @@ impl List {
                         @if found.looked_at > found.rows.len() {
                             (HumanCount(found.looked_at as u64)) " looked through. "
                         }
+                        (not_searched(found.unreadable))
                         @if let Some(next) = &found.next {
                             a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
                         }
@@ -74,6 +75,11 @@ fn segment(prefix: &str) -> Cow<'_, str> {
     percent_decode_str(encoded).decode_utf8_lossy()
 }
 
+/// States how many objects a search left out, because they cannot be read.
+pub fn not_searched(unreadable: usize) -> Markup {
+    html! { @if unreadable > 0 { (HumanCount(unreadable as u64)) " cannot be read, and were not searched. " } }
+}
+
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() {
@@ -92,6 +98,7 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
                     @if header.error.is_some() { span.badge.bad { "error" } " " }
                     @if header.is_refused { span.badge.bad { "refusal" } " " }
                     @if header.incomplete.is_some() { span.badge { "incomplete" } " " }
+                    @if let Some(reason) = row.unreadable { span.badge.bad { "cannot be read" } " " (reason) ": " (key) }
                     (row.words)
                 }
                 span.tokens { @if let Some(tokens) = header.tokens.total { (HumanCount(tokens)) " tokens" } }

@@ -67,11 +67,12 @@ impl Overview {
     }
 
     fn bound(&self) -> Markup {
-        let Stats { traces, read, has_more, .. } = self.stats;
+        let Stats { traces, read, unreadable, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(traces as u64), HumanCount(read as u64));
         html! {
             @if self.stats.traces == 0 { "No trace is stored here yet." }
             @else if self.stats.read == self.stats.traces && !has_more { "All " (traces) " traces were read." }
+            @else if self.stats.read + unreadable == self.stats.traces && !has_more { (read) " of " (traces) " traces were read." }
             @else if self.stats.is_lake && has_more {
                 (read) " traces of the newest days of the lake were read. The lake does not count the traces of one fingerprint."
             } @else if has_more {
@@ -86,6 +87,7 @@ impl Overview {
                 "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the first " (read)
                 " in the order of the keys."
             }
+            @if unreadable > 0 { " " (HumanCount(unreadable as u64)) " objects cannot be read." }
         }
     }
 }

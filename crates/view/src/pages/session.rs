@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::{
     layout::Frame,
+    list::not_searched,
     urls::{session_url, trace_url},
 };
 use crate::{
@@ -47,6 +48,7 @@ pub fn session(session: &Session) -> Markup {
             p.none { "No trace here." }
             p.more {
                 (HumanCount(session.looked_at as u64)) " traces looked through. "
+                (not_searched(session.unreadable))
                 @if let Some(next) = &session.next {
                     a rel="next" href=(format!("{}&{}", session_url(&session.id), from(next))) { "Further" }
                 }

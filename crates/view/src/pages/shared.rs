@@ -40,7 +40,7 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
                 main #main {
                     header.facts {
                         h1 { (key) }
-                        (facts(key, &header, json.len(), false))
+                        (facts(key, &header, json.len(), None))
                         p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
                     }
                     div.transcript {

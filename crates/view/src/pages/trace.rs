@@ -1,6 +1,6 @@
 //! One trace as a conversation.
 
-use attest::key::Key;
+use attest::{key::Key, writer::Writer};
 use attest_mapping::{
     conversation::{Choice, Conversation, Header, StoredTrace, Tokens, Turn},
     json::Members,
@@ -34,6 +34,7 @@ const MEMBERS: usize = 500;
 pub struct TracePage<'a> {
     pub key: &'a str,
     pub json: &'a [u8],
+    pub writer: &'a Writer,
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
     pub turn: usize,
@@ -56,7 +57,7 @@ impl TracePage<'_> {
             main #main {
                 header.facts {
                     h1 { (self.key) }
-                    (facts(self.key, &header, self.json.len(), true))
+                    (facts(self.key, &header, self.json.len(), Some(self.writer)))
                     (self.actions())
                 }
                 div.transcript {
@@ -140,8 +141,8 @@ impl TracePage<'_> {
     }
 }
 
-/// Shows the facts of a trace. Adds links only if `is_linked`, because a shared file has no other pages.
-pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Markup {
+/// Shows the facts of a trace. A shared file has no writer, because it leaves the account, and no links to other pages.
+pub fn facts(key: &str, header: &Header, bytes: usize, writer: Option<&Writer>) -> Markup {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let fact = |name: &str, value: Option<String>| {
         html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
@@ -159,8 +160,12 @@ pub fn facts(key: &str, header: &Header, bytes: usize, is_linked: bool) -> Marku
             (fact("finish", header.finish_reason.clone()))
             (fact("api", header.api.clone()))
             (fact("size", Some(BinaryBytes(bytes as u64).to_string())))
+            @if let Some(Writer { api_key_id, principal }) = writer {
+                (fact("API key", api_key_id.clone()))
+                (fact("principal", principal.clone()))
+            }
             @for (name, session) in sessions(header) {
-                div { dt { (name) } dd { @if is_linked { a href=(session_url(session)) { (session) } } @else { (session) } } }
+                div { dt { (name) } dd { @if writer.is_some() { a href=(session_url(session)) { (session) } } @else { (session) } } }
             }
             (fact("span", header.span.as_ref().and_then(|span| span.name.clone())))
         }

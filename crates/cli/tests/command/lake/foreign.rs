@@ -1,13 +1,17 @@
-//! `lake sync`, `forget` and `export` over a bucket that others also write to.
+//! `lake sync`, `forget`, `export` and the page over a bucket that others also write to.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
+use http_body_util::{BodyExt, Empty};
+use hyper::{StatusCode, Uri, body::Bytes};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use s3s::S3ErrorCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{
-    count, keys, trace,
-    versioned_s3::{VersionedS3, day, run},
+    column, count, data_files, keys, rows, trace,
+    versioned_s3::{VersionedS3, WRITER, command, day, run},
 };
 
 const SYNC: [&str; 7] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "lake"];
@@ -47,6 +51,8 @@ async fn a_synchronisation_counts_objects_that_cannot_be_read_and_does_not_call_
         }
         assert!(report.contains("archive/1 cannot be read: archived"), "{report}");
         assert_eq!(keys(&folder.path().join("lake")).await, ["m/1"]);
+        let [file] = &data_files(&folder.path().join("lake"))[..] else { panic!("one file") };
+        assert_eq!(column(&rows(file), "api_key_id").value(0), WRITER);
     }
     s3.refuse("m/1", S3ErrorCode::AccessDenied);
     let (code, report) = run(folder.path(), &url, &SYNC).await;
@@ -113,4 +119,48 @@ async fn an_export_leaves_out_objects_that_cannot_be_read_and_fails_if_it_can_re
     assert_eq!(count(&report, "not traces"), 0, "{report}");
     let lines = fs::read_to_string(folder.path().join("traces.jsonl")).expect("it is complete");
     assert_eq!(lines.lines().count(), 3);
+}
+
+async fn get(url: &str) -> (StatusCode, String) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let response = client.get(url.parse::<Uri>().expect("a URL")).await.expect("an answer");
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_why_objects_cannot_be_read_and_who_wrote_the_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = shared_bucket().serve().await;
+    let mut view = command(folder.path(), &url, &["view", "--bucket", "traces", "--port", "0"]);
+    let mut view = view.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(view.stdout.take().expect("piped")).read_line(&mut line).await.expect("UTF-8");
+    let page = line.split_whitespace().last().expect("the URL of the page");
+    let (status, list) = get(&format!("{page}traces")).await;
+    assert_eq!(status, StatusCode::OK, "{list}");
+    for row in [
+        "larger than any trace: backup/1",
+        "archived: archive/1",
+        "encrypted with a customer's key: customer/1",
+        "access denied: policy/1",
+        "access denied: policy/2",
+    ] {
+        assert!(list.contains(row), "{row}: {list}");
+    }
+    assert_eq!(list.matches("<li data-key=").count(), 6, "{list}");
+    let (status, found) = get(&format!("{page}traces?q=jane")).await;
+    assert_eq!((status, found.matches("<li data-key=").count()), (StatusCode::OK, 1), "{found}");
+    assert!(found.contains("5 cannot be read, and were not searched."), "{found}");
+    let (status, overview) = get(page).await;
+    assert_eq!(status, StatusCode::OK, "{overview}");
+    assert!(overview.contains("1 of 6 traces were read. 5 objects cannot be read."), "{overview}");
+    let (status, other) = get(&format!("{page}trace?key=archive/1")).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(other.contains("This object cannot be read") && other.contains("archived"), "{other}");
+    let (status, own) = get(&format!("{page}trace?key=m/1")).await;
+    assert!(status == StatusCode::OK && own.contains("API key") && own.contains(WRITER), "{own}");
+    let (_, shared) = get(&format!("{page}share?key=m/1")).await;
+    assert!(shared.contains("jane") && !shared.contains(WRITER), "{shared}");
 }

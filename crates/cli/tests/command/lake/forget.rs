@@ -70,7 +70,7 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
 }
 
 /// Asserts that no byte of these folders contains one of the texts, in a file or in its decoded rows.
-fn assert_nothing_is_left(folders: &[&Path], texts: &[&str]) {
+pub fn assert_nothing_is_left(folders: &[&Path], texts: &[&str]) {
     for file in folders.iter().flat_map(|folder| files(folder)) {
         let bytes = fs::read(&file).expect("a file");
         let mut places = vec![String::from_utf8_lossy(&bytes).into_owned()];

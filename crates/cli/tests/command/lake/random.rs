@@ -1,23 +1,91 @@
 //! `forget` after random programs, killed at random steps: afterwards no place contains the text.
 
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use attest::place::ID_KEY;
 use proptest::prelude::*;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{
+    files,
+    forget::assert_nothing_is_left,
     trace,
     versioned_s3::{VersionedS3, command, day, run},
     versions::assert_no_version_contains,
 };
+use crate::export::store_at;
 
 const KEYS: usize = 5;
 
-const SYNC: [&str; 8] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "s3://lake/lake", "--retention-days"];
+/// The places of the traces and of their lake. Only a bucket stops at steps.
+#[derive(Debug, Clone, Copy)]
+enum Places {
+    Buckets,
+    FolderAndBucket,
+    Folders,
+}
 
-const FORGET: [&str; 8] =
-    ["forget", "--text", "jane@example.com", "--bucket", "traces", "--lake", "s3://lake/lake", "--yes"];
+struct World {
+    home: TempDir,
+    s3: VersionedS3,
+    url: String,
+    places: Places,
+}
+
+impl World {
+    async fn new(s3: VersionedS3, places: Places) -> Self {
+        let url = s3.serve().await;
+        Self { home: tempfile::tempdir().expect("a temporary folder"), s3, url, places }
+    }
+
+    fn traces(&self) -> [&'static str; 2] {
+        if matches!(self.places, Places::Buckets) { ["--bucket", "traces"] } else { ["--folder", "traces"] }
+    }
+
+    fn lake(&self) -> &'static str {
+        if matches!(self.places, Places::Folders) { "lake" } else { "s3://lake/lake" }
+    }
+
+    async fn sync(&self, retention_days: u8) {
+        let days = retention_days.to_string();
+        let options = ["lake", "sync", "-q", "-o", self.lake(), "--retention-days", &days];
+        let (code, report) = run(self.home.path(), &self.url, &[&options[..], &self.traces()].concat()).await;
+        assert_eq!(code, Some(0), "{report}");
+    }
+
+    fn forget(&self) -> Vec<&'static str> {
+        let options = ["forget", "--text", "jane@example.com", "--lake", self.lake(), "--yes"];
+        [&options[..], &self.traces()].concat()
+    }
+
+    fn store(&self, key: &str, object: String, number: u64) {
+        match self.places {
+            Places::Buckets => drop(self.s3.add("traces", key, Some(object.into()), day(number))),
+            _ => store_at(self.home.path(), key, &object, day(number)),
+        }
+    }
+
+    fn delete(&self, key: &str) {
+        match self.places {
+            Places::Buckets => drop(self.s3.add("traces", key, None, day(3))),
+            // The key may have no file.
+            _ => drop(fs::remove_file(self.home.path().join(format!("traces/{key}.json")))),
+        }
+    }
+
+    /// Returns the contents of all stored traces, with those of old versions.
+    fn contents(&self) -> Vec<String> {
+        let versions = self.s3.versions().into_iter();
+        let versions = versions.filter(|version| version.bucket == "traces" && version.key.starts_with("m/"));
+        let bodies =
+            versions.filter_map(|version| version.body).map(|body| String::from_utf8_lossy(&body).into_owned());
+        let folder = self.home.path().join("traces/m");
+        let traces = if folder.exists() { files(&folder) } else { Vec::new() };
+        let read = |file: PathBuf| fs::read_to_string(file).expect("a trace");
+        bodies.chain(traces.into_iter().map(read)).collect()
+    }
+}
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -49,26 +117,20 @@ fn of_jane(form: u8) -> String {
     }
 }
 
-async fn perform(folder: &Path, s3: &VersionedS3, url: &str, action: &Action) {
+async fn perform(world: &World, action: &Action) {
     match action {
-        Action::Store { key, person, day: number } => {
-            let object = person.map_or_else(|| trace("another person"), of_jane);
-            s3.add("traces", &format!("m/{key}"), Some(object.into()), day(*number));
+        Action::Store { key, person, day } => {
+            world.store(&format!("m/{key}"), person.map_or_else(|| trace("another person"), of_jane), *day);
         }
-        Action::Delete { key } => {
-            s3.add("traces", &format!("m/{key}"), None, day(3));
-        }
-        Action::Sync { retention_days } => {
-            let (code, report) = run(folder, url, &[&SYNC[..], &[&retention_days.to_string()]].concat()).await;
-            assert_eq!(code, Some(0), "{report}");
-        }
+        Action::Delete { key } => world.delete(&format!("m/{key}")),
+        Action::Sync { retention_days } => world.sync(*retention_days).await,
     }
 }
 
 /// Runs `forget` until it is killed at a step. Returns whether it ended before that.
-async fn forget_until(folder: &Path, s3: &VersionedS3, url: &str, step: usize) -> bool {
+async fn forget_until(World { home, s3, url, .. }: &World, arguments: &[&str], step: usize) -> bool {
     s3.stop_at(step);
-    let mut process = command(folder, url, &FORGET).spawn().expect("it starts");
+    let mut process = command(home.path(), url, arguments).spawn().expect("it starts");
     let is_complete = tokio::select! {
         status = process.wait() => status.expect("it ends").success(),
         () = s3.stopped() => {
@@ -81,60 +143,70 @@ async fn forget_until(folder: &Path, s3: &VersionedS3, url: &str, step: usize) -
 }
 
 /// Repeats the command, and asserts that it completes what killed runs began.
-async fn assert_forgotten(folder: &Path, s3: &VersionedS3, url: &str, is_complete: bool) {
-    let has_text = s3.versions().iter().any(|version| {
-        version.bucket == "traces"
-            && version.body.as_ref().is_some_and(|body| String::from_utf8_lossy(body).contains("jane"))
-    });
+async fn assert_forgotten(world: &World, is_complete: bool) {
+    let home = world.home.path();
+    let has_text = world.contents().iter().any(|json| json.contains("jane"));
     if !is_complete {
-        let (code, error) = run(folder, url, &FORGET).await;
+        let (code, error) = run(home, &world.url, &world.forget()).await;
         let found_nothing = code == Some(2) && error.contains("no trace of the lake matches") && !has_text;
         assert!(code == Some(0) || found_nothing, "{error}");
-        assert_eq!(folder.join("forgotten.json").exists(), code == Some(0));
+        assert_eq!(home.join("forgotten.json").exists(), code == Some(0));
     }
-    assert!(!folder.join("forgotten.keys.txt").exists(), "the list of keys is deleted");
-    assert_no_version_contains(s3, "jane");
-    let others =
-        s3.versions().into_iter().filter(|version| version.bucket == "traces" && version.key.starts_with("m/"));
-    let receipt = fs::read(folder.join("forgotten.json")).unwrap_or_else(|_| b"{}".to_vec());
+    assert!(!home.join("forgotten.keys.txt").exists(), "the list of keys is deleted");
+    assert_no_version_contains(&world.s3, "jane");
+    let folders = ["traces", "lake"].map(|name| home.join(name));
+    let folders: Vec<_> = folders.iter().map(PathBuf::as_path).filter(|folder| folder.exists()).collect();
+    assert_nothing_is_left(&folders, &["jane"]);
+    let receipt = fs::read(home.join("forgotten.json")).unwrap_or_else(|_| b"{}".to_vec());
     let receipt: Value = serde_json::from_slice(&receipt).expect("JSON");
     assert!(!receipt.to_string().contains("jane"), "the receipt has no content");
-    for version in others.filter(|version| version.body.is_some()) {
-        assert!(String::from_utf8_lossy(&version.body.expect("a body")).contains("another person"));
+    assert!(world.contents().iter().all(|json| json.contains("another person")));
+}
+
+async fn assert_forgotten_after(places: Places, actions: Vec<Action>, kills: Vec<usize>) {
+    let world = World::new(VersionedS3::default(), places).await;
+    // A folder without a trace is not a place of traces yet.
+    perform(&world, &Action::Store { key: KEYS, person: None, day: 0 }).await;
+    world.sync(1).await;
+    for action in &actions {
+        perform(&world, action).await;
     }
+    let mut is_complete = false;
+    for step in kills {
+        is_complete = is_complete || forget_until(&world, &world.forget(), step).await;
+    }
+    assert_forgotten(&world, is_complete).await;
+}
+
+fn kills() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(1..150_usize, 0..3)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn after_a_random_program_and_kills_no_version_contains_the_text(
+    fn after_a_random_program_and_kills_no_version_contains_the_text(actions in actions(), kills in kills()) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(assert_forgotten_after(Places::Buckets, actions, kills));
+    }
+
+    #[test]
+    fn after_a_random_program_and_kills_no_file_of_a_folder_contains_the_text(
+        places in prop_oneof![2 => Just(Places::FolderAndBucket), 1 => Just(Places::Folders)],
         actions in actions(),
-        kills in prop::collection::vec(1..150_usize, 0..3),
+        kills in kills(),
     ) {
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let s3 = VersionedS3::default();
-            let url = s3.serve().await;
-            perform(folder.path(), &s3, &url, &Action::Sync { retention_days: 1 }).await;
-            for action in &actions {
-                perform(folder.path(), &s3, &url, action).await;
-            }
-            let mut is_complete = false;
-            for step in kills {
-                is_complete = is_complete || forget_until(folder.path(), &s3, &url, step).await;
-            }
-            assert_forgotten(folder.path(), &s3, &url, is_complete).await;
-        });
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(assert_forgotten_after(places, actions, kills));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
-    let template = VersionedS3::default();
+    let template = World::new(VersionedS3::default(), Places::Buckets).await;
     // The id makes each copy of the bucket the same place, although its URL differs.
-    template.add("traces", ID_KEY, Some("5f1c3b5e-6f0a-4a6e-9a54-0d8f3c1e2b7d\n".into()), day(0));
-    let url = template.serve().await;
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let id = "5f1c3b5e-6f0a-4a6e-9a54-0d8f3c1e2b7d\n";
+    template.s3.add("traces", ID_KEY, Some(id.into()), day(0));
     // A current trace, one with a replaced file, one with an old version, and one that is not in the lake.
     let store = |key: usize, person, day| Action::Store { key, person, day };
     let sync = Action::Sync { retention_days: 1 };
@@ -149,16 +221,14 @@ async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
         store(3, Some(2), 1),
     ];
     for action in &program {
-        perform(folder.path(), &template, &url, action).await;
+        perform(&template, action).await;
     }
     let mut kills = 0;
     // Consecutive steps are alike. A prime stride meets those of every kind.
     for step in (1..).step_by(11) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let s3 = VersionedS3::of(template.versions());
-        let url = s3.serve().await;
-        let is_complete = forget_until(folder.path(), &s3, &url, step).await;
-        assert_forgotten(folder.path(), &s3, &url, is_complete).await;
+        let world = World::new(VersionedS3::of(template.s3.versions()), Places::Buckets).await;
+        let is_complete = forget_until(&world, &world.forget(), step).await;
+        assert_forgotten(&world, is_complete).await;
         if is_complete {
             break;
         }

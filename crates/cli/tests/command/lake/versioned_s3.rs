@@ -30,6 +30,9 @@ use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{export::stderr, import::program};
 
+/// The API key that wrote every object.
+pub const WRITER: &str = "a1b2c3d4e5";
+
 /// The number of objects or versions on a page.
 const PAGE: usize = 8;
 
@@ -226,6 +229,7 @@ impl S3 for VersionedS3 {
             e_tag: Some(tag(&body)),
             body: Some(StreamingBlob::wrap(stream::iter([part]).map(Ok::<_, std::io::Error>))),
             last_modified: Some(Timestamp::from(modified)),
+            metadata: Some([("api-key-id".to_owned(), WRITER.to_owned())].into()),
             ..GetObjectOutput::default()
         }))
     }

@@ -1,13 +1,14 @@
 //! Lists a bucket, and checks each page, because some S3s return only a part of a listing.
 //!
-//! An export of an incomplete listing would end with success. Every page must therefore be whole, begin after the page
-//! before it, and name the next page unless it is the last one.
+//! An export of an incomplete listing would end with success, and a lake would lose rows. Every page must therefore be
+//! whole, begin after the page before it, and name the next page unless it is the last one.
 
-use anyhow::{Context, Result, bail, ensure};
+use std::borrow::Cow;
+
 use aws_sdk_s3::{
     config::{ConfigBag, Intercept, RuntimeComponents, interceptors::AfterDeserializationInterceptorContextRef},
-    error::BoxError,
-    operation::list_objects_v2::{ListObjectsV2Output, builders::ListObjectsV2FluentBuilder},
+    error::{BoxError, SdkError},
+    operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output, builders::ListObjectsV2FluentBuilder},
     types::Object,
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -15,6 +16,17 @@ use xmlparser::{ElementEnd, Token, Tokenizer};
 
 /// The largest number of pages in a row without an object. S3 returns such pages where many objects were deleted.
 const MAX_EMPTY: u32 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Request(Box<SdkError<ListObjectsV2Error>>),
+    /// The listing would be incomplete or endless.
+    #[error("the listing cannot be trusted: {0}")]
+    Untrusted(Cow<'static, str>),
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone, Default)]
 struct Position {
@@ -37,13 +49,22 @@ pub fn objects(
     let first = Position { last: after.unwrap_or_default(), ..Position::default() };
     let pages = stream::try_unfold((list, Some(first)), |(list, position)| async move {
         let Some(position) = position else { return Ok(None) };
-        let start_after = Some(position.last.clone()).filter(|last| !last.is_empty() && position.token.is_none());
-        let request = list.clone().set_start_after(start_after).set_continuation_token(position.token.clone());
-        let page = send(request).await?;
-        let (objects, next) = check(page, &position)?;
-        anyhow::Ok(Some((objects, (list, next))))
+        let (objects, next) = page_at(&list, &position).await?;
+        Ok::<_, Error>(Some((objects, (list, next))))
     });
     pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
+}
+
+/// Lists the page after a key, which holds at least one object unless it is the last one. S3 returns pages without
+/// objects where many were deleted. Also returns whether more objects follow.
+pub async fn page_after(list: ListObjectsV2FluentBuilder, after: String) -> Result<(Vec<Object>, bool)> {
+    let mut position = Position { last: after, ..Position::default() };
+    loop {
+        match page_at(&list, &position).await? {
+            (objects, Some(next)) if objects.is_empty() => position = next,
+            (objects, next) => return Ok((objects, next.is_some())),
+        }
+    }
 }
 
 pub async fn page(list: ListObjectsV2FluentBuilder, token: Option<String>) -> Result<CheckedPage> {
@@ -52,9 +73,15 @@ pub async fn page(list: ListObjectsV2FluentBuilder, token: Option<String>) -> Re
     Ok(CheckedPage { objects, next: next.and_then(|next| next.token) })
 }
 
+async fn page_at(list: &ListObjectsV2FluentBuilder, position: &Position) -> Result<(Vec<Object>, Option<Position>)> {
+    let start_after = Some(position.last.clone()).filter(|last| !last.is_empty() && position.token.is_none());
+    let request = list.clone().set_start_after(start_after).set_continuation_token(position.token.clone());
+    check(send(request).await?, position)
+}
+
 /// Sends a request, and fails if the XML of the response is cut off.
 pub async fn send(list: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Output> {
-    Ok(list.customize().interceptor(WholeXml).send().await?)
+    list.customize().interceptor(WholeXml).send().await.map_err(|error| Error::Request(Box::new(error)))
 }
 
 /// Checks a page, and returns its objects and the place of the next page.
@@ -63,32 +90,43 @@ fn check(page: ListObjectsV2Output, before: &Position) -> Result<(Vec<Object>, O
     let objects = page.contents.unwrap_or_default();
     if let Some(count) = page.key_count.and_then(|count| usize::try_from(count).ok()) {
         let listed = objects.len() + prefixes.len();
-        ensure!(count == listed, "a page of {count} names contains {listed}: this S3 cannot be trusted");
+        if count != listed {
+            return Err(untrusted(format!("a page of {count} names contains {listed}")));
+        }
     }
     let mut position = Position { last: before.last.clone(), token: None, empty: before.empty + 1 };
     for object in &objects {
-        let key = object.key().context("an object has no key: this S3 cannot be trusted")?;
+        let key = object.key().ok_or_else(|| untrusted("an object has no key"))?;
         advance(&mut position, key)?;
     }
     let last_prefix = prefixes.iter().filter_map(|common| common.prefix()).max();
     if let Some(prefix) = last_prefix.filter(|prefix| *prefix > position.last.as_str()) {
         advance(&mut position, prefix)?;
     }
-    let is_truncated = page.is_truncated.context("a page does not say whether it is the last one: it is cut off")?;
+    let cut_off = || untrusted("a page does not say whether it is the last one: it is cut off");
+    let is_truncated = page.is_truncated.ok_or_else(cut_off)?;
     if !is_truncated {
         return Ok((objects, None));
     }
     let token = page.next_continuation_token.filter(|token| !token.is_empty());
-    let token = token.context("a page is not the last one, and does not say how to continue")?;
-    ensure!(before.token.as_ref() != Some(&token), "a page continues with itself: the listing does not advance");
-    ensure!(position.empty < MAX_EMPTY, "{MAX_EMPTY} pages in a row are empty: the listing does not advance");
+    let token = token.ok_or_else(|| untrusted("a page is not the last one, and does not say how to continue"))?;
+    if before.token.as_ref() == Some(&token) {
+        return Err(untrusted("a page continues with itself: the listing does not advance"));
+    }
+    if position.empty >= MAX_EMPTY {
+        return Err(untrusted(format!("{MAX_EMPTY} pages in a row are empty: the listing does not advance")));
+    }
     position.token = Some(token);
     Ok((objects, Some(position)))
 }
 
+fn untrusted(reason: impl Into<Cow<'static, str>>) -> Error {
+    Error::Untrusted(reason.into())
+}
+
 fn advance(position: &mut Position, name: &str) -> Result<()> {
     if name <= position.last.as_str() {
-        bail!("{name} follows {}, so the listing does not advance: this S3 cannot be trusted", position.last);
+        return Err(untrusted(format!("{name} follows {}, so the listing does not advance", position.last)));
     }
     name.clone_into(&mut position.last);
     position.empty = 0;
