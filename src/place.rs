@@ -26,7 +26,7 @@ pub const ID_KEY: &str = "_attest~id";
 /// The response header with the id of the store that contains the trace.
 pub const ID_HEADER: &str = "attest-store";
 
-/// The largest object that is read as an id, in bytes: a UUID and its line break.
+/// The largest object that is read as an id, in bytes: a UUID and its line break. The template expires larger objects only.
 const MAX_BYTES: i64 = 64;
 
 /// The number of attempts to create the id while others create or delete it.
@@ -115,4 +115,19 @@ fn is_taken(error: &SdkError<PutObjectError>) -> bool {
 /// Returns whether S3 refuses the write, rather than being unable to complete it.
 fn is_refused(error: &SdkError<PutObjectError>) -> bool {
     status(error).is_some_and(|status| (400..500).contains(&status) || status == 501)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+
+    #[test]
+    fn an_expiration_that_spares_the_id_removes_every_trace() {
+        let smallest = br#"{"model":"","created":0,"messages":[],"id":"0","system_fingerprint":"0","object":""}"#;
+        let smallest = Trace::parse(smallest.to_vec(), String::new).expect("it is valid").json.len();
+        assert!(i64::try_from(smallest).is_ok_and(|smallest| smallest > MAX_BYTES), "{smallest}");
+        let rule = format!("ObjectSizeGreaterThan: \"{MAX_BYTES}\"");
+        assert!(include_str!("../template.yaml").contains(&rule), "{rule}");
+    }
 }

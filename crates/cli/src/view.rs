@@ -13,6 +13,8 @@ use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
 use tokio::net::TcpListener;
 
+#[cfg(feature = "lake")]
+use crate::lake::source::{check, source_of};
 use crate::location::LocationOptions;
 
 #[derive(Debug, Args)]
@@ -41,7 +43,9 @@ pub async fn run(options: ViewOptions) -> Result<()> {
     }
     #[cfg(feature = "lake")]
     if let Some(lake) = &options.lake {
-        traces = traces.indexed_by(LakeIndex::open(lake).await?);
+        let lake = LakeIndex::open(lake).await?;
+        check(lake.table(), &source_of(&options.location.location()).await?).await?;
+        traces = traces.indexed_by(lake);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =

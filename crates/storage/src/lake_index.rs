@@ -22,6 +22,11 @@ impl LakeIndex {
         Ok(Self(table))
     }
 
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.0
+    }
+
     /// Begins to read whole traces, the newest day first. `from` is a position as text, or empty.
     pub async fn scan(&self, from: &str) -> Result<Scan> {
         let from = match from {
