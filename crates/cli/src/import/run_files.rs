@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +39,9 @@ impl RunFiles {
         };
         if !state.is_dir() {
             // Do not create the folders above it, because a typo should not create a tree.
-            fs::create_dir(state)
+            DirBuilder::new()
+                .mode(0o700)
+                .create(state)
                 .with_context(|| format!("cannot create the folder {} for --state", state.display()))?;
         }
         // Files with the same name in different folders have separate checkpoints.
