@@ -28,7 +28,7 @@ The file contains the conversation and the stored JSON. It contains no script an
 
 With -o s3://BUCKET/KEY, the file becomes an object, and the command prints a URL that anybody can open until it
 expires. An existing object is never overwritten. Delete the object to end the sharing early.")]
-pub struct Options {
+pub struct ShareOptions {
     /// The key of the trace: fingerprint/id
     key: String,
     #[command(flatten)]
@@ -53,8 +53,8 @@ fn validity(text: &str) -> Result<Duration> {
     Ok(time)
 }
 
-pub async fn run(options: Options) -> Result<()> {
-    let Options { key, location, output, expires } = options;
+pub async fn run(options: ShareOptions) -> Result<()> {
+    let ShareOptions { key, location, output, expires } = options;
     let traces = TraceReader::open(&location.location()).await?;
     let json = traces.get(&key).await?;
     let json = json.with_context(|| format!("there is no trace `{key}` in {}: check the key", traces.place_name()))?;

@@ -18,7 +18,7 @@ use crate::lake::source::{check, source_of};
 use crate::location::LocationOptions;
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct ViewOptions {
     #[command(flatten)]
     location: LocationOptions,
     /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
@@ -33,7 +33,7 @@ pub struct Options {
     port: u16,
 }
 
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: ViewOptions) -> Result<()> {
     let mut listed = String::new();
     let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use attest_lake::{Location, Table, scan::Scan};
+use attest_lake::{LakeLocation, Table, scan::Scan};
 
 #[derive(Clone)]
 pub struct LakeIndex(Table);
@@ -16,7 +16,7 @@ impl fmt::Debug for LakeIndex {
 
 impl LakeIndex {
     pub async fn open(place: &str) -> Result<Self> {
-        let table = Table::open_existing(&Location::open(place).await?).await;
+        let table = Table::open_existing(&LakeLocation::open(place).await?).await;
         let table =
             table.with_context(|| format!("cannot open the lake {place}: create it with `attest lake sync`"))?;
         Ok(Self(table))

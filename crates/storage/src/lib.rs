@@ -16,7 +16,7 @@ pub use aws::{aws_config, s3_client};
 pub use folder_reader::serve_folder;
 #[cfg(feature = "lake")]
 pub use lake_index::LakeIndex;
-pub use listing::{Branch, Entry, ListingPage};
+pub use listing::{Branch, ListingEntry, ListingPage};
 pub use place_id::PlaceId;
 pub use reader::{Location, TraceReader};
 pub use selection::{Fingerprint, TimeRange, parse_time};

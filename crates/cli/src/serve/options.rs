@@ -13,7 +13,7 @@ use super::otlp::OtelSpans;
 use crate::location::LocationOptions;
 
 #[derive(Debug, Clone, Args)]
-pub struct Options {
+pub struct ServeOptions {
     /// The port of the endpoint on 127.0.0.1, or 0 for any free port
     #[arg(long, default_value_t = 9080)]
     pub port: u16,
@@ -53,7 +53,7 @@ pub struct StoreOptions {
     pub location: LocationOptions,
 }
 
-impl Options {
+impl ServeOptions {
     /// Returns the options of an endpoint that can run next to others on this machine.
     #[must_use]
     pub fn on_free_ports(store: StoreOptions) -> Self {
