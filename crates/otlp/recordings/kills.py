@@ -96,4 +96,4 @@ def main(folder):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        main(folder)
+        main(f"{folder}/traces")  # the name of a bucket, which a temporary name may not be

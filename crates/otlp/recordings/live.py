@@ -2,7 +2,7 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/live.py [NAME...]
 
-The names are those of `record.py`; without one, all cases run. Each case runs in a virtual environment of its own, makes a
+The names are those of `LIVE`; without one, all of these cases run. Each case runs in a virtual environment of its own, makes a
 plain call, a stream and calls of a tool, and exports with the exporter's own settings.
 """
 
@@ -15,9 +15,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / ".ci"))
 
 import endpoint
-from record import ANSWER, ARGUMENTS, CASES, QUESTION, RESULT, SCENARIOS, Provider, run, serve
+from record import ANSWER, ARGUMENTS, QUESTION, RESULT, SCENARIOS, Provider, run, serve
 
 KEY = "live"
+LIVE = ["openllmetry-openai", "openllmetry-anthropic", "anthropic", "openinference", "pydantic-ai"]
 TEXT = "".join(ANSWER)
 
 
@@ -55,6 +56,7 @@ def is_call(message):
 def check_case(name, provider):
     for scenario in SCENARIOS:
         with tempfile.TemporaryDirectory() as folder:
+            folder += "/traces"  # the name of a bucket, which a temporary name may not be
             process, url, _ = endpoint.start(folder, KEY)
             run(name, scenario, provider, url, OTEL_EXPORTER_OTLP_HEADERS=f"x-api-key={KEY}")
             process.terminate()
@@ -74,5 +76,5 @@ def check_case(name, provider):
 
 if __name__ == "__main__":
     standing_in = serve(Provider)
-    for case in sys.argv[1:] or CASES:
+    for case in sys.argv[1:] or LIVE:
         check_case(case, standing_in)
