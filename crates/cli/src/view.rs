@@ -1,5 +1,6 @@
 //! `view`: the page without the endpoint.
 
+use attest_storage::LocationOptions;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -12,8 +13,6 @@ use clap::Args;
 use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
 use tokio::net::TcpListener;
-
-use crate::location::LocationOptions;
 
 #[derive(Debug, Args)]
 pub struct ViewOptions {
