@@ -4,7 +4,8 @@
  *     ATTEST=../../target/debug/attest node bench/runtimes.mjs FOLDER
  *
  * Each cell is a program that logs a call to the local endpoint: `yes` if the trace was stored, else the first line of the error. The
- * status is 1 if anything but the edge runtime fails, which has neither files nor `node:http`. FOLDER keeps the packages.
+ * status is 1 if any of them fails. The edge runtime has neither files nor `node:http`, so it must name the reason. FOLDER keeps the
+ * packages.
  */
 
 import { execFileSync, spawnSync } from "node:child_process";
@@ -19,7 +20,8 @@ const PACKAGE = fileURLToPath(new URL("..", import.meta.url));
 const folder = resolve(process.argv[2]);
 mkdirSync(folder, { recursive: true });
 
-const npm = (cwd, ...options) => execFileSync("npm", [...options, "--no-audit", "--no-fund", "--loglevel=error"], { cwd, encoding: "utf8" }).trim();
+const run = (cwd, command, ...options) => execFileSync(command, options, { cwd, encoding: "utf8" }).trim();
+const install = (cwd, ...packages) => run(cwd, "npm", "install", "--no-audit", "--no-fund", "--loglevel=error", ...packages);
 const bin = (name) => join(folder, "node_modules", ".bin", name);
 
 const PROGRAM = `import { counters, flush, logTrace } from "attest-client";
@@ -28,14 +30,15 @@ flush().then((isWhole) => console.log(isWhole && counters().stored === 1 ? "yes"
 `;
 writeFileSync(join(folder, "package.json"), '{"private": true}');
 writeFileSync(join(folder, "program.mjs"), PROGRAM);
-const tarball = join(folder, npm(PACKAGE, "pack", "--silent", "--pack-destination", folder));
+const tarball = join(folder, run(PACKAGE, "npm", "pack", "--silent", "--pack-destination", folder));
 const bundlers = ["esbuild", "webpack", "webpack-cli", "rollup", "@rollup/plugin-node-resolve", "@rollup/plugin-commonjs", "@rollup/plugin-json"];
-npm(folder, "install", tarball, ...bundlers, "bun", "edge-runtime");
+install(folder, tarball, ...bundlers, "bun", "edge-runtime");
 
 /** The names of the bundles, and what creates them. */
 const BUNDLES = {
   "esbuild.cjs": ["esbuild", "program.mjs", "--bundle", "--platform=node", "--format=cjs", "--log-level=error", "--outfile=esbuild.cjs"],
   "esbuild.mjs": ["esbuild", "program.mjs", "--bundle", "--platform=node", "--format=esm", "--log-level=error", "--outfile=esbuild.mjs"],
+  "edge.js": ["esbuild", "program.mjs", "--bundle", "--conditions=edge-light", "--log-level=error", "--outfile=edge.js"],
   "webpack.cjs": ["webpack", "--mode=production", "--target=node20", "--entry=./program.mjs", "--output-path=.", "--output-filename=webpack.cjs"],
   "rollup.mjs": ["rollup", "program.mjs", "--file=rollup.mjs", "--format=es", "--silent", ...plugins()],
   "rollup.cjs": ["rollup", "program.mjs", "--file=rollup.cjs", "--format=cjs", "--silent", ...plugins()],
@@ -53,11 +56,11 @@ for (const version of NODES) {
   const place = join(folder, `node-${version}`);
   mkdirSync(place, { recursive: true });
   writeFileSync(join(place, "package.json"), '{"private": true}');
-  npm(place, "install", `node@${version}`);
+  install(place, `node@${version}`);
   const command = join(place, "node_modules", "node", "bin", "node");
-  RUNTIMES[`Node.js ${execFileSync(command, ["--version"], { encoding: "utf8" }).trim().slice(1)}`] = [command];
+  RUNTIMES[`Node.js ${run(place, command, "--version").slice(1)}`] = [command];
 }
-RUNTIMES[`Bun ${execFileSync(bin("bun"), ["--version"], { encoding: "utf8" }).trim()}`] = [bin("bun"), "run"];
+RUNTIMES[`Bun ${run(folder, bin("bun"), "--version")}`] = [bin("bun"), "run"];
 
 const endpoint = await startEndpoint(join(mkdtempSync(join(tmpdir(), "runtimes-")), "traces"));
 
@@ -70,7 +73,7 @@ function outcome([command, ...options], file) {
   return `no: ${`${stderr}\n${stdout}`.split("\n").find((line) => /error|require|module|import/i.test(line))?.trim() ?? "no output"}`;
 }
 
-const files = ["program.mjs", ...Object.keys(BUNDLES)];
+const files = ["program.mjs", ...Object.keys(BUNDLES).filter((name) => name !== "edge.js")];
 let isGood = true;
 console.log(`| runtime | ${files.join(" | ")} |\n|${"---|".repeat(files.length + 1)}`);
 for (const [name, command] of Object.entries(RUNTIMES)) {
@@ -78,6 +81,10 @@ for (const [name, command] of Object.entries(RUNTIMES)) {
   isGood &&= cells.every((cell) => cell === "yes");
   console.log(`| ${name} | ${cells.join(" | ")} |`);
 }
-console.log(`\nedge-runtime, esbuild.cjs: ${outcome([bin("edge-runtime")], "esbuild.cjs")}`);
+const EDGE = `import { EdgeRuntime } from "edge-runtime"; import { readFileSync } from "node:fs";
+  try { new EdgeRuntime().evaluate(readFileSync("edge.js", "utf8")); } catch (error) { console.log(error.message); }`;
+const message = run(folder, process.execPath, "--input-type=module", "--eval", EDGE);
+isGood &&= /no file system/.test(message);
+console.log(`\nedge-runtime: ${message}`);
 endpoint.child.kill();
 process.exitCode = isGood ? 0 : 1;
