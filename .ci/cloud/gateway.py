@@ -157,6 +157,11 @@ def proxy_event(integration, context):
     return event
 
 
+def returns_binary(mime_type, binary_media_types):
+    """Returns whether a function's base64 response is decoded. `*/*` stands for every media type, which LocalStack ignores."""
+    return "*/*" in binary_media_types or returns_binary.original(mime_type, binary_media_types)
+
+
 class Buckets:
     """A token bucket per API key: `rate` tokens per second, at most `burst` at once."""
 
@@ -206,6 +211,8 @@ def install():
     parse.restore_payload = lambda request: b""
     replace(parse.InvocationRequestParser, "__call__", prepare)
     replace(aws.RestApiAwsProxyIntegration, "create_lambda_input_event", proxy_event)
+    returns_binary.original = aws.mime_type_matches_binary_media_types
+    aws.mime_type_matches_binary_media_types = returns_binary
     replace(api_key_validation.ApiKeyValidationHandler, "__call__", authorize)
     initialize = LocalstackAwsGateway.__init__
 

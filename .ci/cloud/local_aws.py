@@ -3,6 +3,7 @@
 LocalStack provides CloudFormation with the SAM transform, API Gateway with API keys, S3 with conditional writes, and the rest.
 `processes` adds Lambda functions that run without Docker. `gateway` adds API Gateway's handling of requests and errors.
 `retention` adds the deletion policies of CloudFormation. `notifications` adds updates of a bucket's notifications.
+`apis` adds updates of an API.
 
 CLOUD_DIR names the folder for the state, and GATEWAY_LISTEN the address to listen on.
 """
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 
+import apis
 import gateway
 import notifications
 import processes
@@ -33,6 +35,7 @@ if __name__ == "__main__":
     threading.Thread(target=end_with_the_caller, daemon=True).start()
     processes.install()
     gateway.install()
+    apis.install()
     notifications.install()
     retention.install()
     main.main()

@@ -30,7 +30,7 @@ def test_the_api_refuses_tls_below_1_2(updated):
     assert processed(updated)["TraceApi"]["Properties"]["SecurityPolicy"] == "TLS_1_2"
 
 
-def test_the_role_may_only_write_with_if_none_match(updated):
-    statements = processed(updated)["FunctionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+def test_the_functions_may_only_write_with_if_none_match(updated):
+    statements = processed(updated)["StorePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     puts = [of for of in statements if "s3:PutObject" in str(of.get("Action"))]
     assert [of["Condition"] for of in puts] == [{"Null": {"s3:if-none-match": "false"}}]

@@ -1,0 +1,87 @@
+"""Adds updates of an API and of its stage. LocalStack reports success for them, and changes nothing. Before that, it resolves
+both branches of its conditions before and after the update, and fails if a function does not exist at one of these times.
+
+Sources: CloudFormation Template Reference, "AWS::ApiGateway::RestApi Body" and "AWS::ApiGateway::Stage DeploymentId": an update
+requires no interruption. A stage serves the API as it was when the stage's deployment was created (API Gateway Developer Guide,
+"Deploy REST APIs in API Gateway").
+"""
+
+import json
+
+import gateway
+from localstack.services.apigateway.resource_providers.aws_apigateway_deployment import ApiGatewayDeploymentProvider
+from localstack.services.apigateway.resource_providers.aws_apigateway_restapi import ApiGatewayRestApiProvider
+from localstack.services.apigateway.resource_providers.aws_apigateway_stage import ApiGatewayStageProvider
+from localstack.services.cloudformation.engine.v2.change_set_model import is_nothing
+from localstack.services.cloudformation.engine.v2.change_set_model_executor import ChangeSetModelExecutor
+from localstack.services.cloudformation.engine.v2.change_set_model_preproc import ChangeSetModelPreproc
+from localstack.services.cloudformation.resource_provider import OperationStatus, ProgressEvent, ResourceProviderExecutor
+
+
+def value_before(self, resource_logical_id, property_name):
+    """Returns the value that an attribute had before the update. A resource that did not exist has the value "absent"."""
+    if resource_logical_id not in self._before_resolved_resources:
+        return "absent"
+    return ChangeSetModelPreproc.original(self, resource_logical_id, property_name)
+
+
+def value_after(self, resource_logical_id, property_name):
+    """Returns the value that an attribute has after the update. A resource that the update removes has the value "absent"."""
+    try:
+        return ChangeSetModelExecutor.original_value(self, resource_logical_id, property_name)
+    except RuntimeError:
+        if resource_logical_id in self._before_resolved_resources:
+            return "absent"
+        raise
+
+
+def change(self, name, before, after):
+    """Changes a resource. It is replaced only if the value of a property differs that cannot change, such as the id of the API.
+
+    LocalStack also replaces a resource that refers in such a property to a resource that is updated in place.
+    """
+    if not is_nothing(before) and not is_nothing(after) and after.requires_replacement:
+        provider = ResourceProviderExecutor.try_load_resource_provider(after.resource_type)
+        names = [of.removeprefix("/properties/") for of in provider.SCHEMA.get("createOnlyProperties", [])]
+        old, new = before.properties.properties, after.properties.properties
+        after.requires_replacement = any(old.get(of) != new.get(of) for of in names)
+    ChangeSetModelExecutor.original_change(self, name, before, after)
+
+
+def update_api(self, request):
+    """Replaces the definition of the API."""
+    created = {name: request.previous_state[name] for name in ("RestApiId", "RootResourceId")}
+    model = {**request.desired_state, **created}
+    gateway.SIGNED_APIS.discard(model["RestApiId"])  # the import adds it again
+    request.aws_client_factory.apigateway.put_rest_api(
+        restApiId=model["RestApiId"], mode="overwrite", body=json.dumps(model["Body"]).encode(), parameters={"basepath": "ignore"}
+    )
+    return ProgressEvent(OperationStatus.SUCCESS, resource_model=model)
+
+
+def update_stage(self, request):
+    """Makes the stage serve its new deployment."""
+    model = {**request.previous_state, **request.desired_state}
+    deployment = {"op": "replace", "path": "/deploymentId", "value": model["DeploymentId"]}
+    request.aws_client_factory.apigateway.update_stage(
+        restApiId=model["RestApiId"], stageName=model["StageName"], patchOperations=[deployment]
+    )
+    return ProgressEvent(OperationStatus.SUCCESS, resource_model=model)
+
+
+def keep_deployment(self, request):
+    """Keeps a deployment until its API is deleted. LocalStack would delete the stage too, which serves another deployment by now."""
+    return ProgressEvent(OperationStatus.SUCCESS, resource_model=request.desired_state)
+
+
+def install():
+    """Makes LocalStack update APIs and stages."""
+    ChangeSetModelPreproc.original = ChangeSetModelPreproc._before_deployed_property_value_of
+    ChangeSetModelPreproc._before_deployed_property_value_of = value_before
+    ChangeSetModelExecutor.original_value = ChangeSetModelExecutor._after_deployed_property_value_of
+    ChangeSetModelExecutor._after_deployed_property_value_of = value_after
+    ChangeSetModelExecutor.original_change = ChangeSetModelExecutor._execute_resource_change
+    ChangeSetModelExecutor._execute_resource_change = change
+    ApiGatewayRestApiProvider.update = update_api
+    ApiGatewayStageProvider.update = update_stage
+    ApiGatewayDeploymentProvider.delete = keep_deployment
