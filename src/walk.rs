@@ -34,7 +34,6 @@ pub(crate) struct KeyMembers {
     pub(crate) model: String,
 }
 
-/// Reads the whole text as a trace.
 pub(crate) fn members_of_trace(text: &str) -> Result<KeyMembers, Problem> {
     let mut walk = Walk::new(text);
     match walk.root() {

@@ -5,6 +5,8 @@ mod place;
 mod receipt;
 mod selection;
 
+use attest_storage::LocationOptions;
+use attest_terminal::run_lock::RunLock;
 use std::{
     collections::BTreeSet,
     fmt,
@@ -34,11 +36,7 @@ use self::{
     receipt::{ELSEWHERE, ForgetReceipt, NotSearched},
     selection::{Selection, digest_of_places, keys_of},
 };
-use crate::{
-    lake::source::{require, source_of},
-    location::LocationOptions,
-    run_lock::RunLock,
-};
+use crate::lake::source::{require, source_of};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;

@@ -4,9 +4,10 @@ use std::{env, io::Write, process::ExitCode};
 
 use attest::log;
 use attest_check as check;
-use attest_cli::{export, human_log::HumanLog, import, serve, share, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
+use attest_cli::{human_log::HumanLog, import, serve, share, view};
+use attest_export as export;
 #[cfg(not(feature = "lake"))]
 use attest_terminal::note;
 use attest_terminal::{Output, OutputError, fail};
@@ -71,6 +72,7 @@ async fn main() -> ExitCode {
         "attest",
         "attest_check",
         "attest_cli",
+        "attest_export",
         "attest_lake",
         "attest_mapping",
         "attest_storage",

@@ -1,5 +1,6 @@
 //! `share`: writes one trace as an HTML file that needs no server, or as an S3 object with a URL that expires.
 
+use attest_storage::LocationOptions;
 use std::{
     fs,
     io::Write,
@@ -15,8 +16,6 @@ use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};
 use clap::Args;
 use jiff::SignedDuration;
 use tempfile::NamedTempFile;
-
-use crate::location::LocationOptions;
 
 /// The longest validity of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs").
 const LONGEST: Duration = Duration::from_hours(7 * 24);

@@ -1,5 +1,6 @@
 //! `view`: the page without the endpoint.
 
+use attest_storage::LocationOptions;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -15,7 +16,6 @@ use tokio::net::TcpListener;
 
 #[cfg(feature = "lake")]
 use crate::lake::source::{check, source_of};
-use crate::location::LocationOptions;
 
 #[derive(Debug, Args)]
 pub struct ViewOptions {

@@ -1,5 +1,6 @@
 //! Imports one file: reads lines, keeps requests in flight, and records their outcomes.
 
+use attest_terminal::progress::Progress;
 use std::{
     collections::BTreeSet,
     pin::pin,
@@ -30,7 +31,6 @@ use super::{
     target::Target,
     window::Window,
 };
-use crate::progress::Progress;
 
 /// The time limit of requests in flight after the first signal.
 const GRACE: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! The files that the import of one file writes, and their lock.
 
+use attest_terminal::run_lock::RunLock;
 use std::{
     ffi::OsString,
     fs::DirBuilder,
@@ -17,7 +18,6 @@ use super::{
     input::InputFile,
     rejected::Rejected,
 };
-use crate::run_lock::RunLock;
 
 /// Names the files that the import of one file writes: next to it, or in the folder of `--state`.
 pub struct RunFiles {

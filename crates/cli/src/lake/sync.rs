@@ -1,5 +1,7 @@
 //! `lake sync`: makes a lake equal to the stored traces.
 
+use attest_storage::LocationOptions;
+use attest_terminal::progress::Progress;
 use std::{
     process::{self, ExitCode},
     sync::Arc,
@@ -23,7 +25,6 @@ use super::{
     Folder,
     source::{claim, source_of},
 };
-use crate::{location::LocationOptions, progress::Progress};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ pub struct SyncOptions {
     /// The days after which a replaced file is deleted. With 0, a query that is running may fail
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     retention_days: u32,
-    /// Accept a place of traces that differs from the recorded one. Rows of traces that are not in this place are
+    /// Accept traces from another place than the recorded one. Rows of traces that are not in this place are
     /// removed
     #[arg(long)]
     replace_source: bool,

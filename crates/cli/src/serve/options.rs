@@ -1,5 +1,6 @@
 //! The options of the local endpoint.
 
+use attest_storage::LocationOptions;
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -10,7 +11,6 @@ use attest_terminal::api_key;
 use clap::Args;
 
 use super::otlp::OtelSpans;
-use crate::location::LocationOptions;
 
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {

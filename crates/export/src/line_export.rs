@@ -1,5 +1,6 @@
 //! Writes one line per trace, in the order of the keys.
 
+use attest_terminal::progress::Progress;
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
@@ -14,7 +15,6 @@ use super::{
     line_output::LineOutput,
     traces::{ReadOptions, ReadTrace},
 };
-use crate::progress::Progress;
 
 pub struct LineFormat<F> {
     /// Names the format and each of its options, so that a checkpoint can recognize them.

@@ -5,6 +5,7 @@
 //! written before `FILE.part` is created, so a `FILE.part` without a checkpoint belongs to another program and is not
 //! changed.
 
+use attest_terminal::run_lock::RunLock;
 use std::{
     fs::{self, File},
     io::{self, BufRead, Seek, SeekFrom},
@@ -24,7 +25,6 @@ use super::{
     paths::with_suffix,
     state_file,
 };
-use crate::run_lock::RunLock;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 

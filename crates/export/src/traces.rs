@@ -1,5 +1,6 @@
 //! The traces that an export reads: where they are, which are selected, and their contents.
 
+use attest_storage::LocationOptions;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
@@ -11,8 +12,6 @@ use clap::Args;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use serde::Deserialize;
-
-use crate::location::LocationOptions;
 
 /// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]
