@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt;
 use lambda_http::{
     Body, BoxFuture, Request, RequestExt, Response, Service,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     service_fn,
 };
 use serde::Serialize;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     key::Key,
-    metrics::{RequestLog, Served},
+    metrics::{RequestLog, ServedRequest},
     place::ID_HEADER,
     problem::{self, Problem},
     store::{Outcome, Store},
@@ -50,9 +50,32 @@ struct Receipt<'a> {
     key: &'a str,
 }
 
+/// A request of Lambda, as every function reads it.
+pub struct Received {
+    /// The id of the invocation.
+    pub request_id: String,
+    pub writer: Writer,
+    pub head: Parts,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    pub fn of(request: Request) -> Self {
+        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
+        let writer = Writer::of(&request);
+        let (head, body) = request.into_parts();
+        let body = match body {
+            Body::Text(text) => text.into_bytes(),
+            Body::Binary(bytes) => bytes,
+            _ => Vec::new(),
+        };
+        Self { request_id, writer, head, body }
+    }
+}
+
 /// The progress of a request, recorded for its log line.
 #[derive(Default)]
-struct Progress {
+struct RequestProgress {
     key: Option<Key>,
     s3_start: Option<Instant>,
     s3_took: Option<Duration>,
@@ -85,16 +108,9 @@ impl Handler {
     async fn handle(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
-        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
-        let writer = Writer::of(&request);
-        let (head, body) = request.into_parts();
-        let body = match body {
-            Body::Text(text) => text.into_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => Vec::new(),
-        };
+        let Received { request_id, writer, head, body } = Received::of(request);
         let bytes = body.len();
-        let mut progress = Progress::default();
+        let mut progress = RequestProgress::default();
         let result = AssertUnwindSafe(self.store_trace(&head.headers, body, &writer, &mut progress))
             .catch_unwind()
             .await
@@ -106,7 +122,7 @@ impl Handler {
         if let Some(id) = (self.store_id)().and_then(|id| HeaderValue::try_from(id).ok()) {
             response.headers_mut().insert(ID_HEADER, id);
         }
-        self.log.write(&Served {
+        self.log.write(&ServedRequest {
             request_id: &request_id,
             status: response.status().as_u16(),
             key: progress.key.as_ref(),
@@ -126,7 +142,7 @@ impl Handler {
         headers: &HeaderMap,
         body: Vec<u8>,
         writer: &Writer,
-        progress: &mut Progress,
+        progress: &mut RequestProgress,
     ) -> Result<(u16, String), Problem> {
         let (trace, has_random_id) = read_trace(headers, body, self.max_trace_bytes)?;
         let key = progress.key.insert(trace.key);

@@ -10,8 +10,9 @@
 //! 5. [`problem`] describes to the client why a trace was not stored.
 //! 6. [`metrics`] writes the log line of the request, which contains its metrics.
 //!
-//! A `main` sets up [`settings`] and [`log`] before the first request.
+//! A [`function`] sets up [`settings`], [`log`] and the store before its first request.
 
+pub mod function;
 pub mod handler;
 pub mod key;
 pub mod log;

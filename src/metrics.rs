@@ -9,7 +9,7 @@ use std::{
 };
 
 use metrique::{
-    emf::{Emf, MetricDefinition, MetricDirective, NoMetric},
+    emf::{Emf, EmfBuilder, MetricDefinition, MetricDirective, NoMetric},
     unit::{Byte, Count, Millisecond},
     writer::{Entry, Unit, format::Format, unit::WithUnit},
 };
@@ -23,16 +23,36 @@ const REFUSED: &str = "Refused";
 pub struct RequestLog {
     function: String,
     /// The format of a refused request, which also counts `Refused` by `problem`.
-    refused: Mutex<Emf>,
-    other: Mutex<Emf>,
+    refused: MetricFormat,
+    other: MetricFormat,
     write: Box<WriteLine>,
 }
 
 /// A function that writes one line, including its line break.
-type WriteLine = dyn Fn(&[u8]) + Send + Sync;
+pub type WriteLine = dyn Fn(&[u8]) + Send + Sync;
+
+/// The format of the lines of a function: metrics of the namespace `Attest`, by the name of the function.
+pub struct MetricFormat(Mutex<Emf>);
+
+impl MetricFormat {
+    /// Creates the format. `directives` add metrics with other dimensions.
+    pub fn new(directives: impl IntoIterator<Item = MetricDirective<'static>>) -> Self {
+        let format = Emf::builder(NAMESPACE.to_owned(), vec![vec!["FunctionName".to_owned()]]);
+        Self(Mutex::new(directives.into_iter().fold(format, EmfBuilder::directive).build()))
+    }
+
+    pub fn write(&self, line: &impl Entry, write: &WriteLine) {
+        let mut json = Vec::new();
+        let formatted = self.0.lock().unwrap_or_else(PoisonError::into_inner).format(line, &mut json);
+        match formatted {
+            Ok(()) => write(&json),
+            Err(error) => tracing::error!(%error, "cannot format the log line of a request"),
+        }
+    }
+}
 
 #[derive(Debug)]
-pub struct Served<'a> {
+pub struct ServedRequest<'a> {
     pub request_id: &'a str,
     pub status: u16,
     /// The key of the trace, unless the request was refused before the key was known.
@@ -49,7 +69,7 @@ pub struct Served<'a> {
 
 /// The fields of a log line. Those with a unit are metrics.
 #[derive(Entry)]
-struct Line<'r> {
+struct RequestLine<'r> {
     #[entry(timestamp)]
     timestamp: SystemTime,
     #[entry(name = "FunctionName")]
@@ -83,7 +103,6 @@ struct Line<'r> {
 impl RequestLog {
     /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
     pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        let metrics = || Emf::builder(NAMESPACE.to_owned(), vec![vec!["FunctionName".to_owned()]]);
         let by_problem = MetricDirective {
             dimensions: vec![vec!["FunctionName", "problem"]],
             metrics: vec![MetricDefinition { name: REFUSED, unit: Unit::Count, storage_resolution: None }],
@@ -91,17 +110,17 @@ impl RequestLog {
         };
         Self {
             function: function.to_owned(),
-            refused: Mutex::new(metrics().directive(by_problem).build()),
-            other: Mutex::new(metrics().build()),
+            refused: MetricFormat::new([by_problem]),
+            other: MetricFormat::new([]),
             write: Box::new(write),
         }
     }
 
-    pub fn write(&self, served: &Served<'_>) {
+    pub fn write(&self, served: &ServedRequest<'_>) {
         let count = |is: bool| is.then(|| WithUnit::from(1));
         let status = served.status;
         let is_refused = (400..500).contains(&status) && status != 409;
-        let line = Line {
+        let line = RequestLine {
             timestamp: SystemTime::now(),
             function: &self.function,
             level: if status < 500 { "INFO" } else { "ERROR" },
@@ -123,17 +142,12 @@ impl RequestLog {
             refused: count(is_refused),
             failed: count(status >= 500),
         };
-        let metrics = if is_refused { &self.refused } else { &self.other };
-        let mut json = Vec::new();
-        let formatted = metrics.lock().unwrap_or_else(PoisonError::into_inner).format(&line, &mut json);
-        match formatted {
-            Ok(()) => (self.write)(&json),
-            Err(error) => tracing::error!(%error, "cannot format the log line of a request"),
-        }
+        let format = if is_refused { &self.refused } else { &self.other };
+        format.write(&line, &*self.write);
     }
 }
 
 /// Returns milliseconds, rounded to the microsecond.
-fn milliseconds(duration: Duration) -> f64 {
+pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -26,13 +26,13 @@ pub const ID_KEY: &str = "_attest~id";
 /// The response header with the id of the store that contains the trace.
 pub const ID_HEADER: &str = "attest-store";
 
-/// The largest object that is read as an id, in bytes: a UUID and its line break.
+/// The largest object that is read as an id, in bytes: a UUID and its line break. The template expires larger objects only.
 const MAX_BYTES: i64 = 64;
 
 /// The number of attempts to create the id while others create or delete it.
 const ATTEMPTS: u32 = 3;
 
-enum Found {
+enum FoundId {
     Id(String),
     Absent,
     NotAnId,
@@ -44,9 +44,9 @@ enum Found {
 pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, Box<Error>> {
     for _ in 0..ATTEMPTS {
         match read(client, bucket).await? {
-            Found::Id(id) => return Ok(Some(id)),
-            Found::NotAnId => return Ok(None),
-            Found::Absent => {}
+            FoundId::Id(id) => return Ok(Some(id)),
+            FoundId::NotAnId => return Ok(None),
+            FoundId::Absent => {}
         }
         let id = format!("{}\n", Uuid::new_v4());
         let put = client.put_object().bucket(bucket).key(ID_KEY).if_none_match("*").content_type("text/plain");
@@ -64,8 +64,8 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
 /// Returns the id of a bucket, or `None` if it has none that these credentials may read. Creates nothing.
 pub async fn known_id(client: &Client, bucket: &str) -> Result<Option<String>, Box<Error>> {
     match read(client, bucket).await? {
-        Found::Id(id) => Ok(Some(id)),
-        Found::Absent | Found::NotAnId => Ok(None),
+        FoundId::Id(id) => Ok(Some(id)),
+        FoundId::Absent | FoundId::NotAnId => Ok(None),
     }
 }
 
@@ -80,27 +80,27 @@ pub(crate) async fn existing_id(client: &Client, bucket: &str) -> Result<Option<
     let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
     let object = client.get_object().bucket(bucket).key(ID_KEY).customize().config_override(once).send().await?;
     Ok(match parse(object).await {
-        Found::Id(id) => Some(id),
-        Found::Absent | Found::NotAnId => None,
+        FoundId::Id(id) => Some(id),
+        FoundId::Absent | FoundId::NotAnId => None,
     })
 }
 
-async fn read(client: &Client, bucket: &str) -> Result<Found, Box<Error>> {
+async fn read(client: &Client, bucket: &str) -> Result<FoundId, Box<Error>> {
     match client.get_object().bucket(bucket).key(ID_KEY).send().await {
         Ok(object) => Ok(parse(object).await),
         // S3 answers 403 for an absent object if these credentials may not list the bucket.
-        Err(error) if status(&error) == Some(403) => Ok(Found::Absent),
-        Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(Found::Absent),
+        Err(error) if status(&error) == Some(403) => Ok(FoundId::Absent),
+        Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(FoundId::Absent),
         Err(error) => Err(Box::new(error.into())),
     }
 }
 
-async fn parse(object: GetObjectOutput) -> Found {
+async fn parse(object: GetObjectOutput) -> FoundId {
     if object.content_length().is_none_or(|length| length > MAX_BYTES) {
-        return Found::NotAnId;
+        return FoundId::NotAnId;
     }
-    let Ok(bytes) = object.body.collect().await else { return Found::NotAnId };
-    std::str::from_utf8(&bytes.into_bytes()).ok().and_then(parse_id).map_or(Found::NotAnId, Found::Id)
+    let Ok(bytes) = object.body.collect().await else { return FoundId::NotAnId };
+    std::str::from_utf8(&bytes.into_bytes()).ok().and_then(parse_id).map_or(FoundId::NotAnId, FoundId::Id)
 }
 
 fn parse_id(text: &str) -> Option<String> {
@@ -115,4 +115,19 @@ fn is_taken(error: &SdkError<PutObjectError>) -> bool {
 /// Returns whether S3 refuses the write, rather than being unable to complete it.
 fn is_refused(error: &SdkError<PutObjectError>) -> bool {
     status(error).is_some_and(|status| (400..500).contains(&status) || status == 501)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Trace;
+
+    #[test]
+    fn an_expiration_that_spares_the_id_removes_every_trace() {
+        let smallest = br#"{"model":"","created":0,"messages":[],"id":"0","system_fingerprint":"0","object":""}"#;
+        let smallest = Trace::parse(smallest.to_vec(), String::new).expect("it is valid").json.len();
+        assert!(i64::try_from(smallest).is_ok_and(|smallest| smallest > MAX_BYTES), "{smallest}");
+        let rule = format!("ObjectSizeGreaterThan: \"{MAX_BYTES}\"");
+        assert!(include_str!("../template.yaml").contains(&rule), "{rule}");
+    }
 }

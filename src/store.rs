@@ -179,7 +179,7 @@ impl Store {
         }
         match self.write_or_compare(key, &json, &checksum, writer).await {
             Err(CompareError::Denied(cause)) => {
-                Err(Problem::Fault(Box::new(Unreadable { key: key.as_str().to_owned(), cause })))
+                Err(Problem::Fault(Box::new(UnreadableObject { key: key.as_str().to_owned(), cause })))
             }
             result => Ok(result?),
         }
@@ -359,12 +359,12 @@ where
 
 /// An object that exists but cannot be read, so it cannot be compared.
 #[derive(Debug)]
-struct Unreadable {
+struct UnreadableObject {
     key: String,
     cause: Cause,
 }
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for UnreadableObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, cause } = self;
         write!(
@@ -375,4 +375,4 @@ impl fmt::Display for Unreadable {
     }
 }
 
-impl Error for Unreadable {}
+impl Error for UnreadableObject {}

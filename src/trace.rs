@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     key::Key,
     problem::Problem,
-    walk::{self, Members},
+    walk::{self, KeyMembers},
 };
 
 pub use crate::walk::MAX_DEPTH;
@@ -32,7 +32,7 @@ impl Trace {
     pub fn parse(mut json: Vec<u8>, assign_id: impl FnOnce() -> String) -> Result<Self, Problem> {
         let text =
             simdutf8::compat::from_utf8(&json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
-        let Members { id, fingerprint, object, model } = walk::members_of_trace(text)?;
+        let KeyMembers { id, fingerprint, object, model } = walk::members_of_trace(text)?;
 
         let mut missing = Vec::new();
         let mut add = |name: &str, value: &str| {
@@ -78,7 +78,7 @@ pub const MAX_BYTES: usize = 10 * 1024 * 1024;
 #[must_use]
 pub fn is_trace(json: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(json) else { return false };
-    let Ok(Members { id, fingerprint, model, .. }) = walk::members_of_trace(text) else { return false };
+    let Ok(KeyMembers { id, fingerprint, model, .. }) = walk::members_of_trace(text) else { return false };
     // An id that is added has the length of a UUID.
     let id = id.unwrap_or_else(|| uuid::Uuid::nil().to_string());
     json.len() <= MAX_BYTES && Key::new(&fingerprint.unwrap_or(model), &id).is_ok()

@@ -27,15 +27,14 @@ const MAX_REMEMBERED: usize = 64;
 const MAX_REFUSED: usize = 4096;
 
 /// The members of a valid trace that completing it requires.
-pub(crate) struct Members {
+pub(crate) struct KeyMembers {
     pub(crate) id: Option<String>,
     pub(crate) fingerprint: Option<String>,
     pub(crate) object: Option<String>,
     pub(crate) model: String,
 }
 
-/// Reads the whole text as a trace.
-pub(crate) fn members_of_trace(text: &str) -> Result<Members, Problem> {
+pub(crate) fn members_of_trace(text: &str) -> Result<KeyMembers, Problem> {
     let mut walk = Walk::new(text);
     match walk.root() {
         Ok(_) if !walk.violations.is_empty() => Err(Problem::Invalid(walk.violations)),
@@ -44,7 +43,7 @@ pub(crate) fn members_of_trace(text: &str) -> Result<Members, Problem> {
                 Some(Value::String(value)) => Some(std::mem::take(value)),
                 _ => None,
             };
-            Ok(Members {
+            Ok(KeyMembers {
                 id: string("id"),
                 fingerprint: string("system_fingerprint"),
                 object: string("object"),
@@ -54,14 +53,14 @@ pub(crate) fn members_of_trace(text: &str) -> Result<Members, Problem> {
         Err(stop) => {
             let (detail, index) = match stop {
                 // jiter has no other cause for these two kinds.
-                Stop::Syntax(
+                WalkEnd::Syntax(
                     JsonErrorType::LoneLeadingSurrogateInHexEscape | JsonErrorType::UnexpectedEndOfHexEscape,
                     index,
                 ) => {
                     ("unpaired surrogate escape, which is not Unicode text (RFC 7493, section 2.1),".to_owned(), index)
                 }
-                Stop::Syntax(kind, index) => (kind.to_string(), index),
-                Stop::TooDeep(index) => (format!("nested deeper than {MAX_DEPTH} levels"), index),
+                WalkEnd::Syntax(kind, index) => (kind.to_string(), index),
+                WalkEnd::TooDeep(index) => (format!("nested deeper than {MAX_DEPTH} levels"), index),
             };
             let at = walk.jiter.error_position(index);
             Err(Problem::NotJson { detail, line: at.line, column: at.column })
@@ -88,12 +87,12 @@ pub(crate) fn sorted_members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
 }
 
 /// The reason why a walk ended before the end of the text, with the offset of the error in bytes.
-enum Stop {
+enum WalkEnd {
     Syntax(JsonErrorType, usize),
     TooDeep(usize),
 }
 
-impl From<JiterError> for Stop {
+impl From<JiterError> for WalkEnd {
     fn from(error: JiterError) -> Self {
         match error.error_type {
             JiterErrorType::JsonError(kind) => Self::Syntax(kind, error.index),
@@ -130,7 +129,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Walks the root value and validates its view.
-    fn root(&mut self) -> Result<Value, Stop> {
+    fn root(&mut self) -> Result<Value, WalkEnd> {
         let peek = self.jiter.peek()?;
         let view = self.members(peek, &TRACE_MEMBERS, usize::MAX)?;
         self.jiter.finish()?;
@@ -143,7 +142,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Walks one message and validates it, so that only one view of a message is in memory at a time.
-    fn message(&mut self, peek: Peek) -> Result<(), Stop> {
+    fn message(&mut self, peek: Peek) -> Result<(), WalkEnd> {
         let from = self.jiter.current_index();
         let members = if peek == Peek::Object {
             Some(self.members(peek, &MESSAGE_MEMBERS, MAX_SHOWN)?)
@@ -173,7 +172,7 @@ impl<'t> Walk<'t> {
 
     /// Walks a value and returns its view. The view of an object contains the members in `names`, each without nested
     /// values.
-    fn members(&mut self, peek: Peek, names: &[&str], max_shown: usize) -> Result<Value, Stop> {
+    fn members(&mut self, peek: Peek, names: &[&str], max_shown: usize) -> Result<Value, WalkEnd> {
         if peek != Peek::Object {
             return self.view(peek, max_shown);
         }
@@ -199,14 +198,14 @@ impl<'t> Walk<'t> {
     }
 
     /// Walks a value and returns its view without nested values.
-    fn view(&mut self, peek: Peek, max_shown: usize) -> Result<Value, Stop> {
+    fn view(&mut self, peek: Peek, max_shown: usize) -> Result<Value, WalkEnd> {
         let from = self.jiter.current_index();
         self.skip(peek)?;
         Ok(view(peek, &self.text[from..self.jiter.current_index()], max_shown))
     }
 
     /// Walks a value that the schema does not constrain.
-    fn skip(&mut self, peek: Peek) -> Result<(), Stop> {
+    fn skip(&mut self, peek: Peek) -> Result<(), WalkEnd> {
         match peek {
             Peek::Array => self.array(Self::skip),
             Peek::Object => self.object(|walk, _, peek| walk.skip(peek)),
@@ -214,7 +213,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    fn array(&mut self, mut item: impl FnMut(&mut Self, Peek) -> Result<(), Stop>) -> Result<(), Stop> {
+    fn array(&mut self, mut item: impl FnMut(&mut Self, Peek) -> Result<(), WalkEnd>) -> Result<(), WalkEnd> {
         self.check_depth()?;
         let mut next = self.jiter.known_array()?;
         for index in 0.. {
@@ -229,8 +228,8 @@ impl<'t> Walk<'t> {
 
     fn object(
         &mut self,
-        mut member: impl FnMut(&mut Self, Cow<'t, str>, Peek) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+        mut member: impl FnMut(&mut Self, Cow<'t, str>, Peek) -> Result<(), WalkEnd>,
+    ) -> Result<(), WalkEnd> {
         self.check_depth()?;
         let mut names = BTreeSet::new();
         let mut from = self.jiter.current_index();
@@ -267,8 +266,8 @@ impl<'t> Walk<'t> {
     }
 
     /// Fails if another level would exceed [`MAX_DEPTH`]. The length of the path is the current depth.
-    fn check_depth(&self) -> Result<(), Stop> {
-        if self.path.len() < MAX_DEPTH { Ok(()) } else { Err(Stop::TooDeep(self.jiter.current_index())) }
+    fn check_depth(&self) -> Result<(), WalkEnd> {
+        if self.path.len() < MAX_DEPTH { Ok(()) } else { Err(WalkEnd::TooDeep(self.jiter.current_index())) }
     }
 }
 

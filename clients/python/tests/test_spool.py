@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import attest_client
@@ -73,6 +74,29 @@ def test_a_line_that_is_no_trace_stays_if_it_cannot_be_moved(environment, tmp_pa
         (path.parent / spool.REJECTED).rmdir()
         assert attest_client.flush(10)
     assert (path.parent / spool.REJECTED).read_bytes() == b"no trace\n"
+
+
+def test_two_threads_move_a_refused_line_once(tmp_path, monkeypatch):
+    folder = spool.Spool(tmp_path / "spool")
+    folder.unsent.append(folder.append("a", b"no trace"))
+    both, move, errors = threading.Barrier(2, timeout=0.5), folder.reject, []
+
+    def reject(line):
+        try:
+            both.wait()
+        except threading.BrokenBarrierError:
+            pass  # the other thread waits for this one
+        return move(line)
+
+    monkeypatch.setattr(folder, "reject", reject)
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    threads = [threading.Thread(target=folder.reject_again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and (folder.folder / spool.REJECTED).read_bytes() == b"no trace\n"
+    assert [path.name for path in folder.folder.iterdir()] == [spool.REJECTED]
 
 
 DELETED = """

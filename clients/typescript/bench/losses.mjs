@@ -14,9 +14,9 @@ import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { json } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
+import { startEndpoint } from "./endpoint.mjs";
 
 const CALLS = Number(process.argv[2] ?? 400);
 const HERE = fileURLToPath(new URL(".", import.meta.url)); // programs resolve the packages from here
@@ -47,18 +47,6 @@ const SCENARIOS = {
 function run(program, env) {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { cwd: HERE, env: { ...process.env, ...env }, stdio: "ignore" });
   return new Promise((resolve) => child.on("exit", resolve));
-}
-
-async function startEndpoint(folder, port = "0") {
-  const options = ["serve", "--port", port, "--s3-port", "0", "--folder", folder];
-  const child = spawn(process.env.ATTEST, options, { env: { ...process.env, API_KEY: "key" }, stdio: ["ignore", "pipe", "ignore"] });
-  for await (const line of createInterface(child.stdout)) {
-    const url = /^Listening on (\S+?)\.? /.exec(line)?.[1];
-    if (!url) continue;
-    child.stdout.resume();
-    return { child, url };
-  }
-  throw new Error("the endpoint did not start");
 }
 
 async function startCollector() {

@@ -15,14 +15,15 @@ import { mkdtempSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { startEndpoint } from "./endpoint.mjs";
 
 const CALLS = Number(process.argv[2] ?? 1_000);
 const WARM_UP = 100;
 const children = [];
 
 /** Starts a process and returns the first match in its output. */
-async function start(command, options, pattern, env = {}) {
-  const child = spawn(command, options, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "ignore"] });
+async function start(command, options, pattern) {
+  const child = spawn(command, options, { stdio: ["ignore", "pipe", "ignore"] });
   children.push(child);
   for await (const line of createInterface(child.stdout)) {
     const found = pattern.exec(line);
@@ -45,11 +46,11 @@ const STAND_IN = `
 const provider = await start(process.execPath, ["-e", STAND_IN], /(http:.*)/);
 const service = await start(process.execPath, ["-e", STAND_IN], /(http:.*)/);
 const folder = mkdtempSync(join(tmpdir(), "overhead-"));
-const serve = ["serve", "--port", "0", "--s3-port", "0", "--folder", join(folder, "traces")];
-const endpoint = await start(process.env.ATTEST, serve, /^Listening on (\S+?)\.? /, { API_KEY: "key" });
+const endpoint = await startEndpoint(join(folder, "traces"));
+children.push(endpoint.child);
 
 Object.assign(process.env, {
-  ATTEST_URL: endpoint,
+  ATTEST_URL: endpoint.url,
   ATTEST_API_KEY: "key",
   ATTEST_SPOOL: join(folder, "spool"),
   LANGSMITH_TRACING: "true",

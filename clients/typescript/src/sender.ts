@@ -4,8 +4,6 @@ import { setMaxListeners } from "node:events";
 import * as http from "node:http";
 import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
-import { HttpProxyAgent } from "http-proxy-agent";
-import { HttpsProxyAgent } from "https-proxy-agent";
 import PQueue from "p-queue";
 import pRetry from "p-retry";
 import { getProxyForUrl } from "proxy-from-env";
@@ -41,7 +39,7 @@ export class Sender {
   /** Traces that were added since the last start. */
   private incoming: Entry[] = [];
   private starter: NodeJS.Timeout | undefined;
-  private readonly agent: http.Agent;
+  private readonly agent: Promise<http.Agent>;
   /** Ends the pauses between attempts. */
   private stop = new AbortController();
   /** Requests in flight. */
@@ -173,25 +171,38 @@ export class Sender {
   }
 
   /** Node's `http` is used because its sockets can be unreferenced: a request in flight does not keep the process alive. */
-  private post({ id, line }: Entry, signal: AbortSignal): Promise<http.IncomingMessage> {
-    return new Promise((resolve, reject) => {
+  private async post({ id, line }: Entry, signal: AbortSignal): Promise<http.IncomingMessage> {
+    const agent = await this.agent;
+    return await new Promise((resolve, reject) => {
       const url = new URL(this.url);
       const headers: http.OutgoingHttpHeaders = { "content-type": "application/json", "content-length": line.length, "x-api-key": this.apiKey };
       if (/^[\x21-\x7e]{1,1024}$/.test(id)) headers["idempotency-key"] = id; // any other id is not a valid header value; the trace contains it anyway
       const { request: open } = url.protocol === "https:" ? https : http;
-      const request = open(url, { method: "POST", headers, agent: this.agent, signal });
+      const request = open(url, { method: "POST", headers, agent, signal });
       request.on("socket", (socket) => socket.unref()).on("response", resolve).on("error", reject).end(line);
     });
   }
 }
 
 /** Returns the agent for a URL: that of the environment's proxy, or a direct one for this machine, so that its traces do not leave it. */
-function agentFor(url: URL): http.Agent {
+async function agentFor(url: URL): Promise<http.Agent> {
   const proxy = isLoopback(url.hostname) ? "" : getProxyForUrl(url.href);
   const isHttps = url.protocol === "https:";
   if (proxy && !/^https?:/i.test(proxy)) warn("proxy", "the proxy of the environment is not an HTTP proxy; traces are sent without it");
-  else if (proxy) return isHttps ? new HttpsProxyAgent(proxy, { keepAlive: true }) : new HttpProxyAgent(proxy, { keepAlive: true });
+  else if (proxy) {
+    try {
+      return await proxyAgent(proxy, isHttps);
+    } catch (error) {
+      warn("proxy", `the proxy of the environment cannot be used; traces are sent without it: ${kindOf(error)}`);
+    }
+  }
   return isHttps ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
+}
+
+/** The modules are loaded on demand: they need `require`, which a bundle of ES modules does not have. */
+async function proxyAgent(proxy: string, isHttps: boolean): Promise<http.Agent> {
+  if (isHttps) return new (await import("https-proxy-agent")).HttpsProxyAgent(proxy, { keepAlive: true });
+  return new (await import("http-proxy-agent")).HttpProxyAgent(proxy, { keepAlive: true });
 }
 
 /** Returns the first bytes of an answer as text. */

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import { endpoint, run } from "./support.ts";
+import { endpoint, run } from "./support.js";
 
 const [PYTHON, HELD] = [process.env.PYTHON!, process.env.HELD!];
 

@@ -31,12 +31,12 @@ pub struct Endpoint {
     signer: Option<Signer>,
     /// The content of every message. No log line and no response may contain it.
     pub secret: String,
-    found: Mutex<Found>,
+    found: Mutex<Collected>,
 }
 
 /// The stored keys and the quotations, collected from all requests so far.
 #[derive(Default)]
-struct Found {
+struct Collected {
     /// The keys of the traces that may be stored.
     keys: BTreeSet<String>,
     /// The first response that quotes the content of a message, and the first that quotes an API key.

@@ -49,8 +49,9 @@ alarms, log and metrics, creates a temporary API key with a rate of 1 request pe
 Exit status:
   0  no promise fails
   1  a promise fails
-  2  the check could not run, or was interrupted: it then deletes its temporary API key and its traces")]
-pub struct Options {
+  2  the check could not run, its report could not be written, or it was interrupted: it then deletes its temporary
+     API key and its traces")]
+pub struct CheckOptions {
     /// The endpoint's URL: the output ApiUrl of the stack
     #[arg(long, env = "ATTEST_URL", hide_env_values = true, value_parser = url::parse)]
     url: Url,
@@ -73,17 +74,18 @@ pub struct Options {
 }
 
 /// Checks every promise and prints the report. Returns the exit status.
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: CheckOptions) -> ExitCode {
     let stop = Stop::listen();
     match check(&options, &stop).await {
         Ok(_) if stop.is_set() => ExitCode::from(2),
-        Ok(report) if report.has_failures() => ExitCode::from(1),
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(has_failures) => ExitCode::from(u8::from(has_failures)),
         Err(error) => fail(&error, 2),
     }
 }
 
-async fn check(options: &Options, stop: &Stop) -> anyhow::Result<Report> {
+/// Returns whether a promise fails.
+async fn check(options: &CheckOptions, stop: &Stop) -> anyhow::Result<bool> {
+    url::warn_if_exposed(&options.url);
     let stack = match &options.stack {
         Some(name) => Some(Stack::describe(name).await.with_context(|| format!("cannot read the stack {name}"))?),
         None => None,
@@ -114,8 +116,9 @@ async fn check(options: &Options, stop: &Stop) -> anyhow::Result<Report> {
     }
     access::quotations(&endpoint, &mut report);
     let left = cleanup::delete(stack.as_ref(), endpoint.keys()).await;
-    report.finish(left, stop.is_set());
-    Ok(report)
+    let has_failures = report.has_failures();
+    report.finish(left, stop.is_set())?;
+    Ok(has_failures)
 }
 
 /// The promises that require access to the stack.
@@ -131,7 +134,7 @@ const OF_STACK: [&[&str]; 7] = [
 
 /// Checks what a client can see. Returns the stored traces that the bucket must contain.
 async fn of_endpoint(
-    options: &Options,
+    options: &CheckOptions,
     endpoint: &Endpoint,
     stack: Option<&Stack>,
     report: &mut Report,

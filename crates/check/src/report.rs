@@ -1,10 +1,8 @@
 //! The report: one line per promise, as text or as JSON.
 
-use std::{
-    fmt,
-    io::{self, Write},
-};
+use std::{fmt, io};
 
+use attest_terminal::result;
 use serde::Serialize;
 
 use super::cleanup::Left;
@@ -66,7 +64,7 @@ impl From<anyhow::Result<Verdict>> for Verdict {
 }
 
 #[derive(Debug, Serialize)]
-struct Line {
+struct ReportLine {
     promise: &'static str,
     #[serde(flatten)]
     verdict: Verdict,
@@ -74,31 +72,33 @@ struct Line {
 
 #[derive(Debug)]
 pub struct Report {
-    lines: Vec<Line>,
+    lines: Vec<ReportLine>,
     is_json: bool,
+    /// The first line that standard output did not accept. The check continues, to delete what it stored.
+    written: io::Result<()>,
 }
 
 impl Report {
     /// Creates an empty report. Text is printed line by line, JSON at the end.
     pub fn new(is_json: bool) -> Self {
-        Self { lines: Vec::new(), is_json }
+        Self { lines: Vec::new(), is_json, written: Ok(()) }
     }
 
     pub fn add(&mut self, promise: &'static str, verdict: impl Into<Verdict>) {
         let verdict = verdict.into();
         if !self.is_json {
             match &verdict {
-                Verdict::Holds { measured: None } => print(format_args!("holds        {promise}")),
+                Verdict::Holds { measured: None } => self.print(format_args!("holds        {promise}")),
                 Verdict::Holds { measured: Some(measured) } => {
-                    print(format_args!("holds        {promise}: {measured}"));
+                    self.print(format_args!("holds        {promise}: {measured}"));
                 }
                 Verdict::Fails(Mismatch { expected, actual }) => {
-                    print(format_args!("fails        {promise}: expected {expected}, got {actual}"));
+                    self.print(format_args!("fails        {promise}: expected {expected}, got {actual}"));
                 }
-                Verdict::NotChecked { reason } => print(format_args!("not checked  {promise}: {reason}")),
+                Verdict::NotChecked { reason } => self.print(format_args!("not checked  {promise}: {reason}")),
             }
         }
-        self.lines.push(Line { promise, verdict });
+        self.lines.push(ReportLine { promise, verdict });
     }
 
     pub fn not_checked(&mut self, promise: &'static str, reason: impl Into<String>) {
@@ -109,57 +109,36 @@ impl Report {
         self.lines.iter().any(|line| matches!(line.verdict, Verdict::Fails(_)))
     }
 
-    /// Prints the end of the report: the remaining objects, and the counts.
-    pub fn finish(&self, left: Left, is_interrupted: bool) {
+    /// Prints the end of the report: the remaining objects, and the counts. Returns an error if a line of the report is
+    /// not written.
+    pub fn finish(mut self, left: Left, is_interrupted: bool) -> io::Result<()> {
         if self.is_json {
             let report = serde_json::json!({
                 "promises": self.lines, "left": left.keys, "left_because": left.reason, "interrupted": is_interrupted,
             });
-            print(format_args!("{report}"));
-            return;
+            self.print(format_args!("{report}"));
+            return self.written;
         }
         if let Some(reason) = left.reason {
-            print(format_args!("\nleft: {} traces, because {reason}", left.keys.len()));
+            self.print(format_args!("\nleft: {} traces, because {reason}", left.keys.len()));
             for key in left.keys {
-                print(format_args!("  {key}"));
+                self.print(format_args!("  {key}"));
             }
         }
         let count = |is: fn(&Verdict) -> bool| self.lines.iter().filter(|line| is(&line.verdict)).count();
         let holds = count(|verdict| matches!(verdict, Verdict::Holds { .. }));
         let fails = count(|verdict| matches!(verdict, Verdict::Fails(_)));
         let interrupted = if is_interrupted { "; interrupted" } else { "" };
-        print(format_args!(
+        self.print(format_args!(
             "\n{holds} hold, {fails} fail, {} not checked{interrupted}",
             self.lines.len() - holds - fails
         ));
+        self.written
     }
-}
 
-/// Prints a line. Ignores a closed pipe, as in `attest check | head`, so that the check continues.
-fn print(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{}", visible(&line.to_string()));
-}
-
-/// Escapes what a response could use to change the terminal or the order of its text: control characters, except line
-/// breaks, and the bidirectional controls of Unicode.
-fn visible(text: &str) -> String {
-    let is_hidden = |of: char| {
-        (of.is_control() && of != '\n')
-            || matches!(of, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().flat_map(|of| if is_hidden(of) { of.escape_unicode().collect() } else { vec![of] }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::visible;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(
-            visible("a\n\u{1b}[31m\r\u{9b}\u{7f}\u{202e}é"),
-            r"a
-\u{1b}[31m\u{d}\u{9b}\u{7f}\u{202e}é"
-        );
+    fn print(&mut self, line: fmt::Arguments<'_>) {
+        if self.written.is_ok() {
+            self.written = result!("{line}");
+        }
     }
 }

@@ -5,6 +5,8 @@ mod place;
 mod receipt;
 mod selection;
 
+use attest_storage::LocationOptions;
+use attest_terminal::run_lock::RunLock;
 use std::{
     collections::BTreeSet,
     fmt,
@@ -16,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use attest_lake::{
-    LakeFile, Location as LakeLocation, Table, append,
+    LakeFile, LakeLocation, Table, append,
     files::{self, delete_staged, unreferenced},
     maintain::{gone, remove},
     race::win,
@@ -30,15 +32,11 @@ use jiff::Timestamp;
 
 use self::{
     pending::{Pending, persist},
-    place::Place,
-    receipt::{ELSEWHERE, NotSearched, Receipt},
+    place::ForgetPlace,
+    receipt::{ELSEWHERE, ForgetReceipt, NotSearched},
     selection::{Selection, digest_of_places, keys_of},
 };
-use crate::{
-    lake::source::{require, source_of},
-    location::LocationOptions,
-    run_lock::RunLock,
-};
+use crate::lake::source::{require, source_of};
 
 /// The number of keys that are shown before the question.
 const SHOWN: usize = 20;
@@ -62,7 +60,7 @@ Exit status:
   1  nothing was deleted, because the answer was not yes
   2  the command failed, or objects were not searched, because they cannot be read, or are not traces and --where selects by
      columns: the receipt lists them")]
-pub struct Options {
+pub struct ForgetOptions {
     /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
     #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
     keys: Option<PathBuf>,
@@ -89,26 +87,26 @@ pub struct Options {
     yes: bool,
 }
 
-enum Outcome {
-    Forgotten(Box<Receipt>),
+enum ForgetOutcome {
+    Forgotten(Box<ForgetReceipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
     CompletedBefore,
     Refused,
 }
 
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: ForgetOptions) -> ExitCode {
     match forget(&options).await {
-        Ok(Outcome::Forgotten(receipt)) => {
+        Ok(ForgetOutcome::Forgotten(receipt)) => {
             report(&receipt);
             note!("The receipt is {}", options.receipt.display());
             // An object that was not searched may contain the text.
             if receipt.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
         }
-        Ok(Outcome::CompletedBefore) => {
+        Ok(ForgetOutcome::CompletedBefore) => {
             note!("an earlier run is complete. The receipt is {}", options.receipt.display());
             ExitCode::SUCCESS
         }
-        Ok(Outcome::Refused) => {
+        Ok(ForgetOutcome::Refused) => {
             note!("nothing was deleted");
             ExitCode::FAILURE
         }
@@ -116,7 +114,7 @@ pub async fn run(options: Options) -> ExitCode {
     }
 }
 
-fn report(receipt: &Receipt) {
+fn report(receipt: &ForgetReceipt) {
     note!(
         "forgot {} traces: {} versions, {} rows and {} files are deleted",
         HumanCount(receipt.keys.len() as u64),
@@ -138,15 +136,15 @@ fn report(receipt: &Receipt) {
 
 /// A bucket, its lake, and the traces that are to be forgotten.
 struct Run<'a> {
-    options: &'a Options,
-    place: Place,
+    options: &'a ForgetOptions,
+    place: ForgetPlace,
     table: Table,
     selection: Selection,
     begun: Timestamp,
 }
 
 #[derive(Default)]
-struct Found {
+struct FoundTraces {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
     /// The keys of noncurrent versions of objects.
@@ -155,26 +153,28 @@ struct Found {
     unreadable: Vec<NotSearched>,
 }
 
-async fn forget(options: &Options) -> Result<Outcome> {
+async fn forget(options: &ForgetOptions) -> Result<ForgetOutcome> {
     crate::lake::keep_private();
     let lock = options.receipt.with_extension("lock");
     let _lock = RunLock::acquire(&lock, &format!("the receipt {}", options.receipt.display()))?;
     let location = options.location.location();
-    let place = Place::open(&location).await?;
+    let place = ForgetPlace::open(&location).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
     let table = table.with_context(|| format!("cannot open the lake {}", options.lake))?;
     let source = source_of(&location).await?;
     require(&table, &source).await?;
     let selection = Selection::of(options).await?;
     let places = |salt: &str| digest_of_places(&source, table.location(), salt);
-    let Some(mut pending) = Pending::begin(options, &selection, places)? else { return Ok(Outcome::CompletedBefore) };
+    let Some(mut pending) = Pending::begin(options, &selection, places)? else {
+        return Ok(ForgetOutcome::CompletedBefore);
+    };
     table.upgrade().await?;
     let run = Run { options, place, table, selection, begun: Timestamp::now() };
     let found = run.find().await?;
     pending.keys.extend(found.keys.iter().chain(&found.old_keys).cloned());
     ensure!(!pending.keys.is_empty() || found.old_files > 0, "no trace of the lake matches");
     if !options.yes && !run.confirm(&pending.keys, found.old_files)? {
-        return Ok(Outcome::Refused);
+        return Ok(ForgetOutcome::Refused);
     }
     pending.write()?;
     let receipt = match run.delete(&pending, found).await {
@@ -192,7 +192,7 @@ async fn forget(options: &Options) -> Result<Outcome> {
     persist(&options.receipt, &json, false)
         .with_context(|| format!("cannot write the receipt {}: run the command again", options.receipt.display()))?;
     pending.delete();
-    Ok(Outcome::Forgotten(Box::new(receipt)))
+    Ok(ForgetOutcome::Forgotten(Box::new(receipt)))
 }
 
 /// None of the keys has an object, a row or an old file.
@@ -208,9 +208,9 @@ impl fmt::Display for NothingThere {
 impl std::error::Error for NothingThere {}
 
 impl Run<'_> {
-    async fn find(&self) -> Result<Found> {
+    async fn find(&self) -> Result<FoundTraces> {
         if let Selection::Keys(keys) = &self.selection {
-            return Ok(Found { keys: keys.clone(), ..Found::default() });
+            return Ok(FoundTraces { keys: keys.clone(), ..FoundTraces::default() });
         }
         let mut found = self.find_current().await?;
         found.old_keys = self.place.old_keys(&self.selection, &mut found.unreadable).await?;
@@ -228,7 +228,7 @@ impl Run<'_> {
     }
 
     /// Adds the traces that the lake lacks, and searches all rows.
-    async fn find_current(&self) -> Result<Found> {
+    async fn find_current(&self) -> Result<FoundTraces> {
         let completed = complete(&self.table, self.place.objects(), None, |_| ()).await;
         let completed = completed.with_context(|| format!("cannot complete the lake {}", self.options.lake))?;
         let (keys, _) = win(&self.table, async |snapshot| {
@@ -254,7 +254,7 @@ impl Run<'_> {
         } else {
             unreadable.extend(not_traces.iter().map(|key| NotSearched::not_a_trace(key, None)));
         }
-        Ok(Found { keys, unreadable, ..Found::default() })
+        Ok(FoundTraces { keys, unreadable, ..FoundTraces::default() })
     }
 
     async fn search(&self, file: LakeFile) -> Result<BTreeSet<String>> {
@@ -299,7 +299,7 @@ impl Run<'_> {
         Ok(answer.trim() == "yes")
     }
 
-    async fn delete(&self, pending: &Pending, found: Found) -> Result<Receipt> {
+    async fn delete(&self, pending: &Pending, found: FoundTraces) -> Result<ForgetReceipt> {
         let keys = &pending.keys;
         let (mut deleted_versions, mut failures, mut existing) = (0, Vec::new(), BTreeSet::new());
         for key in keys {
@@ -348,7 +348,7 @@ impl Run<'_> {
             let left = self.find_current().await?.keys;
             ensure!(left.is_empty(), "{} matching traces were stored meanwhile: run the command again", left.len());
         }
-        Ok(Receipt {
+        Ok(ForgetReceipt {
             run: pending.run.clone(),
             begun: self.begun,
             completed: Timestamp::now(),

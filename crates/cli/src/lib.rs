@@ -1,15 +1,11 @@
 //! The command `attest`: the endpoint on this machine, and the tools that work with stored traces.
 
-pub mod export;
 #[cfg(feature = "lake")]
 pub mod forget;
 pub mod human_log;
 pub mod import;
 #[cfg(feature = "lake")]
 pub mod lake;
-mod location;
-mod progress;
-pub mod run_lock;
 pub mod serve;
 pub mod share;
 pub mod view;

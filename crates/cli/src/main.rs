@@ -4,9 +4,10 @@ use std::{env, io::Write, process::ExitCode};
 
 use attest::log;
 use attest_check as check;
-use attest_cli::{export, human_log::HumanLog, import, serve, share, view};
 #[cfg(feature = "lake")]
 use attest_cli::{forget, lake};
+use attest_cli::{human_log::HumanLog, import, serve, share, view};
+use attest_export as export;
 #[cfg(not(feature = "lake"))]
 use attest_terminal::note;
 use attest_terminal::{Output, OutputError, fail};
@@ -25,24 +26,24 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: serve::Options,
+    serve: serve::ServeOptions,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the endpoint on this machine (the default command)
-    Serve(serve::Options),
+    Serve(serve::ServeOptions),
     /// Import traces from JSON Lines files
-    Import(import::Options),
+    Import(import::ImportOptions),
     /// Export stored traces to a file
-    Export(export::Options),
+    Export(export::ExportOptions),
     /// Keep stored traces as one table for queries
     #[cfg(feature = "lake")]
     #[command(subcommand)]
-    Lake(lake::Command),
+    Lake(lake::LakeCommand),
     /// Delete traces for good, from their bucket and from its lake
     #[cfg(feature = "lake")]
-    Forget(forget::Options),
+    Forget(forget::ForgetOptions),
     /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds
     /// them)
     #[cfg(not(feature = "lake"))]
@@ -52,11 +53,11 @@ enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
     /// Prove that a deployed endpoint keeps its promises
-    Check(check::Options),
+    Check(check::CheckOptions),
     /// Show stored traces in a browser
-    View(view::Options),
+    View(view::ViewOptions),
     /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(share::Options),
+    Share(share::ShareOptions),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
@@ -71,6 +72,7 @@ async fn main() -> ExitCode {
         "attest",
         "attest_check",
         "attest_cli",
+        "attest_export",
         "attest_lake",
         "attest_mapping",
         "attest_storage",

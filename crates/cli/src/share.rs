@@ -1,5 +1,6 @@
 //! `share`: writes one trace as an HTML file that needs no server, or as an S3 object with a URL that expires.
 
+use attest_storage::LocationOptions;
 use std::{
     fs,
     io::Write,
@@ -16,8 +17,6 @@ use clap::Args;
 use jiff::SignedDuration;
 use tempfile::NamedTempFile;
 
-use crate::location::LocationOptions;
-
 /// The longest validity of a presigned URL (Amazon S3 User Guide, "Sharing objects with presigned URLs").
 const LONGEST: Duration = Duration::from_hours(7 * 24);
 
@@ -28,7 +27,7 @@ The file contains the conversation and the stored JSON. It contains no script an
 
 With -o s3://BUCKET/KEY, the file becomes an object, and the command prints a URL that anybody can open until it
 expires. An existing object is never overwritten. Delete the object to end the sharing early.")]
-pub struct Options {
+pub struct ShareOptions {
     /// The key of the trace: fingerprint/id
     key: String,
     #[command(flatten)]
@@ -53,8 +52,8 @@ fn validity(text: &str) -> Result<Duration> {
     Ok(time)
 }
 
-pub async fn run(options: Options) -> Result<()> {
-    let Options { key, location, output, expires } = options;
+pub async fn run(options: ShareOptions) -> Result<()> {
+    let ShareOptions { key, location, output, expires } = options;
     let traces = TraceReader::open(&location.location()).await?;
     let json = traces.get(&key).await?;
     let json = json.with_context(|| format!("there is no trace `{key}` in {}: check the key", traces.place_name()))?;

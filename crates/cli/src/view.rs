@@ -1,5 +1,6 @@
 //! `view`: the page without the endpoint.
 
+use attest_storage::LocationOptions;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
@@ -13,10 +14,11 @@ use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
 use tokio::net::TcpListener;
 
-use crate::location::LocationOptions;
+#[cfg(feature = "lake")]
+use crate::lake::source::{check, source_of};
 
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct ViewOptions {
     #[command(flatten)]
     location: LocationOptions,
     /// Only traces of exactly this fingerprint: `a` does not select the fingerprint `a/b`
@@ -31,7 +33,7 @@ pub struct Options {
     port: u16,
 }
 
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: ViewOptions) -> Result<()> {
     let mut listed = String::new();
     let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
@@ -41,7 +43,9 @@ pub async fn run(options: Options) -> Result<()> {
     }
     #[cfg(feature = "lake")]
     if let Some(lake) = &options.lake {
-        traces = traces.indexed_by(LakeIndex::open(lake).await?);
+        let lake = LakeIndex::open(lake).await?;
+        check(lake.table(), &source_of(&options.location.location()).await?).await?;
+        traces = traces.indexed_by(lake);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await;
     let listener =

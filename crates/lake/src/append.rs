@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use crate::{
     Entry, Error, Object, Result, Skipped, Snapshot, Table, columns::Columns, maintain::FILE, objects::Objects,
-    parquet_file::Writer, race::win, table::Change,
+    parquet_file::ParquetWriter, race::win, table::Change,
 };
 
 /// The number of objects that are read concurrently.
@@ -75,16 +75,16 @@ pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> 
 }
 
 #[derive(Default)]
-struct Pending {
+struct PendingFile {
     columns: Columns,
-    writer: Option<Writer>,
+    writer: Option<ParquetWriter>,
 }
 
 /// Reads objects, and writes those that are new into files.
 async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Result<(Added, Change)> {
     let mut added = Added::default();
     let mut change = Change { changes_rows: true, ..Change::default() };
-    let mut days: BTreeMap<Date, Pending> = BTreeMap::new();
+    let mut days: BTreeMap<Date, PendingFile> = BTreeMap::new();
     let mut seen: HashSet<&String> = HashSet::new();
     let unique: Vec<&String> = keys.iter().filter(|key| seen.insert(key)).collect();
     let reads = stream::iter(unique).map(|key| objects.read(key));
@@ -128,7 +128,7 @@ async fn read(snapshot: &Snapshot, objects: &dyn Objects, keys: &[String]) -> Re
     }
 }
 
-impl Pending {
+impl PendingFile {
     /// Encodes the collected rows, and completes the file if it is full or the last one.
     async fn write(&mut self, snapshot: &Snapshot, day: Date, is_end: bool, change: &mut Change) -> Result<()> {
         if self.columns.bytes() >= BATCH || (is_end && self.columns.bytes() > 0) {

@@ -62,7 +62,7 @@ fn message_fields() -> Fields {
 }
 
 #[derive(Deserialize)]
-struct Trace<'a> {
+struct TraceRow<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -74,7 +74,7 @@ struct Trace<'a> {
     #[serde(borrow)]
     created: &'a RawValue,
     #[serde(borrow)]
-    messages: Vec<Message<'a>>,
+    messages: Vec<MessageRow<'a>>,
     #[serde(borrow)]
     choices: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -82,7 +82,7 @@ struct Trace<'a> {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct MessageRow<'a> {
     #[serde(borrow)]
     role: Cow<'a, str>,
     #[serde(borrow)]
@@ -117,8 +117,9 @@ impl Columns {
         if !trace::is_trace(json) {
             return false;
         }
-        let Some((trace, text)) =
-            std::str::from_utf8(json).ok().and_then(|text| Some((serde_json::from_str::<Trace<'_>>(text).ok()?, text)))
+        let Some((trace, text)) = std::str::from_utf8(json)
+            .ok()
+            .and_then(|text| Some((serde_json::from_str::<TraceRow<'_>>(text).ok()?, text)))
         else {
             return false;
         };
@@ -140,7 +141,7 @@ impl Columns {
         }
         self.stored.append_value(entry.stored.as_microsecond());
         self.created.append_option(time(trace.created));
-        for Message { role, content } in &trace.messages {
+        for MessageRow { role, content } in &trace.messages {
             let message = self.messages.values();
             message.field_builder::<StringBuilder>(0).expect("the first field is the role").append_value(role);
             message.field_builder::<StringBuilder>(1).expect("the second field is the content").append_value(content);

@@ -22,9 +22,9 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use crate::{
-    Entry, Error, Location, Object, Result, Snapshot, Table,
+    Entry, Error, LakeLocation, Object, Result, Snapshot, Table,
     columns::{Columns, schema},
-    location::{LOG, PREFIX, Place},
+    location::{LOG, LakePlace, PREFIX},
     parquet_file::{ParquetFile, TraceBatches},
 };
 
@@ -97,7 +97,7 @@ pub async fn unreferenced(table: &Table) -> Result<Unreferenced> {
         return Err(Error::Link(link.display().to_string()));
     }
     found.files.retain(|file| !kept.contains(&file.path));
-    if let Place::Bucket(bucket, prefix) = &location.place {
+    if let LakePlace::Bucket(bucket, prefix) = &location.place {
         for version in
             bucket.all_versions(prefix).await?.into_iter().filter(|version| !version.is_latest && !version.is_marker)
         {
@@ -124,20 +124,20 @@ pub async fn unreferenced(table: &Table) -> Result<Unreferenced> {
 pub async fn delete(table: &Table, file: &LakeFile) -> Result<()> {
     let ParquetFile { path, version, .. } = &file.0;
     match (&table.location().place, version) {
-        (Place::Folder(_), _) => delete_current(table.location(), path).await,
-        (Place::Bucket(bucket, prefix), None) => match bucket.delete_versions(&format!("{prefix}{path}")).await? {
+        (LakePlace::Folder(_), _) => delete_current(table.location(), path).await,
+        (LakePlace::Bucket(bucket, prefix), None) => match bucket.delete_versions(&format!("{prefix}{path}")).await? {
             // This S3 has no versions, so there was nothing to delete by version.
             0 => delete_current(table.location(), path).await,
             _ => Ok(()),
         },
-        (Place::Bucket(bucket, prefix), Some(version)) => {
+        (LakePlace::Bucket(bucket, prefix), Some(version)) => {
             bucket.delete_version(&format!("{prefix}{path}"), version).await
         }
     }
 }
 
 /// Deletes a file. Succeeds if it does not exist, because another run may have deleted it.
-pub(crate) async fn delete_current(location: &Location, path: &Path) -> Result<()> {
+pub(crate) async fn delete_current(location: &LakeLocation, path: &Path) -> Result<()> {
     match location.store.delete(path).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
         Err(error) => Err(error.into()),
@@ -156,7 +156,7 @@ pub(crate) struct StoredFile {
 }
 
 impl StoredFile {
-    fn open(self, location: &Location) -> LakeFile {
+    fn open(self, location: &LakeLocation) -> LakeFile {
         let Self { path, size, version, .. } = self;
         LakeFile(ParquetFile { store: Arc::clone(&location.store), path, size, version })
     }
@@ -164,17 +164,17 @@ impl StoredFile {
 
 /// The Parquet files of a lake, and links, behind which more of them may be.
 #[derive(Default)]
-pub(crate) struct Stored {
+pub(crate) struct LakeFiles {
     pub(crate) files: Vec<StoredFile>,
     links: Vec<PathBuf>,
 }
 
 /// Lists the Parquet files below the lake, but not those of its log.
-pub(crate) async fn stored(location: &Location) -> Result<Stored> {
-    if let Place::Folder(folder) = &location.place {
+pub(crate) async fn stored(location: &LakeLocation) -> Result<LakeFiles> {
+    if let LakePlace::Folder(folder) = &location.place {
         let folder = folder.clone();
         return spawn_blocking(move || {
-            let mut found = Stored::default();
+            let mut found = LakeFiles::default();
             let failed = |error| Error::Folder(folder.display().to_string(), error);
             walk(&folder, &folder, &mut found).map_err(failed)?;
             Ok(found)
@@ -188,7 +188,7 @@ pub(crate) async fn stored(location: &Location) -> Result<Stored> {
         modified: file.last_modified.into(),
         version: None,
     });
-    Ok(Stored { files: files.try_collect().await?, links: Vec::new() })
+    Ok(LakeFiles { files: files.try_collect().await?, links: Vec::new() })
 }
 
 fn is_data(path: &Path) -> bool {
@@ -196,7 +196,7 @@ fn is_data(path: &Path) -> bool {
 }
 
 /// Unlike the listing of `object_store`, does not follow links.
-fn walk(root: &FilePath, folder: &FilePath, found: &mut Stored) -> io::Result<()> {
+fn walk(root: &FilePath, folder: &FilePath, found: &mut LakeFiles) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
@@ -295,8 +295,8 @@ async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
 ///
 /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket,
 /// a killed writer leaves an unfinished upload, which a lifecycle rule deletes.
-pub async fn delete_staged(location: &Location, before: SystemTime) -> Result<u64> {
-    let Place::Folder(folder) = location.place.clone() else { return Ok(0) };
+pub async fn delete_staged(location: &LakeLocation, before: SystemTime) -> Result<u64> {
+    let LakePlace::Folder(folder) = location.place.clone() else { return Ok(0) };
     spawn_blocking(move || {
         let mut deleted = 0;
         for day in fs::read_dir(&folder)? {

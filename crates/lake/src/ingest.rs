@@ -64,7 +64,7 @@ pub struct Event {
 
 /// The outcome of a run, which is also its log line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct RunReport {
     pub messages: u64,
     /// The messages that are not notifications of S3. They stay in the queue until it moves them to the dead letters.
     pub unreadable: u64,
@@ -114,8 +114,8 @@ impl fmt::Debug for Lake<'_> {
 
 impl Lake<'_> {
     /// Runs a task. Begins no further work after `deadline`.
-    pub async fn run(&self, task: Task, deadline: Instant) -> Result<Report> {
-        let mut report = Report::default();
+    pub async fn run(&self, task: Task, deadline: Instant) -> Result<RunReport> {
+        let mut report = RunReport::default();
         match task {
             Task::Ingest => self.ingest(deadline, &mut report).await?,
             Task::Maintain => self.maintain(deadline, &mut report).await?,
@@ -136,7 +136,7 @@ impl Lake<'_> {
         Ok(report)
     }
 
-    async fn ingest(&self, deadline: Instant, report: &mut Report) -> Result<()> {
+    async fn ingest(&self, deadline: Instant, report: &mut RunReport) -> Result<()> {
         loop {
             let received = self.queues.receive(&self.queues.stored, report).await?;
             if received.messages.is_empty() {
@@ -155,7 +155,7 @@ impl Lake<'_> {
         }
     }
 
-    async fn maintain(&self, deadline: Instant, report: &mut Report) -> Result<()> {
+    async fn maintain(&self, deadline: Instant, report: &mut RunReport) -> Result<()> {
         let mut replaced = Vec::new();
         loop {
             let received = self.queues.receive(&self.queues.removed, report).await?;
@@ -175,7 +175,7 @@ impl Lake<'_> {
     }
 }
 
-impl Report {
+impl RunReport {
     fn count(&mut self, added: &Added) {
         self.added += added.rows;
         self.known += added.known;
@@ -195,15 +195,15 @@ impl Report {
 
 /// Messages of a queue, and the keys that they report.
 #[derive(Default)]
-struct Received {
+struct ReceivedMessages {
     messages: Vec<String>,
     keys: Vec<String>,
 }
 
 impl Queues {
     /// Receives messages until the queue is empty or a commit is full.
-    async fn receive(&self, queue: &str, report: &mut Report) -> Result<Received> {
-        let mut received = Received::default();
+    async fn receive(&self, queue: &str, report: &mut RunReport) -> Result<ReceivedMessages> {
+        let mut received = ReceivedMessages::default();
         while received.messages.len() < COMMIT {
             let batches = (0..CONCURRENT).map(|_| self.receive_batch(queue));
             let batches: Vec<Vec<Message>> = stream::iter(batches).buffer_unordered(CONCURRENT).try_collect().await?;

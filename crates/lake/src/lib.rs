@@ -36,6 +36,6 @@ pub use data_file::DataFile;
 pub use entry::{Entry, Object};
 pub use error::{Error, Result};
 pub use files::LakeFile;
-pub use location::Location;
+pub use location::LakeLocation;
 pub use skipped::Skipped;
 pub use table::{Snapshot, Table};

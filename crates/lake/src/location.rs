@@ -35,37 +35,37 @@ pub(crate) const PREFIX: &str = "attest-";
 const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
 #[derive(Clone)]
-pub struct Location {
+pub struct LakeLocation {
     /// The root of `store`. The place's name is not part of it: a URL would decode a name such as `my%20data`.
     pub(crate) url: Url,
     /// Paths in it are relative to the lake.
     pub(crate) store: Arc<DynObjectStore>,
-    pub(crate) place: Place,
+    pub(crate) place: LakePlace,
 }
 
 #[derive(Clone)]
-pub(crate) enum Place {
+pub(crate) enum LakePlace {
     Folder(PathBuf),
     /// A bucket, and the prefix of the lake's keys, which ends with a slash or is empty.
     Bucket(Bucket, String),
 }
 
-impl fmt::Debug for Location {
+impl fmt::Debug for LakeLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Location").field(&self.to_string()).finish()
+        f.debug_tuple("LakeLocation").field(&self.to_string()).finish()
     }
 }
 
-impl fmt::Display for Location {
+impl fmt::Display for LakeLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Folder(folder) => write!(f, "{}", folder.display()),
-            Place::Bucket(bucket, prefix) => write!(f, "s3://{}/{prefix}", bucket.name()),
+            LakePlace::Folder(folder) => write!(f, "{}", folder.display()),
+            LakePlace::Bucket(bucket, prefix) => write!(f, "s3://{}/{prefix}", bucket.name()),
         }
     }
 }
 
-impl Location {
+impl LakeLocation {
     /// Opens `s3://BUCKET/PREFIX` with the region, credentials and endpoint of the AWS SDK, or a folder.
     ///
     /// Sends nothing to a bucket, and creates nothing.
@@ -93,7 +93,7 @@ impl Location {
             Err(error) if error.kind() == ErrorKind::NotFound => (absent(folder)?, Arc::new(InMemory::new())),
             Err(error) => return Err(failed(error)),
         };
-        Ok(Self { url, store, place: Place::Folder(folder) })
+        Ok(Self { url, store, place: LakePlace::Folder(folder) })
     }
 
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
@@ -116,11 +116,11 @@ impl Location {
         let store = PrefixStore::new(s3.build()?, ObjectPath::parse(&prefix).map_err(other)?);
         let url = Url::parse(&format!("s3://{bucket}/")).map_err(|_| Error::Location(place.to_owned()))?;
         let prefix = if prefix.is_empty() { prefix } else { format!("{prefix}/") };
-        Ok(Self { url, store: Arc::new(store), place: Place::Bucket(Bucket::new(config, bucket), prefix) })
+        Ok(Self { url, store: Arc::new(store), place: LakePlace::Bucket(Bucket::new(config, bucket), prefix) })
     }
 
     pub(crate) fn created(&self) -> Result<Self> {
-        let Place::Folder(folder) = &self.place else { return Ok(self.clone()) };
+        let LakePlace::Folder(folder) = &self.place else { return Ok(self.clone()) };
         fs::create_dir_all(folder).map_err(|error| Error::Folder(folder.display().to_string(), error))?;
         Self::folder(folder)
     }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use attest::{place, settings};
+use attest::{function, place, settings};
 use attest_lake::{
-    Location, Table,
-    ingest::{Event, Lake, Queues, Report, Task},
+    LakeLocation, Table,
+    ingest::{Event, Lake, Queues, RunReport, Task},
     objects::Bucket,
     source::Source,
 };
@@ -21,28 +21,16 @@ const RETENTION_DAYS: u64 = 7;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    attest::log::start(
-        std::env::var("RUST_LOG").ok().as_deref(),
-        &["attest_lake", "attest"],
-        &["delta_kernel"],
-        std::io::stdout,
-    );
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the function cannot start");
-            ExitCode::FAILURE
-        }
-    }
+    function::run(&["attest", "attest_lake"], &["delta_kernel"], serve).await
 }
 
-async fn start() -> Result<(), Error> {
+async fn serve() -> Result<(), Error> {
     let config = settings::aws_config().await?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let required = |name: &str| variable(name).ok_or_else(|| format!("the environment variable {name} is not set"));
     let objects = Bucket::new(&config, required("BUCKET_NAME")?);
     let source_name = place::bucket_name(objects.name(), settings::s3_endpoint(&config).as_deref());
-    let location = Location::bucket(&required("LAKE_URL")?, &config)?;
+    let location = LakeLocation::bucket(&required("LAKE_URL")?, &config)?;
     let queues = Queues {
         client: aws_sdk_sqs::Client::new(&config),
         stored: required("STORED_QUEUE_URL")?,
@@ -72,10 +60,10 @@ fn deadline(end: SystemTime) -> Instant {
 
 /// Writes the log line of a successful run, which CloudWatch counts by `function` and `task` (LakeRunsMetric in
 /// `template.yaml`).
-fn log(task: Task, function: &str, report: &Report) {
-    let Report { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
-    let Report { too_large, archived, customer_key, denied, .. } = report;
-    let Report { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
+fn log(task: Task, function: &str, report: &RunReport) {
+    let RunReport { messages, unreadable, added, known, absent, invalid, removed, .. } = report;
+    let RunReport { too_large, archived, customer_key, denied, .. } = report;
+    let RunReport { replaced_files, deleted_files, lost_races, files, rows, .. } = report;
     tracing::info!(
         task = task.name(),
         function,

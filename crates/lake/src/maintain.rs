@@ -15,7 +15,7 @@ use crate::{
     DataFile, Entry, Error, Result, Skipped, Snapshot, Table,
     files::{Ownership, delete_current, delete_staged, referenced, stored},
     objects::Objects,
-    parquet_file::{Writer, entries_of},
+    parquet_file::{ParquetWriter, entries_of},
     race::win,
     table::Change,
 };
@@ -147,7 +147,7 @@ impl Work {
 
     /// Writes the rows of a day's files into new files, without those that are gone.
     async fn rewrite(&mut self, snapshot: &Snapshot, day: Date, files: &[&DataFile], gone: &Gone) -> Result<()> {
-        let mut writer: Option<Writer> = None;
+        let mut writer: Option<ParquetWriter> = None;
         for file in files {
             let mut batches = snapshot.open(file)?.rows().await?;
             while let Some(rows) = batches.next().await {

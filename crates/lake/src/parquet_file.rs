@@ -38,14 +38,14 @@ const ROW_GROUP: usize = 32 << 20;
 const FOOTER: usize = 64 << 10;
 
 /// A file that is being written. Nothing refers to it before its commit.
-pub(crate) struct Writer {
+pub(crate) struct ParquetWriter {
     rows: AsyncArrowWriter<BufWriter>,
     statistics: FileStatsAccumulator,
     url: url::Url,
     context: BoundWriteContext,
 }
 
-impl Writer {
+impl ParquetWriter {
     pub(crate) fn new(store: &Arc<DynObjectStore>, context: BoundWriteContext) -> Result<Self> {
         let url = context
             .write_dir()

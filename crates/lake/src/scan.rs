@@ -9,13 +9,13 @@ use crate::{DataFile, Entry, Result, Snapshot, Table, parquet_file::TraceBatches
 
 /// A place in a version of the table. Every row before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct ScanPosition {
     version: u64,
     file: usize,
     row: usize,
 }
 
-impl Position {
+impl ScanPosition {
     /// Returns the place that follows after `rows` more rows of the same file.
     #[must_use]
     pub fn after(self, rows: usize) -> Self {
@@ -23,13 +23,13 @@ impl Position {
     }
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for ScanPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.version, self.file, self.row)
     }
 }
 
-impl FromStr for Position {
+impl FromStr for ScanPosition {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -45,27 +45,27 @@ impl FromStr for Position {
 
 #[derive(Debug)]
 pub struct Rows {
-    pub position: Position,
+    pub position: ScanPosition,
     pub traces: Vec<(Entry, String)>,
 }
 
 pub struct Scan {
     snapshot: Snapshot,
     files: Vec<DataFile>,
-    next: Position,
+    next: ScanPosition,
     open: Option<TraceBatches>,
 }
 
 impl Scan {
     /// Begins at a position in its version, or at the first row of the newest version.
-    pub async fn begin(table: &Table, from: Option<Position>) -> Result<Self> {
+    pub async fn begin(table: &Table, from: Option<ScanPosition>) -> Result<Self> {
         let snapshot = match from {
             Some(position) => table.load_version(position.version).await?,
             None => table.load().await?,
         };
         let mut files = snapshot.files().to_vec();
         files.sort_by_cached_key(|file| Reverse((file.day, file.newest(), file.path.clone())));
-        let next = from.unwrap_or(Position { version: snapshot.version(), file: 0, row: 0 });
+        let next = from.unwrap_or(ScanPosition { version: snapshot.version(), file: 0, row: 0 });
         Ok(Self { snapshot, files, next, open: None })
     }
 
@@ -89,7 +89,7 @@ impl Scan {
                 return Ok(Some(Rows { position, traces }));
             }
             self.open = None;
-            self.next = Position { file: self.next.file + 1, row: 0, ..self.next };
+            self.next = ScanPosition { file: self.next.file + 1, row: 0, ..self.next };
         }
         Ok(None)
     }
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_is_written() {
-        let position = Position { version: 3, file: 0, row: 41 };
+        let position = ScanPosition { version: 3, file: 0, row: 41 };
         assert_eq!(position.to_string().parse(), Ok(position));
         for text in ["", "1", "1.2", "1.2.x", "1.2.3.4", "-1.2.3"] {
-            assert_eq!(text.parse::<Position>(), Err(()), "{text}");
+            assert_eq!(text.parse::<ScanPosition>(), Err(()), "{text}");
         }
     }
 }

@@ -66,14 +66,20 @@ impl Table {
             return Ok(());
         }
         let recorded = self.source().await?.ok_or_else(|| self.no_record())?;
-        if !recorded.is_same(source) {
-            let (lake, recorded, given) = (self.location().to_string(), recorded.to_string(), source.to_string());
-            return Err(Error::OtherSource { lake, recorded, given });
-        }
+        self.compare(&recorded, source)?;
         if recorded.id.is_none() && source.id.is_some() {
             self.record(source, PutMode::Overwrite).await?;
         }
         Ok(())
+    }
+
+    /// Fails if the recorded source is another place than the given one.
+    pub fn compare(&self, recorded: &Source, given: &Source) -> Result<()> {
+        if recorded.is_same(given) {
+            return Ok(());
+        }
+        let (recorded, given) = (recorded.to_string(), given.to_string());
+        Err(Error::OtherSource { lake: self.location().to_string(), recorded, given })
     }
 
     pub async fn set_source(&self, source: &Source) -> Result<()> {

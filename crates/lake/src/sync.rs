@@ -35,7 +35,7 @@ pub struct Synced {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum SyncStep {
     /// This many traces are listed so far.
     Listed(u64),
     /// This many traces of all that are listed are in the table.
@@ -52,7 +52,7 @@ pub async fn sync(
     objects: &dyn Objects,
     retention: Duration,
     deadline: Option<Instant>,
-    progress: impl FnMut(Step) + Send,
+    progress: impl FnMut(SyncStep) + Send,
 ) -> Result<Synced> {
     let Completed { listed, added, extra, is_complete } = complete(table, objects, deadline, progress).await?;
     let mut synced = Synced { listed, added, is_complete, ..Synced::default() };
@@ -79,7 +79,7 @@ pub async fn complete(
     table: &Table,
     objects: &dyn Objects,
     deadline: Option<Instant>,
-    progress: impl FnMut(Step) + Send,
+    progress: impl FnMut(SyncStep) + Send,
 ) -> Result<Completed> {
     let mut shared = None;
     let completed = compare(table, objects, deadline, progress, &mut shared).await?;
@@ -103,14 +103,14 @@ async fn compare(
     table: &Table,
     objects: &dyn Objects,
     deadline: Option<Instant>,
-    mut progress: impl FnMut(Step) + Send,
+    mut progress: impl FnMut(SyncStep) + Send,
     shared: &mut Option<String>,
 ) -> Result<Completed> {
     let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
     let mut completed = Completed::default();
     let listing = Listing::spool(objects, &is_over, |listed| {
         completed.listed = listed;
-        progress(Step::Listed(listed));
+        progress(SyncStep::Listed(listed));
     })
     .await?;
     let Some(listing) = listing else { return Ok(completed) };
@@ -134,7 +134,7 @@ async fn compare(
         }
         completed.extra.extend(known.missing_in(&listed).cloned());
         compared += listed.len() as u64;
-        progress(Step::Compared(compared));
+        progress(SyncStep::Compared(compared));
     }
     completed.is_complete = true;
     Ok(completed)

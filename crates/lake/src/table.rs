@@ -22,12 +22,12 @@ use object_store::{ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
-    Entry, Error, Location, Result,
+    Entry, Error, LakeLocation, Result,
     columns::{ADDED, DAY, WITH_STATISTICS},
     data_file::{DataFile, files_of},
     entry::Entries,
     files::{LakeFile, stored},
-    parquet_file::{ParquetFile, Writer},
+    parquet_file::{ParquetFile, ParquetWriter},
     race::win,
     table_schema::{difference, table_schema},
 };
@@ -44,7 +44,7 @@ const CONCURRENT_FILES: usize = 8;
 
 #[derive(Clone)]
 pub struct Table {
-    location: Location,
+    location: LakeLocation,
     engine: Arc<DefaultEngine<TokioMultiThreadExecutor>>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Change {
 
 impl Table {
     /// Opens the table of a lake, which is created if it does not exist. Must run on a multi-threaded runtime.
-    pub async fn open(location: &Location) -> Result<Self> {
+    pub async fn open(location: &LakeLocation) -> Result<Self> {
         match Self::open_existing(location).await {
             Err(Error::NoTable(_)) => {}
             Err(error) => return Err(error),
@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// Opens the table of a lake, which must exist. Must run on a multi-threaded runtime.
-    pub async fn open_existing(location: &Location) -> Result<Self> {
+    pub async fn open_existing(location: &LakeLocation) -> Result<Self> {
         let table = Self::new(location);
         let opened = table.clone();
         // The kernel logs an error if it finds no log.
@@ -103,14 +103,14 @@ impl Table {
         if exists { Ok(table) } else { Err(Error::NoTable(location.to_string())) }
     }
 
-    fn new(location: &Location) -> Self {
+    fn new(location: &LakeLocation) -> Self {
         let executor = Arc::new(TokioMultiThreadExecutor::new(Handle::current()));
         let engine = DefaultEngineBuilder::new(Arc::clone(&location.store)).with_task_executor(executor).build();
         Self { location: location.clone(), engine: Arc::new(engine) }
     }
 
     #[must_use]
-    pub fn location(&self) -> &Location {
+    pub fn location(&self) -> &LakeLocation {
         &self.location
     }
 
@@ -300,12 +300,12 @@ impl Snapshot {
         Ok(rows.into_iter().filter(|entry| keys.contains(&entry.key)).collect())
     }
 
-    pub(crate) fn writer(&self, day: Date) -> Result<Writer> {
+    pub(crate) fn writer(&self, day: Date) -> Result<ParquetWriter> {
         let transaction = self.transaction(true)?;
         let days = day.since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days());
         let context = transaction.write_state()?.write_context_builder();
         let context = context.with_partition_values(HashMap::from([(DAY.to_owned(), Scalar::Date(days))])).build()?;
-        Writer::new(&self.table.location.store, context)
+        ParquetWriter::new(&self.table.location.store, context)
     }
 
     fn transaction(&self, changes_rows: bool) -> Result<delta_kernel::transaction::Transaction, KernelError> {

@@ -184,14 +184,14 @@ mod tests {
 
     use super::*;
 
-    struct Answer {
+    struct ListingAnswer {
         keys: &'static [&'static str],
         truncated: Option<bool>,
         token: Option<&'static str>,
         count: Option<i32>,
     }
 
-    fn checked(answer: &Answer, last: &str, token: Option<&str>) -> Result<Option<Position>> {
+    fn checked(answer: &ListingAnswer, last: &str, token: Option<&str>) -> Result<Option<Position>> {
         let contents = answer.keys.iter().map(|key| Object::builder().key(*key).build()).collect();
         let page = ListObjectsV2Output::builder()
             .set_contents(Some(contents))
@@ -205,22 +205,22 @@ mod tests {
 
     #[test]
     fn a_page_must_be_whole_and_advance() {
-        let sound = Answer { keys: &["b", "c"], truncated: Some(true), token: Some("t"), count: Some(2) };
+        let sound = ListingAnswer { keys: &["b", "c"], truncated: Some(true), token: Some("t"), count: Some(2) };
         let next = checked(&sound, "a", Some("s")).expect("it is sound").expect("it goes on");
         assert_eq!((next.last.as_str(), next.token.as_deref()), ("c", Some("t")));
-        let last = Answer { truncated: Some(false), token: None, count: None, ..sound };
+        let last = ListingAnswer { truncated: Some(false), token: None, count: None, ..sound };
         assert!(checked(&last, "", None).expect("it is sound").is_none());
-        let empty = Answer { keys: &[], count: Some(0), ..sound };
+        let empty = ListingAnswer { keys: &[], count: Some(0), ..sound };
         assert!(checked(&empty, "a", None).expect("deleted objects leave empty pages").is_some());
         for (answer, last, token) in [
-            (Answer { token: None, ..sound }, "a", None),
-            (Answer { token: Some(""), ..sound }, "a", None),
-            (Answer { truncated: None, ..sound }, "a", None),
-            (Answer { count: Some(3), ..sound }, "a", None),
-            (Answer { keys: &["b", "b"], ..sound }, "a", None),
-            (Answer { keys: &["c", "b"], ..sound }, "a", None),
-            (Answer { ..sound }, "b", None), // the server ignores `start-after`
-            (Answer { ..sound }, "a", Some("t")),
+            (ListingAnswer { token: None, ..sound }, "a", None),
+            (ListingAnswer { token: Some(""), ..sound }, "a", None),
+            (ListingAnswer { truncated: None, ..sound }, "a", None),
+            (ListingAnswer { count: Some(3), ..sound }, "a", None),
+            (ListingAnswer { keys: &["b", "b"], ..sound }, "a", None),
+            (ListingAnswer { keys: &["c", "b"], ..sound }, "a", None),
+            (ListingAnswer { ..sound }, "b", None), // the server ignores `start-after`
+            (ListingAnswer { ..sound }, "a", Some("t")),
         ] {
             assert!(checked(&answer, last, token).is_err(), "{:?} after {last} {token:?}", answer.keys);
         }

@@ -52,7 +52,7 @@ pub struct Door {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum DoorRefusal {
     /// `Host` is missing, repeated or not a host.
     BadHost,
     /// The host is not a name or address of this machine.
@@ -68,15 +68,15 @@ impl Door {
     }
 
     /// Checks that a request is for this machine, and not sent by a page of another site.
-    pub fn check<B>(self, request: &Request<B>) -> Result<(), Refusal> {
+    pub fn check<B>(self, request: &Request<B>) -> Result<(), DoorRefusal> {
         let headers = request.headers();
         let mut hosts = headers.get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::BadHost) };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| Refusal::BadHost)?;
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(DoorRefusal::BadHost) };
+        let host = Authority::try_from(host.as_bytes()).map_err(|_| DoorRefusal::BadHost)?;
         // If the request target has the absolute form, its host counts (RFC 9112, section 3.2.2).
         let foreign = [Some(&host), request.uri().authority()].into_iter().flatten().find(|host| !self.is_own(host));
         if let Some(foreign) = foreign {
-            return Err(Refusal::ForeignHost(shown(foreign.as_str())));
+            return Err(DoorRefusal::ForeignHost(shown(foreign.as_str())));
         }
         let foreign = |name, is_own: &dyn Fn(&str) -> bool| {
             let values = headers.get_all(name).into_iter();
@@ -84,7 +84,7 @@ impl Door {
         };
         let site = foreign(ORIGIN, &|origin| is_origin_of(origin, &host))
             .or_else(|| foreign(SEC_FETCH_SITE, &|site| matches!(site, "same-origin" | "none")));
-        site.map_or(Ok(()), |site| Err(Refusal::ForeignSite { site, navigates: navigates(headers) }))
+        site.map_or(Ok(()), |site| Err(DoorRefusal::ForeignSite { site, navigates: navigates(headers) }))
     }
 
     /// Returns whether a host is this machine. A page cannot have an address of this machine as its host name, unless
@@ -139,7 +139,7 @@ fn shown(value: &str) -> String {
     value.chars().take(SHOWN).collect()
 }
 
-impl Refusal {
+impl DoorRefusal {
     pub fn respond(self) -> Response<Full<Bytes>> {
         let (status, problem, cause, detail) = match &self {
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad-host", "", "The request needs one Host header."),
@@ -187,7 +187,7 @@ mod tests {
 
     const LOOPBACK: &str = "127.0.0.1";
 
-    fn check(address: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Refusal> {
+    fn check(address: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), DoorRefusal> {
         let mut request = Request::builder().uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -225,13 +225,13 @@ mod tests {
             "evil.example@localhost",
             "xn--lcalhost-2ib",
         ] {
-            assert!(matches!(check(LOOPBACK, "/", &[("host", host)]), Err(Refusal::ForeignHost(_))), "{host}");
+            assert!(matches!(check(LOOPBACK, "/", &[("host", host)]), Err(DoorRefusal::ForeignHost(_))), "{host}");
         }
         for host in ["", "a b", "localhost,evil.example", "localhost/x", "[::1"] {
             assert!(check(LOOPBACK, "/", &[("host", host)]).is_err(), "{host}");
         }
-        assert_eq!(check(LOOPBACK, "/", &[]), Err(Refusal::BadHost));
-        assert_eq!(check(LOOPBACK, "/", &[("host", "localhost"), ("host", "localhost")]), Err(Refusal::BadHost));
+        assert_eq!(check(LOOPBACK, "/", &[]), Err(DoorRefusal::BadHost));
+        assert_eq!(check(LOOPBACK, "/", &[("host", "localhost"), ("host", "localhost")]), Err(DoorRefusal::BadHost));
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
             "http://127.0.0.1:9080 http://evil.example",
         ] {
             let refused = check(LOOPBACK, "/", &[("host", "127.0.0.1:9080"), ("origin", origin)]);
-            assert!(matches!(refused, Err(Refusal::ForeignSite { navigates: false, .. })), "{origin}: {refused:?}");
+            assert!(matches!(refused, Err(DoorRefusal::ForeignSite { navigates: false, .. })), "{origin}: {refused:?}");
         }
         for (site, is_own) in
             [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]

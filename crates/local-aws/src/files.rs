@@ -4,21 +4,26 @@
 //! link to another file, or a pipe that blocks its reader.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
 use rustix::{fs::OFlags, io::Errno};
 
+/// Creates a folder and its parents with the mode 0700, whatever the umask is. Leaves existing folders as they are.
+pub fn create_own_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Opens a regular file. Fails without touching anything if a link, folder, pipe or device has the path. Do not combine
-/// it with `truncate`, because the file may turn out to be the user's own.
+/// it with `truncate`, because the file may turn out to be the user's own. A file that it creates has the mode 0600.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     // A pipe is opened without waiting for its other end, and then refused.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-    let file = options.custom_flags(flags).open(path).map_err(|error| {
+    let file = options.custom_flags(flags).mode(0o600).open(path).map_err(|error| {
         match Errno::from_io_error(&error) {
             Some(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => not_a_file(), // a link, a folder, a socket
             _ => error,

@@ -20,7 +20,7 @@ mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
-pub use needle::{Case, Needle};
+pub use needle::{LetterCase, Needle};
 
 use json::Json;
 

@@ -2,7 +2,10 @@
 //!
 //! A message that had to change keeps the provider's values in its member `original`.
 
-use super::json::{Json, Members};
+use crate::{
+    json::{Json, Members},
+    rebuild::segments,
+};
 
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
@@ -45,7 +48,7 @@ fn one_item(item: Json, default_role: &str, messages: &mut Vec<Json>) {
         Json::Object(item) if item_type(&item).is_some() => messages.push(typed(item, default_role)),
         Json::Object(item) if has_tool_blocks(&item) => messages.extend(split(item, default_role)),
         Json::Object(item) => messages.push(fit(item, default_role)),
-        item => messages.push(Draft { original: vec![item], ..Draft::default() }.finish(default_role)),
+        item => messages.push(MessageDraft { original: vec![item], ..MessageDraft::default() }.finish(default_role)),
     }
 }
 
@@ -74,7 +77,7 @@ fn block_type(block: &Json) -> Option<&str> {
 
 /// Merges the reasoning, text and tool calls of a turn in the Responses API into one message.
 fn merge(items: Vec<Json>) -> Json {
-    let mut message = Draft::default();
+    let mut message = MessageDraft::default();
     for item in items.iter().filter_map(Json::as_object) {
         match (item_type(item), item.text("call_id")) {
             (None, _) => message.add_text(text(item.get("content"), "assistant")),
@@ -96,7 +99,7 @@ fn merge(items: Vec<Json>) -> Json {
 
 /// Converts a Responses item that is not part of a turn, such as the output of a tool, into a message.
 fn typed(item: Members, default_role: &str) -> Json {
-    let mut message = Draft { call_id: item.text("call_id").map(ToOwned::to_owned), ..Draft::default() };
+    let mut message = MessageDraft { call_id: item.text("call_id").map(ToOwned::to_owned), ..MessageDraft::default() };
     message.add_text(text(item.get("output").or_else(|| item.get("content")), "user"));
     let is_output = item_type(&item).is_some_and(|kind| kind.ends_with("_output"));
     let role = if is_output { "user" } else { role(item.get("role"), default_role) };
@@ -107,18 +110,16 @@ fn typed(item: Members, default_role: &str) -> Json {
 /// Splits a message with Anthropic's content blocks: each tool result becomes a message.
 fn split(item: Members, default_role: &str) -> Vec<Json> {
     let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
-    let is_result = |block: &Json| block_type(block) == Some("tool_result");
-    let segments = blocks.chunk_by(|one, next| !is_result(one) && !is_result(next));
     let role = role(item.get("role"), default_role);
-    let mut messages: Vec<Draft> = segments.map(|blocks| segment(blocks, role)).collect();
+    let mut messages: Vec<MessageDraft> = segments(blocks).map(|blocks| segment(blocks, role)).collect();
     if let Some(first) = messages.first_mut() {
         first.original = vec![item.into()];
     }
     messages.into_iter().map(|message| message.finish(role)).collect()
 }
 
-fn segment(blocks: &[Json], role: &str) -> Draft {
-    let mut message = Draft::default();
+fn segment(blocks: &[Json], role: &str) -> MessageDraft {
+    let mut message = MessageDraft::default();
     let mut texts = Vec::new();
     for block in blocks {
         let members = block.as_object();
@@ -211,7 +212,7 @@ fn join<'a>(parts: impl IntoIterator<Item = &'a Json>, role: &str) -> String {
 }
 
 #[derive(Default)]
-struct Draft {
+struct MessageDraft {
     texts: Vec<String>,
     reasoning: Vec<String>,
     calls: Vec<Json>,
@@ -219,7 +220,7 @@ struct Draft {
     original: Vec<Json>,
 }
 
-impl Draft {
+impl MessageDraft {
     fn add_text(&mut self, text: String) {
         self.texts.extend(Some(text).filter(|text| !text.is_empty()));
     }

@@ -14,7 +14,7 @@ const LEVELS: usize = 24;
 
 /// Whether upper and lower case differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
+pub enum LetterCase {
     Matters,
     Ignored,
 }
@@ -23,12 +23,12 @@ pub enum Case {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needle {
     text: String,
-    case: Case,
+    case: LetterCase,
 }
 
 impl Needle {
     #[must_use]
-    pub fn new(text: &str, case: Case) -> Self {
+    pub fn new(text: &str, case: LetterCase) -> Self {
         Self { text: normal(text, case).into_owned(), case }
     }
 
@@ -56,15 +56,15 @@ impl Needle {
 }
 
 /// Returns the canonical composition of a text, in lower case if case does not matter.
-fn normal(text: &str, case: Case) -> Cow<'_, str> {
+fn normal(text: &str, case: LetterCase) -> Cow<'_, str> {
     // `str::to_lowercase` depends on the context of a sigma, which a part of a text does not have.
     let lower = |character: char| if character == 'ς' { 'σ'.to_lowercase() } else { character.to_lowercase() };
     match case {
-        Case::Matters if is_nfc(text) => Cow::Borrowed(text),
-        Case::Matters => Cow::Owned(text.nfc().collect()),
-        Case::Ignored if text.is_ascii() => Cow::Owned(text.to_ascii_lowercase()),
+        LetterCase::Matters if is_nfc(text) => Cow::Borrowed(text),
+        LetterCase::Matters => Cow::Owned(text.nfc().collect()),
+        LetterCase::Ignored if text.is_ascii() => Cow::Owned(text.to_ascii_lowercase()),
         // Composed letters have lower-case forms that decomposed ones may lack, and lower case may decompose.
-        Case::Ignored => Cow::Owned(text.nfc().flat_map(lower).nfc().collect()),
+        LetterCase::Ignored => Cow::Owned(text.nfc().flat_map(lower).nfc().collect()),
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn contains(text: &str, needle: &str) -> bool {
-        Needle::new(needle, Case::Matters).is_in(text)
+        Needle::new(needle, LetterCase::Matters).is_in(text)
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
             ("οδός", "ΟΔΌΣ"),
             ("A Refund", "refund"),
         ] {
-            assert!(Needle::new(needle, Case::Ignored).is_in(text), "{needle}");
+            assert!(Needle::new(needle, LetterCase::Ignored).is_in(text), "{needle}");
             assert!(!contains(text, needle), "{needle}");
         }
     }
@@ -220,7 +220,7 @@ mod tests {
                 json = format!(r#"{{"result": [{}, 1]}}"#, quoted(&json, is_ascii));
             }
             prop_assert!(contains(&json, &text));
-            prop_assert!(Needle::new(&text.to_uppercase().to_lowercase(), Case::Ignored).is_in(&json.to_lowercase()) || text.contains('ß'));
+            prop_assert!(Needle::new(&text.to_uppercase().to_lowercase(), LetterCase::Ignored).is_in(&json.to_lowercase()) || text.contains('ß'));
         }
 
         #[test]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     attributes::Attributes,
-    call::{Draft, Id, Members},
-    conventions::{self, Conversation, Kind, claude_code, events},
+    call::{CallMembers, Draft, Id},
+    conventions::{self, CallMessages, Kind, claude_code, events},
     wire::Signal,
 };
 
@@ -52,7 +52,7 @@ impl Spans {
 }
 
 /// A span or a log record with its resource and scope, all in OTLP's JSON encoding.
-struct Entry<'v> {
+struct BatchEntry<'v> {
     group: &'v Value,
     scope: &'v Value,
     value: &'v Value,
@@ -83,7 +83,7 @@ impl Batch {
         Ok(())
     }
 
-    fn of_spans(mut self, entries: &[Entry<'_>], spans: Spans) -> Result<Self, Expanded> {
+    fn of_spans(mut self, entries: &[BatchEntry<'_>], spans: Spans) -> Result<Self, Expanded> {
         self.received = entries.len();
         let read: Vec<_> = entries
             .iter()
@@ -92,7 +92,7 @@ impl Batch {
                 let kind = conventions::kind(&attributes);
                 let conversation = match kind {
                     Kind::Call => conventions::conversation(&attributes),
-                    Kind::Step | Kind::Other => Conversation::default(),
+                    Kind::Step | Kind::Other => CallMessages::default(),
                 };
                 (entry, attributes, kind, conversation)
             })
@@ -129,7 +129,7 @@ impl Batch {
                 continue;
             };
             let (start, end) = times(entry.value);
-            let members = Members {
+            let members = CallMembers {
                 attributes: &attributes,
                 conversation,
                 time: if start == 0 { end } else { start },
@@ -142,19 +142,19 @@ impl Batch {
         Ok(self)
     }
 
-    fn of_records(mut self, entries: &[Entry<'_>]) -> Result<Self, Expanded> {
+    fn of_records(mut self, entries: &[BatchEntry<'_>]) -> Result<Self, Expanded> {
         self.received = entries.len();
         // The records that each hold one message, by span, in the order of the spans' first records.
-        let mut messages: Vec<Vec<&Entry<'_>>> = Vec::new();
+        let mut messages: Vec<Vec<&BatchEntry<'_>>> = Vec::new();
         let mut place_of: HashMap<String, usize> = HashMap::new();
         for entry in entries {
             let attributes = Attributes::of(entry.value);
             let name = events::name(entry.value, &attributes);
             match events::kind(name) {
-                events::Kind::Other => self.skipped += 1,
-                events::Kind::Call => self.add(entry.call(&attributes))?,
-                events::Kind::ClaudeCode => self.add(entry.body(name, &attributes))?,
-                events::Kind::Message => match ids(entry.value) {
+                events::EventKind::Other => self.skipped += 1,
+                events::EventKind::Call => self.add(entry.call(&attributes))?,
+                events::EventKind::ClaudeCode => self.add(entry.body(name, &attributes))?,
+                events::EventKind::Message => match ids(entry.value) {
                     None => messages.push(vec![entry]),
                     Some(id) => {
                         let place = *place_of.entry(id).or_insert_with(|| {
@@ -173,7 +173,7 @@ impl Batch {
     }
 }
 
-impl Entry<'_> {
+impl BatchEntry<'_> {
     fn otel(&self, name: &str, value: Value) -> Value {
         let mut otel = Map::new();
         let mut add = |name: &str, value: &Value| {
@@ -204,10 +204,10 @@ impl Entry<'_> {
     fn draft(
         &self,
         attributes: &Attributes<'_>,
-        conversation: Conversation,
+        conversation: CallMessages,
         body: Option<(&'static str, Value)>,
     ) -> Draft {
-        let members = Members {
+        let members = CallMembers {
             attributes,
             conversation,
             time: record_time(self.value),
@@ -220,11 +220,11 @@ impl Entry<'_> {
 }
 
 /// Drafts the trace of records of one span that each hold one message.
-fn joined(records: &[&Entry<'_>]) -> Draft {
+fn joined(records: &[&BatchEntry<'_>]) -> Draft {
     let values: Vec<&Value> = records.iter().map(|entry| entry.value).collect();
     let first = records[0];
     let attributes = Attributes::of(first.value);
-    let members = Members {
+    let members = CallMembers {
         attributes: &attributes,
         conversation: events::conversation(&values),
         time: record_time(first.value),
@@ -235,12 +235,12 @@ fn joined(records: &[&Entry<'_>]) -> Draft {
     Draft::new(Id::Content(ids(first.value)), members).made_of(records.len())
 }
 
-fn entries<'v>(request: &'v Value, Names(groups, scopes, values): &Names) -> Vec<Entry<'v>> {
+fn entries<'v>(request: &'v Value, Names(groups, scopes, values): &Names) -> Vec<BatchEntry<'v>> {
     let list = |value: &'v Value, name: &str| value[name].as_array().into_iter().flatten();
     let mut entries = Vec::new();
     for group in list(request, groups) {
         for scope in list(group, scopes) {
-            entries.extend(list(scope, values).map(|value| Entry { group, scope, value }));
+            entries.extend(list(scope, values).map(|value| BatchEntry { group, scope, value }));
         }
     }
     entries

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     attributes::Attributes,
-    conventions::{Conversation, openinference, usage},
+    conventions::{CallMessages, openinference, usage},
 };
 
 /// The value of `api` (`docs/mapping.md`).
@@ -33,9 +33,9 @@ pub struct Draft {
 }
 
 /// The members of a trace before they are printed.
-pub struct Members<'a> {
+pub struct CallMembers<'a> {
     pub attributes: &'a Attributes<'a>,
-    pub conversation: Conversation,
+    pub conversation: CallMessages,
     /// Nanoseconds since 1970.
     pub time: u64,
     /// The span, the record or the records, with their resource and scope.
@@ -56,7 +56,7 @@ pub enum Id {
 
 impl Draft {
     #[must_use]
-    pub fn new(id: Id, members: Members<'_>) -> Self {
+    pub fn new(id: Id, members: CallMembers<'_>) -> Self {
         let members = Value::Object(members.into_trace()).to_string();
         let id = match id {
             Id::Span(id) => id,
@@ -101,7 +101,7 @@ fn hash(text: &str) -> String {
     hex::encode(Sha256::digest(text))[..HASH_DIGITS].to_owned()
 }
 
-impl Members<'_> {
+impl CallMembers<'_> {
     /// Returns the members in the order of `docs/mapping.md`, without `id`.
     fn into_trace(self) -> Map<String, Value> {
         let Self { attributes, conversation, time, otel, status, body } = self;
@@ -112,7 +112,7 @@ impl Members<'_> {
                 trace.insert(name.to_owned(), value);
             }
         };
-        let Conversation { request, answer, choices, is_cut } = conversation;
+        let CallMessages { request, answer, choices, is_cut } = conversation;
         let is_empty = request.is_empty() && answer.is_empty();
         add("object", is_empty.then(|| SPAN_OBJECT.into()));
         add("model", Some(model(attributes, body.as_ref().map(|(_, body)| body)).into()));

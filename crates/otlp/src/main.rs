@@ -4,9 +4,8 @@
 use std::{env, process::ExitCode};
 
 use attest::{
+    function::{self, Function},
     log,
-    settings::{self, Settings},
-    store::{ConnectError, Store},
 };
 use attest_otlp::{batch::Spans, metrics::BatchLog, service::Receiver};
 use lambda_http::Error;
@@ -14,42 +13,12 @@ use lambda_http::Error;
 // One thread is enough because an environment serves one request at a time.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    log::start(env::var("RUST_LOG").ok().as_deref(), &["attest", "attest_otlp"], &[], std::io::stdout);
-    match serve().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "cannot run");
-            ExitCode::FAILURE
-        }
-    }
+    function::run(&["attest", "attest_otlp"], &[], serve).await
 }
 
-/// Serves requests until Lambda ends the process.
 async fn serve() -> Result<(), Error> {
-    let settings = Settings::read(|name| env::var(name).ok())?;
-    let function = env::var("AWS_LAMBDA_FUNCTION_NAME")
-        .map_err(|_| "AWS_LAMBDA_FUNCTION_NAME is not set: this program runs on AWS Lambda (see the README)")?;
     let spans = Spans::read(env::var("OTEL_SPANS").ok().as_deref())?;
-    let aws = settings::aws_config().await?;
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        bucket = settings.bucket,
-        region = aws.region().map(AsRef::as_ref),
-        endpoint = settings::s3_endpoint(&aws),
-        max_bytes = settings.max_trace_bytes,
-        ?spans,
-        "starting"
-    );
-    let mut store = Store::new(&aws, settings.bucket).encrypted_with(settings.kms_key);
-    if settings::needs_verification(&aws) {
-        store = store.verifying_conditional_writes();
-    }
-    match store.connect().await {
-        Ok(_) => {}
-        Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
-        // A failed connection is not fatal, because the first request connects again.
-        Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
-    }
-    let receiver = Receiver::new(store, settings.max_trace_bytes, spans, BatchLog::new(&function, log::print));
+    let Function { name, store, max_trace_bytes, .. } = Function::start().await?;
+    let receiver = Receiver::new(store, max_trace_bytes, spans, BatchLog::new(&name, log::print));
     lambda_http::run(receiver.into_service()).await
 }

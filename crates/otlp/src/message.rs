@@ -27,7 +27,7 @@ pub fn read(message: &Value, side: Side) -> Vec<Value> {
     let Some(members) = message.as_object() else {
         return vec![json!({"role": side.role(), "content": text(message)})];
     };
-    let mut draft = Draft::new(members, side);
+    let mut draft = PartialMessage::new(members, side);
     draft.reason(first(members, &["reasoning_content", "reasoning", "thinking"]));
     match first(members, &["parts", "content", "contents"]) {
         Some(Value::Array(parts)) => parts.iter().for_each(|part| draft.part(part)),
@@ -70,7 +70,7 @@ fn part_text(part: &Value) -> Option<&str> {
 }
 
 /// A message of a trace while its parts are read.
-struct Draft {
+struct PartialMessage {
     role: &'static str,
     /// Members that each message made from this one keeps.
     kept: Map<String, Value>,
@@ -84,7 +84,7 @@ struct Draft {
     finished: Vec<Value>,
 }
 
-impl Draft {
+impl PartialMessage {
     fn new(members: &Map<String, Value>, side: Side) -> Self {
         let role = match members.get("role").and_then(Value::as_str) {
             Some("system" | "developer") => "system",

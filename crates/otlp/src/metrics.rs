@@ -1,29 +1,24 @@
 //! The log line of each request. It also contains its metrics, in Embedded Metric Format like that of
 //! `attest::metrics`.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use attest::writer::Writer;
+use attest::{
+    metrics::{MetricFormat, WriteLine, milliseconds},
+    writer::Writer,
+};
 use metrique::{
-    emf::{Emf, NoMetric},
+    emf::NoMetric,
     unit::{Byte, Count, Millisecond},
-    writer::{Entry, format::Format, unit::WithUnit},
+    writer::{Entry, unit::WithUnit},
 };
-
-const NAMESPACE: &str = "Attest";
 
 /// Writes one line per request, independent of the log level.
 pub struct BatchLog {
     function: String,
-    format: Mutex<Emf>,
+    format: MetricFormat,
     write: Box<WriteLine>,
 }
-
-/// A function that writes one line, including its line break.
-type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
 /// The counts of one request. Spans and log records are counted alike.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +31,7 @@ pub struct Counts {
 }
 
 #[derive(Debug, Default)]
-pub struct Served {
+pub struct ServedBatch {
     pub request_id: String,
     pub signal: &'static str,
     pub status: u16,
@@ -51,7 +46,7 @@ pub struct Served {
 
 /// The fields of a log line. Those with a unit are metrics.
 #[derive(Entry)]
-struct Line<'r> {
+struct BatchLine<'r> {
     #[entry(timestamp)]
     timestamp: SystemTime,
     #[entry(name = "FunctionName")]
@@ -86,16 +81,15 @@ struct Line<'r> {
 impl BatchLog {
     /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
     pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        let format = Emf::builder(NAMESPACE.to_owned(), vec![vec!["FunctionName".to_owned()]]).build();
-        Self { function: function.to_owned(), format: Mutex::new(format), write: Box::new(write) }
+        Self { function: function.to_owned(), format: MetricFormat::new([]), write: Box::new(write) }
     }
 
-    pub fn write(&self, served: &Served) {
+    pub fn write(&self, served: &ServedBatch) {
         let count = |count: usize| WithUnit::from(count as u64);
         let only = |is: bool| is.then(|| WithUnit::from(1));
         let Counts { received, stored, repeated, skipped, rejected } = served.counts;
-        let milliseconds = (served.took.as_secs_f64() * 1e6).round() / 1e3;
-        let line = Line {
+        let took = milliseconds(served.took);
+        let line = BatchLine {
             timestamp: SystemTime::now(),
             function: &self.function,
             level: match served.status {
@@ -110,10 +104,10 @@ impl BatchLog {
             api_key_id: served.writer.api_key_id.as_deref(),
             principal: served.writer.principal.as_deref(),
             reason: served.reason.as_deref(),
-            ms: milliseconds.into(),
+            ms: took.into(),
             cold: served.is_cold.into(),
             batch_bytes: served.bytes.into(),
-            batch_ms: milliseconds.into(),
+            batch_ms: took.into(),
             received: count(received),
             stored: count(stored),
             repeated: count(repeated),
@@ -122,11 +116,6 @@ impl BatchLog {
             refused: only((400..500).contains(&served.status)),
             failed: only(served.status >= 500),
         };
-        let mut json = Vec::new();
-        let formatted = self.format.lock().unwrap_or_else(PoisonError::into_inner).format(&line, &mut json);
-        match formatted {
-            Ok(()) => (self.write)(&json),
-            Err(error) => tracing::error!(%error, "cannot format the log line of a batch"),
-        }
+        self.format.write(&line, &*self.write);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use attest::{
+    handler::Received,
     problem::{self, Problem},
     store::{Outcome, Store},
     writer::Writer,
@@ -19,7 +20,7 @@ use attest::{
 use flate2::read::MultiGzDecoder;
 use futures_util::{FutureExt, StreamExt, stream};
 use lambda_http::{
-    Body, BoxFuture, Request, RequestExt, Response, Service,
+    Body, BoxFuture, Request, Response, Service,
     http::{HeaderMap, header},
     service_fn,
 };
@@ -28,7 +29,7 @@ use tokio::time::Instant;
 use crate::{
     batch::{Batch, Expanded, Spans},
     call::Draft,
-    metrics::{BatchLog, Counts, Served},
+    metrics::{BatchLog, Counts, ServedBatch},
     refusal::Refusal,
     wire::{self, Encoding, Signal},
 };
@@ -82,17 +83,11 @@ impl Receiver {
     async fn receive(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
-        let request_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
-        let is_logs = request.uri().path().trim_end_matches('/').ends_with("/v1/logs");
+        let Received { request_id, writer, head, body } = Received::of(request);
+        let is_logs = head.uri.path().trim_end_matches('/').ends_with("/v1/logs");
         let (signal, name) = if is_logs { (Signal::Logs, "logs") } else { (Signal::Traces, "traces") };
-        let writer = Writer::of(&request);
-        let (head, body) = request.into_parts();
-        let body = match body {
-            Body::Text(text) => text.into_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => Vec::new(),
-        };
-        let mut served = Served { request_id, signal: name, bytes: body.len(), is_cold, writer, ..Served::default() };
+        let mut served =
+            ServedBatch { request_id, signal: name, bytes: body.len(), is_cold, writer, ..ServedBatch::default() };
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let encoding = content_type.and_then(Encoding::of);
         let result = match encoding {
@@ -130,7 +125,7 @@ impl Receiver {
         headers: &HeaderMap,
         body: Vec<u8>,
         start: Instant,
-        served: &mut Served,
+        served: &mut ServedBatch,
     ) -> Result<Vec<u8>, Refusal> {
         let body = decompressed(headers, body, self.max_bytes)?;
         let request = wire::decode(signal, encoding, &body)?;
@@ -148,9 +143,9 @@ impl Receiver {
             match tokio::time::timeout_at(start + DEADLINE, results.next()).await {
                 Ok(None) => break,
                 Ok(Some((weight, result))) => match result {
-                    Ok(Stored::New) => served.counts.stored += weight,
-                    Ok(Stored::Repeated) => served.counts.repeated += weight,
-                    Ok(Stored::Never(reason)) => {
+                    Ok(PutResult::New) => served.counts.stored += weight,
+                    Ok(PutResult::Repeated) => served.counts.repeated += weight,
+                    Ok(PutResult::Never(reason)) => {
                         served.counts.rejected += weight;
                         served.reason = Some(reason.to_owned());
                     }
@@ -174,25 +169,25 @@ impl Receiver {
     }
 
     /// Stores one trace. Also returns the number of spans or records in it.
-    async fn put(&self, draft: Draft, writer: &Writer) -> (usize, Result<Stored, Problem>) {
+    async fn put(&self, draft: Draft, writer: &Writer) -> (usize, Result<PutResult, Problem>) {
         (draft.weight(), self.put_under_a_free_id(&draft, writer).await)
     }
 
-    async fn put_under_a_free_id(&self, draft: &Draft, writer: &Writer) -> Result<Stored, Problem> {
+    async fn put_under_a_free_id(&self, draft: &Draft, writer: &Writer) -> Result<PutResult, Problem> {
         for trace in [Draft::trace, Draft::renamed] {
-            let Ok(trace) = trace(draft) else { return Ok(Stored::Never(NOT_A_TRACE)) };
+            let Ok(trace) = trace(draft) else { return Ok(PutResult::Never(NOT_A_TRACE)) };
             match self.store.put(&trace.key, trace.json, writer).await? {
-                Outcome::Stored => return Ok(Stored::New),
-                Outcome::Same => return Ok(Stored::Repeated),
+                Outcome::Stored => return Ok(PutResult::New),
+                Outcome::Same => return Ok(PutResult::Repeated),
                 Outcome::Conflict => {}
             }
         }
-        Ok(Stored::Never(TAKEN))
+        Ok(PutResult::Never(TAKEN))
     }
 }
 
 /// The state of a trace that S3 has confirmed.
-enum Stored {
+enum PutResult {
     New,
     Repeated,
     Never(&'static str),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     aws::s3_client,
-    listing::{Branch, Entry, ListingPage},
+    listing::{Branch, ListingEntry, ListingPage},
     place_id::PlaceId,
 };
 
@@ -43,7 +43,11 @@ impl BucketReader {
     }
 
     /// Lists objects in the order of their keys. With a prefix, S3 lists only the objects directly below it.
-    pub fn list(&self, prefix: Option<&str>, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+    pub fn list(
+        &self,
+        prefix: Option<&str>,
+        after: Option<String>,
+    ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let delimiter = prefix.map(|_| "/".to_owned());
         let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
         let objects = attest_listing::objects(list.set_delimiter(delimiter), after);
@@ -104,9 +108,9 @@ impl BucketReader {
     }
 }
 
-fn entry(object: Object) -> Option<Entry> {
+fn entry(object: Object) -> Option<ListingEntry> {
     let stored = object.last_modified?;
     let stored = Timestamp::new(stored.secs(), i32::try_from(stored.subsec_nanos()).ok()?).ok()?;
     let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-    Some(Entry { key: object.key?, stored, size })
+    Some(ListingEntry { key: object.key?, stored, size })
 }

@@ -10,7 +10,7 @@ use local_aws::{
 };
 use tokio::net::TcpListener;
 
-use super::listing::{Branch, Entry, ListingPage, MAX_BRANCHES};
+use super::listing::{Branch, ListingEntry, ListingPage, MAX_BRANCHES};
 
 #[derive(Debug, Clone)]
 pub struct FolderReader {
@@ -32,7 +32,7 @@ impl FolderReader {
         &self.store
     }
 
-    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + 'static {
+    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<ListingEntry>> + Send + 'static {
         let store = self.store.clone();
         let listed = async move {
             let objects = blocking(store, move |store| store.list(after.as_deref())).await?;
@@ -92,9 +92,9 @@ impl FolderReader {
     }
 }
 
-fn entry(object: &ObjectInfo) -> Entry {
+fn entry(object: &ObjectInfo) -> ListingEntry {
     let stored = Timestamp::try_from(object.modified).unwrap_or_default();
-    Entry { key: object.key.clone(), stored, size: object.size }
+    ListingEntry { key: object.key.clone(), stored, size: object.size }
 }
 
 /// Runs blocking disk work on a separate thread, so that other requests proceed.

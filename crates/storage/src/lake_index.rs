@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use attest_lake::{Location, Table, scan::Scan};
+use attest_lake::{LakeLocation, Table, scan::Scan};
 
 #[derive(Clone)]
 pub struct LakeIndex(Table);
@@ -16,10 +16,15 @@ impl fmt::Debug for LakeIndex {
 
 impl LakeIndex {
     pub async fn open(place: &str) -> Result<Self> {
-        let table = Table::open_existing(&Location::open(place).await?).await;
+        let table = Table::open_existing(&LakeLocation::open(place).await?).await;
         let table =
             table.with_context(|| format!("cannot open the lake {place}: create it with `attest lake sync`"))?;
         Ok(Self(table))
+    }
+
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.0
     }
 
     /// Begins to read whole traces, the newest day first. `from` is a position as text, or empty.

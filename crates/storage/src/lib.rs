@@ -8,6 +8,7 @@ mod folder_reader;
 #[cfg(feature = "lake")]
 mod lake_index;
 mod listing;
+mod location_options;
 mod place_id;
 mod reader;
 mod selection;
@@ -16,7 +17,8 @@ pub use aws::{aws_config, s3_client};
 pub use folder_reader::serve_folder;
 #[cfg(feature = "lake")]
 pub use lake_index::LakeIndex;
-pub use listing::{Branch, Entry, ListingPage};
+pub use listing::{Branch, ListingEntry, ListingPage};
+pub use location_options::LocationOptions;
 pub use place_id::PlaceId;
 pub use reader::{Location, TraceReader};
 pub use selection::{Fingerprint, TimeRange, parse_time};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListingEntry {
     pub key: String,
     /// The time at which the trace was stored, by S3's clock.
     pub stored: Timestamp,
@@ -13,7 +13,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListingPage {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListingEntry>,
     /// The start of the next page. `None` on the last page.
     pub next: Option<String>,
 }

@@ -14,7 +14,7 @@ use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
     folder_reader::FolderReader,
-    listing::{Branch, Entry, ListingPage},
+    listing::{Branch, ListingEntry, ListingPage},
     place_id::{PlaceId, folder_name},
     selection::{Fingerprint, TimeRange},
 };
@@ -142,7 +142,11 @@ impl TraceReader {
     }
 
     /// Lists traces in the order of their keys, beginning after the key `after`. Skips other objects.
-    pub fn list(&self, times: TimeRange, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+    pub fn list(
+        &self,
+        times: TimeRange,
+        after: Option<String>,
+    ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let entries = match &self.place {
             Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
             Place::Folder(folder) => folder.list(after).boxed(),

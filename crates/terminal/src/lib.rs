@@ -1,4 +1,5 @@
-//! What the commands share: lines on standard output and standard error, the values of options, and signals.
+//! Shared parts of the commands: lines on standard output and standard error, progress, option values, signals and
+//! locks.
 //!
 //! `println!` and `eprintln!` panic if the stream is closed or its disk is full. Then `serve 2>&1 | head -1` would stop
 //! storing traces, and a full log disk would end an export. [`note!`] therefore ignores a failed write, and [`result!`]
@@ -13,6 +14,8 @@ use std::{
 };
 
 pub mod api_key;
+pub mod progress;
+pub mod run_lock;
 pub mod shutdown;
 pub mod url;
 

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use url::Url;
 
+use crate::note;
+
 /// Parses the option `--url`. Errors do not quote it, because it may contain a password.
 pub fn parse(text: &str) -> Result<Url> {
     let advice = "--url is not a URL that begins with https:// or http://";
@@ -32,8 +34,14 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+pub fn warn_if_exposed(url: &Url) {
+    if is_exposed(url) {
+        note!("warning: {} is not encrypted: others can read the traces and the API key", shown(url));
+    }
+}
+
 /// Returns whether traces and the API key would cross a network unencrypted.
-pub fn is_exposed(url: &Url) -> bool {
+fn is_exposed(url: &Url) -> bool {
     url.scheme() == "http" && !is_loopback(url)
 }
 

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attest_mapping::conversation::Stored;
-use attest_storage::{Entry, LakeIndex, TimeRange, TraceReader};
+use attest_mapping::conversation::StoredTrace;
+use attest_storage::{LakeIndex, ListingEntry, TimeRange, TraceReader};
 use jiff::civil::Date;
 
 use super::{
@@ -73,7 +73,8 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
         let traces = traces.clone();
         let rows = move || {
             let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| read_row(listed(entry, json), &Stored::read(json.as_bytes()))).collect::<Vec<_>>()
+            own.map(|(entry, json)| read_row(listed(entry, json), &StoredTrace::read(json.as_bytes())))
+                .collect::<Vec<_>>()
         };
         read.extend(workers.run(rows).await?);
     }
@@ -105,7 +106,7 @@ impl Matcher {
             let is_selected = entry.key.starts_with(&self.prefix) && self.traces.contains(&entry.key);
             let entry = listed(entry, json);
             if is_selected && fits_key(&self.query, &entry, self.times) && words.iter().all(|word| word.is_in(json)) {
-                let stored = Stored::read(json.as_bytes());
+                let stored = StoredTrace::read(json.as_bytes());
                 let row = read_row(entry, &stored);
                 if fits(&self.query, &row, &stored) {
                     rows.push(row);
@@ -116,6 +117,6 @@ impl Matcher {
     }
 }
 
-fn listed(entry: &attest_lake::Entry, json: &str) -> Entry {
-    Entry { key: entry.key.clone(), stored: entry.stored, size: json.len() as u64 }
+fn listed(entry: &attest_lake::Entry, json: &str) -> ListingEntry {
+    ListingEntry { key: entry.key.clone(), stored: entry.stored, size: json.len() as u64 }
 }

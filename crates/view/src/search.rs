@@ -2,11 +2,11 @@
 
 use attest::{key::Key, unreadable::Unreadable};
 use attest_mapping::{
-    Case, Needle,
-    conversation::{Conversation, Header, Part, Stored},
+    LetterCase, Needle,
+    conversation::{Conversation, Header, Part, StoredTrace},
     json::{Json, Members},
 };
-use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader};
+use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ pub struct Search {
 
 #[derive(Debug)]
 pub struct Row {
-    pub entry: Entry,
+    pub entry: ListingEntry,
     pub header: Header,
     /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
@@ -95,7 +95,7 @@ pub async fn find(
     from: &str,
     limit: usize,
 ) -> anyhow::Result<Found> {
-    let mut walk = Walk::begin(traces, query, from)?;
+    let mut walk = ListingWalk::begin(traces, query, from)?;
     let (mut found, mut unreadable) = (Vec::new(), 0);
     while found.len() < limit && !walk.is_over {
         let entries = walk.entries(limit - found.len()).await?;
@@ -117,7 +117,7 @@ pub async fn find_keys(
     query: &Query,
     from: &str,
 ) -> anyhow::Result<(Vec<String>, Option<String>)> {
-    let mut walk = Walk::begin(traces, query, from)?;
+    let mut walk = ListingWalk::begin(traces, query, from)?;
     let mut keys = Vec::new();
     while keys.len() < ROWS && !walk.is_over {
         keys.extend(walk.entries(ROWS - keys.len()).await?.into_iter().map(|entry| entry.key));
@@ -126,7 +126,7 @@ pub async fn find_keys(
 }
 
 /// A walk through the pages of a listing, which ends with the listing or at a limit.
-struct Walk<'a> {
+struct ListingWalk<'a> {
     traces: &'a TraceReader,
     query: &'a Query,
     prefix: String,
@@ -137,7 +137,7 @@ struct Walk<'a> {
     is_over: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ListingWalk<'a> {
     fn begin(traces: &'a TraceReader, query: &'a Query, from: &str) -> anyhow::Result<Self> {
         let (prefix, times) = (prefix_of(query), query.times()?);
         let next = Some(from.to_owned()).filter(|from| !from.is_empty());
@@ -145,10 +145,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists at most `limit` traces, and returns those whose key and time match.
-    async fn entries(&mut self, limit: usize) -> anyhow::Result<Vec<Entry>> {
+    async fn entries(&mut self, limit: usize) -> anyhow::Result<Vec<ListingEntry>> {
         let page = self.traces.page(&self.prefix, self.next.as_deref(), limit).await?;
         self.looked_at += page.entries.len();
-        let fits = |entry: &Entry| fits_key(self.query, entry, self.times);
+        let fits = |entry: &ListingEntry| fits_key(self.query, entry, self.times);
         let entries: Vec<_> = page.entries.into_iter().filter(fits).collect();
         self.bytes += entries.iter().map(read_bytes).sum::<u64>();
         self.next = page.next;
@@ -158,13 +158,18 @@ impl<'a> Walk<'a> {
 }
 
 /// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
-pub fn fits_key(query: &Query, entry: &Entry, times: TimeRange) -> bool {
+pub fn fits_key(query: &Query, entry: &ListingEntry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };
     let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
     times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
 }
 
-async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entry) -> anyhow::Result<Option<Row>> {
+async fn row(
+    traces: &TraceReader,
+    workers: &Workers,
+    query: &Query,
+    entry: ListingEntry,
+) -> anyhow::Result<Option<Row>> {
     let json = match content(traces, &entry).await? {
         Some(Ok(json)) => json,
         Some(Err(reason)) => return Ok(Some(Row::unreadable(entry, reason))),
@@ -173,7 +178,7 @@ async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entr
     let query = query.clone();
     workers
         .run(move || {
-            let stored = Stored::read(&json);
+            let stored = StoredTrace::read(&json);
             let row = read_row(entry, &stored);
             fits(&query, &row, &stored).then_some(row)
         })
@@ -181,12 +186,12 @@ async fn row(traces: &TraceReader, workers: &Workers, query: &Query, entry: Entr
 }
 
 /// Returns the number of bytes that reading an object takes at most.
-pub fn read_bytes(entry: &Entry) -> u64 {
+pub fn read_bytes(entry: &ListingEntry) -> u64 {
     if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
 /// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
-pub async fn content(traces: &TraceReader, entry: &Entry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
+pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
     if let Some(reason) = Unreadable::of_size(entry.size) {
         return Ok(Some(Err(reason)));
     }
@@ -200,13 +205,13 @@ pub async fn content(traces: &TraceReader, entry: &Entry) -> anyhow::Result<Opti
 }
 
 impl Row {
-    pub fn unreadable(entry: Entry, reason: Unreadable) -> Self {
-        Self { unreadable: Some(reason), ..read_row(entry, &Stored::read(b"{}")) }
+    pub fn unreadable(entry: ListingEntry, reason: Unreadable) -> Self {
+        Self { unreadable: Some(reason), ..read_row(entry, &StoredTrace::read(b"{}")) }
     }
 }
 
 /// Reads the parts of a trace that the list shows.
-pub fn read_row(entry: Entry, stored: &Stored) -> Row {
+pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
     let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
     let first = messages.next();
     let is_of_the_user = |message: &&Members| message.text("role") == Some("user");
@@ -221,7 +226,7 @@ pub fn read_row(entry: Entry, stored: &Stored) -> Row {
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
-fn words_of_span(stored: &Stored) -> Option<String> {
+fn words_of_span(stored: &StoredTrace) -> Option<String> {
     let turns = stored.conversation().turns;
     let turn = turns.iter().find(|turn| turn.role == "user").or(turns.first())?;
     turn.parts.iter().find_map(|part| match part {
@@ -231,7 +236,7 @@ fn words_of_span(stored: &Stored) -> Option<String> {
 }
 
 /// Returns whether the content of a trace matches.
-pub fn fits(query: &Query, row: &Row, stored: &Stored) -> bool {
+pub fn fits(query: &Query, row: &Row, stored: &StoredTrace) -> bool {
     if !query.needs_content() {
         return true;
     }
@@ -263,7 +268,7 @@ pub fn fits(query: &Query, row: &Row, stored: &Stored) -> bool {
 
 /// Returns the words of a query. Each has to occur in some text of the conversation.
 pub fn needles(query: &Query) -> Vec<Needle> {
-    query.words.iter().map(|word| Needle::new(word, Case::Ignored)).collect()
+    query.words.iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect()
 }
 
 fn has_words(query: &Query, conversation: &Conversation) -> bool {

@@ -25,12 +25,12 @@ pub struct Session {
 #[derive(Debug)]
 pub struct SessionSpan {
     pub depth: usize,
-    pub content: Content,
+    pub content: SessionContent,
 }
 
 /// The trace of a span, or a parent that is not stored.
 #[derive(Debug)]
-pub enum Content {
+pub enum SessionContent {
     Trace(Box<Row>),
     /// The id of a parent span, which was not a call of a model, or was not found.
     Missing(String),
@@ -48,8 +48,8 @@ impl Session {
 
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.spans.iter().filter_map(|span| match &span.content {
-            Content::Trace(row) => Some(&**row),
-            Content::Missing(_) => None,
+            SessionContent::Trace(row) => Some(&**row),
+            SessionContent::Missing(_) => None,
         })
     }
 }
@@ -95,12 +95,12 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
         let mut waiting = vec![(root, 0)];
         if let Some(parent) = first_of.remove(&root) {
             let places = missing.remove(&parent).unwrap_or_default();
-            spans.push(SessionSpan { depth: 0, content: Content::Missing(parent) });
+            spans.push(SessionSpan { depth: 0, content: SessionContent::Missing(parent) });
             waiting = places.into_iter().rev().map(|place| (place, 1)).collect();
         }
         while let Some((place, depth)) = waiting.pop() {
             let Some(row) = rows[place].take() else { continue };
-            spans.push(SessionSpan { depth, content: Content::Trace(Box::new(row)) });
+            spans.push(SessionSpan { depth, content: SessionContent::Trace(Box::new(row)) });
             waiting.extend(children.get(&place).into_iter().flatten().rev().map(|child| (*child, depth + 1)));
         }
     }
@@ -110,8 +110,8 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
 #[cfg(test)]
 mod tests {
     use super::{super::search::read_row, *};
-    use attest_mapping::conversation::Stored;
-    use attest_storage::Entry;
+    use attest_mapping::conversation::StoredTrace;
+    use attest_storage::ListingEntry;
 
     /// Returns the names of spans, indented by their depth.
     fn tree(spans: &[(&str, &str, u32)]) -> Vec<String> {
@@ -119,13 +119,15 @@ mod tests {
             let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,
                 "startTimeUnixNano": format!("{start}000000000"), "endTimeUnixNano": format!("{}000000000", start + 2)});
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
-            read_row(Entry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &Stored::read(trace.as_bytes()))
+            read_row(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &StoredTrace::read(trace.as_bytes()))
         });
         let found = Found { rows: rows.collect(), looked_at: 0, unreadable: 0, next: None };
         let session = Session::new("s".to_owned(), found);
         let name = |span: &SessionSpan| match &span.content {
-            Content::Trace(row) => row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default(),
-            Content::Missing(parent) => format!("({parent})"),
+            SessionContent::Trace(row) => {
+                row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default()
+            }
+            SessionContent::Missing(parent) => format!("({parent})"),
         };
         session.spans.iter().map(|span| format!("{}{}", " ".repeat(span.depth), name(span))).collect()
     }
@@ -152,8 +154,10 @@ mod tests {
     #[test]
     fn spans_of_sdks_are_read() {
         let trace = br#"{"log": {"context": {"trace_id": "0x0af7", "span_id": "0xb7ad"}, "parent_id": null, "name": "chat m"}}"#;
-        let row =
-            read_row(Entry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, &Stored::read(trace));
+        let row = read_row(
+            ListingEntry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 },
+            &StoredTrace::read(trace),
+        );
         let span = row.header.span.expect("a span");
         assert_eq!((span.trace.as_deref(), span.id.as_str(), span.parent), (Some("0af7"), "b7ad", None));
         assert_eq!(span.name.as_deref(), Some("chat m"));

@@ -2,8 +2,8 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use attest_mapping::conversation::Stored;
-use attest_storage::{Entry, TraceReader};
+use attest_mapping::conversation::StoredTrace;
+use attest_storage::{ListingEntry, TraceReader};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
@@ -62,14 +62,14 @@ impl Stats {
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
         let (entries, has_more) = list(traces).await?;
         let mut bytes = 0;
-        let fits = |entry: &&Entry| {
+        let fits = |entry: &&ListingEntry| {
             bytes += read_bytes(entry);
             bytes <= READ_BYTES
         };
-        let chosen: Vec<Entry> = entries.iter().take(READ).take_while(fits).cloned().collect();
+        let chosen: Vec<ListingEntry> = entries.iter().take(READ).take_while(fits).cloned().collect();
         let count = chosen.len();
         let rows = stream::iter(chosen).map(async |entry| match content(traces, &entry).await? {
-            Some(Ok(json)) => workers.run(move || Some(read_row(entry, &Stored::read(&json)))).await,
+            Some(Ok(json)) => workers.run(move || Some(read_row(entry, &StoredTrace::read(&json)))).await,
             Some(Err(reason)) => Ok(Some(Row::unreadable(entry, reason))),
             None => anyhow::Ok(None),
         });
@@ -78,7 +78,7 @@ impl Stats {
     }
 
     /// Computes the figures from the rows that were read. Entries after the first `chosen` count as not read.
-    fn of(entries: &[Entry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
+    fn of(entries: &[ListingEntry], chosen: usize, rows: Vec<Row>, has_more: bool) -> Self {
         let unreadable = rows.iter().filter(|row| row.unreadable.is_some()).count();
         let read = rows.len() - unreadable;
         let mut stats = Self { traces: entries.len(), read, unreadable, has_more, ..Self::default() };
@@ -114,7 +114,7 @@ impl Stats {
         stats
     }
 
-    fn add_size(&mut self, entry: &Entry) {
+    fn add_size(&mut self, entry: &ListingEntry) {
         self.bytes += entry.size;
         let class = SIZES.iter().position(|bound| entry.size <= *bound).unwrap_or(SIZES.len() - 1);
         self.sizes[class] += 1;
@@ -158,11 +158,11 @@ impl Stats {
     }
 }
 
-fn day_of(entry: &Entry) -> Date {
+fn day_of(entry: &ListingEntry) -> Date {
     entry.stored.to_zoned_datetime(TimeZone::UTC).date()
 }
 
-async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<Entry>, bool)> {
+async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<ListingEntry>, bool)> {
     if traces.folder().is_some() {
         return Ok((traces.page("", None, usize::MAX).await?.entries, false));
     }

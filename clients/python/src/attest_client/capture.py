@@ -38,7 +38,7 @@ def http_client(
     `log` of each trace. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
     """
     library = library or _library()
-    return _classes(library)[0](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
+    return classes(library)[0](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def async_http_client(
@@ -52,7 +52,7 @@ def async_http_client(
 ) -> Any:
     """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
     library = library or _library()
-    return _classes(library)[1](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
+    return classes(library)[1](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
 
 def _library() -> ModuleType:
@@ -71,8 +71,8 @@ def _defaults(library: ModuleType) -> dict[str, Any]:
 
 
 @functools.cache
-def _classes(library: Any) -> tuple[type, type]:
-    """The client classes for a library. They are created on demand, because neither library is required."""
+def classes(library: Any) -> tuple[type, type, type, type]:
+    """The clients and the streams of a library. The classes are created on demand, because neither library is required."""
 
     class LoggingClient(library.Client):  # type: ignore[misc]
         def __init__(self, *, attest: Options, **options: Any):
@@ -83,14 +83,14 @@ def _classes(library: Any) -> tuple[type, type]:
         def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             if self._keeps_alive:
                 keep_alive(request)
-            recording = _start(request, self._attest)
+            recording = start(request, self._attest)
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
                 if recording:
                     recording.fail(error)
                 raise
-            _watch(library, recording, response, CopiedStream)
+            watch(library, recording, response, CopiedStream)
             return response
 
     class LoggingAsyncClient(library.AsyncClient):  # type: ignore[misc]
@@ -102,14 +102,14 @@ def _classes(library: Any) -> tuple[type, type]:
         async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
             if self._keeps_alive:
                 keep_alive_async(request)
-            recording = _start(request, self._attest)
+            recording = start(request, self._attest)
             try:
                 response = await super().send(request, stream=stream, **options)
             except BaseException as error:
                 if recording:
                     recording.fail(error)
                 raise
-            _watch(library, recording, response, CopiedAsyncStream)
+            watch(library, recording, response, CopiedAsyncStream)
             return response
 
     class CopiedStream(library.SyncByteStream):  # type: ignore[misc]
@@ -142,7 +142,7 @@ def _classes(library: Any) -> tuple[type, type]:
             await self._stream.aclose()
             self._copy.close()
 
-    return LoggingClient, LoggingAsyncClient
+    return LoggingClient, LoggingAsyncClient, CopiedStream, CopiedAsyncStream
 
 
 class _Copy:
@@ -226,7 +226,7 @@ class _Copy:
 
 
 @never_raises
-def _start(request: Any, options: Options) -> Recording | None:
+def start(request: Any, options: Options) -> Recording | None:
     api, retrieved = api_of(request.method, request.url.path), BACKGROUND.response_of(request.method, request.url.path)
     if not (api or retrieved) or not client.is_configured():
         return None
@@ -234,7 +234,7 @@ def _start(request: Any, options: Options) -> Recording | None:
 
 
 @never_raises
-def _watch(library: Any, recording: Recording | None, response: Any, copied: type) -> None:
+def watch(library: Any, recording: Recording | None, response: Any, copied: type) -> None:
     """Logs a response that was read already, or else copies its stream."""
     if not recording or not recording.wants(response.status_code):
         return

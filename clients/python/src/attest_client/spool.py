@@ -36,6 +36,8 @@ class Spool:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self._lock = Lock()
+        self._moving = Lock()
+        """Held while refused traces are moved, because `flush` and the background thread both do it. Taken before `_lock`."""
         self._segments: set[Segment] = set()
         self._current: Segment | None = None
         self._cached = 0
@@ -175,15 +177,16 @@ class Spool:
 
     def reject_again(self) -> None:
         """Retries to move refused traces to `rejected.jsonl`."""
-        for entry in list(self.unsent):
-            line = self.read(entry)
-            try:
-                if line is not None:
-                    self.reject(line)
-            except OSError:
-                continue
-            self.unsent.remove(entry)
-            self.release(entry)
+        with self._moving:
+            for entry in list(self.unsent):
+                line = self.read(entry)
+                try:
+                    if line is not None:
+                        self.reject(line)
+                except OSError:
+                    continue
+                self.unsent.remove(entry)
+                self.release(entry)
 
     def beat(self) -> None:
         """Updates the heartbeat, which shows other processes that the owner of these files is alive."""

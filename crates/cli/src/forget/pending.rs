@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::{
-    Options,
+    ForgetOptions,
     selection::{Selection, digest},
 };
 
@@ -39,7 +39,11 @@ pub struct Pending {
 
 impl Pending {
     /// Begins a run, or continues the run whose list is beside the receipt. Returns `None` if that run is complete.
-    pub fn begin(options: &Options, selection: &Selection, places: impl Fn(&str) -> String) -> Result<Option<Self>> {
+    pub fn begin(
+        options: &ForgetOptions,
+        selection: &Selection,
+        places: impl Fn(&str) -> String,
+    ) -> Result<Option<Self>> {
         let path = options.receipt.with_extension("keys.txt");
         let new = |is_foreign| {
             let run = Uuid::new_v4().to_string();

@@ -21,12 +21,12 @@ const BATCH: usize = 500;
 
 const CONCURRENT: usize = 16;
 
-pub enum Place {
+pub enum ForgetPlace {
     Bucket(Bucket),
     Folder(FileStore, Folder),
 }
 
-impl Place {
+impl ForgetPlace {
     pub async fn open(location: &Location) -> Result<Self> {
         let path = match location {
             Location::Bucket(bucket) => return Ok(Self::Bucket(Bucket::new(&aws_config().await?, bucket.clone()))),

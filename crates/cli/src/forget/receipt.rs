@@ -72,7 +72,7 @@ impl NotSearched {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Receipt {
+pub struct ForgetReceipt {
     /// The id of the run, which its list of keys repeats.
     pub run: String,
     pub begun: Timestamp,

@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use attest::key::Key;
-use attest_lake::{LakeFile, Location as LakeLocation, source::Source};
-use attest_mapping::{Case, Needle};
+use attest_lake::{LakeFile, LakeLocation, source::Source};
+use attest_mapping::{LetterCase, Needle};
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::Options;
+use super::ForgetOptions;
 use crate::lake::duckdb::Condition;
 
 pub enum Selection {
@@ -24,7 +24,7 @@ pub enum Selection {
 }
 
 impl Selection {
-    pub async fn of(options: &Options) -> Result<Self> {
+    pub async fn of(options: &ForgetOptions) -> Result<Self> {
         if let Some(file) = &options.keys {
             return Ok(Self::Keys(read_keys(file)?));
         }
@@ -33,7 +33,7 @@ impl Selection {
         }
         let text = options.text.as_deref().unwrap_or_default();
         ensure!(!text.is_empty(), "an empty text would select all traces");
-        let case = if options.ignore_case { Case::Ignored } else { Case::Matters };
+        let case = if options.ignore_case { LetterCase::Ignored } else { LetterCase::Matters };
         Ok(Self::Text(Needle::new(text, case)))
     }
 
@@ -64,7 +64,7 @@ pub async fn keys_of(file: &LakeFile, keys: &BTreeSet<String>) -> Result<BTreeSe
 
 /// Returns a digest of the selection, by which a repetition is recognized. The salt keeps a short text from being
 /// guessed.
-pub fn digest(options: &Options, selection: &Selection, salt: &str) -> String {
+pub fn digest(options: &ForgetOptions, selection: &Selection, salt: &str) -> String {
     let mut digest = Sha256::new();
     match selection {
         Selection::Keys(keys) => keys.iter().for_each(|key| digest.update(format!("{key}\n"))),

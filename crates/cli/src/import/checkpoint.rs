@@ -139,8 +139,10 @@ impl Checkpoint {
     }
 
     /// Reads the marks that earlier runs confirmed, in the order of the lines.
-    pub fn reader(&self) -> io::Result<Reader> {
-        Ok(Reader { file: Some(BufReader::new(Positioned { file: self.file.try_clone()?, at: self.records })) })
+    pub fn reader(&self) -> io::Result<CheckpointReader> {
+        Ok(CheckpointReader {
+            file: Some(BufReader::new(Positioned { file: self.file.try_clone()?, at: self.records })),
+        })
     }
 
     /// Records that line `number`, counted from 1, is confirmed.
@@ -192,11 +194,11 @@ fn parse_header(found: &[u8]) -> Option<Identity> {
 }
 
 /// Reads the records of a checkpoint in the order of the lines.
-pub struct Reader {
+pub struct CheckpointReader {
     file: Option<BufReader<Positioned>>,
 }
 
-impl Reader {
+impl CheckpointReader {
     pub fn none() -> Self {
         Self { file: None }
     }

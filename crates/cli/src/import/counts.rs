@@ -5,7 +5,7 @@ use std::fmt;
 use indicatif::HumanCount;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct LineCounts {
     pub is_dry_run: bool,
     pub lines: u64,
     /// Stored by this run; in a dry run, valid.
@@ -22,7 +22,7 @@ pub struct Counts {
     pub repeated: Option<u64>,
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for LineCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { is_dry_run, lines, stored, already_there, skipped, conflicts, refused, repeated } = self;
         let mut line = |count: u64, what: &str| writeln!(f, "{:>13} {what}", HumanCount(count).to_string());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tempfile::SpooledTempFile;
 use tokio::time::Instant;
 
-use super::{checkpoint::Mark, lines::Line, lines::Text};
+use super::{checkpoint::Mark, lines::Line, lines::LineText};
 
 /// The size in bytes up to which lines wait in memory rather than in a temporary file.
 const IN_MEMORY: usize = 1 << 20;
@@ -55,7 +55,7 @@ impl Deferred {
     /// Adds a failed line, and frees its memory. `pause` is the pause that the endpoint requests, or `None` if the rate
     /// limiter decides.
     pub fn push(&mut self, line: &Line, pause: Option<Duration>) -> io::Result<()> {
-        let Text::Whole(text) = &line.text else { return Ok(()) }; // nothing else is sent
+        let LineText::Whole(text) = &line.text else { return Ok(()) }; // nothing else is sent
         let offset = match line.offset {
             Some(offset) => offset, // it has waited before
             None => {

@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use attest::place::ID_HEADER;
-use attest_terminal::{
-    note,
-    url::{self, is_loopback},
-};
+use attest_terminal::url::{self, is_loopback};
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::Value;
@@ -22,7 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{options::Options, outcome::Outcome, rate_limiter::RateLimiter, receipt, receipt::Confirmed};
+use super::{options::ImportOptions, outcome::LineOutcome, rate_limiter::RateLimiter, receipt, receipt::Confirmed};
 
 /// The time limit of an empty request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
@@ -43,7 +40,7 @@ const REPORTED: Duration = Duration::from_secs(30);
 /// The problem type that API Gateway returns if Lambda does not answer, for example because it is throttled.
 const GATEWAY: &str = "urn:attest:problem:gateway";
 
-pub struct Endpoint {
+pub struct ImportEndpoint {
     client: Client,
     url: Url,
     api_key: header::HeaderValue,
@@ -91,7 +88,7 @@ impl LastCause {
 }
 
 pub enum Attempt {
-    Done(Outcome),
+    Done(LineOutcome),
     /// The line was not stored, and may be stored later.
     Failed(Failed),
 }
@@ -106,7 +103,7 @@ pub struct Failed {
 }
 
 #[derive(Debug)]
-enum Failure {
+enum AttemptFailure {
     /// The endpoint refuses the rate. The rate limiter decides when to send again.
     Refused(String),
     /// The request may succeed later.
@@ -115,19 +112,17 @@ enum Failure {
     Fatal(String),
 }
 
-impl Endpoint {
+impl ImportEndpoint {
     /// Creates a client for the endpoint at `url`. Reports failures that are retried to `warnings`.
     pub fn new(
         url: &str,
         api_key: &str,
-        options: &Options,
+        options: &ImportOptions,
         warnings: mpsc::UnboundedSender<String>,
         last_cause: LastCause,
     ) -> Result<Self> {
         let url = url::parse(url)?;
-        if url::is_exposed(&url) {
-            note!("warning: {} is not encrypted: others can read the traces and the API key", url::shown(&url));
-        }
+        url::warn_if_exposed(&url);
         let mut api_key = header::HeaderValue::from_str(api_key)
             .context("the API key has characters that are not allowed in a header")?;
         api_key.set_sensitive(true);
@@ -172,14 +167,14 @@ impl Endpoint {
     }
 
     /// Records the store that a response reports. Fails if the store is another one than before.
-    fn note_store(&self, response: &Response) -> Result<(), Failure> {
+    fn note_store(&self, response: &Response) -> Result<(), AttemptFailure> {
         let reported = response.headers().get(ID_HEADER).and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
         let Some(reported) = reported.filter(|id| !id.is_nil()) else { return Ok(()) };
         let known = *self.store.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reported);
         if known == reported {
             return Ok(());
         }
-        Err(Failure::Fatal(format!("{} stores into another place than before: import again", self.shown_url())))
+        Err(AttemptFailure::Fatal(format!("{} stores into another place than before: import again", self.shown_url())))
     }
 
     /// Sends a trace once, with this `Idempotency-Key`. An error ends the import.
@@ -187,9 +182,9 @@ impl Endpoint {
         let sent = self.limiter.acquire().await;
         let (why, pause, is_slow) = match self.attempt(sent, key, trace).await {
             Ok(outcome) => return Ok(Attempt::Done(outcome)),
-            Err(Failure::Fatal(why)) => return Err(anyhow!(why)),
-            Err(Failure::Refused(why)) => (why, None, false),
-            Err(Failure::Transient { why, pause, is_slow }) => (why, Some(pause.unwrap_or_default()), is_slow),
+            Err(AttemptFailure::Fatal(why)) => return Err(anyhow!(why)),
+            Err(AttemptFailure::Refused(why)) => (why, None, false),
+            Err(AttemptFailure::Transient { why, pause, is_slow }) => (why, Some(pause.unwrap_or_default()), is_slow),
         };
         if self.time_left().is_zero() {
             bail!("the endpoint has confirmed nothing for {} s: {why}", self.retry_for.as_secs());
@@ -235,7 +230,7 @@ impl Endpoint {
         }
     }
 
-    async fn attempt(&self, turn: Instant, key: &str, trace: Bytes) -> Result<Outcome, Failure> {
+    async fn attempt(&self, turn: Instant, key: &str, trace: Bytes) -> Result<LineOutcome, AttemptFailure> {
         let size = u32::try_from(trace.len()).unwrap_or(u32::MAX);
         let request = self
             .client
@@ -263,26 +258,26 @@ impl Endpoint {
         match status.as_u16() {
             200 | 201 if confirmed != Confirmed::Nothing => {
                 self.confirmed(turn, confirmed);
-                Ok(if status == StatusCode::CREATED { Outcome::Stored } else { Outcome::AlreadyThere })
+                Ok(if status == StatusCode::CREATED { LineOutcome::Stored } else { LineOutcome::AlreadyThere })
             }
             429 | 503 => {
                 let why = self.last_cause.explain(answer());
                 self.failed(&why, asked, status == StatusCode::SERVICE_UNAVAILABLE);
                 self.limiter.refuse(turn, pause.unwrap_or_default());
-                Err(Failure::Refused(why))
+                Err(AttemptFailure::Refused(why))
             }
             408 | 502 | 504 => Err(self.transient(answer(), asked, pause, status == StatusCode::REQUEST_TIMEOUT)),
             500..=599 if member("type") == Some(GATEWAY) => Err(self.transient(answer(), asked, pause, false)),
-            401 | 403 => Err(Failure::Fatal(format!(
+            401 | 403 => Err(AttemptFailure::Fatal(format!(
                 "the endpoint answered {status}: check the API key (--api-key or ATTEST_API_KEY) and --url"
             ))),
             413 if body.is_none() => {
-                Ok(Outcome::rejected(413, "too-large", "A server in front of the endpoint refused the size."))
+                Ok(LineOutcome::rejected(413, "too-large", "A server in front of the endpoint refused the size."))
             }
-            500 => Err(Failure::Fatal(self.last_cause.explain(answer()))),
+            500 => Err(AttemptFailure::Fatal(self.last_cause.explain(answer()))),
             code => match body {
-                Some(problem) if code == 400 || (406..500).contains(&code) => Ok(Outcome::Rejected(problem)),
-                _ if matches!(code, 200 | 201) => Err(Failure::Fatal(format!(
+                Some(problem) if code == 400 || (406..500).contains(&code) => Ok(LineOutcome::Rejected(problem)),
+                _ if matches!(code, 200 | 201) => Err(AttemptFailure::Fatal(format!(
                     "{} answered {status} without the receipt of the trace, so it is not stored; check --url",
                     self.shown_url()
                 ))),
@@ -292,7 +287,7 @@ impl Endpoint {
     }
 
     /// Reads the body of a response, up to a limit.
-    async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Failure> {
+    async fn body(&self, response: &mut Response) -> Result<Vec<u8>, AttemptFailure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(error))? {
             body.extend_from_slice(&chunk);
@@ -303,16 +298,22 @@ impl Endpoint {
         Ok(body)
     }
 
-    fn unexpected(&self, what: &str) -> Failure {
-        Failure::Fatal(format!("unexpected response from {}: {what}; check --url", self.shown_url()))
+    fn unexpected(&self, what: &str) -> AttemptFailure {
+        AttemptFailure::Fatal(format!("unexpected response from {}: {what}; check --url", self.shown_url()))
     }
 
-    fn transient(&self, why: String, asked: Option<Duration>, pause: Option<Duration>, is_slow: bool) -> Failure {
+    fn transient(
+        &self,
+        why: String,
+        asked: Option<Duration>,
+        pause: Option<Duration>,
+        is_slow: bool,
+    ) -> AttemptFailure {
         self.failed(&why, asked, true);
-        Failure::Transient { why, pause, is_slow }
+        AttemptFailure::Transient { why, pause, is_slow }
     }
 
-    fn no_answer(&self, error: reqwest::Error) -> Failure {
+    fn no_answer(&self, error: reqwest::Error) -> AttemptFailure {
         let error = error.without_url(); // it may contain a password
         // If there are several causes, the first one only repeats the URL.
         let mut all: Vec<String> = causes(&error).map(ToString::to_string).collect();
@@ -322,7 +323,7 @@ impl Endpoint {
         // Retry a host name that was resolved before, because the network may be down.
         let is_unknown_host = why.contains("dns error") && !self.health().has_confirmed;
         if error.is_builder() || is_unknown_host || shows_wrong_protocol(&error) {
-            return Failure::Fatal(format!("{why}; check --url"));
+            return AttemptFailure::Fatal(format!("{why}; check --url"));
         }
         self.transient(why, None, None, error.is_timeout() && !error.is_connect())
     }

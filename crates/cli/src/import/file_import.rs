@@ -1,5 +1,6 @@
 //! Imports one file: reads lines, keeps requests in flight, and records their outcomes.
 
+use attest_terminal::progress::Progress;
 use std::{
     collections::BTreeSet,
     pin::pin,
@@ -17,20 +18,19 @@ use tokio::{
 };
 
 use super::{
-    checkpoint::{Checkpoint, Reader},
-    counts::Counts,
+    checkpoint::{Checkpoint, CheckpointReader},
+    counts::LineCounts,
     deferred::Deferred,
     endpoint::Attempt,
     input::InputFile,
-    lines::{self, Line, Text},
-    options::Options,
-    outcome::Outcome,
+    lines::{self, Line, LineText},
+    options::ImportOptions,
+    outcome::LineOutcome,
     rejected::Rejected,
-    stop::Stop,
+    stop::ImportStop,
     target::Target,
     window::Window,
 };
-use crate::progress::Progress;
 
 /// The time limit of requests in flight after the first signal.
 const GRACE: Duration = Duration::from_secs(10);
@@ -45,20 +45,20 @@ const TICK: Duration = Duration::from_millis(1);
 const SHOWN: u64 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum ImportEnd {
     Done,
     Stopped,
 }
 
 pub struct FileImport<'a> {
-    options: &'a Options,
+    options: &'a ImportOptions,
     file: InputFile,
     target: Arc<Target>,
     checkpoint: Option<Checkpoint>,
     /// `None` in a dry run, which writes nothing.
     rejected: Option<Rejected>,
     progress: Progress,
-    counts: Counts,
+    counts: LineCounts,
     in_flight: JoinSet<(Line, Result<Attempt>)>,
     sending: BTreeSet<u64>,
     window: Window,
@@ -71,7 +71,7 @@ pub struct FileImport<'a> {
 
 impl<'a> FileImport<'a> {
     pub fn new(
-        options: &'a Options,
+        options: &'a ImportOptions,
         file: InputFile,
         target: Arc<Target>,
         checkpoint: Option<Checkpoint>,
@@ -79,7 +79,7 @@ impl<'a> FileImport<'a> {
     ) -> Self {
         let name = file.path.display().to_string();
         let progress = Progress::new(name, "lines", file.size, Arc::clone(&file.read), options.quiet);
-        let counts = Counts { is_dry_run: options.dry_run, ..Counts::default() };
+        let counts = LineCounts { is_dry_run: options.dry_run, ..LineCounts::default() };
         Self {
             options,
             file,
@@ -99,7 +99,7 @@ impl<'a> FileImport<'a> {
     }
 
     /// Imports the file until its end, an error or a signal. The counts are correct in each case.
-    pub async fn run(&mut self, stop: &Stop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<End> {
+    pub async fn run(&mut self, stop: &ImportStop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<ImportEnd> {
         let end = self.import(stop, warned).await;
         self.in_flight.abort_all();
         if let Some(paths) = self.rejected.as_ref().and_then(Rejected::written) {
@@ -108,27 +108,27 @@ impl<'a> FileImport<'a> {
                 .print(&format!("{reasons}: reasons for refused lines; {lines}: those lines, to fix and import"));
         }
         if let Some(checkpoint) = &self.checkpoint {
-            if matches!(end, Ok(End::Done)) {
+            if matches!(end, Ok(ImportEnd::Done)) {
                 let repeated = checkpoint.repeated(self.last_line).context("cannot read the checkpoint")?;
                 self.counts.repeated = Some(repeated);
             }
             checkpoint.finish().context("cannot write the checkpoint")?;
         }
-        if let (Ok(End::Done), Some(rejected)) = (&end, &self.rejected) {
+        if let (Ok(ImportEnd::Done), Some(rejected)) = (&end, &self.rejected) {
             rejected.remove_earlier().context("cannot delete the rejected lines of an earlier run")?;
         }
         end
     }
 
-    pub fn finish(self) -> Counts {
+    pub fn finish(self) -> LineCounts {
         self.progress.finish();
         self.counts
     }
 
-    async fn import(&mut self, stop: &Stop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<End> {
+    async fn import(&mut self, stop: &ImportStop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<ImportEnd> {
         let earlier = match &self.checkpoint {
             Some(checkpoint) if !self.options.dry_run => checkpoint.reader().context("cannot read the checkpoint")?,
-            _ => Reader::none(),
+            _ => CheckpointReader::none(),
         };
         let mut lines = lines::read(self.file.clone(), earlier, !self.options.dry_run);
         let mut deadline = pin!(None);
@@ -165,16 +165,16 @@ impl<'a> FileImport<'a> {
                     is_reading = false;
                     deadline.set(Some(sleep(GRACE)));
                 }
-                () = stop.requested(2) => return Ok(End::Stopped),
+                () = stop.requested(2) => return Ok(ImportEnd::Stopped),
                 () = async { deadline.as_mut().as_pin_mut().expect("it is set").await }, if deadline.is_some() => {
-                    return Ok(End::Stopped);
+                    return Ok(ImportEnd::Stopped);
                 }
             }
             self.progress.update(self.counts.lines);
         }
         match cut {
             Some(error) => Err(error),
-            None => Ok(if stop.is_requested() { End::Stopped } else { End::Done }),
+            None => Ok(if stop.is_requested() { ImportEnd::Stopped } else { ImportEnd::Done }),
         }
     }
 
@@ -231,7 +231,7 @@ impl<'a> FileImport<'a> {
     fn start(&mut self, line: Line) {
         self.last_line = line.number;
         self.counts.lines += 1;
-        if let Text::Confirmed = line.text {
+        if let LineText::Confirmed = line.text {
             self.counts.skipped += 1;
             return;
         }
@@ -247,9 +247,9 @@ impl<'a> FileImport<'a> {
         });
     }
 
-    fn record(&mut self, mut line: Line, outcome: Outcome) -> Result<()> {
+    fn record(&mut self, mut line: Line, outcome: LineOutcome) -> Result<()> {
         match outcome {
-            Outcome::Rejected(problem) => {
+            LineOutcome::Rejected(problem) => {
                 if problem["status"] == 409 {
                     self.counts.conflicts += 1;
                 } else {
@@ -261,8 +261,8 @@ impl<'a> FileImport<'a> {
                 }
                 return Ok(());
             }
-            Outcome::Stored => self.counts.stored += 1,
-            Outcome::AlreadyThere => self.counts.already_there += 1,
+            LineOutcome::Stored => self.counts.stored += 1,
+            LineOutcome::AlreadyThere => self.counts.already_there += 1,
         }
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let identified = self.target.store().map_or(Ok(()), |store| checkpoint.identify(store));

@@ -1,9 +1,10 @@
 //! Identifies an import, so that a checkpoint is never used for a different import.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use attest_storage::{Location, PlaceId};
+use local_aws::files::create_own_folder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ impl Destination {
     /// Identifies the place of an endpoint in this process. Creates a folder that does not exist.
     pub async fn place(location: &Location) -> Result<Self> {
         if let Location::Folder(folder) = location {
-            fs::create_dir_all(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
+            create_own_folder(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
         }
         Ok(Self::Place(PlaceId::of(location).await?))
     }

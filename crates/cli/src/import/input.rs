@@ -132,7 +132,7 @@ impl<R: Read> Read for Counted<R> {
 fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
     let mut text = text.take(HEAD);
     let mut head = Vec::new();
-    let mut verdict = Verdict::Undecided;
+    let mut verdict = Recognized::Undecided;
     let mut cut = None;
     for _ in 0..HEAD_LINES {
         let read = match text.read_until(b'\n', &mut head) {
@@ -144,11 +144,11 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<Box<dyn BufRead + Send>> {
             }
         };
         verdict = judge(&head, read == 0 && text.limit() > 0);
-        if read == 0 || !matches!(verdict, Verdict::Undecided) {
+        if read == 0 || !matches!(verdict, Recognized::Undecided) {
             break;
         }
     }
-    if let Verdict::Refused(why) = verdict {
+    if let Recognized::Refused(why) = verdict {
         bail!("{why}");
     }
     if head.starts_with(b"\xef\xbb\xbf") {
@@ -170,16 +170,16 @@ impl Read for Cut {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum Recognized {
     JsonLines,
     Refused(String),
     /// More lines are needed. If there are none, each line is checked on its own.
     Undecided,
 }
 
-fn judge(head: &[u8], is_whole: bool) -> Verdict {
+fn judge(head: &[u8], is_whole: bool) -> Recognized {
     if let Some((_, format)) = OTHER_FORMATS.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Verdict::Refused(format!("it is {format}: convert it to JSON Lines in UTF-8, plain, gzip or zstd"));
+        return Recognized::Refused(format!("it is {format}: convert it to JSON Lines in UTF-8, plain, gzip or zstd"));
     }
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     // The last line may continue after the head.
@@ -190,39 +190,41 @@ fn judge(head: &[u8], is_whole: bool) -> Verdict {
     lines.retain(|line| !line.is_empty());
     let Some((first, rest)) = lines.split_first() else {
         return match head.trim_ascii_start() {
-            [] | [b'{', ..] => Verdict::Undecided,
+            [] | [b'{', ..] => Recognized::Undecided,
             [b'[', ..] => an_array(),
             _ if head.len() as u64 >= HEAD => not_json_lines(),
-            _ => Verdict::Undecided,
+            _ => Recognized::Undecided,
         };
     };
     if first.starts_with(b"{") {
         return match serde_json::from_slice::<IgnoredAny>(first) {
             Err(error) if error.is_eof() => match rest.first() {
-                Some(second) if second.starts_with(b"{") => Verdict::JsonLines,
-                Some(_) => Verdict::Refused(
+                Some(second) if second.starts_with(b"{") => Recognized::JsonLines,
+                Some(_) => Recognized::Refused(
                     "its objects span several lines: write one line per object, as `jq -c .` does".to_owned(),
                 ),
-                None => Verdict::Undecided,
+                None => Recognized::Undecided,
             },
-            _ => Verdict::JsonLines,
+            _ => Recognized::JsonLines,
         };
     }
     if first.starts_with(b"[") {
         return an_array();
     }
     if rest.iter().any(|line| line.starts_with(b"{")) {
-        return Verdict::JsonLines;
+        return Recognized::JsonLines;
     }
-    if is_whole || lines.len() >= HEAD_LINES { not_json_lines() } else { Verdict::Undecided }
+    if is_whole || lines.len() >= HEAD_LINES { not_json_lines() } else { Recognized::Undecided }
 }
 
-fn an_array() -> Verdict {
-    Verdict::Refused("it is a JSON array, not JSON Lines: write one line per element, as `jq -c '.[]'` does".to_owned())
+fn an_array() -> Recognized {
+    Recognized::Refused(
+        "it is a JSON array, not JSON Lines: write one line per element, as `jq -c '.[]'` does".to_owned(),
+    )
 }
 
-fn not_json_lines() -> Verdict {
-    Verdict::Refused("it is not JSON Lines: none of its first lines is a JSON object".to_owned())
+fn not_json_lines() -> Recognized {
+    Recognized::Refused("it is not JSON Lines: none of its first lines is a JSON object".to_owned())
 }
 
 #[cfg(test)]
@@ -252,7 +254,7 @@ mod tests {
             ("PK\u{3}\u{4}", false, true),
         ] {
             let verdict = judge(head.as_bytes(), is_whole);
-            assert_eq!(matches!(verdict, Verdict::Refused(_)), is_refused, "{head:.20}: {verdict:?}");
+            assert_eq!(matches!(verdict, Recognized::Refused(_)), is_refused, "{head:.20}: {verdict:?}");
         }
     }
 }

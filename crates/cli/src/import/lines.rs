@@ -39,7 +39,7 @@ pub struct Line {
     pub number: u64,
     /// Identifies the line by its bytes.
     pub mark: Mark,
-    pub text: Text,
+    pub text: LineText,
     pub attempts: u32,
     /// The offset of its text among the deferred lines, if it has failed before.
     pub offset: Option<u64>,
@@ -47,22 +47,22 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(number: u64, mark: Mark, text: Text, room: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(number: u64, mark: Mark, text: LineText, room: Option<OwnedSemaphorePermit>) -> Self {
         Self { number, mark, text, attempts: 0, offset: None, _room: room }
     }
 
     pub fn len(&self) -> usize {
-        if let Text::Whole(text) = &self.text { text.len() } else { 0 }
+        if let LineText::Whole(text) = &self.text { text.len() } else { 0 }
     }
 
     /// Returns a line that has failed before.
     pub fn again(number: u64, mark: Mark, text: Bytes, attempts: u32, offset: u64) -> Self {
-        Self { number, mark, text: Text::Whole(text), attempts, offset: Some(offset), _room: None }
+        Self { number, mark, text: LineText::Whole(text), attempts, offset: Some(offset), _room: None }
     }
 }
 
 /// The bytes of a line, without the line break.
-pub enum Text {
+pub enum LineText {
     Whole(Bytes),
     /// A line over [`MAX_LINE`], in a temporary file.
     Long(SpooledTempFile),
@@ -76,12 +76,12 @@ pub enum Text {
 ///
 /// The thread does not belong to the runtime, because the runtime waits for its threads, and a read from standard
 /// input may never return.
-pub fn read(file: InputFile, confirmed: checkpoint::Reader, keep_long: bool) -> mpsc::Receiver<Result<Line>> {
+pub fn read(file: InputFile, confirmed: checkpoint::CheckpointReader, keep_long: bool) -> mpsc::Receiver<Result<Line>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let runtime = Handle::current();
     thread::spawn(move || {
         let result = file.open().and_then(|text| {
-            Reader { text, keep_long, bytes: 0, read: Arc::clone(&file.read) }.run(confirmed, &sender, &runtime)
+            LineReader { text, keep_long, bytes: 0, read: Arc::clone(&file.read) }.run(confirmed, &sender, &runtime)
         });
         if let Err(error) = result {
             let _ = sender.blocking_send(Err(error));
@@ -90,7 +90,7 @@ pub fn read(file: InputFile, confirmed: checkpoint::Reader, keep_long: bool) -> 
     receiver
 }
 
-struct Reader {
+struct LineReader {
     text: Box<dyn BufRead + Send>,
     keep_long: bool,
     /// The bytes of the lines so far, after decompression.
@@ -99,10 +99,10 @@ struct Reader {
     read: Arc<AtomicU64>,
 }
 
-impl Reader {
+impl LineReader {
     fn run(
         mut self,
-        mut confirmed: checkpoint::Reader,
+        mut confirmed: checkpoint::CheckpointReader,
         sender: &mpsc::Sender<Result<Line>>,
         runtime: &Handle,
     ) -> Result<()> {
@@ -132,13 +132,13 @@ impl Reader {
                 }
                 let mark = Mark::of(Sha256::digest(text).into());
                 if was_confirmed == Some(mark) {
-                    Line::new(number, mark, Text::Confirmed, None)
+                    Line::new(number, mark, LineText::Confirmed, None)
                 } else {
                     let kib = u32::try_from(text.len() / 1024 + 1).expect("a line has at most 10 MiB");
                     let room = runtime
                         .block_on(Arc::clone(&room).acquire_many_owned(kib))
                         .expect("the semaphore is never closed");
-                    Line::new(number, mark, Text::Whole(Bytes::copy_from_slice(text)), Some(room))
+                    Line::new(number, mark, LineText::Whole(Bytes::copy_from_slice(text)), Some(room))
                 }
             } else {
                 let (mark, text) = self.long_line(&buffer)?;
@@ -152,7 +152,7 @@ impl Reader {
     }
 
     /// Reads the rest of a long line, and copies it to a temporary file if the line is kept.
-    fn long_line(&mut self, start: &[u8]) -> Result<(Mark, Text)> {
+    fn long_line(&mut self, start: &[u8]) -> Result<(Mark, LineText)> {
         let mut file = self.keep_long.then(|| tempfile::spooled_tempfile(0));
         let mut digest = Sha256::new();
         let (mut size, read) = (0, Arc::clone(&self.read));
@@ -172,7 +172,7 @@ impl Reader {
             let is_last = end.is_some() || bytes.is_empty();
             self.text.consume(length + usize::from(end.is_some()));
             if is_last {
-                return Ok((Mark::of(digest.finalize().into()), file.map_or(Text::Dropped, Text::Long)));
+                return Ok((Mark::of(digest.finalize().into()), file.map_or(LineText::Dropped, LineText::Long)));
             }
         }
     }

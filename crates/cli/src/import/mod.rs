@@ -24,5 +24,5 @@ mod stop;
 mod target;
 mod window;
 
-pub use options::Options;
+pub use options::ImportOptions;
 pub use run::run;

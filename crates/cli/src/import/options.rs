@@ -24,7 +24,7 @@ Exit status:
   0  every line is stored
   1  some lines were rejected
   2  the import failed or was stopped; run it again to resume")]
-pub struct Options {
+pub struct ImportOptions {
     /// Files in JSON Lines, plain or compressed with gzip or zstd; `-` is standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
@@ -67,7 +67,7 @@ fn format() -> impl TypedValueParser<Value = Format> {
 /// The variable that held the API key in earlier versions.
 const EARLIER_KEY: &str = "API_KEY";
 
-impl Options {
+impl ImportOptions {
     /// Returns the API key of `--url`.
     pub fn api_key(&self) -> Result<String> {
         if let Some(key) = &self.api_key {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 #[derive(Debug)]
-pub enum Outcome {
+pub enum LineOutcome {
     Stored,
     /// The trace had been stored before.
     AlreadyThere,
@@ -9,7 +9,7 @@ pub enum Outcome {
     Rejected(Value),
 }
 
-impl Outcome {
+impl LineOutcome {
     /// Rejects a line without sending it. `name` is the last part of the problem type.
     pub fn rejected(status: u16, name: &str, detail: &str) -> Self {
         Self::Rejected(json!({"type": format!("urn:attest:problem:{name}"), "status": status, "detail": detail}))

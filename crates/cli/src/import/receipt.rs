@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// The members of a trace that determine its key.
 #[derive(Deserialize)]
-struct Sent<'a> {
+struct SentTrace<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -19,7 +19,7 @@ struct Sent<'a> {
 }
 
 #[derive(Deserialize)]
-struct Receipt<'a> {
+struct ReceivedReceipt<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     #[serde(borrow)]
@@ -42,7 +42,7 @@ pub fn confirms(media_type: Option<&str>, body: &[u8], trace: &[u8]) -> Confirme
         return Confirmed::Nothing;
     }
     let (Ok(receipt), Ok(sent)) =
-        (serde_json::from_slice::<Receipt<'_>>(body), serde_json::from_slice::<Sent<'_>>(trace))
+        (serde_json::from_slice::<ReceivedReceipt<'_>>(body), serde_json::from_slice::<SentTrace<'_>>(trace))
     else {
         return Confirmed::Nothing;
     };

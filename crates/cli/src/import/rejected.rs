@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     checkpoint::Mark,
-    lines::{Line, Text},
+    lines::{Line, LineText},
 };
 
 /// The output files for rejected lines: `BASE.rejected.jsonl` for the reasons, `BASE.rejected-lines.jsonl` for the
@@ -97,9 +97,9 @@ impl Rejected {
         problem["line"] = line.number.into();
         problem["idempotency_key"] = line.mark.to_string().into();
         let length = match &mut line.text {
-            Text::Whole(bytes) => Some(bytes.len() as u64),
-            Text::Long(file) => Some(file.seek(SeekFrom::End(0)).context("cannot read a temporary file")?),
-            Text::Dropped | Text::Confirmed => None,
+            LineText::Whole(bytes) => Some(bytes.len() as u64),
+            LineText::Long(file) => Some(file.seek(SeekFrom::End(0)).context("cannot read a temporary file")?),
+            LineText::Dropped | LineText::Confirmed => None,
         };
         let is_kept = length.is_some_and(|length| files.kept + length <= limit(read));
         if !is_kept {
@@ -114,12 +114,12 @@ impl Rejected {
         files.kept += length.unwrap_or_default();
         let mut write = || {
             match &mut line.text {
-                Text::Whole(bytes) => files.lines.write_all(bytes)?,
-                Text::Long(file) => {
+                LineText::Whole(bytes) => files.lines.write_all(bytes)?,
+                LineText::Long(file) => {
                     file.rewind()?;
                     io::copy(file, &mut files.lines)?;
                 }
-                Text::Dropped | Text::Confirmed => {}
+                LineText::Dropped | LineText::Confirmed => {}
             }
             files.lines.write_all(b"\n")?;
             files.lines.flush()

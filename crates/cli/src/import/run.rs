@@ -6,24 +6,24 @@ use tokio::{select, sync::mpsc};
 
 use super::{
     checkpoint::{Checkpoint, Opened},
-    file_import::{End, FileImport},
+    file_import::{FileImport, ImportEnd},
     identity::Destination,
     input::InputFile,
-    options::Options,
+    options::ImportOptions,
     run_files::RunFiles,
-    stop::Stop,
+    stop::ImportStop,
     target::{Started, Target},
 };
 
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: ImportOptions) -> ExitCode {
     match import(&options).await {
         Ok(code) => code,
         Err(error) => fail(&error, 2),
     }
 }
 
-async fn import(options: &Options) -> Result<ExitCode> {
-    let stop = Stop::listen()?;
+async fn import(options: &ImportOptions) -> Result<ExitCode> {
+    let stop = ImportStop::listen()?;
     // Check every file before anything is written or sent.
     let check = |path| InputFile::check(path).with_context(|| path.display().to_string());
     let files: Vec<_> = options.files.iter().map(|path| check(path.as_path())).collect::<Result<_>>()?;
@@ -44,11 +44,11 @@ async fn import(options: &Options) -> Result<ExitCode> {
 }
 
 async fn import_files(
-    options: &Options,
+    options: &ImportOptions,
     files: Vec<InputFile>,
     target: &Arc<Target>,
     destination: Option<&Destination>,
-    stop: &Stop,
+    stop: &ImportStop,
     warned: &mut mpsc::UnboundedReceiver<String>,
 ) -> Result<ExitCode> {
     let mut has_rejected = false;
@@ -68,9 +68,9 @@ async fn import_files(
         let counts = import.finish();
         let _ = result!("{path}:\n{counts}"); // the traces are stored, even if nobody reads the counts
         match end.with_context(failed)? {
-            End::Done => {}
-            End::Stopped if is_stream && options.state.is_none() => bail!("stopped before the end of {path}"),
-            End::Stopped => bail!("stopped; run the same command again to resume"),
+            ImportEnd::Done => {}
+            ImportEnd::Stopped if is_stream && options.state.is_none() => bail!("stopped before the end of {path}"),
+            ImportEnd::Stopped => bail!("stopped; run the same command again to resume"),
         }
         has_rejected |= counts.refused + counts.conflicts > 0;
     }
@@ -80,11 +80,11 @@ async fn import_files(
 /// Opens the checkpoint of a file. A dry run uses a temporary one to count repeated lines, if temporary files can be
 /// written.
 async fn checkpoint(
-    options: &Options,
+    options: &ImportOptions,
     run_files: Option<&RunFiles>,
     destination: Option<&Destination>,
     target: &Target,
-    stop: &Stop,
+    stop: &ImportStop,
     path: &str,
 ) -> Result<Option<Checkpoint>> {
     let (Some(run_files), Some(destination)) = (run_files, destination) else {

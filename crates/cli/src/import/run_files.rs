@@ -1,8 +1,11 @@
 //! The files that the import of one file writes, and their lock.
 
+use attest_terminal::run_lock::RunLock;
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +18,6 @@ use super::{
     input::InputFile,
     rejected::Rejected,
 };
-use crate::run_lock::RunLock;
 
 /// Names the files that the import of one file writes: next to it, or in the folder of `--state`.
 pub struct RunFiles {
@@ -37,7 +39,9 @@ impl RunFiles {
         };
         if !state.is_dir() {
             // Do not create the folders above it, because a typo should not create a tree.
-            fs::create_dir(state)
+            DirBuilder::new()
+                .mode(0o700)
+                .create(state)
                 .with_context(|| format!("cannot create the folder {} for --state", state.display()))?;
         }
         // Files with the same name in different folders have separate checkpoints.

@@ -8,11 +8,11 @@ use tokio::{
 };
 
 /// Counts Ctrl-C and SIGTERM from the start of the import to its end, so that none is lost between two files.
-pub struct Stop {
+pub struct ImportStop {
     signals: watch::Receiver<u32>,
 }
 
-impl Stop {
+impl ImportStop {
     pub fn listen() -> Result<Self> {
         let failed = "cannot listen for signals";
         let mut interrupt = signal(SignalKind::interrupt()).context(failed)?;

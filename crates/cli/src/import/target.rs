@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    endpoint::{Attempt, Endpoint, LastCause},
+    endpoint::{Attempt, ImportEndpoint, LastCause},
     identity::Destination,
-    lines::{Line, MAX_LINE, Text},
-    options::Options,
-    outcome::Outcome,
+    lines::{Line, LineText, MAX_LINE},
+    options::ImportOptions,
+    outcome::LineOutcome,
 };
 use crate::serve::{self, LocalEndpoint};
 
 pub enum Target {
-    Endpoint(Box<Endpoint>),
+    Endpoint(Box<ImportEndpoint>),
     /// The endpoint's own validation.
     DryRun {
         max_trace_bytes: usize,
@@ -34,24 +34,24 @@ pub struct Started {
 
 impl Target {
     /// Starts the target that the options select. Reports failures that are retried to `warnings`.
-    pub async fn start(options: &Options, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
+    pub async fn start(options: &ImportOptions, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
         if options.dry_run {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };
             return Ok(Started { target, destination: None, local: None });
         }
         if let Some(url) = &options.url {
-            let endpoint = Endpoint::new(url, &options.api_key()?, options, warnings, LastCause::default())?;
+            let endpoint = ImportEndpoint::new(url, &options.api_key()?, options, warnings, LastCause::default())?;
             let destination = Some(Destination::endpoint(endpoint.shown_url(), None));
             return Ok(Started { target: Self::Endpoint(endpoint.into()), destination, local: None });
         }
         let destination = Destination::place(&options.store.location.location()).await?;
         let last_cause = LastCause::default();
         let recorded = last_cause.clone();
-        let local = LocalEndpoint::start(serve::Options::on_free_ports(options.store.clone()), move |line| {
+        let local = LocalEndpoint::start(serve::ServeOptions::on_free_ports(options.store.clone()), move |line| {
             recorded.record(line);
         })
         .await?;
-        let endpoint = Endpoint::new(&local.url, &local.api_key, options, warnings, last_cause)?;
+        let endpoint = ImportEndpoint::new(&local.url, &local.api_key, options, warnings, last_cause)?;
         Ok(Started { target: Self::Endpoint(endpoint.into()), destination: Some(destination), local: Some(local) })
     }
 
@@ -71,15 +71,16 @@ impl Target {
 
     /// Sends a line to the endpoint once, or only validates it. An error ends the import.
     pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Attempt> {
-        let Text::Whole(text) = &line.text else {
-            let outcome = Outcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes."));
+        let LineText::Whole(text) = &line.text else {
+            let outcome =
+                LineOutcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes."));
             return Ok(Attempt::Done(outcome));
         };
         let trace = match from {
             None => text.clone(),
             Some(format) => match mapping::to_trace(format, text) {
                 Ok(trace) => Bytes::from(trace),
-                Err(unmapped) => return Ok(Attempt::Done(Outcome::Rejected(unmapped.problem()))),
+                Err(unmapped) => return Ok(Attempt::Done(LineOutcome::Rejected(unmapped.problem()))),
             },
         };
         match self {
@@ -90,14 +91,14 @@ impl Target {
 }
 
 /// Returns the outcome that the endpoint would report, without storing the trace.
-fn validate(trace: &[u8], limit: usize) -> Outcome {
+fn validate(trace: &[u8], limit: usize) -> LineOutcome {
     let result = if trace.len() > limit {
         Err(Problem::TooLarge { limit, size: trace.len() })
     } else {
         Trace::parse(trace.to_vec(), || Uuid::nil().to_string())
     };
     match result {
-        Ok(_) => Outcome::Stored,
-        Err(problem) => Outcome::Rejected(serde_json::from_str(&problem.body()).expect("problem details are JSON")),
+        Ok(_) => LineOutcome::Stored,
+        Err(problem) => LineOutcome::Rejected(serde_json::from_str(&problem.body()).expect("problem details are JSON")),
     }
 }

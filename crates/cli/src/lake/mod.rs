@@ -17,13 +17,13 @@ pub fn keep_private() {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum LakeCommand {
     /// Make a lake equal to the stored traces
-    Sync(sync::Options),
+    Sync(sync::SyncOptions),
 }
 
-pub async fn run(command: Command) -> ExitCode {
+pub async fn run(command: LakeCommand) -> ExitCode {
     match command {
-        Command::Sync(options) => sync::run(options).await,
+        LakeCommand::Sync(options) => sync::run(options).await,
     }
 }

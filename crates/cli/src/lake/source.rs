@@ -47,6 +47,13 @@ pub async fn require(table: &Table, source: &Source) -> Result<()> {
     Ok(table.claim(source).await?)
 }
 
+/// Fails if the lake records another source, and writes nothing. Lakes of earlier versions record none.
+pub async fn check(table: &Table, source: &Source) -> Result<()> {
+    let Some(recorded) = table.source().await? else { return Ok(()) };
+    refuse_copy(&recorded, source)?;
+    Ok(table.compare(&recorded, source)?)
+}
+
 /// Fails if the place is a copy of the recorded folder, which has the same id and still exists.
 fn refuse_copy(recorded: &Source, source: &Source) -> Result<()> {
     let (Some(original), Some(given)) = (recorded.name.strip_prefix("folder "), source.name.strip_prefix("folder "))

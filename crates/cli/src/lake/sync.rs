@@ -1,5 +1,7 @@
 //! `lake sync`: makes a lake equal to the stored traces.
 
+use attest_storage::LocationOptions;
+use attest_terminal::progress::Progress;
 use std::{
     process::{self, ExitCode},
     sync::Arc,
@@ -9,9 +11,9 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use attest::unreadable::Unreadable;
 use attest_lake::{
-    Location as LakeLocation, Table,
+    LakeLocation, Table,
     objects::{Bucket, Objects},
-    sync::{Step, Synced, sync},
+    sync::{SyncStep, Synced, sync},
 };
 use attest_storage::{Location, aws_config};
 use attest_terminal::{fail, note, shutdown::stop_signal};
@@ -23,7 +25,6 @@ use super::{
     Folder,
     source::{claim, source_of},
 };
-use crate::{location::LocationOptions, progress::Progress};
 
 /// The options of `lake sync`.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ Exit status:
   0  the lake equals the stored traces
   1  some objects are not traces or cannot be read, and were left out
   2  the command failed or was stopped: run it again")]
-pub struct Options {
+pub struct SyncOptions {
     #[command(flatten)]
     location: LocationOptions,
     /// The lake: a folder, or s3://BUCKET/PREFIX
@@ -48,7 +49,7 @@ pub struct Options {
     /// The days after which a replaced file is deleted. With 0, a query that is running may fail
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     retention_days: u32,
-    /// Accept a place of traces that differs from the recorded one. Rows of traces that are not in this place are
+    /// Accept traces from another place than the recorded one. Rows of traces that are not in this place are
     /// removed
     #[arg(long)]
     replace_source: bool,
@@ -57,7 +58,7 @@ pub struct Options {
     quiet: bool,
 }
 
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: SyncOptions) -> ExitCode {
     let synced = tokio::select! {
         synced = synchronise(&options) => synced,
         () = stop_signal() => {
@@ -87,7 +88,7 @@ pub async fn objects(location: &Location) -> Result<Box<dyn Objects>> {
     }
 }
 
-async fn synchronise(options: &Options) -> Result<Synced> {
+async fn synchronise(options: &SyncOptions) -> Result<Synced> {
     super::keep_private();
     let place = options.location.location();
     let objects = objects(&place).await?;
@@ -104,8 +105,8 @@ async fn synchronise(options: &Options) -> Result<Synced> {
     let progress = |name: &str| Progress::new(name.to_owned(), "traces", None, Arc::default(), options.quiet);
     let (mut listed, mut compared) = (progress("listed"), progress(&options.output));
     let synced = sync(&table, &*objects, retention, None, |step| match step {
-        Step::Listed(count) => listed.update(count),
-        Step::Compared(count) => compared.update(count),
+        SyncStep::Listed(count) => listed.update(count),
+        SyncStep::Compared(count) => compared.update(count),
     });
     let synced = synced.await.with_context(|| format!("cannot complete the lake {}", options.output));
     listed.finish();

@@ -27,7 +27,7 @@ use local_aws::{
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use uuid::Uuid;
 
-use super::{gateway, options::Options, otlp};
+use super::{gateway, options::ServeOptions, otlp};
 
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
@@ -47,7 +47,7 @@ pub struct LocalEndpoint {
     s3: Option<Server>,
 }
 
-struct Opened {
+struct OpenedStore {
     store: Store,
     store_id: Box<dyn Fn() -> Option<String> + Send + Sync>,
     reader: TraceReader,
@@ -57,14 +57,14 @@ struct Opened {
 
 impl LocalEndpoint {
     /// Starts an endpoint that passes the log line of each request to `log`.
-    pub async fn start(options: Options, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self> {
+    pub async fn start(options: ServeOptions, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self> {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
         let address = listener.local_addr().context("cannot read the address of the endpoint")?;
         let opened = match options.store.location.location() {
             Location::Bucket(bucket) => open_bucket(&bucket).await?,
             Location::Folder(folder) => open_folder(&folder, &options).await?,
         };
-        let Opened { store, store_id, reader, stored, s3 } = opened;
+        let OpenedStore { store, store_id, reader, stored, s3 } = opened;
         let (s3, served_s3) = s3.unzip();
         let is_own_key = options.api_key.is_none();
         let api_key = options.api_key.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
@@ -109,7 +109,7 @@ impl LocalEndpoint {
     }
 }
 
-async fn open_bucket(bucket: &str) -> Result<Opened> {
+async fn open_bucket(bucket: &str) -> Result<OpenedStore> {
     let config = aws_config().await?;
     let store = Store::new(&config, bucket.to_owned()).verifying_conditional_writes();
     // An endpoint that starts while S3 is unreachable does not report the bucket's id.
@@ -123,10 +123,10 @@ async fn open_bucket(bucket: &str) -> Result<Opened> {
     }
     let reader = TraceReader::over_bucket(&config, bucket.to_owned());
     let stored = format!("Traces are stored in the bucket `{bucket}`.");
-    Ok(Opened { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None })
+    Ok(OpenedStore { store, store_id: Box::new(move || store_id.clone()), reader, stored, s3: None })
 }
 
-async fn open_folder(folder: &Path, options: &Options) -> Result<Opened> {
+async fn open_folder(folder: &Path, options: &ServeOptions) -> Result<OpenedStore> {
     let files = FileStore::open(folder).with_context(|| format!("cannot store into {}", folder.display()))?;
     let bucket = files.bucket().to_owned();
     let s3 = FolderS3::new(files.clone());
@@ -140,7 +140,7 @@ async fn open_folder(folder: &Path, options: &Options) -> Result<Opened> {
     );
     let config = access.sdk_config(settings::http_client());
     let identified = files.clone();
-    Ok(Opened {
+    Ok(OpenedStore {
         store: Store::new(&config, bucket),
         store_id: Box::new(move || identified.id().ok().flatten()),
         reader: TraceReader::over_folder(files).served_at(access.url()),

@@ -17,12 +17,12 @@ mod ready_file;
 use ready_file::ReadyFile;
 
 pub use endpoint::LocalEndpoint;
-pub use options::{Options, StoreOptions};
+pub use options::{ServeOptions, StoreOptions};
 
 pub const EXAMPLE: &str =
     r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
 
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: ServeOptions) -> Result<()> {
     let ready_file = options.ready_file.clone();
     let endpoint = LocalEndpoint::start(options, human_log::print).await?;
     // A closed output does not stop the endpoint.

@@ -1,5 +1,6 @@
 //! The options of the local endpoint.
 
+use attest_storage::LocationOptions;
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -10,10 +11,9 @@ use attest_terminal::api_key;
 use clap::Args;
 
 use super::otlp::OtelSpans;
-use crate::location::LocationOptions;
 
 #[derive(Debug, Clone, Args)]
-pub struct Options {
+pub struct ServeOptions {
     /// The port of the endpoint on 127.0.0.1, or 0 for any free port
     #[arg(long, default_value_t = 9080)]
     pub port: u16,
@@ -53,7 +53,7 @@ pub struct StoreOptions {
     pub location: LocationOptions,
 }
 
-impl Options {
+impl ServeOptions {
     /// Returns the options of an endpoint that can run next to others on this machine.
     #[must_use]
     pub fn on_free_ports(store: StoreOptions) -> Self {

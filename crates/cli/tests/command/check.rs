@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use axum::Router;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::{net::TcpListener, process::Command};
@@ -178,6 +179,50 @@ async fn an_interrupted_check_deletes_its_temporary_key_and_its_traces() {
         for call in ["apigateway delete-api-key", "apigateway delete-usage-plan", "s3api delete-objects"] {
             assert!(calls.contains(call), "{signal}: {call}: {calls}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_report_is_json_and_nothing_that_a_terminal_executes_whatever_the_endpoint_answers() {
+    let hostile = "\u{1b}[31m\u{202e}\u{9b}";
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let answer = Router::new().fallback(move || async move { hostile });
+    tokio::spawn(async move { axum::serve(listener, answer).await });
+    let output = command(&url, &[], "").output().await.expect("attest runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(!text.contains(|char: char| char.is_control() && char != '\n' || char == '\u{202e}'), "{text}");
+    let report: Value = serde_json::from_str(&text).expect("the report is JSON");
+    let promises = report["promises"].as_array().expect("promises");
+    assert!(promises.iter().any(|line| line["actual"].as_str().is_some_and(|of| of.contains(hostile))), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_report_that_is_not_written_is_no_success() {
+    let url = endpoint(None, TemporaryKey::Throttled).await;
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let child = command(&url, &[], "").stdout(full).stderr(Stdio::piped()).spawn().expect("attest runs");
+    let output = child.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("cannot write to standard output"), "{error}");
+}
+
+#[tokio::test]
+async fn http_to_another_host_is_warned_about() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&file, "{}\n").expect("the file is writable");
+    let path = file.path().to_str().expect("UTF-8");
+    for arguments in [&["check"][..], &["import", path, "--retry-for", "0"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
+        command.args(arguments).args(["--url", "http://user:secret@attest.example/", "--api-key", "k"]);
+        // A proxy that nobody serves, so that the test sends nothing to a network.
+        let output = command.env("http_proxy", "http://127.0.0.1:1").output().await.expect("attest runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("warning: http://attest.example/ is not encrypted"), "{arguments:?}: {error}");
+        assert!(!error.contains("secret"), "{arguments:?}: {error}");
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use arrow_array::{RecordBatch, StringArray, cast::AsArray};
-use attest_lake::{Location, Table};
+use attest_lake::{LakeLocation, Table};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{export::store, import::program};
@@ -43,7 +43,7 @@ fn count(report: &str, name: &str) -> u64 {
 
 /// Returns the keys of the lake's current version, in order.
 async fn keys(lake: &Path) -> Vec<String> {
-    let table = Table::open(&Location::folder(lake).expect("a folder")).await.expect("the table");
+    let table = Table::open(&LakeLocation::folder(lake).expect("a folder")).await.expect("the table");
     let snapshot = table.load().await.expect("the table");
     let mut keys = Vec::new();
     for file in snapshot.files() {

@@ -9,7 +9,7 @@ use std::{env, time::Duration};
 
 use attest::writer::Writer;
 use attest_lake::{
-    Entry, Error, Location, Object, Result, Table, append,
+    Entry, Error, LakeLocation, Object, Result, Table, append,
     maintain::{Gone, maintain},
     objects::Objects,
 };
@@ -128,7 +128,7 @@ async fn maintenance_reads_a_small_file_with_two_requests() {
     let mut requests = Vec::new();
     for files in [2, 10] {
         let table =
-            Table::open(&Location::bucket(&format!("s3://lake/{files}"), &s3.config).expect("a location")).await;
+            Table::open(&LakeLocation::bucket(&format!("s3://lake/{files}"), &s3.config).expect("a location")).await;
         let table = table.expect("a table");
         for number in 0..files {
             // One file of one day, too large to be read with the request for its footer.

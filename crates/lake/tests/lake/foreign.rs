@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use attest_lake::{
     Error, Table,
-    ingest::{Lake, Queues, Report, Task},
+    ingest::{Lake, Queues, RunReport, Task},
     sync::sync,
 };
 
@@ -43,7 +43,7 @@ async fn store_foreign(s3: &S3) -> Vec<String> {
 }
 
 /// Runs a task in this process.
-async fn run(function: &Function, task: Task) -> Result<Report, Error> {
+async fn run(function: &Function, task: Task) -> Result<RunReport, Error> {
     let config = aws_sdk_sqs::config::Builder::from(&function.s3.config);
     let config = config.endpoint_url(format!("http://{}", function.queue.address)).build();
     let (stored, removed) = (function.queue.url("stored"), function.queue.url("removed"));

@@ -8,14 +8,14 @@ use std::{
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
-use attest_lake::{Location, Table, append, maintain, objects::Objects};
+use attest_lake::{LakeLocation, Table, append, maintain, objects::Objects};
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 
 use crate::support::{S3, assert_rows, rows, store};
 
 async fn lake(s3: &S3, keys: &[String]) -> (PathBuf, Table) {
     let folder = s3.root.path().join("files");
-    let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a table");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a table");
     append(&table, &s3.traces(), keys.to_vec()).await.expect("added");
     (folder, table)
 }
@@ -70,7 +70,7 @@ async fn files_with_other_arrow_types_and_comments_on_columns_are_read_and_rewri
     with_views(&folder);
     let key = r#"\"name\":\"key\",\"type\":\"string\",\"nullable\":true,\"metadata\":{"#;
     edit(&folder, key, &format!(r#"{key}\"comment\":\"the key in S3\""#));
-    let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a lake");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a lake");
     assert_eq!(rows(&table).await.len(), 5);
     s3.delete(&keys[0]).await;
     append(&table, &s3.traces(), keys[5..].to_vec()).await.expect("added");
@@ -98,7 +98,7 @@ async fn a_table_that_is_no_lake_is_refused_with_the_reason() {
     ] {
         let (folder, _) = lake(&s3, &keys).await;
         edit(&folder, from, to);
-        let error = Table::open(&Location::folder(&folder).expect("a folder")).await.map(drop).expect_err(reason);
+        let error = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.map(drop).expect_err(reason);
         assert!(error.to_string().contains(reason), "{error}");
         fs::remove_dir_all(&folder).expect("it is deleted");
     }
@@ -113,7 +113,7 @@ async fn a_table_of_an_earlier_version_gets_its_missing_columns() {
         let field = format!(r#"{{\"name\":\"{column}\",\"type\":\"string\",\"nullable\":true,\"metadata\":{{}}}},"#);
         edit(&folder, &field, "");
     }
-    let location = Location::folder(&folder).expect("a folder");
+    let location = LakeLocation::folder(&folder).expect("a folder");
     let old = Table::open_existing(&location).await.expect("a lake");
     let version = old.load().await.expect("the table").version();
     let table = Table::open(&location).await.expect("a lake");
@@ -133,7 +133,7 @@ async fn a_lake_works_in_a_folder_of_any_name() {
     for name in ["my%20data", "a%2Fb", "back\\slash", "two words", "Grüße", "50%", "a#b?c"] {
         let folder = root.path().join(name);
         for keys in [&keys[..1], &keys[..]] {
-            let location = Location::folder(&folder).expect("a folder");
+            let location = LakeLocation::folder(&folder).expect("a folder");
             let table = Table::open(&location).await.expect("a lake");
             append(&table, &s3.traces(), keys.to_vec()).await.expect("added");
             assert_eq!(rows(&table).await.len(), keys.len(), "{name}");

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command, sync::Arc};
 
-use attest_lake::{Location, Table, objects::Bucket};
+use attest_lake::{LakeLocation, Table, objects::Bucket};
 use aws_config::SdkConfig;
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use hyper::{
@@ -74,8 +74,8 @@ impl S3 {
         Bucket::new(&self.config, "traces".to_owned())
     }
 
-    pub fn lake(&self) -> Location {
-        Location::bucket("s3://lake/lake", &self.config).expect("it is a location")
+    pub fn lake(&self) -> LakeLocation {
+        LakeLocation::bucket("s3://lake/lake", &self.config).expect("it is a location")
     }
 
     pub async fn put(&self, key: &str, json: &str) {

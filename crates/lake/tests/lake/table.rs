@@ -8,7 +8,7 @@ use std::{
 
 use arrow_array::cast::AsArray;
 use attest_lake::{
-    Location, Table, append,
+    LakeLocation, Table, append,
     maintain::{Gone, gone, maintain, vacuum},
     objects::Objects,
     sync::sync,
@@ -22,7 +22,7 @@ use crate::support::{S3, assert_rows, rows, store, trace};
 async fn traces_are_added_once_to_a_folder_and_to_a_bucket() {
     let s3 = S3::start().await;
     let folder = s3.root.path().join("a lake");
-    for location in [Location::folder(&folder).expect("a folder"), s3.lake()] {
+    for location in [LakeLocation::folder(&folder).expect("a folder"), s3.lake()] {
         let table = Table::open(&location).await.expect("a table");
         let traces = s3.traces();
         let keys = store(&s3, "gpt-4o", 30).await;
@@ -55,7 +55,7 @@ async fn objects_that_are_not_traces_are_reported_and_left_out() {
 async fn the_writer_of_an_object_is_in_its_row_and_costs_no_request() {
     let s3 = S3::start().await;
     let folder = s3.root.path().join("a lake");
-    let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a table");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a table");
     let put = s3.client.put_object().bucket("traces").key("m/1").body(trace("x").into_bytes().into());
     put.metadata("api-key-id", "a1b2").metadata("principal", "arn:aws:iam::1:user/jane").send().await.expect("stored");
     s3.put("m/2", &trace("by an earlier version")).await;
@@ -155,7 +155,7 @@ async fn an_object_that_was_stored_again_keeps_its_new_row_only() {
 async fn vacuum_deletes_replaced_files_and_nothing_that_is_referred_to() {
     let s3 = S3::start().await;
     let folder = s3.root.path().join("files");
-    let table = Table::open(&Location::folder(&folder).expect("a folder")).await.expect("a table");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a table");
     let traces = s3.traces();
     let keys = store(&s3, "m", 9).await;
     for chunk in keys.chunks(3) {

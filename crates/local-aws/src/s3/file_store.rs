@@ -25,7 +25,7 @@ use super::{
     listing::{Cache, ObjectInfo, walk},
     metadata::{self, Metadata},
 };
-use crate::files::open_own;
+use crate::files::{create_own_folder, open_own};
 
 /// The folder of temporary files. No key has a path inside it.
 const INCOMING: &str = "~incoming";
@@ -107,7 +107,7 @@ impl FileStore {
     /// Opens the bucket in the folder `root`. Creates the folder if it does not exist. The folder's name is the
     /// bucket's name.
     pub fn open(root: &Path) -> Result<Self, FileStoreError> {
-        fs::create_dir_all(root)?;
+        create_own_folder(root)?;
         let store = Self::read_only(root)?;
         let lock = lock(&store.root)?;
         check_links(&store.root.join(INCOMING))?;
@@ -187,7 +187,7 @@ impl FileStore {
         let mut is_taken = false;
         for attempt in 1.. {
             // Created last, because a concurrent deletion removes empty folders.
-            let created = fs::create_dir_all(folder);
+            let created = create_own_folder(folder);
             let has_folder = created.is_ok();
             let named = match created {
                 Ok(()) if replace => staged.0.persist(&path),
@@ -237,7 +237,7 @@ impl FileStore {
     fn restore(&self, held: &Mutex<fs::File>) -> Result<(), FileStoreError> {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.root.join(INCOMING).is_dir() {
-            fs::create_dir_all(&self.root).map_err(|error| self.failed(error))?;
+            create_own_folder(&self.root).map_err(|error| self.failed(error))?;
             // The lock that is held belongs to the deleted file.
             *held = lock(&self.root)?;
         }
@@ -353,7 +353,7 @@ fn lock(root: &Path) -> Result<fs::File, FileStoreError> {
         fs::remove_dir_all(&incoming)?;
     }
     lock_shared(&lock, path)?;
-    fs::create_dir_all(&incoming)?;
+    create_own_folder(&incoming)?;
     Ok(lock)
 }
 

@@ -40,13 +40,13 @@ impl ObjectInfo {
 }
 
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct ListingSnapshot {
     taken: Instant,
     objects: Arc<Vec<ObjectInfo>>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<Option<Snapshot>>);
+pub(super) struct Cache(Mutex<Option<ListingSnapshot>>);
 
 impl Cache {
     /// Returns the latest listing, unless it is older than `max_age`.
@@ -57,7 +57,7 @@ impl Cache {
 
     pub(super) fn set(&self, objects: Vec<ObjectInfo>) -> Arc<Vec<ObjectInfo>> {
         let objects = Arc::new(objects);
-        let snapshot = Snapshot { taken: Instant::now(), objects: Arc::clone(&objects) };
+        let snapshot = ListingSnapshot { taken: Instant::now(), objects: Arc::clone(&objects) };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
         objects
     }
@@ -74,12 +74,12 @@ impl Cache {
             return Ok(Arc::clone(&snapshot.objects));
         }
         let objects = Arc::new(take()?);
-        *kept = Some(Snapshot { taken: Instant::now(), objects: Arc::clone(&objects) });
+        *kept = Some(ListingSnapshot { taken: Instant::now(), objects: Arc::clone(&objects) });
         Ok(objects)
     }
 }
 
-enum Entry {
+enum FolderEntry {
     Folder(PathBuf, String),
     Object(ObjectInfo),
 }
@@ -94,8 +94,8 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
     while let Some((folder, prefix)) = folders.pop() {
         for entry in read_folder(&folder, &prefix, skipped)? {
             match entry {
-                Entry::Folder(path, prefix) => folders.push((path, prefix)),
-                Entry::Object(object) => found.push(object),
+                FolderEntry::Folder(path, prefix) => folders.push((path, prefix)),
+                FolderEntry::Object(object) => found.push(object),
             }
         }
     }
@@ -104,7 +104,7 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
 
 /// Reads one directory. Reads file metadata on every processor because it dominates listing time. Skips files and
 /// directories that are deleted in the meantime.
-fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Entry>> {
+fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<FolderEntry>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?.collect::<io::Result<Vec<_>>>()?,
@@ -130,18 +130,18 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Ent
 }
 
 /// Reads the metadata of a name. Returns `None` if it is neither an object nor a folder of objects.
-fn read_entry(entry: &fs::DirEntry, folder: &Path, prefix: &str, skipped: &str) -> io::Result<Option<Entry>> {
+fn read_entry(entry: &fs::DirEntry, folder: &Path, prefix: &str, skipped: &str) -> io::Result<Option<FolderEntry>> {
     let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
     let is_link = entry.file_type()?.is_symlink();
     // Reading follows links, so the listing must follow them too.
     let metadata = || if is_link { fs::metadata(entry.path()) } else { entry.metadata() };
     if entry.file_type()?.is_dir() || is_link && metadata()?.is_dir() {
         let is_own = name != skipped && !(is_link && leads_up(&entry.path(), folder)?);
-        return Ok(is_own.then(|| Entry::Folder(entry.path(), format!("{prefix}{name}/"))));
+        return Ok(is_own.then(|| FolderEntry::Folder(entry.path(), format!("{prefix}{name}/"))));
     }
     let Some(key) = key_of(&format!("{prefix}{name}")) else { return Ok(None) };
     let metadata = metadata()?;
-    Ok(Some(Entry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
+    Ok(Some(FolderEntry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
 }
 
 /// Returns whether the error means that the name was deleted, or is a dangling link.

@@ -21,14 +21,14 @@ const URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').
 
 pub(super) fn list_v2(objects: &[ObjectInfo], input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
     let token = input.continuation_token.as_deref().map(name_of).transpose()?;
-    let query = Query {
+    let query = ListQuery {
         prefix: input.prefix.as_deref().unwrap_or_default(),
         delimiter: input.delimiter.as_deref().unwrap_or_default(),
         after: token.as_deref().or(input.start_after.as_deref()).unwrap_or_default(),
         max_keys: max_keys(input.max_keys)?,
     };
-    let page = Page::cut(objects, query);
-    let encoding = Encoding::of(input.encoding_type.as_ref());
+    let page = KeyPage::cut(objects, query);
+    let encoding = KeyEncoding::of(input.encoding_type.as_ref());
     Ok(ListObjectsV2Output {
         key_count: page.count(),
         max_keys: i32::try_from(query.max_keys).ok(),
@@ -51,14 +51,14 @@ pub(super) fn list_v1(
     objects: &[ObjectInfo],
     input: ListObjectsInput,
 ) -> S3Result<(ListObjectsOutput, Option<String>)> {
-    let query = Query {
+    let query = ListQuery {
         prefix: input.prefix.as_deref().unwrap_or_default(),
         delimiter: input.delimiter.as_deref().unwrap_or_default(),
         after: input.marker.as_deref().unwrap_or_default(),
         max_keys: max_keys(input.max_keys)?,
     };
-    let page = Page::cut(objects, query);
-    let encoding = Encoding::of(input.encoding_type.as_ref());
+    let page = KeyPage::cut(objects, query);
+    let encoding = KeyEncoding::of(input.encoding_type.as_ref());
     // Without a delimiter, the marker is the last key.
     let next_marker = page.next.filter(|_| !query.delimiter.is_empty()).map(|name| encoding.apply(name));
     let output = ListObjectsOutput {
@@ -83,14 +83,14 @@ pub(super) fn list_versions(
     objects: &[ObjectInfo],
     input: ListObjectVersionsInput,
 ) -> S3Result<(ListObjectVersionsOutput, Option<String>)> {
-    let query = Query {
+    let query = ListQuery {
         prefix: input.prefix.as_deref().unwrap_or_default(),
         delimiter: input.delimiter.as_deref().unwrap_or_default(),
         after: input.key_marker.as_deref().unwrap_or_default(),
         max_keys: max_keys(input.max_keys)?,
     };
-    let page = Page::cut(objects, query);
-    let encoding = Encoding::of(input.encoding_type.as_ref());
+    let page = KeyPage::cut(objects, query);
+    let encoding = KeyEncoding::of(input.encoding_type.as_ref());
     let version = |object: Object| ObjectVersion {
         key: object.key,
         e_tag: object.e_tag,
@@ -120,7 +120,7 @@ pub(super) fn list_versions(
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Query<'a> {
+struct ListQuery<'a> {
     prefix: &'a str,
     /// The end of a common prefix, or empty if there is no delimiter.
     delimiter: &'a str,
@@ -130,17 +130,17 @@ struct Query<'a> {
 }
 
 #[derive(Debug)]
-struct Page<'a> {
+struct KeyPage<'a> {
     objects: Vec<&'a ObjectInfo>,
     prefixes: Vec<&'a str>,
     /// The last name on the page, if there are more.
     next: Option<&'a str>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> KeyPage<'a> {
     /// Cuts a page from the objects, which are in the order of the keys.
-    fn cut(objects: &'a [ObjectInfo], query: Query<'_>) -> Self {
-        let Query { prefix, delimiter, after, max_keys } = query;
+    fn cut(objects: &'a [ObjectInfo], query: ListQuery<'_>) -> Self {
+        let ListQuery { prefix, delimiter, after, max_keys } = query;
         let mut page = Self { objects: Vec::new(), prefixes: Vec::new(), next: None };
         if max_keys == 0 {
             return page;
@@ -173,7 +173,7 @@ impl<'a> Page<'a> {
         i32::try_from(self.objects.len() + self.prefixes.len()).ok()
     }
 
-    fn contents(&self, encoding: Encoding) -> Vec<Object> {
+    fn contents(&self, encoding: KeyEncoding) -> Vec<Object> {
         let object = |object: &&ObjectInfo| Object {
             key: Some(encoding.apply(&object.key)),
             e_tag: Some(ETag::Strong(object.e_tag())),
@@ -185,7 +185,7 @@ impl<'a> Page<'a> {
         self.objects.iter().map(object).collect()
     }
 
-    fn common_prefixes(&self, encoding: Encoding) -> Vec<CommonPrefix> {
+    fn common_prefixes(&self, encoding: KeyEncoding) -> Vec<CommonPrefix> {
         self.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.apply(prefix)) }).collect()
     }
 }
@@ -196,13 +196,13 @@ fn max_keys(given: Option<i32>) -> S3Result<usize> {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Encoding {
+enum KeyEncoding {
     Plain,
     /// Names are percent-encoded, because XML 1.0 cannot hold every character.
     Url,
 }
 
-impl Encoding {
+impl KeyEncoding {
     fn of(encoding_type: Option<&EncodingType>) -> Self {
         if encoding_type.is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
             Self::Url

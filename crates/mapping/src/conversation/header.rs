@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    otel::{self, Attributes, Span},
+    otel::{self, Span, SpanAttributes},
     tokens::Tokens,
 };
 use crate::json::{Json, Members};
@@ -45,7 +45,7 @@ impl Header {
     pub fn read(trace: &Members) -> Self {
         let response = trace.object("response");
         let places = places(trace);
-        let attributes = Attributes::of(&places);
+        let attributes = SpanAttributes::of(&places);
         let finish_reason = finish_reason(trace, response).or_else(|| otel::finish_reason(&attributes));
         let api = trace.string("api").filter(|api| !api.is_empty());
         let times = times(&places);
@@ -163,7 +163,7 @@ fn time(details: &Members, edge: &str) -> Option<f64> {
     time.as_f64().or_else(written).filter(|time| time.is_finite())
 }
 
-fn session(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
+fn session(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<String> {
     let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
     let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));
     let (trace, details) = places.split_first()?;

@@ -20,17 +20,17 @@ pub use tokens::Tokens;
 
 /// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredTrace {
     trace: Members,
     /// The messages of the span, if the trace itself has none.
     span: Option<otel::SpanMessages>,
 }
 
-impl Stored {
+impl StoredTrace {
     pub fn read(json: &[u8]) -> Self {
         let trace = Members::read(json);
         let span = match trace.filled("messages") {
-            None => otel::SpanMessages::read(&otel::Attributes::of(&header::places(&trace))),
+            None => otel::SpanMessages::read(&otel::SpanAttributes::of(&header::places(&trace))),
             Some(_) => None,
         };
         Self { trace, span }

@@ -45,9 +45,9 @@ fn hexadecimal(id: &str) -> Option<String> {
 
 /// The attributes of several objects: those in their `attributes`, and members that are named like attributes.
 #[derive(Default)]
-pub struct Attributes<'a>(Vec<(&'a Members, Option<Cow<'a, Members>>)>);
+pub struct SpanAttributes<'a>(Vec<(&'a Members, Option<Cow<'a, Members>>)>);
 
-impl<'a> Attributes<'a> {
+impl<'a> SpanAttributes<'a> {
     pub fn of(places: &[&'a Members]) -> Self {
         let own = |place: &'a Members| match place.get("attributes")? {
             Json::Object(attributes) => Some(Cow::Borrowed(attributes)),
@@ -81,14 +81,14 @@ fn of_key_values(list: &Json) -> Option<Members> {
     pairs.collect()
 }
 
-pub fn finish_reason(attributes: &Attributes<'_>) -> Option<String> {
+pub fn finish_reason(attributes: &SpanAttributes<'_>) -> Option<String> {
     let reasons = decoded(attributes.get("gen_ai.response.finish_reasons")?);
     let reason = reasons.as_list().and_then(|reasons| reasons.first()).unwrap_or(&reasons);
     reason.as_str().map(str::to_owned)
 }
 
 /// Returns the error of a span whose status is an error.
-pub fn error(places: &[&Members], attributes: &Attributes<'_>) -> Option<String> {
+pub fn error(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<String> {
     let status = places.iter().map(|place| place.object("status")).find(|status| {
         let code = status.first_filled(&["code", "status_code"]).map(Json::to_text);
         matches!(code.as_deref(), Some("2" | "ERROR" | "STATUS_CODE_ERROR"))
@@ -107,7 +107,7 @@ pub struct SpanMessages {
 
 impl SpanMessages {
     /// Reads the messages from attributes. Returns `None` if there are none.
-    pub fn read(attributes: &Attributes<'_>) -> Option<Self> {
+    pub fn read(attributes: &SpanAttributes<'_>) -> Option<Self> {
         let read = |name: &str| attributes.get(name).filter(|value| !value.is_empty()).map(decoded);
         let instructions = read("gen_ai.system_instructions").map(|parts| match parts {
             Json::Array(parts) => message("system", "parts", parts.into()),

@@ -37,7 +37,7 @@ fn line(part: &Part) -> String {
 
 fn turns(messages: &Value) -> Vec<String> {
     let trace = json!({"model": "m", "created": 1, "messages": messages}).to_string();
-    let stored = Stored::read(trace.as_bytes());
+    let stored = StoredTrace::read(trace.as_bytes());
     let conversation = stored.conversation();
     let turns = conversation.turns.iter();
     turns.map(|turn| format!("{}: {}", turn.role, turn.parts.iter().map(line).collect::<Vec<_>>().join("; "))).collect()
@@ -154,8 +154,9 @@ fn opentelemetrys_parts_are_read() {
 
 #[test]
 fn cached_and_reasoning_tokens_are_parts_of_input_and_output_for_every_api() {
-    let parts =
-        |usage: Value| Tokens::read(&Members::read(usage.to_string().as_bytes()), &otel::Attributes::default()).parts();
+    let parts = |usage: Value| {
+        Tokens::read(&Members::read(usage.to_string().as_bytes()), &otel::SpanAttributes::default()).parts()
+    };
     let expected = [("input", 20), ("cached", 80), ("output", 7), ("reasoning", 3)];
     let chat = json!({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80},
         "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 110});
@@ -181,7 +182,7 @@ fn several_choices_take_the_place_of_the_answer() {
             "choices": {"0": choice("b", "stop"), "1": choice("c", "length")}, "request_messages": request_messages
         });
         let trace = trace.to_string();
-        let stored = Stored::read(trace.as_bytes());
+        let stored = StoredTrace::read(trace.as_bytes());
         let conversation = stored.conversation();
         assert_eq!(conversation.turns.len(), 1);
         let choices: Vec<_> =
@@ -191,7 +192,7 @@ fn several_choices_take_the_place_of_the_answer() {
     }
     let unanswered =
         json!({"messages": [{"role": "user", "content": "a"}], "choices": {"0": choice("b", "stop")}}).to_string();
-    let stored = Stored::read(unanswered.as_bytes());
+    let stored = StoredTrace::read(unanswered.as_bytes());
     let conversation = stored.conversation();
     assert_eq!(conversation.turns.len(), 2, "the only choice is the answer");
 }
@@ -207,7 +208,7 @@ fn values_of_any_shape_are_shown() {
         }
     }
     for trace in ["", "1", "[]", "{\"messages\": 1}", "{\"messages\": [{\"role\": \"user\"", "\u{0}"] {
-        assert!(Stored::read(trace.as_bytes()).conversation().turns.is_empty());
+        assert!(StoredTrace::read(trace.as_bytes()).conversation().turns.is_empty());
     }
 }
 
@@ -281,7 +282,7 @@ fn no_text_of_a_mapped_call_is_missing_from_its_conversation() {
     for case in CASES.iter().flat_map(|cases| serde_json::from_str::<Vec<Value>>(cases).expect("a list of cases")) {
         let Some(trace) = case.get("trace") else { continue };
         let json = trace.to_string();
-        let stored = Stored::read(json.as_bytes());
+        let stored = StoredTrace::read(json.as_bytes());
         let conversation = stored.conversation();
         let mut shown = String::new();
         conversation.texts(|text| shown.push_str(text));

@@ -1,6 +1,6 @@
 //! The tokens of a call, from the usage that each API reports.
 
-use super::otel::Attributes;
+use super::otel::SpanAttributes;
 use crate::json::{Json, Members};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Reads a provider's usage, or the attributes of an OpenTelemetry span if there is none.
-    pub fn read(usage: &Members, attributes: &Attributes<'_>) -> Self {
+    pub fn read(usage: &Members, attributes: &SpanAttributes<'_>) -> Self {
         let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.as_u64());
         let attribute = |name: &str| {
             let value = attributes.get(name)?;

@@ -12,22 +12,22 @@ const FEW: usize = 16;
 
 /// Reads a stored value, in which names may be repeated.
 pub fn stored(json: &[u8]) -> Option<Json> {
-    Reader { jiter: Jiter::new(json), may_repeat_names: true }.whole().ok()
+    JsonReader { jiter: Jiter::new(json), may_repeat_names: true }.whole().ok()
 }
 
 /// Parses a line of a log, in which no name may be repeated. NaN and infinities, which some languages write, become
 /// strings; unpaired surrogates become U+FFFD.
 pub fn parse(text: &[u8]) -> Result<Json, Unmapped> {
     let text = with_paired_surrogates(text);
-    Reader { jiter: Jiter::new(&text).with_allow_inf_nan(), may_repeat_names: false }.whole()
+    JsonReader { jiter: Jiter::new(&text).with_allow_inf_nan(), may_repeat_names: false }.whole()
 }
 
-struct Reader<'j> {
+struct JsonReader<'j> {
     jiter: Jiter<'j>,
     may_repeat_names: bool,
 }
 
-impl Reader<'_> {
+impl JsonReader<'_> {
     fn whole(&mut self) -> Result<Json, Unmapped> {
         let peek = self.jiter.peek()?;
         let value = self.value(peek, MAX_DEPTH)?;

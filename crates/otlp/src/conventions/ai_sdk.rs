@@ -3,7 +3,7 @@
 
 use serde_json::{Map, json};
 
-use super::{Conversation, items};
+use super::{CallMessages, items};
 use crate::attributes::Attributes;
 
 /// Returns whether an operation calls a model. `ai.generateText` contains one or several such operations.
@@ -11,8 +11,8 @@ pub fn is_call(operation: &str) -> bool {
     operation.ends_with(".doGenerate") || operation.ends_with(".doStream")
 }
 
-pub fn read(attributes: &Attributes<'_>) -> Conversation {
-    let mut conversation = Conversation::default();
+pub fn read(attributes: &Attributes<'_>) -> CallMessages {
+    let mut conversation = CallMessages::default();
     let mut is_cut = false;
     for message in items(attributes, "ai.prompt.messages", &mut is_cut) {
         conversation.ask(&message);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Conversation;
+use super::CallMessages;
 use crate::{
     attributes::{Attributes, decoded},
     message::{self, Side},
@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub struct Body {
-    pub conversation: Conversation,
+    pub conversation: CallMessages,
     /// The body, if it is complete.
     pub json: Option<Value>,
     pub is_request: bool,
@@ -20,7 +20,7 @@ pub struct Body {
 #[must_use]
 pub fn read(name: &str, attributes: &Attributes<'_>) -> Body {
     let is_request = name.ends_with("api_request_body");
-    let mut conversation = Conversation::default();
+    let mut conversation = CallMessages::default();
     let text = attributes.text("body").unwrap_or_default();
     let is_marked = attributes.value("body_truncated").is_some_and(|is| is == true || is == "true");
     let json = Some(decoded(text.into())).filter(Value::is_object);

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Conversation;
+use super::CallMessages;
 use crate::attributes::{Attributes, plain};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// A whole call, in the attributes of the current conventions.
     Call,
     Message,
@@ -24,22 +24,22 @@ pub fn name<'r>(record: &'r Value, attributes: &Attributes<'r>) -> &'r str {
 }
 
 #[must_use]
-pub fn kind(name: &str) -> Kind {
+pub fn kind(name: &str) -> EventKind {
     match name.strip_prefix("claude_code.").unwrap_or(name) {
-        "gen_ai.client.inference.operation.details" => Kind::Call,
+        "gen_ai.client.inference.operation.details" => EventKind::Call,
         "gen_ai.system.message"
         | "gen_ai.user.message"
         | "gen_ai.assistant.message"
         | "gen_ai.tool.message"
-        | "gen_ai.choice" => Kind::Message,
-        "api_request_body" | "api_response_body" => Kind::ClaudeCode,
-        _ => Kind::Other,
+        | "gen_ai.choice" => EventKind::Message,
+        "api_request_body" | "api_response_body" => EventKind::ClaudeCode,
+        _ => EventKind::Other,
     }
 }
 
 #[must_use]
-pub fn conversation(records: &[&Value]) -> Conversation {
-    let mut conversation = Conversation::default();
+pub fn conversation(records: &[&Value]) -> CallMessages {
+    let mut conversation = CallMessages::default();
     let mut choices = Vec::new();
     for record in records {
         let attributes = Attributes::of(record);

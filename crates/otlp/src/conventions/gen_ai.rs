@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Conversation, items};
+use super::{CallMessages, items};
 use crate::{attributes::Attributes, message};
 
 const INSTRUCTIONS: &str = "gen_ai.system_instructions";
 
-pub fn read(attributes: &Attributes<'_>) -> Conversation {
-    let mut conversation = Conversation::default();
+pub fn read(attributes: &Attributes<'_>) -> CallMessages {
+    let mut conversation = CallMessages::default();
     let mut is_cut = false;
     let instructions = items(attributes, INSTRUCTIONS, &mut is_cut);
     if !instructions.is_empty() {

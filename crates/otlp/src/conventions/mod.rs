@@ -16,7 +16,7 @@ mod openllmetry;
 pub mod usage;
 
 #[derive(Debug, Default, PartialEq)]
-pub struct Conversation {
+pub struct CallMessages {
     /// The messages of the request, as a trace stores them.
     pub request: Vec<Value>,
     pub answer: Vec<Value>,
@@ -26,7 +26,7 @@ pub struct Conversation {
     pub is_cut: bool,
 }
 
-impl Conversation {
+impl CallMessages {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.answer.is_empty()
@@ -91,7 +91,7 @@ pub fn kind(attributes: &Attributes<'_>) -> Kind {
 
 /// Reads the conversation by the first convention that finds a message.
 #[must_use]
-pub fn conversation(attributes: &Attributes<'_>) -> Conversation {
+pub fn conversation(attributes: &Attributes<'_>) -> CallMessages {
     [gen_ai::read, openllmetry::read, openinference::read, ai_sdk::read]
         .into_iter()
         .map(|read| read(attributes))

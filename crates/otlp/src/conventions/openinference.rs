@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Conversation;
+use super::CallMessages;
 use crate::attributes::{Attributes, decoded, sublist};
 
-pub fn read(attributes: &Attributes<'_>) -> Conversation {
-    let mut conversation = Conversation::default();
+pub fn read(attributes: &Attributes<'_>) -> CallMessages {
+    let mut conversation = CallMessages::default();
     for item in attributes.list("llm.input_messages.") {
         conversation.ask(&message(&item));
     }

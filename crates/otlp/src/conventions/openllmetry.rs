@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Conversation;
+use super::CallMessages;
 use crate::attributes::{Attributes, decoded, sublist};
 
 const PROMPT: &str = "gen_ai.prompt.";
@@ -16,8 +16,8 @@ pub fn is_call(attributes: &Attributes<'_>) -> bool {
     }
 }
 
-pub fn read(attributes: &Attributes<'_>) -> Conversation {
-    let mut conversation = Conversation::default();
+pub fn read(attributes: &Attributes<'_>) -> CallMessages {
+    let mut conversation = CallMessages::default();
     for item in attributes.list(PROMPT) {
         conversation.ask(&message(item));
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use attest_mapping::{
-    conversation::{Citation, Media, MediaSource, Part, Stored, ToolResult},
+    conversation::{Citation, Media, MediaSource, Part, StoredTrace, ToolResult},
     json::Json,
 };
 use aws_smithy_types::base64;
@@ -51,7 +51,7 @@ pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
 
 /// Returns a trace as the lines that are compared: each turn as the page of the trace shows it, then the other members.
 fn lines_of(json: &[u8]) -> String {
-    let stored = Stored::read(json);
+    let stored = StoredTrace::read(json);
     let conversation = stored.conversation();
     let mut lines = Vec::new();
     for turn in &conversation.turns {

@@ -30,7 +30,7 @@ const SUMMARY: usize = 200;
 
 /// The form of the assistant's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Text {
+pub enum PartText {
     Plain,
     Markdown,
     /// Both, for a file without scripts, in which the style sheet selects one.
@@ -39,7 +39,7 @@ pub enum Text {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
-    pub text: Text,
+    pub text: PartText,
     /// The amount of code that may still be highlighted.
     pub code: &'a Budget,
 }
@@ -74,12 +74,12 @@ fn part_of(part: &Part, style: Style<'_>) -> Markup {
 
 /// Shows a text, folded if it is long.
 fn text_of(text: &str, style: Style<'_>) -> Markup {
-    let shown = if style.text == Text::Plain || text.len() > markdown::LONGEST {
+    let shown = if style.text == PartText::Plain || text.len() > markdown::LONGEST {
         plain(text)
     } else {
         html! {
             div.markdown { (markdown::rendered(text, style.code)) }
-            @if style.text == Text::Both { pre.content.exact { (text) } }
+            @if style.text == PartText::Both { pre.content.exact { (text) } }
         }
     };
     folded(text, &shown)
@@ -154,9 +154,9 @@ fn result_of(result: &ToolResult, title: &str, style: Style<'_>) -> Markup {
             p.label { @if result.is_error { "Error: " } (title) }
             @if result.parts.is_empty() { p { "Empty" } }
             @if let Some(text) = json {
-                @let shown = if style.text == Text::Plain { text.clone() } else { laid_out(text) };
+                @let shown = if style.text == PartText::Plain { text.clone() } else { laid_out(text) };
                 (folded(&shown, &highlight::code(style.code, "json", &shown)))
-            } @else { (parts(&result.parts, Style { text: Text::Plain, ..style })) }
+            } @else { (parts(&result.parts, Style { text: PartText::Plain, ..style })) }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     query::{Field, Query},
     search::{Row, Search},
-    session::{Content, Session, SessionSpan, start},
+    session::{Session, SessionContent, SessionSpan, start},
 };
 
 /// The width of the time axis, in units of its view box.
@@ -67,10 +67,10 @@ fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
     html! {
         li class=(format!("depth-{depth}")) {
             @match &span.content {
-                Content::Missing(parent) => {
+                SessionContent::Missing(parent) => {
                     p.missing { span.name { "Span " code { (parent) } " is not stored here" } }
                 }
-                Content::Trace(row) => {
+                SessionContent::Trace(row) => {
                     a href=(trace_url(&row.entry.key, &[("q", q)])) {
                         span.name {
                             @if span.depth > 0 { span.level { "Level " (span.depth + 1) ": " } }

@@ -1,6 +1,6 @@
 //! One trace as a self-contained file, without scripts or external resources.
 
-use attest_mapping::conversation::{Header, Stored};
+use attest_mapping::conversation::{Header, StoredTrace};
 use aws_smithy_types::base64;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
@@ -8,18 +8,18 @@ use sha2::{Digest, Sha256};
 use super::{
     highlight::Budget,
     outline::outline,
-    part::{Style, Text},
+    part::{PartText, Style},
     trace::{choices, facts, more, turn_of},
 };
 
 const CSS: &str = include_str!("../view.css");
 
 pub fn shared_page(key: &str, json: &[u8]) -> Markup {
-    let stored = Stored::read(json);
+    let stored = StoredTrace::read(json);
     let conversation = stored.conversation();
     let header = Header::read(stored.trace());
     let code = Budget::default();
-    let style = Style { text: Text::Both, code: &code };
+    let style = Style { text: PartText::Both, code: &code };
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
         base64::encode(Sha256::digest(CSS.as_bytes()))

@@ -2,7 +2,7 @@
 
 use attest::{key::Key, writer::Writer};
 use attest_mapping::{
-    conversation::{Choice, Conversation, Header, Stored, Tokens, Turn},
+    conversation::{Choice, Conversation, Header, StoredTrace, Tokens, Turn},
     json::Members,
 };
 use indicatif::{BinaryBytes, HumanCount};
@@ -12,7 +12,7 @@ use super::{
     highlight::Budget,
     layout::Frame,
     outline::{outline, turn_id},
-    part::{self, Style, Text},
+    part::{self, PartText, Style},
     tokens,
     urls::{session_url, trace_url},
 };
@@ -47,8 +47,8 @@ pub struct TracePage<'a> {
 impl TracePage<'_> {
     pub fn render(&self) -> Markup {
         let code = Budget::default();
-        let style = Style { text: if self.plain { Text::Plain } else { Text::Markdown }, code: &code };
-        let stored = Stored::read(self.json);
+        let style = Style { text: if self.plain { PartText::Plain } else { PartText::Markdown }, code: &code };
+        let stored = StoredTrace::read(self.json);
         let conversation = stored.conversation();
         let header = Header::read(stored.trace());
         let (turns, next) = self.turns(&conversation, style);
@@ -200,7 +200,7 @@ fn in_and_out(tokens: Tokens) -> Option<String> {
 }
 
 pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
-    let style = Style { text: if turn.role == "assistant" { style.text } else { Text::Plain }, ..style };
+    let style = Style { text: if turn.role == "assistant" { style.text } else { PartText::Plain }, ..style };
     html! {
         article.message id=[place.map(turn_id)] data-role=(turn.role) {
             h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }

@@ -72,7 +72,7 @@ async fn a_waiting_request_is_sent_earlier_when_the_rate_rises() {
 /// An endpoint that answers after `latency`, and refuses a share of the requests from `down.0` to `down.1` after the
 /// start.
 #[derive(Debug, Clone)]
-struct Endpoint {
+struct SimulatedEndpoint {
     latency: Duration,
     down: (Duration, Duration),
     refused_percent: u32,
@@ -81,7 +81,7 @@ struct Endpoint {
     limit: Option<f64>,
 }
 
-impl Endpoint {
+impl SimulatedEndpoint {
     /// Sends requests from `concurrency` tasks for `time`. Returns the time since the start of each confirmation.
     async fn confirmations(self, concurrency: usize, time: Duration) -> Vec<Duration> {
         let limiter = Rc::new(RateLimiter::new());
@@ -142,7 +142,7 @@ fn recovered_after(confirmations: &[Duration], end: Duration, full_rate: f64) ->
     (0..2_000).map(|step| Duration::from_millis(50 * step)).find(|after| is_full(end + *after))
 }
 
-async fn recovery(endpoint: Endpoint, concurrency: usize) -> Option<Duration> {
+async fn recovery(endpoint: SimulatedEndpoint, concurrency: usize) -> Option<Duration> {
     let end = endpoint.down.1;
     let outage = end.saturating_sub(endpoint.down.0);
     #[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
@@ -156,7 +156,7 @@ async fn recovery(endpoint: Endpoint, concurrency: usize) -> Option<Duration> {
 async fn the_full_rate_is_back_soon_after_an_outage() {
     for (from, seconds, retry_after) in [(0, 1, 0), (0, 1, 1), (3, 1, 0), (0, 8, 1), (3, 8, 1), (2, 30, 0), (2, 60, 5)]
     {
-        let endpoint = Endpoint {
+        let endpoint = SimulatedEndpoint {
             latency: Duration::from_millis(20),
             down: (Duration::from_secs(from), Duration::from_secs(from + seconds)),
             refused_percent: 100,
@@ -172,7 +172,7 @@ async fn the_full_rate_is_back_soon_after_an_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn two_hundred_lines_after_a_second_of_429_take_seconds() {
-    let endpoint = Endpoint {
+    let endpoint = SimulatedEndpoint {
         latency: Duration::from_millis(20),
         down: (Duration::ZERO, Duration::from_secs(1)),
         refused_percent: 100,
@@ -187,7 +187,7 @@ async fn two_hundred_lines_after_a_second_of_429_take_seconds() {
 #[tokio::test(start_paused = true)]
 async fn many_requests_at_once_find_the_accepted_rate_too() {
     for limit in [5.0, 50.0, 500.0] {
-        let endpoint = Endpoint {
+        let endpoint = SimulatedEndpoint {
             latency: Duration::from_millis(20),
             down: (Duration::ZERO, Duration::ZERO),
             refused_percent: 0,
@@ -215,7 +215,7 @@ proptest! {
         is_limited in any::<bool>(),
         limit in prop::num::f64::POSITIVE.prop_map(|seed| 10.0 + seed.ln_1p().abs() % 200.0),
     ) {
-        let endpoint = Endpoint {
+        let endpoint = SimulatedEndpoint {
             latency: Duration::from_millis(2 * half_latency),
             down: (Duration::from_millis(from), Duration::from_millis(from + milliseconds)),
             refused_percent,

@@ -32,9 +32,10 @@ async fn traces_of_another_place_neither_replace_the_rows_nor_pass_for_those_to_
             &["lake", "sync", "-q", "-o", "lake", "--folder", place][..],
             &["forget", "--text", "jane", "--lake", "lake", "--yes", "--folder", place],
             &["forget", "--keys", "keys.txt", "--lake", "lake", "--yes", "--folder", place],
+            &["view", "--port", "0", "--lake", "lake", "--folder", place],
         ] {
             let (code, error) = run(home, arguments).await;
-            assert_eq!(code, Some(2), "{arguments:?}: {error}");
+            assert_eq!(code, Some(if arguments[0] == "view" { 1 } else { 2 }), "{arguments:?}: {error}");
             assert!(error.contains("/traces") && error.contains(place), "{arguments:?}: {error}");
             assert_eq!(keys(&home.join("lake")).await, ["m/1", "m/2"], "{arguments:?}");
             assert!(home.join("copies/m/1.json").exists() && home.join("traces/m/1.json").exists());

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    process::Command,
 };
 
 use super::{Endpoint, VALID, program};
@@ -27,6 +28,29 @@ async fn a_folder_deleted_while_it_is_served_is_created_again() {
     let (status, answer) = endpoint.post(VALID).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert!(endpoint.stored(answer["key"].as_str().expect("a key")).starts_with(VALID.trim_end_matches('}')));
+}
+
+#[tokio::test]
+async fn what_the_command_creates_is_for_its_owner_only_whatever_the_umask_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("t.jsonl"), VALID).expect("the folder is writable");
+    let script = r#"umask 000; exec "$0" "$@""#;
+    let import = ["import", "t.jsonl", "--folder", "new/traces", "--state", "state"];
+    let mut command = Command::new("sh");
+    command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_attest")]).args(import);
+    let output = command.output().await.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut folders = vec![folder.path().join("new"), folder.path().join("state")];
+    let mut found = 0;
+    while let Some(path) = folders.pop() {
+        let metadata = path.metadata().expect("it exists");
+        assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
+        found += 1;
+        if metadata.is_dir() {
+            folders.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
+        }
+    }
+    assert!(found >= 8, "{found} files and folders");
 }
 
 /// A 503 would make clients repeat the request forever.

@@ -43,7 +43,7 @@ const SPAN_TURNS: [&str; 4] = [
 
 fn turns_of(trace: &Value) -> Vec<String> {
     let json = trace.to_string();
-    let stored = Stored::read(json.as_bytes());
+    let stored = StoredTrace::read(json.as_bytes());
     let turns = stored.conversation().turns;
     let lines = turns.iter().map(|turn| turn.parts.iter().map(line).collect::<Vec<_>>().join("; "));
     turns.iter().zip(lines).map(|(turn, line)| format!("{}: {line}", turn.role)).collect()
@@ -104,7 +104,7 @@ fn alternatives_and_odd_values_in_the_attributes_of_a_span_are_shown() {
     let output = json!([{"role": "assistant", "parts": [{"type": "text", "content": "a"}], "finish_reason": "stop"},
         {"role": "assistant", "parts": [{"type": "text", "content": "b"}], "finish_reason": "length"}]);
     let trace = json!({"messages": [], "gen_ai.input.messages": "Hi", "gen_ai.output.messages": output}).to_string();
-    let stored = Stored::read(trace.as_bytes());
+    let stored = StoredTrace::read(trace.as_bytes());
     let conversation = stored.conversation();
     assert_eq!(conversation.turns.len(), 1);
     let reasons: Vec<_> = conversation.choices.iter().map(|choice| choice.finish_reason.as_deref()).collect();

@@ -1,9 +1,10 @@
 //! Writes one line per trace, in the order of the keys.
 
+use attest_terminal::progress::Progress;
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
-use attest_storage::Entry;
+use attest_storage::ListingEntry;
 use attest_terminal::{note, shutdown::stop_signal};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,6 @@ use super::{
     line_output::LineOutput,
     traces::{ReadOptions, ReadTrace},
 };
-use crate::progress::Progress;
 
 pub struct LineFormat<F> {
     /// Names the format and each of its options, so that a checkpoint can recognize them.
@@ -24,7 +24,7 @@ pub struct LineFormat<F> {
     pub line: F,
 }
 
-pub enum Line {
+pub enum ExportLine {
     Write(Vec<u8>),
     LeftOut,
     /// The format cannot express the trace, for this reason.
@@ -38,7 +38,7 @@ type LineHash = [u8; 16];
 pub async fn export(
     read: &ReadOptions,
     output: &Path,
-    format: &LineFormat<impl Fn(&[u8]) -> Line>,
+    format: &LineFormat<impl Fn(&[u8]) -> ExportLine>,
     counts: &mut ExportCounts,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Completion> {
@@ -100,16 +100,16 @@ struct Lines<'a, F> {
     seen: HashSet<LineHash>,
 }
 
-impl<F: Fn(&[u8]) -> Line> Lines<'_, F> {
-    fn add(&mut self, entry: Entry, read: ReadTrace, counts: &mut ExportCounts) -> Result<()> {
+impl<F: Fn(&[u8]) -> ExportLine> Lines<'_, F> {
+    fn add(&mut self, entry: ListingEntry, read: ReadTrace, counts: &mut ExportCounts) -> Result<()> {
         match read {
             ReadTrace::Trace(trace) => match (self.format.line)(&trace) {
-                Line::Write(line) if !self.format.dedupe || self.seen.insert(hash(&line)) => {
+                ExportLine::Write(line) if !self.format.dedupe || self.seen.insert(hash(&line)) => {
                     self.output.write(&line)?;
                     counts.exported += 1;
                 }
-                Line::Write(_) | Line::LeftOut => counts.left_out += 1,
-                Line::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
+                ExportLine::Write(_) | ExportLine::LeftOut => counts.left_out += 1,
+                ExportLine::Refused(reason) => *counts.refused.entry(reason).or_default() += 1,
             },
             ReadTrace::LeftOut => counts.left_out += 1,
             ReadTrace::NotATrace => counts.add_not_a_trace(&entry.key),

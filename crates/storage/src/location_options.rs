@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use attest_storage::Location;
 use clap::Args;
+
+use crate::reader::Location;
 
 #[derive(Debug, Clone, Args)]
 pub struct LocationOptions {

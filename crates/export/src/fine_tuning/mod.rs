@@ -14,13 +14,13 @@ use serde::Serialize;
 use super::{
     completion::Completion,
     counts::ExportCounts,
-    line_export::{Line, LineFormat, export},
+    line_export::{ExportLine, LineFormat, export},
     line_output::output_parser,
     traces::ReadOptions,
 };
-use completeness::{End, end_of};
-use conversation::Message;
-use refusal::Refusal;
+use completeness::{AnswerEnd, end_of};
+use conversation::ExampleMessage;
+use refusal::NoExample;
 use role::Role;
 use tools::{Tool, present};
 
@@ -52,7 +52,7 @@ pub struct FineTuningOptions {
 
 #[derive(Serialize)]
 struct Example<'a> {
-    messages: Vec<Message<'a>>,
+    messages: Vec<ExampleMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<Vec<Tool<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,14 +83,14 @@ impl FineTuningOptions {
     }
 
     /// Converts a trace into a line, unless an option excludes it.
-    fn line(&self, trace: &[u8]) -> Line {
+    fn line(&self, trace: &[u8]) -> ExportLine {
         let trace = Members::read(trace);
         let messages: Option<Vec<&Members>> =
             trace.get("messages").and_then(|list| list.as_list()?.iter().map(Json::as_object).collect());
-        let Some(messages) = messages.filter(|messages| self.selects(messages)) else { return Line::LeftOut };
+        let Some(messages) = messages.filter(|messages| self.selects(messages)) else { return ExportLine::LeftOut };
         match example(&trace, &messages) {
-            Ok(example) => Line::Write(serde_json::to_vec(&example).expect("the members are JSON")),
-            Err(refusal) => Line::Refused(refusal.to_string()),
+            Ok(example) => ExportLine::Write(serde_json::to_vec(&example).expect("the members are JSON")),
+            Err(refusal) => ExportLine::Refused(refusal.to_string()),
         }
     }
 
@@ -101,22 +101,22 @@ impl FineTuningOptions {
 }
 
 /// Converts a trace. Takes the tools from the provider's request, or from the trace if the request has none.
-fn example<'a>(trace: &'a Members, messages: &[&'a Members]) -> Result<Example<'a>, Refusal> {
+fn example<'a>(trace: &'a Members, messages: &[&'a Members]) -> Result<Example<'a>, NoExample> {
     let is_mapped = trace.text("api").is_some();
     let end = end_of(trace, messages);
-    if end == End::Incomplete {
-        return Err(Refusal::Incomplete);
+    if end == AnswerEnd::Incomplete {
+        return Err(NoExample::Incomplete);
     }
     let request = trace.object("request");
     if is_mapped && STORED.iter().any(|name| present(request, name).is_some()) {
-        return Err(Refusal::StoredMessages);
+        return Err(NoExample::StoredMessages);
     }
     let messages = conversation::convert(messages, is_mapped)?;
     if !messages.iter().any(|message| message.role == Role::Assistant) {
-        return Err(Refusal::NoAssistant);
+        return Err(NoExample::NoAssistant);
     }
-    if end == End::Unknown {
-        return Err(Refusal::Incomplete);
+    if end == AnswerEnd::Unknown {
+        return Err(NoExample::Incomplete);
     }
     let tools = [request, trace].into_iter().filter_map(|members| present(members, "tools"));
     let tools = tools.map(tools::definitions).find(|tools| !matches!(tools, Ok(None))).unwrap_or(Ok(None))?;

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use attest_mapping::json::{Json, Members};
 use serde::Serialize;
 
-use super::{refusal::Refusal, role::Role};
+use super::{refusal::NoExample, role::Role};
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Part<'a> {
+pub enum ExamplePart<'a> {
     Text { text: &'a str },
     ImageUrl { image_url: ImageUrl<'a> },
 }
@@ -21,7 +21,7 @@ pub struct ImageUrl<'a> {
     detail: Option<&'a str>,
 }
 
-impl Part<'_> {
+impl ExamplePart<'_> {
     pub fn is_image(&self) -> bool {
         matches!(self, Self::ImageUrl { .. })
     }
@@ -29,15 +29,15 @@ impl Part<'_> {
 
 /// Converts the parts of a message. Leaves out thinking and calls: the format has no member for thinking, and the
 /// message already has the calls.
-pub fn convert<'a>(parts: &[&'a Json], role: Role) -> Result<Vec<Part<'a>>, Refusal> {
+pub fn convert<'a>(parts: &[&'a Json], role: Role) -> Result<Vec<ExamplePart<'a>>, NoExample> {
     parts.iter().filter_map(|part| convert_part(part, role).transpose()).collect()
 }
 
-fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
-    let part = part.as_object().ok_or(Refusal::UnknownContent)?;
-    match part.text("type").ok_or(Refusal::UnknownContent)? {
+fn convert_part(part: &Json, role: Role) -> Result<Option<ExamplePart<'_>>, NoExample> {
+    let part = part.as_object().ok_or(NoExample::UnknownContent)?;
+    match part.text("type").ok_or(NoExample::UnknownContent)? {
         "text" | "input_text" | "output_text" => {
-            Ok(Some(Part::Text { text: part.text("text").ok_or(Refusal::UnknownContent)? }))
+            Ok(Some(ExamplePart::Text { text: part.text("text").ok_or(NoExample::UnknownContent)? }))
         }
         "refusal" | "thinking" | "redacted_thinking" | "reasoning_text" | "tool_use" => Ok(None),
         "tool_result" => {
@@ -47,8 +47,8 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<Part<'_>>, Refusal> {
         // Only messages of the user may contain images (OpenAI's guide to vision fine-tuning, "Image data
         // requirements").
         "image_url" | "input_image" | "image" if role == Role::User => {
-            let image_url = image_url(part).ok_or(Refusal::Image)?;
-            Ok(Some(Part::ImageUrl { image_url }))
+            let image_url = image_url(part).ok_or(NoExample::Image)?;
+            Ok(Some(ExamplePart::ImageUrl { image_url }))
         }
         other => Err(refusal_of(other)),
     }
@@ -72,15 +72,15 @@ fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
 }
 
 /// Returns the reason why a part or an item of this type cannot be in an example.
-pub fn refusal_of(kind: &str) -> Refusal {
+pub fn refusal_of(kind: &str) -> NoExample {
     match kind {
-        "audio" | "input_audio" | "output_audio" => Refusal::Audio,
-        "image_url" | "input_image" | "image" | "computer_screenshot" => Refusal::Image,
-        "file" | "input_file" | "document" | "search_result" | "container_upload" => Refusal::File,
+        "audio" | "input_audio" | "output_audio" => NoExample::Audio,
+        "image_url" | "input_image" | "image" | "computer_screenshot" => NoExample::Image,
+        "file" | "input_file" | "document" | "search_result" | "container_upload" => NoExample::File,
         "server_tool_use" | "mcp_tool_use" | "mcp_list_tools" | "mcp_approval_request" | "mcp_approval_response" => {
-            Refusal::NotAFunction
+            NoExample::NotAFunction
         }
-        _ if ["_call", "_call_output", "_tool_result"].iter().any(|end| kind.ends_with(end)) => Refusal::NotAFunction,
-        _ => Refusal::UnknownContent,
+        _ if ["_call", "_call_output", "_tool_result"].iter().any(|end| kind.ends_with(end)) => NoExample::NotAFunction,
+        _ => NoExample::UnknownContent,
     }
 }

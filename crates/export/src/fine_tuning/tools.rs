@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use attest_mapping::json::{Json, Members};
 use serde::Serialize;
 
-use super::refusal::Refusal;
+use super::refusal::NoExample;
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -31,12 +31,12 @@ pub struct FunctionDefinition<'a> {
 
 /// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the
 /// trace.
-pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, Refusal> {
+pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, NoExample> {
     let tools = tools.as_list().unwrap_or_default().iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(tools).filter(|tools| !tools.is_empty()))
 }
 
-fn definition(value: &Json) -> Option<Result<Tool<'_>, Refusal>> {
+fn definition(value: &Json) -> Option<Result<Tool<'_>, NoExample>> {
     let tool = value.as_object()?;
     let kind = match tool.get("type") {
         None | Some(Json::Null) => None,
@@ -51,7 +51,7 @@ fn definition(value: &Json) -> Option<Result<Tool<'_>, Refusal>> {
     };
     let name = function.text("name")?;
     if !is_name(name) {
-        return Some(Err(Refusal::FunctionName));
+        return Some(Err(NoExample::FunctionName));
     }
     // The Responses API returns definitions with null for absent members, which Chat Completions does not accept.
     Some(Ok(if nested.is_some() && kind.is_some() {
@@ -77,29 +77,29 @@ pub struct CalledFunction<'a> {
     arguments: Cow<'a, str>,
 }
 
-pub fn calls(calls: &Json) -> Result<Vec<FunctionCall<'_>>, Refusal> {
-    calls.as_list().ok_or(Refusal::UnknownContent)?.iter().map(call).collect()
+pub fn calls(calls: &Json) -> Result<Vec<FunctionCall<'_>>, NoExample> {
+    calls.as_list().ok_or(NoExample::UnknownContent)?.iter().map(call).collect()
 }
 
-fn call(call: &Json) -> Result<FunctionCall<'_>, Refusal> {
-    let call = call.as_object().ok_or(Refusal::UnknownContent)?;
-    let id = call.text("id").ok_or(Refusal::UnknownContent)?;
+fn call(call: &Json) -> Result<FunctionCall<'_>, NoExample> {
+    let call = call.as_object().ok_or(NoExample::UnknownContent)?;
+    let id = call.text("id").ok_or(NoExample::UnknownContent)?;
     match present(call, "type") {
         None => {}
         Some(Json::String(kind)) if kind == "function" => {}
-        Some(Json::String(_)) => return Err(Refusal::NotAFunction),
-        Some(_) => return Err(Refusal::UnknownContent),
+        Some(Json::String(_)) => return Err(NoExample::NotAFunction),
+        Some(_) => return Err(NoExample::UnknownContent),
     }
-    let function = called_function(call.get("function").ok_or(Refusal::UnknownContent)?)?;
+    let function = called_function(call.get("function").ok_or(NoExample::UnknownContent)?)?;
     Ok(FunctionCall { id, r#type: "function", function })
 }
 
 /// Converts the function of a call, or a `function_call`, the form before tools existed.
-pub fn called_function(function: &Json) -> Result<CalledFunction<'_>, Refusal> {
-    let function = function.as_object().ok_or(Refusal::UnknownContent)?;
-    let name = function.text("name").ok_or(Refusal::UnknownContent)?;
+pub fn called_function(function: &Json) -> Result<CalledFunction<'_>, NoExample> {
+    let function = function.as_object().ok_or(NoExample::UnknownContent)?;
+    let name = function.text("name").ok_or(NoExample::UnknownContent)?;
     if !is_name(name) {
-        return Err(Refusal::FunctionName);
+        return Err(NoExample::FunctionName);
     }
     let arguments = match present(function, "arguments") {
         None => Cow::Borrowed("{}"),

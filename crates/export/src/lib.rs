@@ -39,26 +39,26 @@ Exit status:
   1  some objects are not traces or cannot be read, and were left out
   2  the export failed or was stopped: run the same command again to resume"
 )]
-pub struct Options {
+pub struct ExportOptions {
     #[command(subcommand)]
-    format: Option<Format>,
+    format: Option<FileFormat>,
     #[command(flatten)]
     json_lines: JsonLinesOptions,
 }
 
 /// A format with its own options.
 #[derive(Debug, Subcommand)]
-enum Format {
+enum FileFormat {
     /// Write fine-tuning examples, one conversation per line, in the format of OpenAI's chat models
     FineTuning(Box<FineTuningOptions>),
 }
 
 /// Exports traces and prints the counts to standard error.
-pub async fn run(options: Options) -> ExitCode {
+pub async fn run(options: ExportOptions) -> ExitCode {
     let mut counts = ExportCounts::default();
     let stop = std::pin::pin!(stop_signal());
     let result = match options.format {
-        Some(Format::FineTuning(options)) => options.export(&mut counts, stop).await,
+        Some(FileFormat::FineTuning(options)) => options.export(&mut counts, stop).await,
         None => options.json_lines.export(&mut counts, stop).await,
     };
     if result.is_ok() || counts.total() > 0 {

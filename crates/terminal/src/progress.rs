@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attest_terminal::note;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use crate::note;
 
 /// The interval between printed lines if standard error is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(5);

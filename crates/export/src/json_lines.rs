@@ -8,7 +8,7 @@ use clap::Args;
 use super::{
     completion::Completion,
     counts::ExportCounts,
-    line_export::{Line, LineFormat, export, one_line},
+    line_export::{ExportLine, LineFormat, export, one_line},
     line_output::output_parser,
     traces::ReadOptions,
 };
@@ -33,7 +33,7 @@ impl JsonLinesOptions {
         let format = LineFormat {
             name: "JSON Lines".to_owned(),
             dedupe: false,
-            line: |trace: &[u8]| Line::Write(one_line(trace)),
+            line: |trace: &[u8]| ExportLine::Write(one_line(trace)),
         };
         let output = self.output.as_ref().expect("clap requires --output if there is no subcommand");
         export(&self.read, output, &format, counts, stop).await

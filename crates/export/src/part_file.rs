@@ -5,6 +5,7 @@
 //! written before `FILE.part` is created, so a `FILE.part` without a checkpoint belongs to another program and is not
 //! changed.
 
+use attest_terminal::run_lock::RunLock;
 use std::{
     fs::{self, File},
     io::{self, BufRead, Seek, SeekFrom},
@@ -24,13 +25,12 @@ use super::{
     paths::with_suffix,
     state_file,
 };
-use crate::run_lock::RunLock;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Checkpoint {
+struct PartCheckpoint {
     format: CheckpointFormat,
     /// Identifies the export. Only the same export may resume.
     export_id: String,
@@ -51,7 +51,7 @@ pub struct PartFile {
     part: PathBuf,
     checkpoint_path: PathBuf,
     compression: Compression,
-    checkpoint: Checkpoint,
+    checkpoint: PartCheckpoint,
     /// The open frame, if lines were written since the last checkpoint.
     frame: Option<FrameWriter>,
     /// The time of this run's last checkpoint. The first checkpoint follows the first key, so that a write failure is
@@ -71,14 +71,14 @@ impl PartFile {
         check_absent(&output)?; // the previous holder of the lock may have completed it
         let begin = |export_id| {
             let counts = ExportCounts::default();
-            let checkpoint = Checkpoint { format: CheckpointFormat::V1, export_id, key: None, bytes: 0, counts };
+            let checkpoint = PartCheckpoint { format: CheckpointFormat::V1, export_id, key: None, bytes: 0, counts };
             state_file::save(&checkpoint_path, &checkpoint)?;
             // Traces are private, so the export is too.
             let create = File::options().write(true).create_new(true).mode(0o600).open(&part);
             create.with_context(|| format!("cannot create {}", part.display()))?;
             anyhow::Ok(checkpoint)
         };
-        let found = state_file::load::<Checkpoint>(&checkpoint_path)?;
+        let found = state_file::load::<PartCheckpoint>(&checkpoint_path)?;
         let checkpoint = match (found, fs::symlink_metadata(&part)) {
             (None, Ok(_)) => {
                 bail!("{} exists, but its checkpoint does not: move it, or choose another --output", part.display())

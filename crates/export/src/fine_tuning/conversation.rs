@@ -10,17 +10,17 @@ use attest_mapping::{
 use serde::Serialize;
 
 use super::{
-    parts::{self, Part},
-    refusal::Refusal,
+    parts::{self, ExamplePart},
+    refusal::NoExample,
     role::Role,
     tools::{self, CalledFunction, FunctionCall, present},
 };
 
 /// A message in OpenAI's format, which accepts no other members.
 #[derive(Serialize)]
-pub struct Message<'a> {
+pub struct ExampleMessage<'a> {
     pub role: Role,
-    content: Content<'a>,
+    content: ExampleContent<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,14 +38,14 @@ pub struct Message<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Content<'a> {
+enum ExampleContent<'a> {
     Text(&'a str),
-    Parts(Vec<Part<'a>>),
+    Parts(Vec<ExamplePart<'a>>),
     Null,
 }
 
 /// Converts the messages of a trace. `is_mapped` states whether the mapping of docs/mapping.md made the trace.
-pub fn convert<'a>(messages: &[&'a Members], is_mapped: bool) -> Result<Vec<Message<'a>>, Refusal> {
+pub fn convert<'a>(messages: &[&'a Members], is_mapped: bool) -> Result<Vec<ExampleMessage<'a>>, NoExample> {
     let mut blocks = VecDeque::new();
     let messages = messages
         .iter()
@@ -60,20 +60,24 @@ fn convert_message<'a>(
     message: &'a Members,
     is_mapped: bool,
     blocks: &mut VecDeque<Vec<&'a Json>>,
-) -> Result<Message<'a>, Refusal> {
+) -> Result<ExampleMessage<'a>, NoExample> {
     let role = Role::of(message);
     let parts = provider_parts(message, is_mapped, blocks)?;
     let parts = parts::convert(&parts, role)?;
     let member = |name: &str| present(message, name);
     let is_assistant = role == Role::Assistant;
     if is_assistant && member("audio").is_some() {
-        return Err(Refusal::Audio);
+        return Err(NoExample::Audio);
     }
     let string = |name: &str| message.text(name);
-    let content = string("content").ok_or(Refusal::UnknownContent)?;
-    let mut made = Message {
+    let content = string("content").ok_or(NoExample::UnknownContent)?;
+    let mut made = ExampleMessage {
         role,
-        content: if parts.iter().any(Part::is_image) { Content::Parts(parts) } else { Content::Text(content) },
+        content: if parts.iter().any(ExamplePart::is_image) {
+            ExampleContent::Parts(parts)
+        } else {
+            ExampleContent::Text(content)
+        },
         name: string("name").filter(|_| role != Role::Tool).map(checked_name).transpose()?,
         refusal: string("refusal").filter(|_| is_assistant),
         tool_calls: Vec::new(),
@@ -88,9 +92,9 @@ fn convert_message<'a>(
         made.function_call = member("function_call").map(tools::called_function).transpose()?;
         if content.is_empty() {
             if made.tool_calls.is_empty() && made.function_call.is_none() && made.refusal.is_none() {
-                return Err(Refusal::EmptyAssistant);
+                return Err(NoExample::EmptyAssistant);
             }
-            made.content = Content::Null;
+            made.content = ExampleContent::Null;
         }
     }
     Ok(made)
@@ -100,10 +104,10 @@ fn convert_message<'a>(
 const MAX_NAME: usize = 64;
 
 /// Checks the name of a message against the pattern of OpenAI's API, `^[^\s<|\\/>]+$`.
-fn checked_name(name: &str) -> Result<&str, Refusal> {
+fn checked_name(name: &str) -> Result<&str, NoExample> {
     let is_valid = !name.contains(|char: char| char.is_whitespace() || "<|\\/>".contains(char));
     let is_short = (1..=MAX_NAME).contains(&name.chars().count());
-    if is_short && is_valid { Ok(name) } else { Err(Refusal::MessageName) }
+    if is_short && is_valid { Ok(name) } else { Err(NoExample::MessageName) }
 }
 
 /// Returns the provider's content parts of a message, or an empty list if its content was a string.
@@ -111,7 +115,7 @@ fn provider_parts<'a>(
     message: &'a Members,
     is_mapped: bool,
     blocks: &mut VecDeque<Vec<&'a Json>>,
-) -> Result<Vec<&'a Json>, Refusal> {
+) -> Result<Vec<&'a Json>, NoExample> {
     let items = match original(message) {
         Original::Message(_) => {
             let original = message.object("original");
@@ -126,12 +130,12 @@ fn provider_parts<'a>(
     };
     let mut found = Vec::new();
     for item in items {
-        let item = item.as_object().ok_or(Refusal::UnknownContent)?;
+        let item = item.as_object().ok_or(NoExample::UnknownContent)?;
         found.extend(match item.text("type").filter(|kind| *kind != "message") {
             None => item.list("content"),
             Some("reasoning" | "function_call") => &[],
             Some("function_call_output") => item.list("output"),
-            Some("item_reference" | "compaction") => return Err(Refusal::StoredMessages),
+            Some("item_reference" | "compaction") => return Err(NoExample::StoredMessages),
             Some(other) => return Err(parts::refusal_of(other)),
         });
     }
@@ -143,18 +147,18 @@ fn provider_parts<'a>(
 
 /// Checks that the results of all calls follow them, as Chat Completions requires. The calls of the last message have
 /// no results yet.
-fn check_calls(messages: &[Message<'_>]) -> Result<(), Refusal> {
+fn check_calls(messages: &[ExampleMessage<'_>]) -> Result<(), NoExample> {
     let mut open: HashSet<&str> = HashSet::new();
     for message in messages {
         if let Some(id) = message.tool_call_id {
             if !open.remove(id) {
-                return Err(Refusal::UnmatchedCalls);
+                return Err(NoExample::UnmatchedCalls);
             }
         } else if !open.is_empty() {
-            return Err(Refusal::UnmatchedCalls);
+            return Err(NoExample::UnmatchedCalls);
         }
         open.extend(message.tool_calls.iter().map(|call| call.id));
     }
     let is_answer = messages.last().is_some_and(|last| last.role == Role::Assistant);
-    if open.is_empty() || is_answer { Ok(()) } else { Err(Refusal::UnmatchedCalls) }
+    if open.is_empty() || is_answer { Ok(()) } else { Err(NoExample::UnmatchedCalls) }
 }

@@ -18,7 +18,7 @@ const UNFINISHED_ITEM: [&str; 2] = ["incomplete", "in_progress"];
 
 /// The end of an answer, according to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AnswerEnd {
     /// The answer is complete, or the trace has no statement of the provider.
     Complete,
     /// The provider names no reason, although its API has a member for it.
@@ -27,45 +27,50 @@ pub enum End {
 }
 
 /// Returns the end of a trace's answer, according to the provider.
-pub fn end_of(trace: &Members, messages: &[&Members]) -> End {
+pub fn end_of(trace: &Members, messages: &[&Members]) -> AnswerEnd {
     if is_set(trace.get("incomplete")) || is_set(trace.get("error")) {
-        return End::Incomplete;
+        return AnswerEnd::Incomplete;
     }
     let response = trace.object("response");
     let api = trace.text("api");
     let is_responses = api == Some("openai-responses") || response.text("object") == Some("response");
     let is_anthropic = api == Some("anthropic") || response.text("type") == Some("message");
     let choices = trace.object("choices").iter().filter_map(|(_, choice)| choice.as_object());
-    let mut ends: Vec<End> = choices.filter_map(|choice| finished(choice.get("finish_reason"))).collect();
+    let mut ends: Vec<AnswerEnd> = choices.filter_map(|choice| finished(choice.get("finish_reason"))).collect();
     match api {
         // Another program wrote the trace, and may keep the reason beside the messages.
         None => ends.extend(["finish_reason", "stop_reason"].iter().filter_map(|name| finished(trace.get(name)))),
         Some(_) if is_responses => {
             ends.extend(status(response));
-            ends.extend(messages.iter().filter(|message| has_unfinished_item(message)).map(|_| End::Incomplete));
+            ends.extend(messages.iter().filter(|message| has_unfinished_item(message)).map(|_| AnswerEnd::Incomplete));
         }
         Some(_) if is_anthropic => ends.extend(finished(response.get("stop_reason"))),
         Some(_) => {}
     }
-    [End::Incomplete, End::Unknown].into_iter().find(|end| ends.contains(end)).unwrap_or(End::Complete)
+    [AnswerEnd::Incomplete, AnswerEnd::Unknown]
+        .into_iter()
+        .find(|end| ends.contains(end))
+        .unwrap_or(AnswerEnd::Complete)
 }
 
-fn finished(reason: Option<&Json>) -> Option<End> {
+fn finished(reason: Option<&Json>) -> Option<AnswerEnd> {
     Some(match reason? {
-        Json::Null => End::Unknown,
-        Json::String(reason) if FINISHED.iter().any(|finished| reason.eq_ignore_ascii_case(finished)) => End::Complete,
-        _ => End::Incomplete,
+        Json::Null => AnswerEnd::Unknown,
+        Json::String(reason) if FINISHED.iter().any(|finished| reason.eq_ignore_ascii_case(finished)) => {
+            AnswerEnd::Complete
+        }
+        _ => AnswerEnd::Incomplete,
     })
 }
 
-fn status(response: &Members) -> Option<End> {
+fn status(response: &Members) -> Option<AnswerEnd> {
     if is_set(response.get("incomplete_details")) || is_set(response.get("error")) {
-        return Some(End::Incomplete);
+        return Some(AnswerEnd::Incomplete);
     }
     Some(match response.get("status")? {
-        Json::Null => End::Unknown,
-        Json::String(status) if status == COMPLETED => End::Complete,
-        _ => End::Incomplete,
+        Json::Null => AnswerEnd::Unknown,
+        Json::String(status) if status == COMPLETED => AnswerEnd::Complete,
+        _ => AnswerEnd::Incomplete,
     })
 }
 

@@ -1,18 +1,17 @@
 //! The traces that an export reads: where they are, which are selected, and their contents.
 
+use attest_storage::LocationOptions;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
 use attest::{trace, unreadable::Unreadable};
-use attest_storage::{Entry, Fingerprint, TimeRange, TraceReader, parse_time};
+use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use serde::Deserialize;
-
-use crate::location::LocationOptions;
 
 /// Options of every format: the location and selection of the traces, and the number of concurrent reads.
 #[derive(Debug, Args)]
@@ -124,15 +123,15 @@ impl Traces {
     }
 
     /// Lists the traces after the key `after`, in the order of their keys.
-    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<Entry>> + Send + '_ {
+    pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         self.reader.list(self.times, after)
     }
 
     /// Reads listed objects concurrently and returns them in the listed order.
     pub fn read<'a>(
         &'a self,
-        entries: impl Stream<Item = Result<Entry>> + 'a,
-    ) -> impl Stream<Item = Result<(Entry, ReadTrace)>> + 'a {
+        entries: impl Stream<Item = Result<ListingEntry>> + 'a,
+    ) -> impl Stream<Item = Result<(ListingEntry, ReadTrace)>> + 'a {
         let reads = entries.map(move |entry| async move {
             let entry = entry?;
             let read = self.read_one(&entry).await?;
@@ -141,7 +140,7 @@ impl Traces {
         reads.buffered(self.concurrency)
     }
 
-    async fn read_one(&self, entry: &Entry) -> Result<ReadTrace> {
+    async fn read_one(&self, entry: &ListingEntry) -> Result<ReadTrace> {
         if let Some(reason) = Unreadable::of_size(entry.size) {
             return Ok(ReadTrace::Unreadable(reason, anyhow!("{} is {reason}", entry.key)));
         }

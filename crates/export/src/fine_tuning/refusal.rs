@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A part of a trace that the format cannot express, although the model read or wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NoExample {
     Incomplete,
     StoredMessages,
     NoAssistant,
@@ -19,7 +19,7 @@ pub enum Refusal {
     UnknownContent,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NoExample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Incomplete => "the answer is incomplete",

@@ -1,0 +1,17 @@
+/** The local endpoint of the benchmarks. */
+
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+
+/** Starts `attest serve` with a folder, and returns its process and its address. Its API key is `key`. */
+export async function startEndpoint(folder, port = "0") {
+  const options = ["serve", "--port", port, "--s3-port", "0", "--folder", folder];
+  const child = spawn(process.env.ATTEST, options, { env: { ...process.env, ATTEST_API_KEY: "key" }, stdio: ["ignore", "pipe", "ignore"] });
+  for await (const line of createInterface(child.stdout)) {
+    const url = /^Listening on (\S+?)\.? /.exec(line)?.[1];
+    if (!url) continue;
+    child.stdout.resume();
+    return { child, url };
+  }
+  throw new Error("the endpoint did not start");
+}

@@ -1,0 +1,65 @@
+//! The process of a deployed function: its log, its settings, and its store.
+
+use std::{env, process::ExitCode};
+
+use lambda_http::Error;
+
+use crate::{
+    log,
+    settings::{self, Settings},
+    store::{ConnectError, Store},
+};
+
+/// Logs the lines of `crates`, but not those of `silent` (see [`log::subscriber`]), and serves events until Lambda ends
+/// the process.
+pub async fn run(crates: &[&str], silent: &[&str], serve: impl AsyncFnOnce() -> Result<(), Error>) -> ExitCode {
+    log::start(env::var("RUST_LOG").ok().as_deref(), crates, silent, std::io::stdout);
+    match Box::pin(serve()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The name, the store and the limit of a function that stores traces.
+pub struct Function {
+    pub name: String,
+    pub store: Store,
+    /// The id of the store, if S3 was reached and the store has an id.
+    pub store_id: Option<String>,
+    pub max_trace_bytes: usize,
+}
+
+impl Function {
+    /// Reads the environment and connects to S3.
+    ///
+    /// Init runs on a full CPU; a request gets a share proportional to memory. So the function connects now.
+    pub async fn start() -> Result<Self, Error> {
+        let settings = Settings::read(|name| env::var(name).ok())?;
+        let name = env::var("AWS_LAMBDA_FUNCTION_NAME")
+            .map_err(|_| "AWS_LAMBDA_FUNCTION_NAME is not set: this program runs on AWS Lambda (see the README)")?;
+        let aws = settings::aws_config().await?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            bucket = settings.bucket,
+            region = aws.region().map(AsRef::as_ref),
+            endpoint = settings::s3_endpoint(&aws),
+            max_trace_bytes = settings.max_trace_bytes,
+            "starting"
+        );
+        let mut store = Store::new(&aws, settings.bucket).encrypted_with(settings.kms_key);
+        if settings::needs_verification(&aws) {
+            store = store.verifying_conditional_writes();
+        }
+        let mut store_id = None;
+        match store.connect().await {
+            Ok(id) => store_id = id,
+            Err(error @ ConnectError::IgnoresIfNoneMatch) => return Err(error.into()),
+            // A failed connection is not fatal, because the first request connects again.
+            Err(error @ ConnectError::Unreachable(_)) => tracing::warn!(%error, "cannot connect to S3 yet"),
+        }
+        Ok(Self { name, store, store_id, max_trace_bytes: settings.max_trace_bytes })
+    }
+}
