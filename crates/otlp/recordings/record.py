@@ -133,18 +133,29 @@ def serve(handler):
     return f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def record(name, provider, receiver):
-    environment, packages, program, variables = CASES[name]
+def python_of(name):
+    """Returns the Python of a case's environment, which is created once."""
+    environment, packages, *_ = CASES[name]
     python = ENVIRONMENTS / environment / "bin/python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENTS / environment], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *SDK, *packages], check=True)
+    return python
+
+
+def run(name, scenario, provider, endpoint, **more):
+    """Runs the program of a case, which exports to an endpoint."""
+    *_, program, variables = CASES[name]
+    env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+           "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "OPENAI_BASE_URL": f"{provider}/v1",
+           "ANTHROPIC_BASE_URL": provider} | variables | more
+    subprocess.run([python_of(name), HERE / "programs.py", program, scenario], check=True, env=env, timeout=120)
+
+
+def record(name, provider, receiver):
     for scenario in SCENARIOS:
         Receiver.bodies.clear()
-        env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver,
-               "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "OPENAI_BASE_URL": f"{provider}/v1",
-               "ANTHROPIC_BASE_URL": provider} | variables
-        subprocess.run([python, HERE / "programs.py", program, scenario], check=True, env=env, timeout=120)
+        run(name, scenario, provider, receiver)
         for signal in ("traces", "logs"):
             bodies = [body for path, body in Receiver.bodies if path == signal]
             for number, body in enumerate(bodies):
