@@ -6,6 +6,7 @@ import enum
 import json
 import math
 import pathlib
+import re
 import types
 
 import openai
@@ -99,7 +100,7 @@ def test_cycles_and_depths_end_in_a_text():
     deep = []
     for _ in range(5_000):
         deep = [deep]
-    text = values.dumps(values.to_json({"cycle": cycle, "deep": deep}))
+    text = re.sub(rb'"[^"]*"', b"", values.dumps(values.to_json({"cycle": cycle, "deep": deep})))
     depth = longest = 0
     for byte in text:
         depth += {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0)

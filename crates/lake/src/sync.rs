@@ -1,4 +1,4 @@
-//! Makes the table equal to the stored traces.
+//! Reconciles the table with the stored traces.
 
 use std::{
     collections::{BTreeSet, HashMap},

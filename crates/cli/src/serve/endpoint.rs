@@ -32,7 +32,6 @@ use super::{gateway, options::ServeOptions, otlp};
 /// An endpoint that runs until [`LocalEndpoint::stop`].
 pub struct LocalEndpoint {
     pub url: String,
-    /// The key that requests must send.
     pub api_key: String,
     /// Whether this start created the key. A given key is never printed.
     pub(super) is_own_key: bool,
