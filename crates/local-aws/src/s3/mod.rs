@@ -17,10 +17,13 @@ mod listing;
 mod metadata;
 mod objects;
 mod pages;
+mod served_s3;
 mod service;
+mod store_lock;
 
 pub use error::FileStoreError;
 pub use file_store::FileStore;
 pub use identity::ID_KEY;
 pub use listing::ObjectInfo;
-pub use service::{ACCESS_KEY, FolderS3, REGION, ServedS3};
+pub use served_s3::ServedS3;
+pub use service::{ACCESS_KEY, FolderS3, REGION};

@@ -41,6 +41,7 @@ use super::{
     file_store::{FileStore, Staged},
     listing::ObjectInfo,
     metadata, objects, pages,
+    served_s3::ServedS3,
 };
 
 const DENIED: &str = "the bucket policy denies a write without If-None-Match: *, because it could overwrite a trace";
@@ -65,40 +66,6 @@ const MOST_FORM: usize = 64 * 1024;
 pub const ACCESS_KEY: &str = "local";
 
 pub const REGION: &str = "us-east-1";
-
-/// The address and credentials for clients of an S3 that is served.
-#[derive(Clone)]
-pub struct ServedS3 {
-    address: SocketAddr,
-    bucket: String,
-    secret_key: String,
-}
-
-impl ServedS3 {
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    #[must_use]
-    pub fn secret_key(&self) -> &str {
-        &self.secret_key
-    }
-
-    #[must_use]
-    pub fn list_command(&self) -> String {
-        let Self { address, bucket, secret_key } = self;
-        format!(
-            "AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={REGION} \
-             aws s3 ls --recursive --endpoint-url http://{address} s3://{bucket}"
-        )
-    }
-
-    #[must_use]
-    pub fn sdk_config(&self, http_client: SharedHttpClient) -> SdkConfig {
-        FolderS3::sdk_config(self.address, &self.secret_key, http_client)
-    }
-}
 
 /// An S3 with one bucket. Its objects are files in a folder.
 #[derive(Clone)]
