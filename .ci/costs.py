@@ -6,6 +6,7 @@ Amazon API Gateway, Amazon S3, Amazon SQS and Amazon CloudWatch).
 
 import re
 import sys
+from collections import Counter
 
 import template
 
@@ -81,9 +82,9 @@ def figures():
     yield f"cost ${100e-3 * 0.125 * LAMBDA_GB_SECOND:.7f}. One cold start"
     yield f"adds ${1_000 * 100e-3 * 0.125 * LAMBDA_GB_SECOND:.4f} per million requests"
     resources = template.load()["Resources"].values()
-    alarms = [of for of in resources if of["Type"] == "AWS::CloudWatch::Alarm"]
-    of_lake = sum(of["Condition"] == "HasLakeAlarms" for of in alarms)
-    yield f"up to 13 metrics at ${METRIC:.2f}, a dashboard at ${DASHBOARD:.0f} and, with `AlarmEmail`, {number(len(alarms) - of_lake)} alarms"
+    alarms = Counter(of["Condition"] for of in resources if of["Type"] == "AWS::CloudWatch::Alarm")
+    yield f"up to 13 metrics at ${METRIC:.2f}, a dashboard at ${DASHBOARD:.0f} and, with `AlarmEmail`, {number(alarms['HasAlarms'])} alarms"
+    yield f"`OpenTelemetry` adds nine metrics and, with `AlarmEmail`, {number(alarms['HasOtelAlarms'])} alarms"
     rows = lake()
     for row in rows:
         yield f"| {row:.2f} |"
@@ -98,7 +99,7 @@ def figures():
     yield f"takes about 1.5 s of 1 GB (observed on a local AWS): ${compute:.2f}"
     yield f"about 80 objects of it (${reads:.2f})"
     yield f"up to five PUT requests (${writes:.2f})"
-    yield f"three metrics at ${METRIC:.2f} and, if `AlarmEmail` is set, {number(of_lake)} alarms at ${ALARM:.2f}"
+    yield f"three metrics at ${METRIC:.2f} and, if `AlarmEmail` is set, {number(alarms['HasLakeAlarms'])} alarms at ${ALARM:.2f}"
     yield f"about ${receive + compute + reads + writes + metrics:.2f} per month for its schedule"
     listing = 100e6 / 1e3 * S3_LIST
     yield f"each pass over 100 million traces costs ${listing:.2f}"
