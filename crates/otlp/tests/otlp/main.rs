@@ -5,6 +5,7 @@ mod support;
 mod conventions;
 mod encodings;
 mod faults;
+mod providers;
 mod recordings;
 mod rules;
 mod service;
