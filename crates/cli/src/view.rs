@@ -1,12 +1,11 @@
 //! `view`: the page without the endpoint.
 
-use attest_storage::LocationOptions;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 #[cfg(feature = "lake")]
 use attest_storage::LakeIndex;
-use attest_storage::{Fingerprint, TraceReader, serve_folder};
+use attest_storage::{Fingerprint, LocationOptions, TraceReader, serve_folder};
 use attest_terminal::{result, shutdown::stop_signal};
 use attest_view::router;
 use clap::Args;
