@@ -139,7 +139,7 @@ def decompress(request):
 
 def prepare(parser, chain, context, response):
     """Initializes the context as LocalStack does, and then reads the body, so that errors of the body can be rendered."""
-    parse.InvocationRequestParser.original(parser, chain, context, response)
+    prepare.original(parser, chain, context, response)
     context.invocation_request["body"] = decompress(context.request)
 
 
@@ -148,7 +148,7 @@ def proxy_event(integration, context):
 
     In text, bytes that are not UTF-8 are replaced. LocalStack alone would choose by the bytes of the body.
     """
-    event = aws.RestApiAwsProxyIntegration.original(integration, context)
+    event = proxy_event.original(integration, context)
     body = context.integration_request["body"]
     binary = context.deployment.rest_api.rest_api.get("binaryMediaTypes") or []
     is_binary = "*/*" in binary or context.invocation_request["headers"].get("Content-Type") in binary
@@ -186,7 +186,7 @@ def authorize(handler, chain, context, response):
         if not context.request.environ["attest.is_signed"]:
             raise gateway_response.MissingAuthTokenError("Missing Authentication Token")
         context.context_variables["identity"]["userArn"] = f"arn:aws:iam::{context.account_id}:root"
-    api_key_validation.ApiKeyValidationHandler.original(handler, chain, context, response)
+    authorize.original(handler, chain, context, response)
     key = context.context_variables["identity"].get("apiKeyId")
     where = {"account_id": context.account_id, "region_name": context.region}
     for plan in get_usage_plans(**where):
@@ -198,10 +198,10 @@ def authorize(handler, chain, context, response):
                 raise gateway_response.ThrottledError("Too Many Requests")
 
 
-def replace(kind, name, function):
-    """Replaces a method. The replacement can call the original."""
-    kind.original = getattr(kind, name)
-    setattr(kind, name, function)
+def replace(owner, name, function):
+    """Replaces a function of a class or a module. The replacement calls the former one as `function.original`."""
+    function.original = getattr(owner, name)
+    setattr(owner, name, function)
 
 
 def install():
@@ -211,8 +211,7 @@ def install():
     parse.restore_payload = lambda request: b""
     replace(parse.InvocationRequestParser, "__call__", prepare)
     replace(aws.RestApiAwsProxyIntegration, "create_lambda_input_event", proxy_event)
-    returns_binary.original = aws.mime_type_matches_binary_media_types
-    aws.mime_type_matches_binary_media_types = returns_binary
+    replace(aws, "mime_type_matches_binary_media_types", returns_binary)
     replace(api_key_validation.ApiKeyValidationHandler, "__call__", authorize)
     initialize = LocalstackAwsGateway.__init__
 
