@@ -8,12 +8,14 @@ use crate::json::{Json, Members};
 
 mod header;
 mod item;
+mod labels;
 mod media;
 mod otel;
 mod part;
 mod tokens;
 
 pub use header::Header;
+pub use labels::{SESSIONS, TAGS, USERS};
 pub use media::{Media, MediaKind, MediaSource};
 pub use part::{Citation, Part, ToolCall, ToolResult};
 pub use tokens::Tokens;
