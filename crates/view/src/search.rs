@@ -30,7 +30,7 @@ const CONCURRENCY: usize = 16;
 const WORDS: usize = 160;
 
 /// A search, as the URL of the page contains it.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
     #[serde(skip_serializing_if = "String::is_empty")]
