@@ -8,12 +8,14 @@ use crate::json::{Json, Members};
 
 mod header;
 mod item;
+mod labels;
 mod media;
 mod otel;
 mod part;
 mod tokens;
 
 pub use header::Header;
+pub use labels::{SESSIONS, TAGS, USERS};
 pub use media::{Media, MediaKind, MediaSource};
 pub use part::{Citation, Part, ToolCall, ToolResult};
 pub use tokens::Tokens;
@@ -66,9 +68,9 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Returns whether a role takes part in this turn. A result has the role `tool`, also within its call.
-    pub fn has_role(&self, role: &str) -> bool {
-        self.role == role || role == "tool" && self.results().next().is_some()
+    /// Returns whether a selected role takes part in this turn. A result has the role `tool`, also within its call.
+    pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
+        is_selected(&self.role) || is_selected("tool") && self.results().next().is_some()
     }
 
     /// Returns whether a tool failed in this turn.
@@ -154,9 +156,9 @@ impl Conversation {
         }
     }
 
-    /// Returns whether a role takes part. Results that are shown within their call have the role `tool`.
-    pub fn has_role(&self, role: &str) -> bool {
-        self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)).any(|turn| turn.has_role(role))
+    /// Returns whether a selected role takes part.
+    pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
+        self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)).any(|turn| turn.has_role(&is_selected))
     }
 
     /// Returns the first text of the user, or of the first turn that has one.
@@ -165,9 +167,10 @@ impl Conversation {
         of_user.or_else(|| self.turns.iter().find_map(Turn::text))
     }
 
-    pub fn calls(&self, tool: &str) -> bool {
+    /// Returns whether a tool with a selected name is called.
+    pub fn calls(&self, is_selected: impl Fn(&str) -> bool) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
-        turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))
+        turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if is_selected(&call.name))))
     }
 }
 

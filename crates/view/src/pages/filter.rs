@@ -13,7 +13,7 @@ pub fn shows(filter: &str, turn: &Turn) -> bool {
     match filter {
         "" => true,
         ERRORS => turn.has_error(),
-        role => turn.has_role(role),
+        role => turn.has_role(|own| own == role),
     }
 }
 
@@ -23,7 +23,10 @@ pub fn filters(conversation: &Conversation) -> Vec<(&str, usize)> {
     for turn in &conversation.turns {
         let roles = [turn.role.as_str(), "tool"];
         filters.extend(
-            roles.into_iter().filter(|role| turn.has_role(role) && !filters.contains(role)).collect::<Vec<_>>(),
+            roles
+                .into_iter()
+                .filter(|role| turn.has_role(|own| own == *role) && !filters.contains(role))
+                .collect::<Vec<_>>(),
         );
         if filters.len() > ROLES {
             break;
