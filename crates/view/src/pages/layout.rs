@@ -4,13 +4,15 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::query::Field;
 
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 11] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
     ("j  k", "go to the next or the previous trace or message"),
     ("Enter", "open the trace"),
     ("n  p", "show the next or the previous trace of the result"),
     ("t", "go to the outline of a conversation; j, k and Enter choose a turn"),
+    ("e", "go to the next error of a conversation"),
+    ("f", "unfold everything, or fold it again"),
     ("m", "switch between Markdown and plain text"),
     ("o", "go to the overview"),
     ("?", "show this help"),
@@ -63,7 +65,7 @@ impl Frame<'_> {
                         placeholder="model:gpt-4o role:tool since:2026-11-01 \"refund\"";
                     button { "Search" }
                 }
-                button.help type="button" data-help { "Help" }
+                button.help type="button" hidden data-help { "Help" }
             }
         }
     }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
 
-use super::{layout::Frame, urls::trace_url};
+use super::{failure::first_trace, layout::Frame, urls::trace_url};
 use crate::{
     query::{Field, Query},
     search::{Found, Row, Search, prefix_of},
@@ -34,7 +34,7 @@ impl List {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
                     ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
-                    p.none { "No trace here." }
+                    div.none { p { "No trace here." } @if *search == Search::default() { (first_trace()) } }
                     p.more {
                         @if found.looked_at > found.rows.len() {
                             (HumanCount(found.looked_at as u64)) " looked through. "
