@@ -89,8 +89,8 @@ impl PartialMessage {
         let role = match members.get("role").and_then(Value::as_str) {
             Some("system" | "developer") => "system",
             Some("assistant" | "model" | "ai") => "assistant",
-            Some(_) => "user",
-            None => side.role(),
+            Some("user" | "human" | "tool" | "function") => "user",
+            _ => side.role(), // OpenLLMetry's role for LangChain's streamed answers is `unknown`
         };
         let mut kept = Map::new();
         for (name, names) in [("name", &["name"][..]), ("tool_call_id", &["tool_call_id", "toolCallId"])] {
