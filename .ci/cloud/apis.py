@@ -22,13 +22,13 @@ def value_before(self, resource_logical_id, property_name):
     """Returns the value that an attribute had before the update. A resource that did not exist has the value "absent"."""
     if resource_logical_id not in self._before_resolved_resources:
         return "absent"
-    return ChangeSetModelPreproc.original(self, resource_logical_id, property_name)
+    return value_before.original(self, resource_logical_id, property_name)
 
 
 def value_after(self, resource_logical_id, property_name):
     """Returns the value that an attribute has after the update. A resource that the update removes has the value "absent"."""
     try:
-        return ChangeSetModelExecutor.original_value(self, resource_logical_id, property_name)
+        return value_after.original(self, resource_logical_id, property_name)
     except RuntimeError:
         if resource_logical_id in self._before_resolved_resources:
             return "absent"
@@ -45,7 +45,7 @@ def change(self, name, before, after):
         names = [of.removeprefix("/properties/") for of in provider.SCHEMA.get("createOnlyProperties", [])]
         old, new = before.properties.properties, after.properties.properties
         after.requires_replacement = any(old.get(of) != new.get(of) for of in names)
-    ChangeSetModelExecutor.original_change(self, name, before, after)
+    change.original(self, name, before, after)
 
 
 def update_api(self, request):
@@ -76,12 +76,9 @@ def keep_deployment(self, request):
 
 def install():
     """Makes LocalStack update APIs and stages."""
-    ChangeSetModelPreproc.original = ChangeSetModelPreproc._before_deployed_property_value_of
-    ChangeSetModelPreproc._before_deployed_property_value_of = value_before
-    ChangeSetModelExecutor.original_value = ChangeSetModelExecutor._after_deployed_property_value_of
-    ChangeSetModelExecutor._after_deployed_property_value_of = value_after
-    ChangeSetModelExecutor.original_change = ChangeSetModelExecutor._execute_resource_change
-    ChangeSetModelExecutor._execute_resource_change = change
+    gateway.replace(ChangeSetModelPreproc, "_before_deployed_property_value_of", value_before)
+    gateway.replace(ChangeSetModelExecutor, "_after_deployed_property_value_of", value_after)
+    gateway.replace(ChangeSetModelExecutor, "_execute_resource_change", change)
     ApiGatewayRestApiProvider.update = update_api
     ApiGatewayStageProvider.update = update_stage
     ApiGatewayDeploymentProvider.delete = keep_deployment

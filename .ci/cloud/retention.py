@@ -3,6 +3,7 @@
 Source: CloudFormation Template Reference, "DeletionPolicy attribute" and "UpdateReplacePolicy attribute".
 """
 
+from gateway import replace
 from localstack.services.cloudformation.engine.v2 import change_set_model_executor
 from localstack.services.cloudformation.resource_provider import OperationStatus, ProgressEvent
 
@@ -27,12 +28,11 @@ def execute(self, action, logical_resource_id, *arguments, part_of_replacement=F
     if action.value == "Remove" and policy.startswith("Retain"):
         self.resource_provider_executor = Retained()
     try:
-        return Executor.original(self, action, logical_resource_id, *arguments, **named)
+        return execute.original(self, action, logical_resource_id, *arguments, **named)
     finally:
         self.resource_provider_executor = provider
 
 
 def install():
     """Makes LocalStack keep the resources that a template retains."""
-    Executor.original = Executor._execute_resource_action
-    Executor._execute_resource_action = execute
+    replace(Executor, "_execute_resource_action", execute)

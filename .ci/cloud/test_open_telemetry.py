@@ -7,6 +7,7 @@ import time
 
 import boto3
 import pytest
+from check import check, failures, unchecked
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -103,6 +104,13 @@ def test_every_span_of_the_real_exporter_is_stored_once(spans):
     assert spans.s3.head_object(Bucket=spans.bucket, Key=keys[0])["Metadata"] == plain["Metadata"]
 
 
+def test_check_proves_the_promises_about_spans(spans):
+    lines, left = check(spans)
+    assert not failures(lines)
+    assert not {"OpenTelemetry is off", "the endpoint has no route for OpenTelemetry"} & set(unchecked(lines).values())
+    assert left == []
+
+
 def test_json_with_and_without_gzip_is_stored_and_a_repeat_changes_nothing(spans):
     body, of = batch(**{"gen_ai.request.model": "json"})
     sent = json.dumps(body).encode()
@@ -185,6 +193,9 @@ def test_signatures_and_the_key_of_kms_apply_to_spans_too(aws):
     head = stack.s3.head_object(Bucket=stack.bucket, Key=f"signed/{of}")
     assert head["ServerSideEncryption"] == "aws:kms"
     assert "api-key-id" in head["Metadata"]
+    lines, _ = check(stack)
+    assert not failures(lines)
+    assert "OpenTelemetry is off" not in unchecked(lines).values()
     security = processed(stack)["TraceApi"]["Properties"]["Body"]["paths"]["/v1/traces"]["Fn::If"][1]["post"]["Fn::If"][1]["security"]
     assert {"AWS_IAM": []} in security and {"api_key": []} in security
 

@@ -1,6 +1,8 @@
 /** The local endpoint of the benchmarks. */
 
 import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 
 /** Starts `attest serve` with a folder, and returns its process and its address. Its API key is `key`. */
@@ -14,4 +16,12 @@ export async function startEndpoint(folder, port = "0") {
     return { child, url };
   }
   throw new Error("the endpoint did not start");
+}
+
+/** Returns the traces that the endpoint stored in a folder. The names of its own files and folders begin with `~`. */
+export function storedTraces(folder) {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
+  const paths = files.map((file) => join(file.parentPath, file.name));
+  const isTrace = (path) => !relative(folder, path).split("/").some((name) => name.startsWith("~"));
+  return paths.filter(isTrace).map((path) => JSON.parse(readFileSync(path, "utf8")));
 }

@@ -8,14 +8,14 @@
  */
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { json } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import { startEndpoint } from "./endpoint.mjs";
+import { startEndpoint, storedTraces } from "./endpoint.mjs";
 
 const ROUNDS = Number(process.env.ROUNDS ?? 200);
 const LONGEST = 400; // milliseconds after its first call after which a process is killed
@@ -75,9 +75,7 @@ async function slot() {
 
 await Promise.all(Array.from({ length: SLOTS }, slot));
 const flushed = await ended(start(FLUSH, env));
-const files = readdirSync(join(folder, "traces"), { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
-const objects = files.map((file) => join(file.parentPath, file.name)).filter((path) => !/\/~/.test(path));
-const stored = objects.map((path) => JSON.parse(readFileSync(path, "utf8")).request.user);
+const stored = storedTraces(join(folder, "traces")).map((trace) => trace.request.user);
 const found = new Set(stored);
 const lost = returned.filter((user) => !found.has(user)).length;
 const left = readdirSync(spool).length;

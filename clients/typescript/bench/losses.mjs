@@ -10,13 +10,13 @@
  */
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
-import { startEndpoint } from "./endpoint.mjs";
+import { startEndpoint, storedTraces } from "./endpoint.mjs";
 
 const CALLS = Number(process.argv[2] ?? 400);
 const HERE = fileURLToPath(new URL(".", import.meta.url)); // programs resolve the packages from here
@@ -80,8 +80,7 @@ async function losses(scenario, logger) {
     collector.isUp = true;
   }
   await run(`${LOGGERS[logger]} log(0); ${PAUSE}, 15_000));`, env);
-  const files = readdirSync(traces, { recursive: true, withFileTypes: true }).filter((file) => file.isFile() && !file.name.startsWith("~"));
-  const stored = files.map((file) => JSON.parse(readFileSync(join(file.parentPath, file.name))).created);
+  const stored = storedTraces(traces).map((trace) => trace.created);
   child.kill("SIGKILL");
   collector.server.close();
   collector.server.closeAllConnections();

@@ -1,4 +1,5 @@
-//! The promise about OpenTelemetry: a span is confirmed only after its trace is stored.
+//! The promises about OpenTelemetry: a span or a log record is confirmed only after its trace is stored, and both routes
+//! have the protection of the endpoint's path.
 
 use attest_otlp::{
     batch::{Batch, Spans},
@@ -14,47 +15,71 @@ use super::{
     storing::Stored,
 };
 
-const SPANS: &str = "the span of a model call is confirmed after its trace is stored";
+const STORED: &str = "the span or log record of a model call is confirmed after its trace is stored";
+const PROTECTED: &str = "spans and log records with a wrong API key, or without a required signature, get 403";
 
-/// Checks the promise, and returns the stored trace. `is_on` is the setting of the stack, if it is known.
-pub async fn check(endpoint: &Endpoint, is_on: Option<bool>, report: &mut Report) -> Option<Stored> {
+const ROUTES: [(Signal, &str); 2] = [(Signal::Traces, "/v1/traces"), (Signal::Logs, "/v1/logs")];
+
+/// Checks the promises, and returns the stored traces. `is_on` is the setting of the stack, if it is known.
+pub async fn check(endpoint: &Endpoint, is_on: Option<bool>, report: &mut Report) -> Vec<Stored> {
     if is_on == Some(false) {
-        report.not_checked(SPANS, "OpenTelemetry is off");
-        return None;
+        return not_checked("OpenTelemetry is off", report);
     }
-    let batch = batch(endpoint);
-    let Some(trace) = trace_of(&batch) else {
-        report.not_checked(SPANS, "this program reads no trace from its own span");
-        return None;
+    let calls = ROUTES.map(|(signal, path)| call(endpoint, signal).map(|(batch, trace)| (path, batch, trace)));
+    let Some(calls) = calls.into_iter().collect::<Option<Vec<_>>>() else {
+        return not_checked("this program reads no trace from its own span", report);
     };
-    match export(endpoint, &batch, &trace, is_on.is_none()).await {
-        Ok(true) => {
-            report.add(SPANS, Ok(()));
-            return Some(Stored::of(&trace));
-        }
-        Ok(false) => report.not_checked(SPANS, "the endpoint has no route for OpenTelemetry"),
-        Err(mismatch) => report.add(SPANS, Err(mismatch)),
+    match stored(endpoint, &calls, is_on.is_none()).await {
+        Ok(false) => return not_checked("the endpoint has no route for OpenTelemetry", report),
+        Ok(true) => report.add(STORED, Ok(())),
+        Err(mismatch) => report.add(STORED, Err(mismatch)),
     }
-    None
+    report.add(PROTECTED, protected(endpoint).await);
+    calls.iter().map(|(_, _, trace)| Stored::of(trace)).collect()
 }
 
-/// Sends a batch twice. Then it sends the trace of its span as a plain trace, which must be there already. Returns
+fn not_checked(reason: &str, report: &mut Report) -> Vec<Stored> {
+    for promise in [STORED, PROTECTED] {
+        report.not_checked(promise, reason);
+    }
+    Vec::new()
+}
+
+/// Sends each batch twice. Then it sends the trace of the batch as a plain trace, which must be there already. Returns
 /// false if the endpoint has no such route and `may_be_absent`.
-async fn export(endpoint: &Endpoint, batch: &Value, trace: &Trace, may_be_absent: bool) -> Result<bool, Mismatch> {
-    for _ in 0..2 {
-        let request = Sent { path: "/v1/traces", ..endpoint.request(batch.to_string()) };
-        let answer = endpoint.send_trace(trace, request).await?;
-        if may_be_absent && [403, 404].contains(&answer.status) {
-            return Ok(false);
+async fn stored(endpoint: &Endpoint, calls: &[(&str, Value, Trace)], may_be_absent: bool) -> Result<bool, Mismatch> {
+    for (path, batch, trace) in calls {
+        for _ in 0..2 {
+            let request = Sent { path, ..endpoint.request(batch.to_string()) };
+            let answer = endpoint.send_trace(trace, request).await?;
+            if may_be_absent && [403, 404].contains(&answer.status) {
+                return Ok(false);
+            }
+            let confirmed = answer.json(200, "application/json")?;
+            ensure(confirmed == json!({}), "{}", confirmed.to_string())?;
         }
-        let confirmed = answer.json(200, "application/json")?;
-        ensure(confirmed == json!({}), "{}", confirmed.to_string())?;
+        endpoint.store(trace, 200).await?;
     }
-    endpoint.store(trace, 200).await.map(|_| true)
+    Ok(true)
 }
 
-/// Returns a batch with the span of one model call.
-fn batch(endpoint: &Endpoint) -> Value {
+/// Sends new batches that must be refused. `access` sends the requests without a key.
+async fn protected(endpoint: &Endpoint) -> Result<(), Mismatch> {
+    let key = Uuid::new_v4().to_string();
+    for (signal, path) in ROUTES {
+        let wrong_key = Sent { api_key: Some(&key), ..endpoint.request("") };
+        let unsigned = endpoint.is_signed().then(|| Sent { is_signed: false, ..endpoint.request("") });
+        for sent in [Some(wrong_key), unsigned].into_iter().flatten() {
+            let Some((batch, trace)) = call(endpoint, signal) else { continue };
+            let answer = endpoint.send_trace(&trace, Sent { path, body: batch.to_string().into(), ..sent }).await?;
+            answer.problem(403, &["forbidden", "gateway"])?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns a batch with one model call, and the trace that the endpoint must store for it.
+fn call(endpoint: &Endpoint, signal: Signal) -> Option<(Value, Trace)> {
     let (trace_id, span_id) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
     let messages = json!([{"role": "user", "parts": [{"type": "text", "content": endpoint.secret}]}]);
     let attributes = [
@@ -63,16 +88,19 @@ fn batch(endpoint: &Endpoint) -> Value {
         ("gen_ai.input.messages", messages.to_string()),
     ];
     let attributes = attributes.map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}));
-    json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
-        "traceId": trace_id, "spanId": span_id[..16], "name": "chat attest-check",
-        "startTimeUnixNano": "1000000000", "endTimeUnixNano": "1000000000", "attributes": attributes,
-    }]}]}]})
-}
-
-/// Returns the trace that the endpoint must store for the span of a batch.
-fn trace_of(batch: &Value) -> Option<Trace> {
-    let request = wire::decode(Signal::Traces, Encoding::Json, batch.to_string().as_bytes()).ok()?;
-    let batch = Batch::read(Signal::Traces, &request, Spans::Calls, usize::MAX).ok()?;
-    let attest::trace::Trace { json, id, fingerprint, .. } = batch.drafts.first()?.trace().ok()?;
-    Some(Trace { json: String::from_utf8(json).ok()?, id, fingerprint })
+    let (trace_id, span_id) = (json!(trace_id), json!(span_id[..16]));
+    let batch = match signal {
+        Signal::Traces => json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+            "traceId": trace_id, "spanId": span_id, "name": "chat attest-check",
+            "startTimeUnixNano": "1000000000", "endTimeUnixNano": "1000000000", "attributes": attributes,
+        }]}]}]}),
+        Signal::Logs => json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{
+            "traceId": trace_id, "spanId": span_id, "eventName": "gen_ai.client.inference.operation.details",
+            "timeUnixNano": "1000000000", "attributes": attributes,
+        }]}]}]}),
+    };
+    let request = wire::decode(signal, Encoding::Json, batch.to_string().as_bytes()).ok()?;
+    let read = Batch::read(signal, &request, Spans::Calls, usize::MAX).ok()?;
+    let attest::trace::Trace { json, id, fingerprint, .. } = read.drafts.first()?.trace().ok()?;
+    Some((batch, Trace { json: String::from_utf8(json).ok()?, id, fingerprint }))
 }

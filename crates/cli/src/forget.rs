@@ -5,8 +5,6 @@ mod place;
 mod receipt;
 mod selection;
 
-use attest_storage::LocationOptions;
-use attest_terminal::run_lock::RunLock;
 use std::{
     collections::BTreeSet,
     fmt,
@@ -24,7 +22,8 @@ use attest_lake::{
     race::win,
     sync::complete,
 };
-use attest_terminal::{ask, fail, note};
+use attest_storage::LocationOptions;
+use attest_terminal::{ask, fail, note, run_lock::RunLock};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::HumanCount;

@@ -1,6 +1,5 @@
 //! `share`: writes one trace as an HTML file that needs no server, or as an S3 object with a URL that expires.
 
-use attest_storage::LocationOptions;
 use std::{
     fs,
     io::Write,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use attest_storage::{TraceReader, aws_config, s3_client};
+use attest_storage::{LocationOptions, TraceReader, aws_config, s3_client};
 use attest_terminal::{Output, result};
 use attest_view::shared_page;
 use aws_sdk_s3::{presigning::PresigningConfig, primitives::ByteStream};

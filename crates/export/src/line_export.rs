@@ -1,11 +1,10 @@
 //! Writes one line per trace, in the order of the keys.
 
-use attest_terminal::progress::Progress;
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
 use anyhow::Result;
 use attest_storage::ListingEntry;
-use attest_terminal::{note, shutdown::stop_signal};
+use attest_terminal::{note, progress::Progress, shutdown::stop_signal};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,6 @@
 //! written before `FILE.part` is created, so a `FILE.part` without a checkpoint belongs to another program and is not
 //! changed.
 
-use attest_terminal::run_lock::RunLock;
 use std::{
     fs::{self, File},
     io::{self, BufRead, Seek, SeekFrom},
@@ -15,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use attest_terminal::run_lock::RunLock;
 use local_aws::files::open_own;
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;

@@ -1,11 +1,10 @@
 //! The traces that an export reads: where they are, which are selected, and their contents.
 
-use attest_storage::LocationOptions;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
 use attest::{trace, unreadable::Unreadable};
-use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader, parse_time};
+use attest_storage::{Fingerprint, ListingEntry, LocationOptions, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;

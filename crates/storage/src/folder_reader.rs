@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::SystemTime};
 
 use anyhow::{Context, Result};
+use attest::unreadable::Unreadable;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -84,11 +85,18 @@ impl FolderReader {
         .await
     }
 
-    /// Reads an object. Returns `None` if it does not exist.
+    /// Reads an object. Returns `None` if it does not exist. The error has an [`Unreadable`] if the object is too large.
     pub async fn get(&self, key: String) -> Result<Option<Bytes>> {
         let failed = format!("cannot read {key}");
-        let object = blocking(self.store.clone(), move |store| store.read(&key)).await.context(failed)?;
-        Ok(object.map(|(bytes, _)| bytes.into()))
+        let read = move |store: &FileStore| {
+            let Some(info) = store.info(&key)? else { return Ok(None) };
+            match Unreadable::of_size(info.size) {
+                Some(reason) => Ok(Some(Err(reason))),
+                None => Ok(store.read(&key)?.map(|(bytes, _)| Ok(bytes.into()))),
+            }
+        };
+        let object = blocking(self.store.clone(), read).await.with_context(|| failed.clone())?;
+        object.transpose().map_err(anyhow::Error::msg).context(failed)
     }
 }
 

@@ -205,7 +205,7 @@ impl TraceReader {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads a trace like [`get`](Self::get), and who wrote it. The local endpoint does not know its writers.
+    /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not name the writers.
     pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);

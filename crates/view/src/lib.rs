@@ -17,7 +17,9 @@ mod routes;
 mod search;
 mod session;
 mod stats;
+mod transcript;
 mod workers;
 
+pub use commands::EXAMPLE;
 pub use pages::shared_page;
-pub use routes::router;
+pub use routes::{no_such_page, router};

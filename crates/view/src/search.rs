@@ -30,7 +30,7 @@ const CONCURRENCY: usize = 16;
 const WORDS: usize = 160;
 
 /// A search, as the URL of the page contains it.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -261,8 +261,8 @@ pub fn fits(query: &Query, row: &Row, stored: &StoredTrace) -> bool {
         let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
         messages.any(|message| message.text("role") == Some(role))
     };
-    query.values(Field::Role).all(|role| conversation.has_role(role) || has_stored_role(role))
-        && query.values(Field::Tool).all(|tool| conversation.calls(tool))
+    query.values(Field::Role).all(|role| conversation.has_role(|own| own == role) || has_stored_role(role))
+        && query.values(Field::Tool).all(|tool| conversation.calls(|own| own == tool))
         && has_words(query, &conversation)
 }
 

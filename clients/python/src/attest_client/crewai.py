@@ -1,4 +1,7 @@
-"""Logs every call of CrewAI's models of OpenAI and Anthropic: `LLM(..., interceptor=attest_client.crewai.interceptor)`."""
+"""Logs the calls of CrewAI's models of OpenAI and Anthropic: `LLM(..., interceptor=attest_client.crewai.interceptor)`.
+
+A call without a response, such as one whose connection broke, is not logged: CrewAI tells an interceptor only of responses.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 //! Imports one file: reads lines, keeps requests in flight, and records their outcomes.
 
-use attest_terminal::progress::Progress;
 use std::{
     collections::BTreeSet,
     pin::pin,
@@ -9,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use attest_terminal::progress::Progress;
 use indicatif::HumanCount;
 use tokio::{
     select,

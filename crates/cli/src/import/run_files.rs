@@ -1,6 +1,5 @@
 //! The files that the import of one file writes, and their lock.
 
-use attest_terminal::run_lock::RunLock;
 use std::{
     ffi::OsString,
     fs::DirBuilder,
@@ -10,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use attest_terminal::run_lock::RunLock;
 use sha2::{Digest, Sha256};
 
 use super::{

@@ -19,16 +19,14 @@ impl Folder {
         Self(store)
     }
 
-    async fn object(&self, key: &str) -> Result<Option<Object>> {
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: fn(&FileStore, &str) -> Result<T, FileStoreError>,
+    ) -> Result<T> {
         let (store, name) = (self.0.clone(), key.to_owned());
-        let object = spawn_blocking(move || store.read(&name)).await?;
-        let object = object.map_err(|error| Error::Object(key.to_owned(), Arc::new(error)))?;
-        let read = |(bytes, modified): (Vec<u8>, _)| {
-            let info = ObjectInfo { key: key.to_owned(), size: bytes.len() as u64, modified };
-            // The local endpoint has one key, and stores no writer.
-            Some(Object { entry: entry(info)?, json: bytes.into(), writer: Writer::default() })
-        };
-        Ok(object.and_then(read))
+        let result = spawn_blocking(move || work(&store, &name)).await?;
+        result.map_err(|error| Error::Object(key.to_owned(), Arc::new(error)))
     }
 }
 
@@ -54,16 +52,21 @@ impl Objects for Folder {
 
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>> {
         let read = async move {
-            let object = self.object(key).await?;
-            match object.as_ref().and_then(|object| Unreadable::of_size(object.json.len() as u64)) {
-                Some(reason) => Err(Error::Unreadable(key.to_owned(), reason, None)),
-                None => Ok(object),
+            let Some(info) = self.on_disk(key, FileStore::info).await? else { return Ok(None) };
+            if let Some(reason) = Unreadable::of_size(info.size) {
+                return Err(Error::Unreadable(key.to_owned(), reason, None));
             }
+            let object = self.on_disk(key, FileStore::read).await?;
+            Ok(object.and_then(|(bytes, modified)| {
+                let info = ObjectInfo { size: bytes.len() as u64, modified, ..info };
+                // The local endpoint has one key, and stores no writer.
+                Some(Object { entry: entry(info)?, json: bytes.into(), writer: Writer::default() })
+            }))
         };
         read.boxed()
     }
 
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
-        async move { Ok(self.object(key).await?.map(|object| object.entry)) }.boxed()
+        async move { Ok(self.on_disk(key, FileStore::info).await?.and_then(entry)) }.boxed()
     }
 }

@@ -1,7 +1,5 @@
 //! `lake sync`: makes a lake equal to the stored traces.
 
-use attest_storage::LocationOptions;
-use attest_terminal::progress::Progress;
 use std::{
     process::{self, ExitCode},
     sync::Arc,
@@ -15,8 +13,8 @@ use attest_lake::{
     objects::{Bucket, Objects},
     sync::{SyncStep, Synced, sync},
 };
-use attest_storage::{Location, aws_config};
-use attest_terminal::{fail, note, shutdown::stop_signal};
+use attest_storage::{Location, LocationOptions, aws_config};
+use attest_terminal::{fail, note, progress::Progress, shutdown::stop_signal};
 use clap::Args;
 use indicatif::HumanCount;
 use local_aws::s3::FileStore;

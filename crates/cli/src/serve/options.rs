@@ -1,12 +1,12 @@
 //! The options of the local endpoint.
 
-use attest_storage::LocationOptions;
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
 };
 
 use attest::settings::MAX_TRACE_BYTES;
+use attest_storage::LocationOptions;
 use attest_terminal::api_key;
 use clap::Args;
 

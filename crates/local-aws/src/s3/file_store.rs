@@ -240,6 +240,11 @@ impl FileStore {
         Ok(Some((object.bytes()?, object.info.modified)))
     }
 
+    /// Returns the size and the time of an object, or `None` if there is no object.
+    pub fn info(&self, key: &str) -> Result<Option<ObjectInfo>, FileStoreError> {
+        Ok(self.open_object(key)?.map(|object| object.info))
+    }
+
     /// Opens an object without reading it, or returns `None` if there is no object.
     pub(super) fn open_object(&self, key: &str) -> Result<Option<OpenObject>, FileStoreError> {
         let file = match fs::File::open(self.path(key)) {

@@ -3,25 +3,14 @@
 use jiff::Timestamp;
 
 use super::{
+    labels::LabelPlaces,
     otel::{self, Span, SpanAttributes},
     tokens::Tokens,
 };
 use crate::json::{Json, Members};
 
 /// Members of a trace that may contain the details of its call.
-const DETAILS: [&str; 7] = ["log", "litellm", "otel", "span", "response", "request", "metadata"];
-
-/// Members that name a session, the most specific first.
-const SESSIONS: [&str; 8] = [
-    "session_id",
-    "conversation_id",
-    "gen_ai.conversation.id",
-    "session.id",
-    "litellm_session_id",
-    "thread_id",
-    "trace_id",
-    "traceId",
-];
+const DETAILS: [&str; 8] = ["timing", "log", "litellm", "otel", "span", "response", "request", "metadata"];
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
@@ -32,12 +21,17 @@ pub struct Header {
     pub start: Option<f64>,
     /// The duration of the call, in seconds.
     pub seconds: Option<f64>,
+    /// The time until the first part of a streamed answer, in seconds.
+    pub first_token: Option<f64>,
     pub tokens: Tokens,
     pub finish_reason: Option<String>,
     pub error: Option<String>,
     pub incomplete: Option<String>,
     pub is_refused: bool,
     pub session: Option<String>,
+    /// The application's user.
+    pub user: Option<String>,
+    pub tags: Vec<String>,
     pub span: Option<Span>,
 }
 
@@ -49,19 +43,24 @@ impl Header {
         let finish_reason = finish_reason(trace, response).or_else(|| otel::finish_reason(&attributes));
         let api = trace.string("api").filter(|api| !api.is_empty());
         let times = times(&places);
+        let labels = LabelPlaces::new(trace, &places[1..], &attributes);
         Self {
             model: trace.get("model").map(Json::to_text).unwrap_or_default(),
             created: created(trace),
             api,
             start: times.map(|(start, _)| start),
             seconds: seconds(&places[1..])
-                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds))),
+                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds)))
+                .or_else(|| response_time(&places[1..])),
+            first_token: first_token(&places[1..], &attributes),
             tokens: Tokens::read(trace.object("usage"), &attributes),
             is_refused: is_refused(trace, finish_reason.as_deref()),
             finish_reason,
             error: error(trace, response).or_else(|| otel::error(&places, &attributes)),
             incomplete: trace.filled("incomplete").map(Json::to_text),
-            session: session(&places, &attributes),
+            session: labels.session(),
+            user: labels.user(),
+            tags: labels.tags(),
             span: Span::read(&places),
         }
     }
@@ -77,8 +76,9 @@ impl Header {
 pub fn places(trace: &Members) -> Vec<&Members> {
     let otel = trace.object("otel");
     // An OTLP endpoint stores the span or log record next to its resource and scope.
-    let recorded = ["span", "logRecord"].into_iter().map(|name| otel.object(name));
-    let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded);
+    let recorded = ["resource", "span", "logRecord"].into_iter().map(|name| otel.object(name));
+    let first = otel.list("logRecords").first().and_then(Json::as_object);
+    let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded).chain(first);
     [trace].into_iter().chain(details.filter(|details| !details.is_empty())).collect()
 }
 
@@ -137,10 +137,33 @@ fn error(trace: &Members, response: &Members) -> Option<String> {
 fn seconds(places: &[&Members]) -> Option<f64> {
     places.iter().find_map(|details| {
         let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.as_f64());
-        number(&["duration", "duration_s", "duration_seconds", "seconds", "latency", "response_time"])
+        number(&["duration", "duration_s", "duration_seconds", "seconds", "latency"])
             .or_else(|| Some(number(&["duration_ms", "latency_ms", "ms", "_response_ms"])? / 1e3))
             .filter(|seconds| is_duration(*seconds))
     })
+}
+
+/// Returns LiteLLM's `response_time`. That of a stream is the time until its first part, so start and end take precedence.
+fn response_time(places: &[&Members]) -> Option<f64> {
+    let time = |place: &&Members| place.get("response_time")?.as_f64();
+    places.iter().find_map(time).filter(|seconds| is_duration(*seconds))
+}
+
+fn first_token(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<f64> {
+    let stated = || places.iter().find_map(|place| place.get("first_token")?.as_f64());
+    let attribute = |name: &str| attributes.get(name).and_then(Json::as_f64);
+    // LiteLLM dates the first part of an answer that was not streamed to its end.
+    let litellm = || {
+        places.iter().find_map(|place| {
+            let first = time(place, "completionStart")?;
+            (first < time(place, "end")?).then_some(first - time(place, "start")?)
+        })
+    };
+    let first = stated()
+        .or_else(|| attribute("gen_ai.response.time_to_first_chunk"))
+        .or_else(|| Some(attribute("ai.response.msToFirstChunk")? / 1e3))
+        .or_else(litellm);
+    first.filter(|seconds| is_duration(*seconds))
 }
 
 fn is_duration(seconds: f64) -> bool {
@@ -161,12 +184,4 @@ fn time(details: &Members, edge: &str) -> Option<f64> {
     let time = first([format!("{edge}Time"), format!("{edge}_time")])?;
     let written = || Some(time.as_str()?.parse::<Timestamp>().ok()?.as_duration().as_secs_f64());
     time.as_f64().or_else(written).filter(|time| time.is_finite())
-}
-
-fn session(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<String> {
-    let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
-    let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));
-    let (trace, details) = places.split_first()?;
-    let of_span = || SESSIONS.iter().find_map(|name| attributes.text(name)).filter(|session| !session.is_empty());
-    find(trace).or_else(|| of_span().map(ToOwned::to_owned)).or_else(|| details.iter().find_map(nested))
 }

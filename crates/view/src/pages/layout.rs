@@ -4,14 +4,17 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::query::Field;
 
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 12] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
     ("j  k", "go to the next or the previous trace or message"),
     ("Enter", "open the trace"),
     ("n  p", "show the next or the previous trace of the result"),
     ("t", "go to the outline of a conversation; j, k and Enter choose a turn"),
+    ("e", "go to the next error of a conversation"),
+    ("f", "unfold everything, or fold it again"),
     ("m", "switch between Markdown and plain text"),
+    ("c", "choose the trace for a comparison; with two chosen, C compares them"),
     ("o", "go to the overview"),
     ("?", "show this help"),
 ];
@@ -43,6 +46,7 @@ impl Frame<'_> {
                     a.skip href="#main" { "Skip to the content" }
                     (self.banner())
                     (body)
+                    form.compare #compare action="/compare" { button { "Compare the two chosen traces" } }
                     (help())
                 }
             }
@@ -63,10 +67,15 @@ impl Frame<'_> {
                         placeholder="model:gpt-4o role:tool since:2026-11-01 \"refund\"";
                     button { "Search" }
                 }
-                button.help type="button" data-help { "Help" }
+                button.help type="button" hidden data-help { "Help" }
             }
         }
     }
+}
+
+/// Chooses a trace for the comparison. The button of its form appears once something is chosen.
+pub fn choice(key: &str) -> Markup {
+    html! { input type="checkbox" form="compare" name="key" value=(key) aria-label=(format!("Choose {key} for a comparison")); }
 }
 
 fn help() -> Markup {

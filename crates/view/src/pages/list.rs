@@ -6,7 +6,11 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
 
-use super::{layout::Frame, urls::trace_url};
+use super::{
+    failure::first_trace,
+    layout::{Frame, choice},
+    urls::trace_url,
+};
 use crate::{
     query::{Field, Query},
     search::{Found, Row, Search, prefix_of},
@@ -34,7 +38,7 @@ impl List {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
                     ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
-                    p.none { "No trace here." }
+                    div.none { p { "No trace here." } @if *search == Search::default() { (first_trace()) } }
                     p.more {
                         @if found.looked_at > found.rows.len() {
                             (HumanCount(found.looked_at as u64)) " looked through. "
@@ -91,6 +95,7 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
     let header = &row.header;
     html! {
         li data-key=(key) {
+            @if search.with.is_empty() { (choice(key)) }
             a href=(url) {
                 time { (time) }
                 span.model { (header.model) }

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Bar, COLORS},
+    failure::first_trace,
     layout::Frame,
     list::row_of,
 };
@@ -42,7 +43,7 @@ impl Overview {
             main.overview #main {
                 h1 { "Overview " small { (bucket) } }
                 p.bound { (self.bound()) }
-                @if stats.traces > 0 {
+                @if stats.traces == 0 { (first_trace()) } @else {
                     dl.totals {
                         (total("traces", &HumanCount(stats.traces as u64).to_string(), "/traces"))
                         (total("size", &BinaryBytes(stats.bytes).to_string(), "/traces"))

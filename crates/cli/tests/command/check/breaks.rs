@@ -62,7 +62,8 @@ const GZIP: &str = "a gzip-compressed trace gets 201";
 const DEFLATE: &str = "a deflate-compressed trace gets 201";
 const ENCODING: &str = "an unknown Content-Encoding gets 415 as problem details";
 const BEYOND: &str = "bodies of 7 MB and 11 MB get 413";
-const SPANS: &str = "the span of a model call is confirmed after its trace is stored";
+const SPANS: &str = "the span or log record of a model call is confirmed after its trace is stored";
+const PROTECTED: &str = "spans and log records with a wrong API key, or without a required signature, get 403";
 const BURST: &str = "a burst of 64 requests, some of them cold, is answered within 22 s";
 const WARM: &str = "warm requests are answered within 5 s";
 
@@ -491,6 +492,11 @@ pub const BREAKS: &[Break] = &[
         }
     }),
     request(SPANS, |seen| {
+        if seen.path.ends_with("/v1/logs") {
+            seen.body = "{}".into();
+        }
+    }),
+    request(SPANS, |seen| {
         if seen.path.ends_with("/v1/traces") {
             replace(seen, "chat attest-check", "chat"); // it does not keep the whole span
         }
@@ -504,6 +510,12 @@ pub const BREAKS: &[Break] = &[
         if seen.path.ends_with("/v1/traces") && reply.status == 200 {
             reply.status = 503;
         }
+    }),
+    accepts(PROTECTED, |seen| {
+        authorize(seen, seen.path.ends_with("/v1/traces") && !seen.header("x-api-key").is_empty());
+    }),
+    accepts(PROTECTED, |seen| {
+        authorize(seen, seen.path.ends_with("/v1/logs") && !seen.header("x-api-key").is_empty());
     }),
     reply(BURST, |_, reply| {
         if reply.status == 201 {

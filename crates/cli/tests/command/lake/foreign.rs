@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{
-    column, count, data_files, keys, rows, trace,
+    column, count, data_files, keys, rows, store, trace,
     versioned_s3::{VersionedS3, WRITER, command, day, run},
 };
 
@@ -119,6 +119,28 @@ async fn an_export_leaves_out_objects_that_cannot_be_read_and_fails_if_it_can_re
     assert_eq!(count(&report, "not traces"), 0, "{report}");
     let lines = fs::read_to_string(folder.path().join("traces.jsonl")).expect("it is complete");
     assert_eq!(lines.lines().count(), 3);
+}
+
+/// A file of 1 TiB fits into no memory, so a command that reads it before it looks at its length fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_reads_a_file_that_is_larger_than_any_trace() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path();
+    store(path, "m/1", &trace("jane"), 0);
+    store(path, "backup/1", "", 0);
+    let file = fs::File::options().write(true).open(path.join("traces/backup/1.json")).expect("it is stored");
+    file.set_len(1 << 40).expect("the file is sparse");
+    let too_large = "left out: larger than any trace";
+    let url = "http://127.0.0.1:1";
+    let (code, report) = run(path, url, &["lake", "sync", "-q", "--folder", "traces", "-o", "lake"]).await;
+    assert_eq!((code, count(&report, "added"), count(&report, too_large)), (Some(1), 1, 1), "{report}");
+    let (code, report) = run(path, url, &["export", "-q", "--folder", "traces", "-o", "traces.jsonl"]).await;
+    assert_eq!((code, count(&report, "exported"), count(&report, too_large)), (Some(1), 1, 1), "{report}");
+    let forget = ["forget", "--folder", "traces", "--lake", "lake", "--yes", "--text", "jane"];
+    let (code, report) = run(path, url, &forget).await;
+    assert_eq!(code, Some(2), "{report}");
+    assert!(report.contains("backup/1 was not searched: larger than any trace"), "{report}");
+    assert!(!path.join("traces/m/1.json").exists() && path.join("traces/backup/1.json").exists());
 }
 
 async fn get(url: &str) -> (StatusCode, String) {
