@@ -299,11 +299,13 @@ def test_the_stack_has_the_table_of_prices():
     rows = sqlglot.parse_one(saved_queries()["TokensPerDayQuery"], read="athena").find(sqlglot.exp.Values)
     rows.set("alias", None)
     columns = "model, since, input, cache_read, cache_write, output"
+    values = rows.sql("duckdb")
     with duckdb.connect() as connection:
         connection.execute(PRICES)
-        stack = connection.execute(f"SELECT * FROM ({rows.sql("duckdb")}) AS stack ({columns}) ORDER BY ALL").fetchall()
+        doubles = "model, since, COLUMNS(* EXCLUDE (model, since))::DOUBLE"
+        stack = connection.execute(f"SELECT {doubles} FROM ({values}) AS stack ({columns}) ORDER BY ALL").fetchall()
         file = connection.execute("SELECT * FROM prices ORDER BY ALL").fetchall()
-    assert [tuple(map(str, row)) for row in stack] == [tuple(map(str, row)) for row in file]
+    assert stack == file and len(file) > 20
 
 
 def test_no_saved_query_changes_the_table():
