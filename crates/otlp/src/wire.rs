@@ -1,6 +1,6 @@
-//! OTLP's two encodings ↔ JSON values in OTLP's JSON encoding.
+//! Converts between OTLP's two encodings and JSON values in OTLP's JSON encoding.
 //!
-//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements
+//! Both encodings become the same value, so the rest of the crate knows only one form. `prost-reflect` implements
 //! protobuf and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are
 //! base64 (OTLP specification, "JSON Protobuf Encoding").
 
@@ -16,7 +16,7 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         .expect("the crate's descriptors are valid; a test reads them")
 });
 
-/// The members that contain ids, in both spellings that the JSON mapping accepts.
+/// Members that contain ids, in both spellings that the JSON mapping accepts.
 const IDS: [&str; 6] = ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,21 +25,21 @@ pub enum Signal {
     Logs,
 }
 
-/// The encoding of a request, which its response also has.
+/// The encoding of a request and of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Protobuf,
     Json,
 }
 
-/// The reason why a body is not a request. It quotes no value, because it is logged.
+/// Why a body is not a request. The messages quote no values, because they are logged.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("The body is not protobuf: {0}.")]
     Protobuf(prost::DecodeError),
     #[error("The body is not JSON: {0}.")]
     Json(serde_json::Error),
-    /// The error of `prost-reflect` may quote a value.
+    /// Has no source, because the error from `prost-reflect` may quote a value.
     #[error("The body is JSON, but not an OTLP request.")]
     NotOtlp,
 }
@@ -56,7 +56,7 @@ impl Signal {
 }
 
 impl Encoding {
-    /// Returns the encoding that a media type names.
+    /// Returns the encoding for a media type.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -72,7 +72,7 @@ impl Encoding {
     }
 }
 
-/// Decodes a request into OTLP's JSON encoding: members that have their default value are absent.
+/// Decodes a request into OTLP's JSON encoding. Omits members that have their default value.
 pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Value, DecodeError> {
     let descriptor = signal.message("Request");
     let message = match encoding {
@@ -114,13 +114,13 @@ fn from_json(descriptor: MessageDescriptor, value: Value) -> Option<DynamicMessa
     DynamicMessage::deserialize_with_options(descriptor, value, &options).ok()
 }
 
-/// Adapts OTLP's JSON to protobuf's mapping.
+/// Adapts OTLP's JSON to protobuf's JSON mapping.
 fn prepare(value: &mut Value) {
     rewrite_ids(value, |id| hex::decode(id).ok().map(|id| BASE64_STANDARD.encode(id)));
     rewrite_numbers(value);
 }
 
-/// Rewrites the ids. Names of attributes are values of `key`, so they are never taken for the member of an id.
+/// Rewrites the ids. Attribute names are values of `key`, so they are never mistaken for id members.
 fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {
@@ -136,9 +136,10 @@ fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
     }
 }
 
-/// Replaces numbers that are not 64-bit integers by text, which the mapping also accepts.
+/// Replaces numbers that are not 64-bit integers with strings, which the mapping also accepts.
 ///
-/// With `arbitrary_precision`, `serde_json` passes on a number such as `1e3` as a map, which only its own types read.
+/// With `arbitrary_precision`, `serde_json` passes a number such as `1e3` on as a map, which only its own types can
+/// read.
 fn rewrite_numbers(value: &mut Value) {
     match value {
         Value::Number(number) if !number.is_i64() && !number.is_u64() => *value = number.to_string().into(),
