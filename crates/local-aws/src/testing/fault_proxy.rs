@@ -89,7 +89,7 @@ impl FaultProxy {
         *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }
 
-    /// Sets the fault of every request after the planned ones.
+    /// Sets the fault for every request after the planned faults are used up.
     pub fn always(&self, fault: Option<Fault>) {
         *self.plan.always.lock().expect("no thread panics with the lock held") = fault;
     }
