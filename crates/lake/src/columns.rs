@@ -33,8 +33,9 @@ const PRINCIPAL: &str = "principal";
 /// The largest `created` that counts as a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Returns the columns of a data file: the key and the time of storing, the members in `src/trace.schema.json`, the
-/// whole trace, metadata of the object, and facts that the traces of each API keep in different members.
+/// Returns the columns of a data file: the key and the time of storing, the members in `src/trace.schema.json`, and the
+/// whole trace. Further columns are metadata of the object, and facts that the traces of each API keep in different
+/// members.
 ///
 /// Every column is nullable, because Delta requires a table feature for non-nullable columns.
 #[must_use]

@@ -4,7 +4,7 @@
 //! Parquet files, which Athena, DuckDB, Spark, Polars and pandas query as one table.
 //!
 //! Each change is one commit: a conditional put of the next log entry. A writer that loses the race for an entry loads
-//! the table again and repeats its work, so two writers never add the same trace twice. There is no other state. A
+//! the table again and repeats its work. So two writers never add the same trace twice. There is no other state. A
 //! killed writer leaves only unreferenced files behind, which [`maintain::vacuum`] deletes.
 //!
 //! Two facts keep ingestion cheap. A stored object never changes, so the row of a repeated notification can only be in

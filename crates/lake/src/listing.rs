@@ -1,10 +1,9 @@
 //! Lists a bucket by reading many key ranges concurrently.
 //!
-//! S3 returns at most 1,000 keys per request, each request starts after the last key of the previous one, and the
-//! distribution of the keys is unknown. The listing therefore starts with a single range. Whenever a range has more
-//! pages and more requests may be in flight, the rest of the range is split. The density of the page just read
-//! determines the number of parts: dense ranges are split further, and a part that turns out to be empty costs one
-//! request.
+//! S3 returns at most 1,000 keys per request, and each request starts after the last key of the previous one. The
+//! distribution of the keys is unknown, so the listing starts with a single range. Whenever a range has more pages and
+//! more requests may be in flight, the rest of the range is split. The density of the page just read determines the
+//! number of parts, so dense ranges are split further. A part that turns out to be empty costs one request.
 
 use std::{collections::VecDeque, future::Future};
 

@@ -1,6 +1,6 @@
 //! The source of a lake, which is the place whose traces it contains.
 //!
-//! Compared with the wrong source, all traces of the lake would seem to be deleted: a synchronisation would empty the
+//! Compared with the wrong source, all traces of the lake would seem to be deleted. A synchronisation would empty the
 //! lake, and `forget` would leave the objects. The lake therefore records its source in a file in the log folder. Delta
 //! ignores files there that are not named like its own.
 
@@ -21,7 +21,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Returns whether both are the same place, which keeps its id under another path or endpoint.
+    /// Returns whether both are the same place. The id stays the same under another path or endpoint.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.id, &other.id) {

@@ -1,7 +1,7 @@
 //! Tests that the requests, time and memory of a run do not grow with the table.
 //!
-//! `LAKE_ROWS` sets the size of the largest table, `LAKE_FUNCTION` the path of a release build of the function, and
-//! `LAKE_RATE` the number of traces per second that it must reach.
+//! `LAKE_ROWS` sets the size of the largest table, and `LAKE_FUNCTION` the path of a release build of the function.
+//! `LAKE_RATE` sets the number of traces per second that it must reach.
 
 #![expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^53")]
 
