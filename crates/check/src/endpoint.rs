@@ -202,7 +202,6 @@ fn quotes(response: &str, text: &str) -> bool {
 /// The size limit for reading a response, in bytes. A list of violations has at most 512 KiB.
 const MAX_RESPONSE: usize = 8 * 1024 * 1024;
 
-/// Reads a body up to [`MAX_RESPONSE`].
 async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -30,7 +30,6 @@ async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(Verdict::Holds { measured: None })
 }
 
-/// Compares the binary of a function with the function's architecture.
 async fn binary(name: &str) -> anyhow::Result<Result<(), Mismatch>> {
     let function = aws(&["lambda", "get-function", "--function-name", name]).await?;
     let expected = function["Configuration"]["Architectures"][0].as_str().unwrap_or("x86_64").to_owned();

@@ -34,7 +34,6 @@ impl Mismatch {
     }
 }
 
-/// Returns a mismatch unless `holds`.
 pub fn ensure(holds: bool, expected: impl Into<String>, actual: impl Into<String>) -> Result<(), Mismatch> {
     if holds { Ok(()) } else { Err(Mismatch::new(expected, actual)) }
 }

@@ -11,7 +11,6 @@ use crate::{
     parquet_file::ParquetWriter, race::win, table::Change,
 };
 
-/// The number of objects that are read concurrently.
 const CONCURRENT_READS: usize = 64;
 
 /// The largest number of traces that one commit adds. After a lost race, they are read again.

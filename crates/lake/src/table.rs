@@ -39,7 +39,6 @@ const ENGINE: &str = concat!("attest-lake/", env!("CARGO_PKG_VERSION"));
 /// it.
 const CHECKPOINT_INTERVAL: u64 = 20;
 
-/// The number of files whose keys are read concurrently.
 const CONCURRENT_FILES: usize = 8;
 
 #[derive(Clone)]

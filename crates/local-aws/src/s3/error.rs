@@ -48,7 +48,6 @@ pub enum FileStoreError {
         path: PathBuf,
         error: io::Error,
     },
-    /// Any other file system error.
     #[error(transparent)]
     Io(io::Error),
 }

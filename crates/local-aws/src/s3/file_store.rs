@@ -330,7 +330,6 @@ impl FileStore {
     }
 }
 
-/// Returns whether an error means that no file has this path.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -219,12 +219,10 @@ impl KeyEncoding {
     }
 }
 
-/// Returns the continuation token for the page after the name `last`.
 fn token_after(last: &str) -> String {
     utf8_percent_encode(last, URL).to_string()
 }
 
-/// Decodes a continuation token into a name.
 fn name_of(token: &str) -> S3Result<String> {
     let name = percent_decode_str(token).decode_utf8().ok().filter(|name| !name.is_empty());
     name.map(Into::into).ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is invalid"))
