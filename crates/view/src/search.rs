@@ -8,23 +8,15 @@ use attest_mapping::{
 };
 use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::{
     query::{Field, Query},
-    workers::Workers,
+    scan::Batch,
+    snippet::Snippet,
 };
 
 pub const ROWS: usize = 50;
-
-/// The largest number of traces that a page looks through. The next page continues.
-const LOOKED_AT: usize = 2_000;
-
-/// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
-const READ_BYTES: u64 = 64 * 1024 * 1024;
-
-const CONCURRENCY: usize = 16;
 
 /// The largest part of the user's first message that a row shows, in characters.
 const WORDS: usize = 160;
@@ -48,17 +40,29 @@ pub struct Row {
     pub header: Header,
     /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
+    /// Where the search found its words.
+    pub snippet: Option<Snippet>,
+    /// The role and the text of the first and of the last turn. Empty if the page shows none.
+    pub preview: Vec<(String, String)>,
     /// Why the object cannot be read. The header and the words are then empty.
     pub unreadable: Option<Unreadable>,
 }
 
-#[derive(Debug)]
-pub struct Found {
-    pub rows: Vec<Row>,
+/// How far a search got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub found: usize,
     pub looked_at: usize,
     /// The objects that a search for content left out, because they cannot be read.
     pub unreadable: usize,
-    pub next: Option<String>,
+}
+
+impl Totals {
+    pub fn add(&mut self, batch: &Batch) {
+        self.found += batch.found;
+        self.looked_at += batch.looked_at;
+        self.unreadable += batch.unreadable;
+    }
 }
 
 impl Search {
@@ -87,107 +91,11 @@ pub fn prefix_of(query: &Query) -> String {
     query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
 }
 
-/// Finds the rows of a page of the listing.
-pub async fn find(
-    traces: &TraceReader,
-    workers: &Workers,
-    query: &Query,
-    from: &str,
-    limit: usize,
-) -> anyhow::Result<Found> {
-    let mut walk = ListingWalk::begin(traces, query, from)?;
-    let (mut found, mut unreadable) = (Vec::new(), 0);
-    while found.len() < limit && !walk.is_over {
-        let entries = walk.entries(limit - found.len()).await?;
-        let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
-        let mut rows: Vec<Row> = rows.try_filter_map(|row| async { Ok(row) }).try_collect().await?;
-        if query.needs_content() {
-            let before = rows.len();
-            rows.retain(|row| row.unreadable.is_none());
-            unreadable += before - rows.len();
-        }
-        found.extend(rows);
-    }
-    Ok(Found { rows: found, looked_at: walk.looked_at, unreadable, next: walk.next })
-}
-
-/// Finds the keys of the rows on a page of the listing. The query does not depend on the contents of traces.
-pub async fn find_keys(
-    traces: &TraceReader,
-    query: &Query,
-    from: &str,
-) -> anyhow::Result<(Vec<String>, Option<String>)> {
-    let mut walk = ListingWalk::begin(traces, query, from)?;
-    let mut keys = Vec::new();
-    while keys.len() < ROWS && !walk.is_over {
-        keys.extend(walk.entries(ROWS - keys.len()).await?.into_iter().map(|entry| entry.key));
-    }
-    Ok((keys, walk.next))
-}
-
-/// A walk through the pages of a listing, which ends with the listing or at a limit.
-struct ListingWalk<'a> {
-    traces: &'a TraceReader,
-    query: &'a Query,
-    prefix: String,
-    times: TimeRange,
-    looked_at: usize,
-    bytes: u64,
-    next: Option<String>,
-    is_over: bool,
-}
-
-impl<'a> ListingWalk<'a> {
-    fn begin(traces: &'a TraceReader, query: &'a Query, from: &str) -> anyhow::Result<Self> {
-        let (prefix, times) = (prefix_of(query), query.times()?);
-        let next = Some(from.to_owned()).filter(|from| !from.is_empty());
-        Ok(Self { traces, query, prefix, times, looked_at: 0, bytes: 0, next, is_over: false })
-    }
-
-    /// Lists at most `limit` traces, and returns those whose key and time match.
-    async fn entries(&mut self, limit: usize) -> anyhow::Result<Vec<ListingEntry>> {
-        let page = self.traces.page(&self.prefix, self.next.as_deref(), limit).await?;
-        self.looked_at += page.entries.len();
-        let fits = |entry: &ListingEntry| fits_key(self.query, entry, self.times);
-        let entries: Vec<_> = page.entries.into_iter().filter(fits).collect();
-        self.bytes += entries.iter().map(read_bytes).sum::<u64>();
-        self.next = page.next;
-        self.is_over = self.looked_at >= LOOKED_AT || self.bytes >= READ_BYTES || self.next.is_none();
-        Ok(entries)
-    }
-}
-
 /// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
 pub fn fits_key(query: &Query, entry: &ListingEntry, times: TimeRange) -> bool {
     let Some((_, id)) = Key::read(&entry.key) else { return false };
     let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
     times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
-}
-
-async fn row(
-    traces: &TraceReader,
-    workers: &Workers,
-    query: &Query,
-    entry: ListingEntry,
-) -> anyhow::Result<Option<Row>> {
-    let json = match content(traces, &entry).await? {
-        Some(Ok(json)) => json,
-        Some(Err(reason)) => return Ok(Some(Row::unreadable(entry, reason))),
-        None => return Ok(None),
-    };
-    let query = query.clone();
-    workers
-        .run(move || {
-            let stored = StoredTrace::read(&json);
-            let row = read_row(entry, &stored);
-            fits(&query, &row, &stored).then_some(row)
-        })
-        .await
-}
-
-/// Returns the number of bytes that reading an object takes at most.
-pub fn read_bytes(entry: &ListingEntry) -> u64 {
-    if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
 /// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
@@ -222,7 +130,8 @@ pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
     let words = spoken.and_then(|message| Some(message.get("content")?.to_text()));
     let words = words.or_else(|| words_of_span(stored)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
-    Row { entry, header: Header::read(stored.trace()), words: words.chars().take(WORDS).collect(), unreadable: None }
+    let words = words.chars().take(WORDS).collect();
+    Row { entry, header: Header::read(stored.trace()), words, snippet: None, preview: Vec::new(), unreadable: None }
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
@@ -236,11 +145,11 @@ fn words_of_span(stored: &StoredTrace) -> Option<String> {
 }
 
 /// Returns whether the content of a trace matches.
-pub fn fits(query: &Query, row: &Row, stored: &StoredTrace) -> bool {
+pub fn fits(query: &Query, stored: &StoredTrace) -> bool {
     if !query.needs_content() {
         return true;
     }
-    let header = &row.header;
+    let header = Header::read(stored.trace());
     let is = |state: &str| match state {
         "error" => header.error.is_some(),
         "refusal" => header.is_refused,

@@ -4,22 +4,58 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::search::{Found, Row};
+use super::search::Row;
 
-/// The largest number of traces on a page. The next page continues.
-pub const ROWS: usize = 500;
+/// The largest number of traces on a page. The figures are those of all traces.
+pub const ROWS: usize = 1_000;
+
+/// The largest number of models that are counted on their own, because each model of a trace is a text of its writer.
+const MODELS: usize = 100;
 
 #[derive(Debug)]
 pub struct Session {
     pub id: String,
     pub spans: Vec<SessionSpan>,
-    /// The earliest start, in seconds since 1970.
-    pub start: f64,
-    /// The time from the earliest start to the latest end, in seconds.
-    pub seconds: f64,
-    pub looked_at: usize,
-    pub unreadable: usize,
-    pub next: Option<String>,
+    pub figures: Figures,
+}
+
+/// The figures of all traces of a session.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    pub traces: usize,
+    pub tokens: u64,
+    pub errors: u64,
+    pub refusals: u64,
+    /// The number of traces of each model.
+    pub models: BTreeMap<String, u64>,
+    /// The earliest start and the latest end, in seconds since 1970.
+    pub times: Option<(f64, f64)>,
+}
+
+impl Figures {
+    pub fn add(&mut self, row: &Row) {
+        let header = &row.header;
+        self.traces += 1;
+        self.tokens = self.tokens.saturating_add(header.tokens.total.unwrap_or_default());
+        self.errors += u64::from(header.error.is_some());
+        self.refusals += u64::from(header.is_refused);
+        if self.models.contains_key(&header.model) || self.models.len() < MODELS {
+            *self.models.entry(header.model.clone()).or_default() += 1;
+        }
+        let (start, end) = (start(row), start(row) + header.seconds.unwrap_or_default());
+        let (first, last) = self.times.unwrap_or((start, end));
+        self.times = Some((first.min(start), last.max(end)));
+    }
+
+    /// Returns the earliest start.
+    pub fn start(&self) -> f64 {
+        self.times.map_or(0.0, |(start, _)| start)
+    }
+
+    /// Returns the time from the earliest start to the latest end, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.times.map_or(0.0, |(start, end)| end - start)
+    }
 }
 
 #[derive(Debug)]
@@ -37,13 +73,9 @@ pub enum SessionContent {
 }
 
 impl Session {
-    pub fn new(id: String, found: Found) -> Self {
-        let Found { mut rows, looked_at, unreadable, next } = found;
+    pub fn new(id: String, mut rows: Vec<Row>, figures: Figures) -> Self {
         rows.sort_by(|one, other| start(one).total_cmp(&start(other)));
-        let first = rows.first().map(start).unwrap_or_default();
-        let end = rows.iter().map(|row| start(row) + row.header.seconds.unwrap_or_default()).fold(first, f64::max);
-        let spans = arranged(rows);
-        Self { id, spans, start: first, seconds: end - first, looked_at, unreadable, next }
+        Self { id, spans: arranged(rows), figures }
     }
 
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -121,8 +153,7 @@ mod tests {
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
             read_row(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &StoredTrace::read(trace.as_bytes()))
         });
-        let found = Found { rows: rows.collect(), looked_at: 0, unreadable: 0, next: None };
-        let session = Session::new("s".to_owned(), found);
+        let session = Session::new("s".to_owned(), rows.collect(), Figures::default());
         let name = |span: &SessionSpan| match &span.content {
             SessionContent::Trace(row) => {
                 row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default()

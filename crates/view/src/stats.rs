@@ -8,7 +8,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    search::{Row, content, read_bytes, read_row},
+    scan::read_bytes,
+    search::{Row, content, read_row},
     workers::Workers,
 };
 
@@ -58,6 +59,14 @@ pub struct Stats {
 }
 
 impl Stats {
+    pub async fn of_place(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
+        #[cfg(feature = "lake")]
+        if let Some(lake) = traces.lake() {
+            return super::lake::stats(traces, lake, workers).await;
+        }
+        Self::gather(traces, workers).await
+    }
+
     /// Lists traces, and reads as many of them as the limits allow.
     pub async fn gather(traces: &TraceReader, workers: &Workers) -> anyhow::Result<Self> {
         let (entries, has_more) = list(traces).await?;

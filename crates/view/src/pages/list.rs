@@ -3,29 +3,32 @@ use std::borrow::Cow;
 use attest_storage::Branch;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use percent_encoding::percent_decode_str;
 
-use super::{layout::Frame, urls::trace_url};
+use super::{layout::Frame, outline::turn_id, trace::TURNS, urls::trace_url};
 use crate::{
     query::{Field, Query},
-    search::{Found, Row, Search, prefix_of},
+    search::{ROWS, Row, Search, Totals, prefix_of},
 };
+
+/// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
+pub const STREAMED: &str = "<!--streamed-->";
 
 #[derive(Debug)]
 pub struct List {
     pub search: Search,
     pub query: Query,
     pub tree: Vec<Branch>,
-    pub found: Found,
     pub bucket: String,
 }
 
 impl List {
     pub fn render(&self) -> Markup {
-        let Self { search, query, tree, found, bucket } = self;
+        let Self { search, query, tree, bucket } = self;
         let prefix = prefix_of(query);
         let body = html! {
+            (stop_form())
             div.columns {
                 nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
                 main #main {
@@ -33,21 +36,125 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
-                    ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
-                    p.none { "No trace here." }
-                    p.more {
-                        @if found.looked_at > found.rows.len() {
-                            (HumanCount(found.looked_at as u64)) " looked through. "
-                        }
-                        (not_searched(found.unreadable))
-                        @if let Some(next) = &found.next {
-                            a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
-                        }
-                    }
+                    (PreEscaped(STREAMED))
                 }
             }
         };
         Frame { title: "Traces", q: &search.q, with: &search.with, view: "/traces" }.page(&body)
+    }
+}
+
+/// The form of the buttons that stop a search. The script sends it without leaving the page. Without the script, the
+/// browser stops loading the page, which also ends the search.
+pub fn stop_form() -> Markup {
+    html! {
+        form #stop method="post" action="/stop" {}
+        script src="/stop.js" async {}
+    }
+}
+
+/// Renders a row without its end tag, which HTML allows: progress may follow within the row. The first row begins the
+/// list.
+pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
+    let row = row_of(row, search).into_string();
+    let begin = if place == 0 { list_begin(search) } else { "" };
+    format!("{begin}{}", row.trim_end_matches("</li>"))
+}
+
+fn list_begin(search: &Search) -> &'static str {
+    if Query::parse(&search.q).needs_content() {
+        "<ol class=\"rows\" id=\"rows\">"
+    } else {
+        "<ol class=\"rows\" id=\"rows\" data-live>"
+    }
+}
+
+/// Shows how far a search is. Each one hides those before it, and the end of the list hides all.
+pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
+    html! {
+        p.progress {
+            progress aria-label="Traces searched" value=(found.looked_at) max=[total] {}
+            " " (count(found.found)) " found in " (searched(found.looked_at, total)) " so far. "
+            button form="stop" name="search" value=(number) { "Stop" }
+            @if let Some(next) = next { " " a href=(search.url(|search| next.clone_into(&mut search.from))) { "Further" } }
+        }
+    }
+}
+
+fn count(count: usize) -> HumanCount {
+    HumanCount(count as u64)
+}
+
+pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
+    html! {
+        (count(looked_at)) " "
+        @if let Some(total) = total.filter(|total| *total >= looked_at) { "of " (count(total)) " " }
+        "traces"
+    }
+}
+
+/// How the search for a page ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It has read all traces.
+    Complete,
+    /// The page is full. Nothing is known about later traces.
+    Listed,
+    Stopped,
+    Failed(anyhow::Error),
+}
+
+/// The end of a list.
+#[derive(Debug)]
+pub struct ListEnd<'a> {
+    pub search: &'a Search,
+    pub rows: usize,
+    /// What was found behind the start of the page.
+    pub found: Totals,
+    /// The number of traces behind the start of the page, if it is known.
+    pub total: Option<usize>,
+    /// What was found in all traces, if the first page has counted.
+    pub all: Option<Totals>,
+    pub next: Option<&'a str>,
+    pub outcome: Outcome,
+}
+
+pub fn list_end(end: &ListEnd<'_>) -> Markup {
+    let ListEnd { search, rows, found, total, all, next, outcome } = end;
+    let is_first = search.from.is_empty();
+    html! {
+        @if *rows == 0 { (PreEscaped(list_begin(search))) }
+        (PreEscaped("</ol>"))
+        p.none { "No trace here." }
+        @if let Outcome::Failed(error) = outcome {
+            div.alert role="alert" { p.label { "The search failed, so the list is not complete" } pre { (format!("{error:#}")) } }
+        }
+        p.more {
+            @match (outcome, all) {
+                (Outcome::Listed, None) => { (count(*rows)) " traces on this page. " }
+                (Outcome::Complete, _) if is_first => {
+                    (count(found.found)) " found in " (count(found.looked_at)) " traces. "
+                }
+                (Outcome::Complete | Outcome::Listed, Some(all)) => {
+                    (count(*rows)) " of " (count(all.found)) " found in " (count(all.looked_at)) " traces. "
+                }
+                (Outcome::Complete, None) => {
+                    (count(found.found)) " found in " (count(found.looked_at)) " traces from here on. "
+                }
+                (Outcome::Stopped, _) => {
+                    "Stopped: " (count(found.found)) " found in " (searched(found.looked_at, *total)) ". "
+                }
+                (Outcome::Failed(_), _) => {
+                    (count(found.found)) " found in " (searched(found.looked_at, *total)) " until then. "
+                }
+            }
+            (not_searched(found.unreadable))
+            @if let Some(next) = next {
+                a rel="next" href=(search.url(|search| (*next).clone_into(&mut search.from))) {
+                    @if *rows < ROWS { "Continue" } @else { "Further" }
+                }
+            }
+        }
     }
 }
 
@@ -80,13 +187,20 @@ pub fn not_searched(unreadable: usize) -> Markup {
     html! { @if unreadable > 0 { (HumanCount(unreadable as u64)) " cannot be read, and were not searched. " } }
 }
 
+/// Returns the URL of a trace, at the turn in which the search found its words.
+fn hit_url(row: &Row, search: &Search) -> String {
+    let Some(snippet) = &row.snippet else {
+        return trace_url(&row.entry.key, &[("q", &search.q), ("from", &search.from)]);
+    };
+    let first = snippet.turn.map_or(0, |turn| turn - turn % TURNS);
+    let first = if first == 0 { String::new() } else { first.to_string() };
+    let url = trace_url(&row.entry.key, &[("turn", &first), ("q", &search.q), ("from", &search.from)]);
+    format!("{url}#{}", snippet.turn.map_or_else(|| "choices".to_owned(), turn_id))
+}
+
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
-    let url = if search.with.is_empty() {
-        trace_url(key, &[("q", &search.q), ("from", &search.from)])
-    } else {
-        trace_url(&search.with, &[("with", key)])
-    };
+    let url = if search.with.is_empty() { hit_url(row, search) } else { trace_url(&search.with, &[("with", key)]) };
     let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let header = &row.header;
     html! {
@@ -103,6 +217,11 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
                 }
                 span.tokens { @if let Some(tokens) = header.tokens.total { (HumanCount(tokens)) " tokens" } }
                 span.size { (BinaryBytes(row.entry.size)) }
+                @if let Some(snippet) = &row.snippet {
+                    span.snippet {
+                        @for (text, is_word) in &snippet.parts { @if *is_word { mark { (text) } } @else { (text) } }
+                    }
+                }
             }
         }
     }

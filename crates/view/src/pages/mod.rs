@@ -18,9 +18,9 @@ mod urls;
 
 pub use compare::compare;
 pub use failure::Failure;
-pub use list::List;
+pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress};
 pub use overview::Overview;
-pub use session::session;
+pub use session::{session, session_frame};
 pub use shared::shared_page;
 pub use trace::TracePage;
 pub use urls::trace_url;

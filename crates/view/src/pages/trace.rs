@@ -22,7 +22,7 @@ use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
 
 /// The largest number of turns on a page; the next page continues.
-const TURNS: usize = 500;
+pub const TURNS: usize = 500;
 
 /// The largest HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
@@ -219,7 +219,7 @@ pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
 pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {
-            fieldset.tabs {
+            fieldset.tabs #choices {
                 legend { (choices.len()) " choices" }
                 @for (place, choice) in choices.iter().take(MEMBERS).enumerate() {
                     @let id = format!("choice-{place}");
