@@ -1,5 +1,5 @@
-"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, signatures, and the rate of a
-usage plan.
+"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, signatures, and the rate and quota of
+a usage plan.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
 "Working with binary media types for REST APIs", "Variables for data transformations",
@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import zlib
+from collections import Counter
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -179,9 +180,12 @@ class Buckets:
 
 BUCKETS = Buckets()
 
+# The number of requests of each API key.
+REQUESTS = Counter()
+
 
 def authorize(handler, chain, context, response):
-    """Checks the signature, then the API key as LocalStack does, then the rate of its usage plan."""
+    """Checks the signature, then the API key as LocalStack does, then the rate and the quota of its usage plan."""
     if context.api_id in SIGNED_APIS:
         if not context.request.environ["attest.is_signed"]:
             raise gateway_response.MissingAuthTokenError("Missing Authentication Token")
@@ -190,12 +194,15 @@ def authorize(handler, chain, context, response):
     key = context.context_variables["identity"].get("apiKeyId")
     where = {"account_id": context.account_id, "region_name": context.region}
     for plan in get_usage_plans(**where):
-        limits = plan.get("throttle") or {}
+        rate, quota = plan.get("throttle") or {}, plan.get("quota") or {}
         is_of_stage = any(stage.get("apiId") == context.api_id for stage in plan.get("apiStages", []))
-        if key and limits.get("rateLimit") and is_of_stage:
-            is_of_key = any(of["id"] == key for of in get_usage_plan_keys(usage_plan_id=plan["id"], **where))
-            if is_of_key and not BUCKETS.take(key, float(limits["rateLimit"]), float(limits.get("burstLimit") or 1)):
-                raise gateway_response.ThrottledError("Too Many Requests")
+        if not key or not is_of_stage or not any(of["id"] == key for of in get_usage_plan_keys(usage_plan_id=plan["id"], **where)):
+            continue
+        if rate.get("rateLimit") and not BUCKETS.take(key, float(rate["rateLimit"]), float(rate.get("burstLimit") or 1)):
+            raise gateway_response.ThrottledError("Too Many Requests")
+        REQUESTS[key] += 1
+        if quota.get("limit") and REQUESTS[key] > int(quota["limit"]):
+            raise gateway_response.QuotaExceededError("Limit Exceeded")
 
 
 def replace(owner, name, function):

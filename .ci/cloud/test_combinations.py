@@ -1,5 +1,6 @@
 """Stacks with several parameters at once."""
 
+import functools
 import json
 import re
 import subprocess
@@ -26,17 +27,40 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
     assert all(json.loads(stack.object(key))["messages"] for key in stored_keys)
 
 
+# What a run of the lake counts for the objects of `add_foreign_objects`.
+FOREIGN = {"too_large": 1, "archived": 1, "customer_key": 1, "invalid": 1}
+
+
+def add_foreign_objects(stack, folder):
+    """Adds what others may store in a bucket: a large object, an archived one, one under a customer's key, and no trace."""
+    put = functools.partial(stack.s3.put_object, Bucket=stack.bucket, Body=b"{}")
+    put(Key=f"{folder}/large", Body=bytes(11 << 20))
+    put(Key=f"{folder}/archived", StorageClass="GLACIER")
+    put(Key=f"{folder}/customer", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    put(Key=f"{folder}/no-trace")
+
+
+def left_out(report):
+    return {name: report[name] for name in FOREIGN}
+
+
 def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(aws, tmp_path):
     boto3.client("s3").create_bucket(Bucket="existing-lake")
     stack = Stack(aws, "existing-lake").deploy(BucketName="existing-lake", Queries="on")
-    post(stack, 3)
+    traces = post(stack, 3)
+    add_foreign_objects(stack, "before")
     environment = with_aws_cli()
     subprocess.run(["bash", "-c", stack.outputs["NotificationsCommand"]], env=environment, check=True)
     assert reported_events(stack) == EVENTS
-    assert run(stack, "sync")["rows"] == 3
-    post(stack, 2)
+    report = run(stack, "sync")
+    assert report["rows"] == 3 and left_out(report) == FOREIGN, report
+    add_foreign_objects(stack, "after")
+    traces += post(stack, 2)
     run_until(stack, "ingest", 5)
-    assert keys(stack) == sorted(stack.keys())
+    assert keys(stack) == sorted(traces)
+    lines, _ = check(stack)
+    assert not failures(lines)
+    assert lines["the lake has no dead letters"]["verdict"] == "holds"
 
     # After `off`, the bucket still names the queues that are gone, beside a notification of the operator.
     own = boto3.client("sqs").create_queue(QueueName="own")["QueueUrl"]

@@ -37,8 +37,8 @@ mod sizes;
 mod stack;
 mod stop;
 mod storing;
-mod throttling;
 mod tls;
+mod usage_plan;
 
 /// The options of `check`.
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ async fn check(options: &CheckOptions, stop: &Stop) -> anyhow::Result<bool> {
             let wait = Duration::from_secs(options.wait);
             stop.unless_set(of_bucket(stack, &endpoint, &stored, wait, &mut report)).await;
             if !stop.is_set() {
-                throttling::check(stack, &endpoint, stop, &mut report).await;
+                usage_plan::check(stack, &endpoint, stop, &mut report).await;
             }
             stop.unless_set(of_lake(stack, &stored, wait, &mut report)).await;
         }
@@ -127,7 +127,7 @@ const OF_STACK: [&[&str]; 7] = [
     function::PROMISES,
     gateway::PROMISES,
     monitoring::PROMISES,
-    throttling::PROMISES,
+    usage_plan::PROMISES,
     lake::PROMISES,
     queries::PROMISES,
 ];

@@ -43,6 +43,12 @@ impl Needle {
         Self { text, case, is_simple }
     }
 
+    /// Returns the text in the form in which it is compared.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Returns whether the text occurs in this one, with or without its escapes decoded, on any level.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {

@@ -170,8 +170,8 @@ pub fn fits(query: &Query, stored: &StoredTrace) -> bool {
         let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
         messages.any(|message| message.text("role") == Some(role))
     };
-    query.values(Field::Role).all(|role| conversation.has_role(role) || has_stored_role(role))
-        && query.values(Field::Tool).all(|tool| conversation.calls(tool))
+    query.values(Field::Role).all(|role| conversation.has_role(|own| own == role) || has_stored_role(role))
+        && query.values(Field::Tool).all(|tool| conversation.calls(|own| own == tool))
         && has_words(query, &conversation)
 }
 

@@ -47,7 +47,7 @@ fn command(url: &str, arguments: &[&str], broken: &str) -> Command {
 
 #[tokio::test]
 async fn every_promise_holds_on_the_local_endpoint_or_says_why_it_is_not_checked() {
-    let url = endpoint(None, TemporaryKey::Throttled).await;
+    let url = endpoint(None, TemporaryKey::Limited).await;
     let checked = check(&url, &[], "").await;
     assert_eq!(checked.status, Some(0), "{}", checked.report);
     for line in checked.report["promises"].as_array().expect("promises") {
@@ -69,13 +69,13 @@ async fn every_promise_holds_on_the_local_endpoint_or_says_why_it_is_not_checked
 
 #[tokio::test]
 async fn each_promise_that_a_proxy_breaks_is_reported() {
-    let whole = check(&endpoint(None, TemporaryKey::Throttled).await, &[], "").await;
+    let whole = check(&endpoint(None, TemporaryKey::Limited).await, &[], "").await;
     let holding: BTreeSet<_> =
         whole.verdicts.iter().filter(|(_, verdict)| *verdict == "holds").map(|(of, _)| of.as_str()).collect();
     let broken: BTreeSet<_> = BREAKS.iter().map(|of| of.promise).collect();
     assert_eq!(broken, holding, "each promise that is checked is broken");
     let checks = BREAKS.iter().enumerate().map(async |(number, broken)| {
-        let checked = check(&endpoint(Some(broken), TemporaryKey::Throttled).await, &[], "").await;
+        let checked = check(&endpoint(Some(broken), TemporaryKey::Limited).await, &[], "").await;
         let verdict = checked.verdicts.get(broken.promise).map(String::as_str);
         let is_reported = checked.status == Some(1) && verdict == Some("fails");
         (!is_reported).then(|| format!("{number}: {}: {:?}", broken.promise, checked.status))
@@ -85,8 +85,9 @@ async fn each_promise_that_a_proxy_breaks_is_reported() {
     assert!(missed.is_empty(), "{missed:#?}");
 }
 
-/// The promise that an endpoint breaks if it does not throttle.
+/// The promises that an endpoint breaks if it ignores usage plans.
 const THROTTLED: &str = "a key over its rate gets 429 as problem details";
+const QUOTA: &str = "a key over its quota gets 429 as problem details";
 
 /// The breaks of `check/aws`, and the promise that each one breaks.
 const STACK_BREAKS: &[(&str, &str)] = &[
@@ -116,7 +117,7 @@ const STACK_BREAKS: &[(&str, &str)] = &[
 
 #[tokio::test]
 async fn every_promise_of_a_stack_holds_and_its_traces_are_deleted() {
-    let checked = check(&endpoint(None, TemporaryKey::Throttled).await, &["--stack", "traces"], "").await;
+    let checked = check(&endpoint(None, TemporaryKey::Limited).await, &["--stack", "traces"], "").await;
     assert_eq!(checked.status, Some(0), "{}", checked.report);
     let unchecked: Vec<_> = checked.verdicts.iter().filter(|(_, verdict)| *verdict != "holds").collect();
     let unchecked: Vec<_> =
@@ -128,18 +129,18 @@ async fn every_promise_of_a_stack_holds_and_its_traces_are_deleted() {
 
 #[tokio::test]
 async fn an_alarm_on_a_run_that_is_not_due_yet_is_no_failure() {
-    let checked = check(&endpoint(None, TemporaryKey::Throttled).await, &["--stack", "traces"], "night").await;
+    let checked = check(&endpoint(None, TemporaryKey::Limited).await, &["--stack", "traces"], "night").await;
     assert_eq!(checked.status, Some(0), "{}", checked.report);
     assert_eq!(checked.verdicts["no alarm is in state ALARM"], "not_checked", "{}", checked.report);
 }
 
 #[tokio::test]
 async fn each_promise_of_a_stack_that_is_broken_is_reported() {
-    let url = endpoint(None, TemporaryKey::Throttled).await;
+    let url = endpoint(None, TemporaryKey::Limited).await;
     let (alone, whole) = (check(&url, &[], "").await, check(&url, &["--stack", "traces"], "").await);
     let of_stack = whole.verdicts.iter().filter(|(of, verdict)| *verdict == "holds" && alone.verdicts[*of] != "holds");
     let of_stack: BTreeSet<_> = of_stack.map(|(promise, _)| promise.as_str()).collect();
-    let broken = STACK_BREAKS.iter().map(|(_, promise)| *promise).chain([THROTTLED]);
+    let broken = STACK_BREAKS.iter().map(|(_, promise)| *promise).chain([THROTTLED, QUOTA]);
     assert_eq!(broken.collect::<BTreeSet<_>>(), of_stack, "each promise that is checked is broken once");
     for (broken, promise) in STACK_BREAKS {
         let checked = check(&url, &["--stack", "traces", "--wait", "0"], broken).await;
@@ -149,10 +150,11 @@ async fn each_promise_of_a_stack_that_is_broken_is_reported() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_throttled_is_reported() {
-    for temporary in [TemporaryKey::Accepted, TemporaryKey::ThrottledWithoutPause] {
+async fn a_key_that_is_not_limited_is_reported() {
+    for (temporary, of_quota) in [(TemporaryKey::Accepted, "fails"), (TemporaryKey::WithoutPause, "holds")] {
         let checked = check(&endpoint(None, temporary).await, &["--stack", "traces"], "").await;
         assert_eq!(checked.verdicts[THROTTLED], "fails", "{}", checked.report);
+        assert_eq!(checked.verdicts[QUOTA], of_quota, "{}", checked.report);
     }
 }
 
@@ -201,7 +203,7 @@ async fn the_report_is_json_and_nothing_that_a_terminal_executes_whatever_the_en
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_report_that_is_not_written_is_no_success() {
-    let url = endpoint(None, TemporaryKey::Throttled).await;
+    let url = endpoint(None, TemporaryKey::Limited).await;
     let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
     let child = command(&url, &[], "").stdout(full).stderr(Stdio::piped()).spawn().expect("attest runs");
     let output = child.wait_with_output().await.expect("it ends");
@@ -228,14 +230,14 @@ async fn http_to_another_host_is_warned_about() {
 
 #[tokio::test]
 async fn only_sent_traces_are_deleted() {
-    let checked = check(&endpoint(Some(&OTHER_KEY), TemporaryKey::Throttled).await, &[], "").await;
+    let checked = check(&endpoint(Some(&OTHER_KEY), TemporaryKey::Limited).await, &[], "").await;
     let left: Vec<_> = checked.report["left"].as_array().expect("keys").iter().filter_map(Value::as_str).collect();
     assert!(left.len() > 50 && left.iter().all(|key| !key.contains("other")), "{left:?}");
 }
 
 #[tokio::test]
 async fn traces_that_may_not_be_deleted_are_named() {
-    let checked = check(&endpoint(None, TemporaryKey::Throttled).await, &["--stack", "traces"], "delete").await;
+    let checked = check(&endpoint(None, TemporaryKey::Limited).await, &["--stack", "traces"], "delete").await;
     assert_eq!(checked.report["left"], serde_json::json!(["attest-check/kept"]));
     assert_eq!(checked.report["left_because"], "AccessDenied");
 }
@@ -246,7 +248,7 @@ async fn an_endpoint_that_cannot_be_checked_ends_in_exit_status_2() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     for (url, key) in
-        [(format!("http://{address}/prod"), "key"), (endpoint(None, TemporaryKey::Throttled).await + "/prod", "wrong")]
+        [(format!("http://{address}/prod"), "key"), (endpoint(None, TemporaryKey::Limited).await + "/prod", "wrong")]
     {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
         let output = command.args(["check", "--url", &url, "--api-key", key]).output().await.expect("attest runs");

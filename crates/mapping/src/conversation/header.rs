@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
+    labels::LabelPlaces,
     otel::{self, Span, SpanAttributes},
     tokens::Tokens,
 };
@@ -10,18 +11,6 @@ use crate::json::{Json, Members};
 
 /// Members of a trace that may contain the details of its call.
 const DETAILS: [&str; 7] = ["log", "litellm", "otel", "span", "response", "request", "metadata"];
-
-/// Members that name a session, the most specific first.
-const SESSIONS: [&str; 8] = [
-    "session_id",
-    "conversation_id",
-    "gen_ai.conversation.id",
-    "session.id",
-    "litellm_session_id",
-    "thread_id",
-    "trace_id",
-    "traceId",
-];
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
@@ -38,6 +27,9 @@ pub struct Header {
     pub incomplete: Option<String>,
     pub is_refused: bool,
     pub session: Option<String>,
+    /// The application's user.
+    pub user: Option<String>,
+    pub tags: Vec<String>,
     pub span: Option<Span>,
 }
 
@@ -49,6 +41,7 @@ impl Header {
         let finish_reason = finish_reason(trace, response).or_else(|| otel::finish_reason(&attributes));
         let api = trace.string("api").filter(|api| !api.is_empty());
         let times = times(&places);
+        let labels = LabelPlaces::new(trace, &places[1..], &attributes);
         Self {
             model: trace.get("model").map(Json::to_text).unwrap_or_default(),
             created: created(trace),
@@ -61,7 +54,9 @@ impl Header {
             finish_reason,
             error: error(trace, response).or_else(|| otel::error(&places, &attributes)),
             incomplete: trace.filled("incomplete").map(Json::to_text),
-            session: session(&places, &attributes),
+            session: labels.session(),
+            user: labels.user(),
+            tags: labels.tags(),
             span: Span::read(&places),
         }
     }
@@ -77,8 +72,9 @@ impl Header {
 pub fn places(trace: &Members) -> Vec<&Members> {
     let otel = trace.object("otel");
     // An OTLP endpoint stores the span or log record next to its resource and scope.
-    let recorded = ["span", "logRecord"].into_iter().map(|name| otel.object(name));
-    let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded);
+    let recorded = ["resource", "span", "logRecord"].into_iter().map(|name| otel.object(name));
+    let first = otel.list("logRecords").first().and_then(Json::as_object);
+    let details = DETAILS.iter().map(|name| trace.object(name)).chain(recorded).chain(first);
     [trace].into_iter().chain(details.filter(|details| !details.is_empty())).collect()
 }
 
@@ -161,12 +157,4 @@ fn time(details: &Members, edge: &str) -> Option<f64> {
     let time = first([format!("{edge}Time"), format!("{edge}_time")])?;
     let written = || Some(time.as_str()?.parse::<Timestamp>().ok()?.as_duration().as_secs_f64());
     time.as_f64().or_else(written).filter(|time| time.is_finite())
-}
-
-fn session(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<String> {
-    let find = |members: &Members| members.first_string(&SESSIONS).filter(|session| !session.is_empty());
-    let nested = |place: &&Members| find(place).or_else(|| find(place.object("metadata")));
-    let (trace, details) = places.split_first()?;
-    let of_span = || SESSIONS.iter().find_map(|name| attributes.text(name)).filter(|session| !session.is_empty());
-    find(trace).or_else(|| of_span().map(ToOwned::to_owned)).or_else(|| details.iter().find_map(nested))
 }

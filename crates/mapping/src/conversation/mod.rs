@@ -8,12 +8,14 @@ use crate::json::{Json, Members};
 
 mod header;
 mod item;
+mod labels;
 mod media;
 mod otel;
 mod part;
 mod tokens;
 
 pub use header::Header;
+pub use labels::{SESSIONS, TAGS, USERS};
 pub use media::{Media, MediaKind, MediaSource};
 pub use part::{Citation, Part, ToolCall, ToolResult};
 pub use tokens::Tokens;
@@ -127,12 +129,12 @@ impl Conversation {
         }
     }
 
-    /// Returns whether a role takes part. Results that are shown within their call have the role `tool`.
-    pub fn has_role(&self, role: &str) -> bool {
+    /// Returns whether a selected role takes part. Results that are shown within their call have the role `tool`.
+    pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
         turns.any(|turn| {
-            turn.role == role
-                || role == "tool"
+            is_selected(&turn.role)
+                || is_selected("tool")
                     && turn
                         .parts
                         .iter()
@@ -140,9 +142,10 @@ impl Conversation {
         })
     }
 
-    pub fn calls(&self, tool: &str) -> bool {
+    /// Returns whether a tool with a selected name is called.
+    pub fn calls(&self, is_selected: impl Fn(&str) -> bool) -> bool {
         let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
-        turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if call.name == tool)))
+        turns.any(|turn| turn.parts.iter().any(|part| matches!(part, Part::Call(call) if is_selected(&call.name))))
     }
 }
 

@@ -136,7 +136,7 @@ fn messages(role: &str, value: Json) -> Vec<Json> {
 }
 
 /// Reads the value of an attribute, including JSON in a text and values in the JSON encoding of OTLP.
-fn decoded(value: &Json) -> Json {
+pub fn decoded(value: &Json) -> Json {
     let nested = |value: &Json| matches!(value, Json::Array(_) | Json::Object(_));
     match value {
         Json::Array(_) | Json::Object(_) => plain(value.clone()),

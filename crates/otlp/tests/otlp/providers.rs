@@ -42,7 +42,7 @@ fn a_call_of_the_claude_api_is_one_trace_beside_the_span_of_the_sdk() {
     let tool = json!({"gen_ai.provider.name": "anthropic", "gen_ai.operation.name": "execute_tool",
                       "gen_ai.tool.name": "web_search"});
     let spans = [
-        span(SPAN_ID, "00f067aa0ba902b7", "anthropic.messages.create", 2, &whole),
+        span(SPAN_ID, "00f067aa0b0902b7", "anthropic.messages.create", 2, &whole),
         span("1111111111111111", SPAN_ID, "anthropic.server_tool_use web_search", 1, &tool),
     ];
     let batch =
@@ -63,7 +63,7 @@ fn a_call_of_the_claude_api_is_one_trace_beside_the_span_of_the_sdk() {
     assert_eq!(trace["usage"], usage);
     assert_eq!(trace["otel"]["span"]["kind"], 2);
 
-    let sdk = span("00f067aa0ba902b7", "", "anthropic.messages.create", 3, &facts);
+    let sdk = span("00f067aa0b0902b7", "", "anthropic.messages.create", 3, &facts);
     let batch = read(Signal::Traces, &exported("shop", "com.anthropic.sdk.python", &[sdk]), Spans::Calls);
     let [trace] = &traces(&batch)[..] else { panic!("one trace") };
     assert_eq!((&trace["object"], &trace["messages"]), (&json!("otel.span"), &json!([])));

@@ -65,9 +65,9 @@ impl Reply {
 /// The proxy's treatment of the temporary API key of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TemporaryKey {
-    Throttled,
-    /// Without `Retry-After`.
-    ThrottledWithoutPause,
+    Limited,
+    /// A key over its rate gets no `Retry-After`.
+    WithoutPause,
     Accepted,
     /// The key is not known yet, as API Gateway may need time for a new key.
     Unknown,
@@ -141,8 +141,8 @@ async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response 
         headers: head.headers,
         body,
     };
-    if seen.header("x-api-key") == "temporary" {
-        return with_temporary_key(proxy.temporary);
+    if let Some(kind) = seen.header("x-api-key").strip_prefix("temporary-") {
+        return with_temporary_key(proxy.temporary, kind);
     }
     let mut passed = seen.clone();
     if let Some(broken) = proxy.broken {
@@ -165,16 +165,16 @@ async fn forward(State(proxy): State<Arc<Proxy>>, request: Request) -> Response 
     (StatusCode::from_u16(reply.status).expect("a status"), reply.headers, reply.body).into_response()
 }
 
-fn with_temporary_key(temporary: TemporaryKey) -> Response {
+fn with_temporary_key(temporary: TemporaryKey, limit: &str) -> Response {
     let (status, kind) = match temporary {
-        TemporaryKey::Throttled | TemporaryKey::ThrottledWithoutPause => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+        TemporaryKey::Limited | TemporaryKey::WithoutPause => (StatusCode::TOO_MANY_REQUESTS, limit),
         TemporaryKey::Accepted => (StatusCode::BAD_REQUEST, "not-json"),
         TemporaryKey::Unknown => (StatusCode::FORBIDDEN, "forbidden"),
     };
     let code = status.as_u16();
     let body = format!(r#"{{"type":"urn:attest:problem:{kind}","title":"T","status":{code},"detail":"D"}}"#);
     let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
-    if temporary == TemporaryKey::Throttled {
+    if temporary == TemporaryKey::Limited && limit == "throttled" {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -1,4 +1,4 @@
-//! The promise of throttling, checked with a temporary API key that may send one request per second.
+//! The promises about usage plans, checked with temporary API keys that may send one request per second, or one per day.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,30 @@ use super::{
     stop::Stop,
 };
 
-const THROTTLED: &str = "a key over its rate gets 429 as problem details";
+/// A usage plan with the smallest limit, and what API Gateway answers beyond it.
+struct Limit {
+    promise: &'static str,
+    plan: [&'static str; 2],
+    problem: &'static str,
+    /// A client that waits a second may succeed; the next day of a quota is too far for a `Retry-After`.
+    is_short: bool,
+}
 
-pub const PROMISES: &[&str] = &[THROTTLED];
+const RATE: Limit = Limit {
+    promise: "a key over its rate gets 429 as problem details",
+    plan: ["--throttle", "rateLimit=1,burstLimit=1"],
+    problem: "throttled",
+    is_short: true,
+};
+
+const QUOTA: Limit = Limit {
+    promise: "a key over its quota gets 429 as problem details",
+    plan: ["--quota", "limit=1,period=DAY"],
+    problem: "quota",
+    is_short: false,
+};
+
+pub const PROMISES: &[&str] = &[RATE.promise, QUOTA.promise];
 
 /// API Gateway may take this long to accept a new key.
 const NEW_KEY: Duration = Duration::from_mins(2);
@@ -26,21 +47,27 @@ const NEW_KEY: Duration = Duration::from_mins(2);
 const BURST: usize = 30;
 const BURSTS: usize = 5;
 
-/// Checks the promises. An interruption ends the requests, not the deletion of the key.
+/// Checks the promises. An interruption ends the requests, not the deletion of the keys.
 pub async fn check(stack: &Stack, endpoint: &Endpoint, stop: &Stop, report: &mut Report) {
-    report.add(THROTTLED, with_temporary_key(stack, endpoint, stop).await);
+    let verdicts = [RATE, QUOTA].map(|limit| async move {
+        let verdict = with_temporary_key(&limit, stack, endpoint, stop).await;
+        (limit.promise, verdict)
+    });
+    for (promise, verdict) in join_all(verdicts).await {
+        report.add(promise, verdict);
+    }
 }
 
-async fn with_temporary_key(stack: &Stack, endpoint: &Endpoint, stop: &Stop) -> anyhow::Result<Verdict> {
-    let name = format!("attest-check-{}", Uuid::new_v4());
+async fn with_temporary_key(limit: &Limit, stack: &Stack, endpoint: &Endpoint, stop: &Stop) -> anyhow::Result<Verdict> {
+    let name = format!("attest-check-{}-{}", limit.problem, Uuid::new_v4());
     let stage = format!("apiId={},stage=prod", stack.one("AWS::ApiGateway::RestApi")?);
     let mut arguments = vec!["apigateway", "create-usage-plan", "--name", &name, "--api-stages", &stage];
-    arguments.extend(["--throttle", "rateLimit=1,burstLimit=1"]);
+    arguments.extend(limit.plan);
     let plan = aws(&arguments).await?;
     let plan = id(&plan)?;
     let key = aws(&["apigateway", "create-api-key", "--name", &name, "--enabled"]).await;
     let verdict = match &key {
-        Ok(key) => stop.unless_set(throttled(endpoint, plan, key)).await.unwrap_or_else(|| bail!("interrupted")),
+        Ok(key) => stop.unless_set(limited(limit, endpoint, plan, key)).await.unwrap_or_else(|| bail!("interrupted")),
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
     let deleted = delete(stack, plan, key.ok()).await;
@@ -64,7 +91,7 @@ fn id(created: &Value) -> anyhow::Result<&str> {
     created["id"].as_str().context("aws apigateway printed no id")
 }
 
-async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Result<Verdict> {
+async fn limited(limit: &Limit, endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Result<Verdict> {
     let add = ["apigateway", "create-usage-plan-key", "--usage-plan-id", plan, "--key-type", "API_KEY", "--key-id"];
     aws(&[&add[..], &[id(key)?]].concat()).await?;
     let value = key["value"].as_str().context("aws apigateway create-api-key printed no value")?;
@@ -85,7 +112,8 @@ async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Resu
         for answer in join_all(requests.iter().map(|request| endpoint.send_once(request))).await {
             match answer {
                 Ok(answer) if answer.status == 429 => {
-                    return Ok(answer.problem(429, &["throttled"]).and_then(|_| answer.retry_after()).into());
+                    let problem = answer.problem(429, &[limit.problem]);
+                    return Ok(problem.and_then(|_| if limit.is_short { answer.retry_after() } else { Ok(()) }).into());
                 }
                 Ok(_) => {}
                 Err(mismatch) => return Ok(Verdict::Fails(mismatch)),
@@ -93,5 +121,5 @@ async fn throttled(endpoint: &Endpoint, plan: &str, key: &Value) -> anyhow::Resu
         }
     }
     let sent = BURST * BURSTS;
-    Ok(Verdict::Fails(Mismatch::new("429", format!("none in {sent} requests with a limit of 1 request per second"))))
+    Ok(Verdict::Fails(Mismatch::new("429", format!("none in {sent} requests with {}", limit.plan.join(" ")))))
 }

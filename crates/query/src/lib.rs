@@ -1,0 +1,139 @@
+//! The query language: one text selects traces on the page, and in `export`, `forget` and `share`.
+//!
+//! ```text
+//! query      = [ either ]                              ; the empty query selects every trace
+//! either     = all *( "or" all )
+//! all        = item *( [ "and" ] item )
+//! item       = *( "not" / "-" ) ( "(" either ")" / condition / word )
+//! condition  = ( field / member ) operator value
+//! operator   = ":" / "=" / ">" / ">=" / "<" / "<="     ; no space around ":"
+//! member     = [ "." ] name *( "." name )              ; without the first dot, a member of `Field::MEMBERS`
+//! name       = 1*( letter / digit / "_" / "-" ) / quoted
+//! word       = bare / quoted
+//! value      = bare / quoted / prefix "*" / "*"
+//! bare       = 1*( any but white space, and but ")" without its "(" )
+//! quoted     = DQUOTE *( any but DQUOTE and "\" / "\" any ) DQUOTE
+//! ```
+//!
+//! `and`, `or` and `not` ignore case, and are words in quotes. `-` negates what follows it directly.
+//!
+//! - A word is a text in the conversation, ignoring case.
+//! - A condition on a member holds if it holds for one of the values with this name, one element of a list, or one value in
+//!   an object. In a path, a list stands for its elements, and a number selects one. So does an object whose names are
+//!   numbers, as in `choices`.
+//! - `:` and `=` compare texts exactly, numbers by their value with every digit, and `true`, `false` and `null`. With `:`, a
+//!   `*` at the end stands for any rest, and `*` alone for any value. The other operators compare numbers.
+//! - A value of another type does not match.
+//! - Times are in UTC. A year, month or day is the whole period.
+
+mod decimal;
+mod error;
+mod field;
+mod matching;
+mod parse;
+mod period;
+mod prefilter;
+mod reach;
+mod syntax;
+mod test;
+
+pub use error::QueryError;
+pub use field::Field;
+pub use matching::Candidate;
+pub use prefilter::Prefilter;
+
+use attest_storage::{ListingEntry, TimeRange};
+use syntax::{Expression, Subject};
+
+/// A query, as its text says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query(Expression);
+
+impl Query {
+    pub fn parse(text: &str) -> Result<Self, QueryError> {
+        parse::parse(text).map(Self)
+    }
+
+    /// Returns whether the query is empty and so selects every trace.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0 == Expression::default()
+    }
+
+    /// Returns whether some trace can only be decided by its content.
+    #[must_use]
+    pub fn needs_content(&self) -> bool {
+        self.0.any_condition(&|condition| condition.needs_content())
+    }
+
+    /// Decides by the listing alone. Returns `None` if the content decides.
+    #[must_use]
+    pub fn decide(&self, entry: &ListingEntry) -> Option<bool> {
+        matching::decide(&self.0, entry)
+    }
+
+    #[must_use]
+    pub fn matches(&self, candidate: &Candidate<'_>) -> bool {
+        matching::matches(&self.0, candidate)
+    }
+
+    #[must_use]
+    pub fn prefilter(&self) -> Prefilter {
+        Prefilter::of(&self.0)
+    }
+
+    /// Returns a prefix of the keys of all matches.
+    #[must_use]
+    pub fn key_prefix(&self) -> String {
+        reach::key_prefix(&self.0)
+    }
+
+    /// Returns a range that contains the times of storage of all matches.
+    #[must_use]
+    pub fn times(&self) -> TimeRange {
+        reach::times(&self.0)
+    }
+
+    /// Returns the words of the query that are not negated, for marking them in a text.
+    #[must_use]
+    pub fn words(&self) -> Vec<&str> {
+        let mut words = Vec::new();
+        self.0.words(&mut words);
+        words
+    }
+
+    /// Returns the values of the conditions `field:value` that every match fulfills.
+    pub fn values(&self, field: Field) -> impl Iterator<Item = &str> {
+        self.0.all_of().iter().filter_map(move |part| part.as_value_of(field))
+    }
+
+    /// Returns this query and `field:value`. Replaces the conditions on the field that every match fulfills. An empty
+    /// value only removes them.
+    pub fn with(self, field: Field, value: &str) -> Result<Self, QueryError> {
+        let is_replaced = |part: &Expression| matches!(part, Expression::Condition(condition) if condition.subject == Subject::Field(field));
+        let others = self.0.into_all().into_iter().filter(|part| !is_replaced(part));
+        let added = if value.is_empty() { None } else { Some(syntax::Condition::of_field(field, value)?) };
+        Ok(Self(Expression::all(added.map(Expression::Condition).into_iter().chain(others))))
+    }
+
+    /// Returns the query that both select.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(Expression::all([self.0, other.0]))
+    }
+}
+
+impl std::fmt::Display for Query {
+    /// Formats the query as text that parses to the same query.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for Query {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        Self::parse(text)
+    }
+}
