@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Result;
 use attest_lake::{DataFile, scan::Rows};
-use attest_mapping::conversation::StoredTrace;
 use attest_storage::{LakeIndex, ListingEntry, TraceReader};
 use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
@@ -16,7 +15,7 @@ use tokio::sync::mpsc::channel;
 
 use super::{
     scan::{BATCHES, Batch, BatchBuilder, Scan},
-    search::read_row,
+    search::Row,
     selection::Selection,
     stats::Stats,
     workers::Workers,
@@ -71,7 +70,7 @@ fn search(rows: &Rows, mut batch: BatchBuilder) -> Batch {
         }
         batch.batch.looked_at += 1;
         let entry = listed(entry, json);
-        if selection.has_key_of(&entry) {
+        if selection.decide(&entry) != Some(false) {
             batch.add_trace(entry, json.as_bytes(), || rows.position.after(place + 1).to_string());
         }
     }
@@ -97,7 +96,7 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
         let traces = traces.clone();
         let rows = move || {
             let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| read_row(listed(entry, json), &StoredTrace::read(json.as_bytes())))
+            own.map(|(entry, json)| Row::read(listed(entry, json), json.as_bytes()))
                 .collect::<Vec<_>>()
         };
         read.extend(workers.run(rows).await?);

@@ -12,7 +12,6 @@ mod guard;
 mod lake;
 mod list_stream;
 mod pages;
-mod query;
 mod results;
 mod routes;
 mod scan;

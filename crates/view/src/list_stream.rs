@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use attest_query::{Field, Query};
 use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
     pages::{self, ListEnd, Outcome, list_end, list_row, progress},
-    query::{Field, Query},
     results::{Complete, PageSearch, Results},
     scan::{Hit, Scan},
     search::{ROWS, Search, Totals},
@@ -104,6 +104,8 @@ pub async fn known_page(
 /// Searches the traces of one session, and shows how far the search is.
 pub struct SessionStream {
     pub id: String,
+    /// The query that selects the session.
+    pub q: String,
     pub scan: Scan,
     pub results: Results,
     pub workers: Workers,
@@ -139,11 +141,10 @@ impl SessionStream {
             clock.write(&writer, html).await?;
         };
         if matches!(outcome, Outcome::Complete) && rows.len() == figures.traces {
-            let q = Query::default().with(Field::Session, &self.id).to_string();
-            self.results.remember_all(&q, rows.iter().map(|row| row.entry.key.clone()).collect());
+            self.results.remember_all(&self.q, rows.iter().map(|row| row.entry.key.clone()).collect());
         }
-        let (id, total) = (self.id, self.scan.total);
-        let page = move || pages::session(&Session::new(id, rows, figures), found, total, &outcome).into_string();
+        let (id, q, total) = (self.id, self.q, self.scan.total);
+        let page = move || pages::session(&Session::new(id, rows, figures), &q, found, total, &outcome).into_string();
         let Ok(page) = self.workers.run(page).await else { return Ok(()) }; // the body ends broken off
         writer.write(page).await?;
         writer.write(after).await?;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::Result;
+use attest_query::Query;
 use attest_storage::TraceReader;
 
 use super::{
-    query::Query,
     scan::{Batch, Scan},
     search::{ROWS, Row, Search, Totals},
     selection::Selection,
@@ -166,7 +166,7 @@ impl Results {
 
     /// Begins to search the rows of a page.
     pub async fn begin(&self, query: &Query, q: &str, from: &str) -> Result<PageSearch> {
-        let scan = Scan::begin(&self.workers, Selection::new(&self.traces, query)?, from, ROWS).await?;
+        let scan = Scan::begin(&self.workers, Selection::new(&self.traces, query), from, ROWS).await?;
         let (q, from, results) = (q.to_owned(), from.to_owned(), self.clone());
         Ok(PageSearch { page: PageRows::default(), scan, q, from, is_of_a_lake: has_lake(&self.traces), results })
     }
@@ -191,7 +191,7 @@ impl Results {
     /// Returns the neighbours of a trace that was opened from a page of results. Never searches the contents of traces:
     /// the neighbours of a search that is no longer known are found when somebody goes to them.
     pub async fn neighbours(&self, key: &str, search: &Search) -> Result<[Option<Neighbour>; 2]> {
-        let is_search = Query::parse(&search.q).needs_content();
+        let is_search = Query::parse(&search.q)?.needs_content();
         let known = self.remembered(|page| page.q == search.q && page.position(key).is_some());
         let page = match known {
             Some(page) if is_search => page,
@@ -287,7 +287,7 @@ impl Results {
 
     /// Returns a page: the remembered one, unless listing the newest traces again is cheap.
     async fn page(&self, q: &str, from: &str) -> Result<ResultPage> {
-        let query = Query::parse(q);
+        let query = Query::parse(q)?;
         let is_listing = from.is_empty() && !query.needs_content();
         if let Some(page) = self.remembered(|page| page.q == q && page.from == from).filter(|_| !is_listing) {
             return Ok(page);

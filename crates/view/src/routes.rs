@@ -1,4 +1,5 @@
 use attest::writer::Writer;
+use attest_query::{Field, Query, QueryError};
 use attest_storage::TraceReader;
 use axum::{
     Form, Router,
@@ -20,10 +21,9 @@ use super::{
     guard::guard,
     list_stream::{ListStream, SessionStream, halves, known_page},
     pages::{self, Failure, List, Overview, TracePage, trace_url},
-    query::{Field, Query},
     results::{Direction, Neighbour, Results},
     scan::Scan,
-    search::{Search, prefix_of},
+    search::Search,
     selection::Selection,
     stats::Stats,
     stop::Searches,
@@ -71,11 +71,8 @@ async fn list(
     State(Viewer { traces, workers, results, searches }): State<Viewer>,
     UrlQuery(search): UrlQuery<Search>,
 ) -> Result<Response, Failure> {
-    let query = Query::parse(&search.q);
-    if let Err(error) = query.times() {
-        return Err(Failure::BadSearch { q: search.q, error });
-    }
-    let prefix = prefix_of(&query);
+    let query = parse(&search.q)?;
+    let prefix = query.key_prefix();
     let begin = results.begin(&query, &search.q, &search.from);
     let (tree, page) = tokio::try_join!(traces.tree(&prefix), begin)?;
     let stop = searches.begin();
@@ -94,6 +91,14 @@ async fn list(
     Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
 }
 
+fn parse(q: &str) -> Result<Query, Failure> {
+    Query::parse(q).map_err(|error| bad_search(q, error))
+}
+
+fn bad_search(q: &str, error: QueryError) -> Failure {
+    Failure::BadSearch { q: q.to_owned(), error }
+}
+
 #[derive(Debug, serde::Deserialize)]
 struct Of {
     id: String,
@@ -104,12 +109,12 @@ async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id }): UrlQuery<Of>
         return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
     }
     let Viewer { traces, workers, results, searches } = viewer;
-    let query = Query::default().with(Field::Session, &id);
-    let selection = Selection { has_previews: true, ..Selection::new(&traces, &query)? };
+    let query = Query::default().with(Field::Session, &id).map_err(|error| bad_search(&id, error))?;
+    let (q, selection) = (query.to_string(), Selection { has_previews: true, ..Selection::new(&traces, &query) });
     let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
     let stop = searches.begin();
-    let (before, after) = halves(&pages::session_frame(&id));
-    let stream = SessionStream { id, scan, results, workers, stop };
+    let (before, after) = halves(&pages::session_frame(&id, &q));
+    let stream = SessionStream { id, q, scan, results, workers, stop };
     Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
 }
 

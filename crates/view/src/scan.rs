@@ -194,15 +194,10 @@ impl BatchBuilder {
     fn wants(&mut self, entry: &ListingEntry) -> bool {
         self.batch.looked_at += 1;
         self.batch.cursor = self.selection.traces.cursor_after(entry);
-        if !self.selection.has_key_of(entry) {
-            return false;
-        }
-        if self.selection.query.needs_content() {
-            return true;
-        }
-        let is_shown = self.chosen < self.limit;
+        let Some(is_selected) = self.selection.decide(entry) else { return true };
+        let is_shown = is_selected && self.chosen < self.limit;
         self.chosen += usize::from(is_shown);
-        self.batch.found += usize::from(!is_shown);
+        self.batch.found += usize::from(is_selected && !is_shown);
         is_shown
     }
 
@@ -210,7 +205,7 @@ impl BatchBuilder {
         let cursor = self.selection.traces.cursor_after(&entry);
         match object {
             Ok(json) => self.add_trace(entry, &json, || cursor),
-            Err(_) if self.selection.query.needs_content() => self.batch.unreadable += 1,
+            Err(_) if self.selection.decide(&entry).is_none() => self.batch.unreadable += 1,
             Err(reason) => {
                 self.batch.found += 1;
                 self.batch.hits.push(Hit { row: Row::unreadable(entry, reason), cursor });
@@ -219,10 +214,10 @@ impl BatchBuilder {
     }
 
     pub fn add_trace(&mut self, entry: ListingEntry, json: &[u8], cursor: impl FnOnce() -> String) {
-        let Some(stored) = self.selection.read(json) else { return };
-        self.batch.found += 1;
-        if self.batch.hits.len() < self.limit {
-            let row = self.selection.row(entry, &stored);
+        if self.batch.hits.len() == self.limit {
+            self.batch.found += usize::from(self.selection.is_selected(&entry, json));
+        } else if let Some(row) = self.selection.row(entry, json) {
+            self.batch.found += 1;
             self.batch.hits.push(Hit { row, cursor: cursor() });
         }
     }

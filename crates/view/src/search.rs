@@ -1,20 +1,15 @@
 //! The rows on a page of results.
 
-use attest::{key::Key, unreadable::Unreadable};
+use attest::unreadable::Unreadable;
 use attest_mapping::{
-    LetterCase, Needle,
-    conversation::{Conversation, Header, Part, StoredTrace},
+    conversation::{Header, Part, StoredTrace},
     json::{Json, Members},
 };
-use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader};
+use attest_storage::{ListingEntry, TraceReader};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    query::{Field, Query},
-    scan::Batch,
-    snippet::Snippet,
-};
+use super::{scan::Batch, snippet::Snippet};
 
 pub const ROWS: usize = 50;
 
@@ -79,25 +74,6 @@ impl Search {
     }
 }
 
-/// Returns the prefix of the keys that a query selects: the fingerprint as typed, or the prefix of a key.
-pub fn prefix_of(query: &Query) -> String {
-    let encoded = |typed: &str| {
-        let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
-        match Fingerprint::new(typed) {
-            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
-            _ => typed.to_owned(),
-        }
-    };
-    query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
-}
-
-/// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
-pub fn fits_key(query: &Query, entry: &ListingEntry, times: TimeRange) -> bool {
-    let Some((_, id)) = Key::read(&entry.key) else { return false };
-    let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-    times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
-}
-
 /// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
 pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
     if let Some(reason) = Unreadable::of_size(entry.size) {
@@ -113,13 +89,19 @@ pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Resu
 }
 
 impl Row {
+    pub fn read(entry: ListingEntry, json: &[u8]) -> Self {
+        let stored = StoredTrace::read(json);
+        let header = Header::read(stored.trace());
+        read_row(entry, &stored, header)
+    }
+
     pub fn unreadable(entry: ListingEntry, reason: Unreadable) -> Self {
-        Self { unreadable: Some(reason), ..read_row(entry, &StoredTrace::read(b"{}")) }
+        Self { unreadable: Some(reason), ..Self::read(entry, b"{}") }
     }
 }
 
 /// Reads the parts of a trace that the list shows.
-pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
+pub fn read_row(entry: ListingEntry, stored: &StoredTrace, header: Header) -> Row {
     let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
     let first = messages.next();
     let is_of_the_user = |message: &&Members| message.text("role") == Some("user");
@@ -131,7 +113,7 @@ pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
     let words = words.or_else(|| words_of_span(stored)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
     let words = words.chars().take(WORDS).collect();
-    Row { entry, header: Header::read(stored.trace()), words, snippet: None, preview: Vec::new(), unreadable: None }
+    Row { entry, header, words, snippet: None, preview: Vec::new(), unreadable: None }
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
@@ -142,46 +124,4 @@ fn words_of_span(stored: &StoredTrace) -> Option<String> {
         Part::Text { text, .. } => Some(text.clone()),
         _ => None,
     })
-}
-
-/// Returns whether the content of a trace matches.
-pub fn fits(query: &Query, stored: &StoredTrace) -> bool {
-    if !query.needs_content() {
-        return true;
-    }
-    let header = Header::read(stored.trace());
-    let is = |state: &str| match state {
-        "error" => header.error.is_some(),
-        "refusal" => header.is_refused,
-        "incomplete" => header.incomplete.is_some(),
-        _ => false,
-    };
-    if !query.values(Field::Model).all(|model| header.model == model)
-        || !query.values(Field::Session).all(|session| header.is_of_session(session))
-        || !query.values(Field::Is).all(is)
-    {
-        return false;
-    }
-    if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
-        return true;
-    }
-    let conversation = stored.conversation();
-    let has_stored_role = |role: &str| {
-        let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
-        messages.any(|message| message.text("role") == Some(role))
-    };
-    query.values(Field::Role).all(|role| conversation.has_role(|own| own == role) || has_stored_role(role))
-        && query.values(Field::Tool).all(|tool| conversation.calls(|own| own == tool))
-        && has_words(query, &conversation)
-}
-
-/// Returns the words of a query. Each has to occur in some text of the conversation.
-pub fn needles(query: &Query) -> Vec<Needle> {
-    query.words.iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect()
-}
-
-fn has_words(query: &Query, conversation: &Conversation) -> bool {
-    let mut missing = needles(query);
-    conversation.texts(|text| missing.retain(|word| !word.is_in(text)));
-    missing.is_empty()
 }

@@ -1,12 +1,14 @@
 //! Which traces a search selects, and what the list shows of them.
 
-use anyhow::Result;
-use attest_mapping::conversation::{StoredTrace, Turn};
+use attest_mapping::{
+    LetterCase, Needle,
+    conversation::{StoredTrace, Turn},
+};
+use attest_query::{Candidate, Prefilter, Query};
 use attest_storage::{ListingEntry, TimeRange, TraceReader};
 
 use super::{
-    query::Query,
-    search::{Row, fits, fits_key, needles, prefix_of, read_row},
+    search::{Row, read_row},
     snippet::Snippet,
 };
 
@@ -18,43 +20,50 @@ pub struct Selection {
     pub traces: TraceReader,
     pub query: Query,
     pub prefix: String,
+    /// A range that contains the times of storage of all matches.
     pub times: TimeRange,
+    prefilter: Prefilter,
+    words: Vec<Needle>,
     /// Whether the rows have previews.
     pub has_previews: bool,
 }
 
 impl Selection {
-    pub fn new(traces: &TraceReader, query: &Query) -> Result<Self> {
-        let (traces, prefix, times) = (traces.clone(), prefix_of(query), query.times()?);
-        Ok(Self { traces, query: query.clone(), prefix, times, has_previews: false })
+    pub fn new(traces: &TraceReader, query: &Query) -> Self {
+        let (prefix, times, prefilter) = (query.key_prefix(), query.times(), query.prefilter());
+        let words = query.words().into_iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();
+        Self { traces: traces.clone(), query: query.clone(), prefix, times, prefilter, words, has_previews: false }
     }
 
-    /// Returns whether the key and the time of an entry are selected.
-    pub fn has_key_of(&self, entry: &ListingEntry) -> bool {
-        entry.key.starts_with(&self.prefix) && fits_key(&self.query, entry, self.times)
+    /// Decides by the listing alone. Returns `None` if the content decides.
+    pub fn decide(&self, entry: &ListingEntry) -> Option<bool> {
+        if entry.key.starts_with(&self.prefix) { self.query.decide(entry) } else { Some(false) }
     }
 
-    /// Reads a trace if it is selected.
-    pub fn read(&self, json: &[u8]) -> Option<StoredTrace> {
-        // Most traces contain no word of the search, and need not be parsed.
-        let words = needles(&self.query);
-        if !words.is_empty() {
-            let text = std::str::from_utf8(json).ok()?;
-            words.iter().all(|word| word.is_in(text)).then_some(())?;
+    /// Returns whether the content of a trace is selected.
+    pub fn is_selected(&self, entry: &ListingEntry, json: &[u8]) -> bool {
+        if !self.prefilter.may_match(json) {
+            return false;
         }
         let stored = StoredTrace::read(json);
-        fits(&self.query, &stored).then_some(stored)
+        self.query.matches(&Candidate::new(entry, &stored))
     }
 
-    pub fn row(&self, entry: ListingEntry, stored: &StoredTrace) -> Row {
-        let words = needles(&self.query);
-        let row = read_row(entry, stored);
-        if words.is_empty() && !self.has_previews {
-            return row;
+    /// Returns the row of a trace if its content is selected.
+    pub fn row(&self, entry: ListingEntry, json: &[u8]) -> Option<Row> {
+        if !self.prefilter.may_match(json) {
+            return None;
         }
-        let conversation = stored.conversation();
-        let preview = if self.has_previews { preview(&conversation.turns) } else { Vec::new() };
-        Row { snippet: Snippet::find(&conversation, &words), preview, ..row }
+        let stored = StoredTrace::read(json);
+        let candidate = Candidate::new(&entry, &stored);
+        self.query.matches(&candidate).then_some(())?;
+        let needs_conversation = self.has_previews || !self.words.is_empty();
+        let conversation = needs_conversation.then(|| candidate.conversation());
+        let snippet = conversation.and_then(|conversation| Snippet::find(conversation, &self.words));
+        let previewed = conversation.filter(|_| self.has_previews);
+        let preview = previewed.map(|conversation| preview(&conversation.turns)).unwrap_or_default();
+        let header = candidate.into_header();
+        Some(Row { snippet, preview, ..read_row(entry, &stored, header) })
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use attest_mapping::conversation::StoredTrace;
 use attest_storage::{ListingEntry, TraceReader};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
     scan::read_bytes,
-    search::{Row, content, read_row},
+    search::{Row, content},
     workers::Workers,
 };
 
@@ -78,7 +77,7 @@ impl Stats {
         let chosen: Vec<ListingEntry> = entries.iter().take(READ).take_while(fits).cloned().collect();
         let count = chosen.len();
         let rows = stream::iter(chosen).map(async |entry| match content(traces, &entry).await? {
-            Some(Ok(json)) => workers.run(move || Some(read_row(entry, &StoredTrace::read(&json)))).await,
+            Some(Ok(json)) => workers.run(move || Some(Row::read(entry, &json))).await,
             Some(Err(reason)) => Ok(Some(Row::unreadable(entry, reason))),
             None => anyhow::Ok(None),
         });

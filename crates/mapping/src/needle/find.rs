@@ -66,26 +66,6 @@ impl Needle {
     }
 }
 
-/// Returns whether a word of ASCII occurs in a text. If case does not matter, the word is in lower case.
-pub(super) fn contains(text: &[u8], word: &[u8], case: LetterCase) -> bool {
-    if case == LetterCase::Matters {
-        return memchr::memmem::find(text, word).is_some();
-    }
-    let Some((rarest, byte)) = word.iter().enumerate().min_by_key(|(_, byte)| frequency(**byte)) else { return true };
-    memchr::memchr2_iter(*byte, byte.to_ascii_uppercase(), text).any(|at| {
-        let start = at.checked_sub(rarest);
-        start
-            .and_then(|start| text.get(start..start + word.len()))
-            .is_some_and(|found| found.eq_ignore_ascii_case(word))
-    })
-}
-
-/// Ranks a byte by its frequency in text and in JSON. A search for a rare byte stops less often.
-fn frequency(byte: u8) -> usize {
-    let common = b"zqjxkvbpgyfwmcuhldrsniotae";
-    common.iter().position(|other| *other == byte).unwrap_or(if byte.is_ascii_digit() { 13 } else { 26 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::query::Field;
+use attest_query::Field;
 
 const KEYS: [(&str, &str); 9] = [
     ("/", "go to the search box"),

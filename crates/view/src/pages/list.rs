@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use attest_query::{Field, Query};
 use attest_storage::Branch;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
@@ -8,8 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{layout::Frame, outline::turn_id, trace::TURNS, urls::trace_url};
 use crate::{
-    query::{Field, Query},
-    search::{ROWS, Row, Search, Totals, prefix_of},
+    search::{ROWS, Row, Search, Totals},
 };
 
 /// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
@@ -26,7 +26,7 @@ pub struct List {
 impl List {
     pub fn render(&self) -> Markup {
         let Self { search, query, tree, bucket } = self;
-        let prefix = prefix_of(query);
+        let prefix = query.key_prefix();
         let body = html! {
             (stop_form())
             div.columns {
@@ -62,7 +62,7 @@ pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
 }
 
 fn list_begin(search: &Search) -> &'static str {
-    if Query::parse(&search.q).needs_content() {
+    if Query::parse(&search.q).is_ok_and(|query| query.needs_content()) {
         "<ol class=\"rows\" id=\"rows\">"
     } else {
         "<ol class=\"rows\" id=\"rows\" data-live>"
@@ -164,7 +164,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
         ul {
             @for Branch { prefix, traces, below } in branches {
                 li {
-                    a href=(search.url(|search| search.q = query.clone().with(Field::Fingerprint, prefix).to_string()))
+                    a href=(search.url(|search| search.q = q_with(query, Field::Fingerprint, prefix)))
                         aria-current=[(prefix == shown).then_some("page")] {
                         (segment(prefix))
                     }
@@ -174,6 +174,11 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
             }
         }
     }
+}
+
+/// Returns the text of a query with a condition. A value that no condition can have leaves the query as it is.
+pub fn q_with(query: &Query, field: Field, value: &str) -> String {
+    query.clone().with(field, value).unwrap_or_else(|_| query.clone()).to_string()
 }
 
 /// Returns the last segment of a prefix, decoded as in the fingerprint.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use attest_query::{Field, Query};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::{ToSpan, civil::Date};
 use maud::{Markup, html};
@@ -9,10 +10,9 @@ use maud::{Markup, html};
 use super::{
     chart::{self, Bar, COLORS},
     layout::Frame,
-    list::row_of,
+    list::{q_with, row_of},
 };
 use crate::{
-    query::{Field, Query},
     search::Search,
     stats::{Figures, SIZES, Stats, UNREAD},
 };
@@ -103,9 +103,10 @@ fn total(name: &str, value: &str, url: &str) -> Markup {
 /// Returns the URL of a day's traces, limited to one model if it is known.
 fn day_url(day: Date, model: Option<&str>) -> String {
     let next = day.checked_add(1.day()).unwrap_or(day);
-    let query = Query::default().with(Field::Model, model.unwrap_or_default());
-    let query = query.with(Field::Since, &day.to_string()).with(Field::Until, &next.to_string());
-    url(&query.to_string())
+    let conditions =
+        [(Field::Model, model.unwrap_or_default()), (Field::Since, &day.to_string()), (Field::Until, &next.to_string())];
+    let with = |query: Query, (field, value): (Field, &str)| query.clone().with(field, value).unwrap_or(query);
+    url(&conditions.into_iter().fold(Query::default(), with).to_string())
 }
 
 /// Draws a figure by day, stacked by model, with its numbers in a table.
@@ -215,7 +216,7 @@ fn table(models: &[(&str, Figures)]) -> Markup {
                         tr {
                             td {
                                 @if *model == UNREAD { (model) }
-                                @else { a href=(url(&Query::default().with(Field::Model, model).to_string())) { (model) } }
+                                @else { a href=(url(&q_with(&Query::default(), Field::Model, model))) { (model) } }
                             }
                             @for value in [figures.traces, figures.tokens, figures.errors, figures.refusals] {
                                 td.number { (HumanCount(value)) }

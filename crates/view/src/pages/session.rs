@@ -10,7 +10,6 @@ use super::{
     urls::{session_url, trace_url},
 };
 use crate::{
-    query::{Field, Query},
     search::{Row, Search, Totals},
     session::{Session, SessionContent, SessionSpan, start},
 };
@@ -22,14 +21,13 @@ const WIDTH: f64 = 1_000.0;
 const DEEPEST: usize = 12;
 
 /// Renders the frame of the page. The session is streamed after how far its search is.
-pub fn session_frame(id: &str) -> Markup {
+pub fn session_frame(id: &str, q: &str) -> Markup {
     let body = html! { (stop_form()) main.session #main { (PreEscaped(STREAMED)) } };
-    Frame { title: id, q: &session_q(id), ..Frame::default() }.page(&body)
+    Frame { title: id, q, ..Frame::default() }.page(&body)
 }
 
-pub fn session(session: &Session, found: Totals, total: Option<usize>, outcome: &Outcome) -> Markup {
-    let q = session_q(&session.id);
-    let search = Search { q: q.clone(), ..Search::default() };
+pub fn session(session: &Session, q: &str, found: Totals, total: Option<usize>, outcome: &Outcome) -> Markup {
+    let search = Search { q: q.to_owned(), ..Search::default() };
     let figures = &session.figures;
     let is_trace = session.rows().any(|row| row.header.span.is_some());
     let fact = |name: &str, value: String| html! { div { dt { (name) } dd { (value) } } };
@@ -71,7 +69,7 @@ pub fn session(session: &Session, found: Totals, total: Option<usize>, outcome: 
                 p { @for part in [0.0, 0.5, 1.0] { span { (seconds(figures.seconds() * part)) } } }
             }
         }
-        ol.rows.spans #rows { @for span in &session.spans { (line(span, session, &q)) } }
+        ol.rows.spans #rows { @for span in &session.spans { (line(span, session, q)) } }
         p.none { "No trace of this session is stored here." }
         p.more {
             @if session.rows().count() < figures.traces {
@@ -81,10 +79,6 @@ pub fn session(session: &Session, found: Totals, total: Option<usize>, outcome: 
             (not_searched(found.unreadable))
         }
     }
-}
-
-fn session_q(id: &str) -> String {
-    Query::default().with(Field::Session, id).to_string()
 }
 
 fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
