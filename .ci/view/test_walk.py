@@ -36,7 +36,7 @@ def listed(page, url):
 
 def step(page, name, expected):
     page.get_by_role("link", name=name, exact=True).click()
-    expect(page.locator("h1")).to_have_text(expected)
+    expect(page.locator("#fact-key")).to_have_text(expected)
 
 
 @pytest.mark.parametrize("q", [WORDS, "fingerprint:walk id:r"])
@@ -53,9 +53,9 @@ def test_next_and_previous_cross_the_pages_of_a_result(site, result, page, q, pl
     for place in range(100, 47, -1):
         step(page, "Previous", order[place])
     page.go_back()
-    expect(page.locator("h1")).to_have_text(order[49])
+    expect(page.locator("#fact-key")).to_have_text(order[49])
     page.go_forward()
-    expect(page.locator("h1")).to_have_text(order[48])
+    expect(page.locator("#fact-key")).to_have_text(order[48])
     page.get_by_role("link", name="Results", exact=True).click()
     expect(page.locator(f"#rows li[data-key='{order[48]}']")).to_have_count(1)
 
@@ -63,11 +63,11 @@ def test_next_and_previous_cross_the_pages_of_a_result(site, result, page, q, pl
 def test_the_ends_of_a_result_have_no_further_link(site, result, page):
     order = listed(page, site.list_url(WORDS))
     page.locator("#rows a").last.click()
-    expect(page.locator("h1")).to_have_text(order[-1])
+    expect(page.locator("#fact-key")).to_have_text(order[-1])
     expect(page.get_by_role("link", name="Next", exact=True)).to_have_count(0)
     page.goto(site.list_url(WORDS))
     page.locator("#rows a").first.click()
-    expect(page.locator("h1")).to_have_text(order[0])
+    expect(page.locator("#fact-key")).to_have_text(order[0])
     expect(page.get_by_role("link", name="Previous", exact=True)).to_have_count(0)
 
 
@@ -77,7 +77,7 @@ def test_a_url_of_a_later_page_finds_the_trace_before_it_after_a_restart(site, r
     page.get_by_role("link", name="Further").click()
     expect(page.locator(f"#rows li[data-key='{order[50]}']")).to_have_count(1)
     page.locator("#rows a").first.click()
-    expect(page.locator("h1")).to_have_text(order[50])
+    expect(page.locator("#fact-key")).to_have_text(order[50])
     fresh = site.view("--folder", str(site.folder))
     page.goto(page.url.replace(site.url, fresh))
     step(page, "Previous", order[49])
@@ -102,7 +102,7 @@ def test_traces_that_arrive_do_not_interrupt_the_walk(site, result, page):
     order = listed(page, site.list_url(WORDS))
     page.goto(site.list_url(WORDS))
     page.locator("#rows a").nth(49).click()
-    expect(page.locator("h1")).to_have_text(order[49])
+    expect(page.locator("#fact-key")).to_have_text(order[49])
     site.post(talk("refund", id="new"))
     step(page, "Next", order[50])
     step(page, "Previous", order[49])

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use attest_storage::LakeIndex;
 use attest_storage::{Fingerprint, LocationOptions, TraceReader, serve_folder};
 use attest_terminal::{result, shutdown::stop_signal};
-use attest_view::router;
+use attest_view::{no_such_page, router};
 use clap::Args;
 use hyper_util::service::TowerToHyperService;
 use local_aws::http::serve;
@@ -50,6 +50,6 @@ pub async fn run(options: ViewOptions) -> Result<()> {
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
     let _ = result!("Open http://{}/\n{listed}Press Ctrl-C to stop.", listener.local_addr()?);
-    serve(listener, TowerToHyperService::new(router(traces)), stop_signal()).await;
+    serve(listener, TowerToHyperService::new(router(traces).fallback(no_such_page)), stop_signal()).await;
     Ok(())
 }

@@ -6,6 +6,13 @@ use attest_mapping::{
 };
 use attest_storage::TraceReader;
 
+/// The body of the first request that a person tries.
+pub const EXAMPLE: &str =
+    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
+
+/// Sends a body to an endpoint. The variables hold its URL and its key, which a page must not show.
+const POST: &str = "curl -X POST \"$ATTEST_URL\" -H \"x-api-key: $ATTEST_API_KEY\" -H 'content-type: application/json'";
+
 /// The largest trace that is written into a command, in bytes. Larger ones are read from a file.
 const INLINE: usize = 64 * 1024;
 
@@ -104,11 +111,15 @@ fn aws(traces: &TraceReader, key: &str) -> String {
 }
 
 fn curl(read: &str, json: &[u8]) -> String {
-    let post = "curl -X POST \"$ATTEST_URL\" -H \"x-api-key: $ATTEST_API_KEY\" -H 'content-type: application/json'";
     match std::str::from_utf8(json) {
-        Ok(json) if json.len() <= INLINE => format!("{post} --data-binary {}", quoted(json)),
-        _ => format!("{read} |\n  {post} --data-binary @-"),
+        Ok(json) if json.len() <= INLINE => format!("{POST} --data-binary {}", quoted(json)),
+        _ => format!("{read} |\n  {POST} --data-binary @-"),
     }
+}
+
+/// Returns the command that stores a first trace.
+pub fn first_trace() -> String {
+    format!("{POST} -d {}", quoted(EXAMPLE))
 }
 
 fn quoted(text: &str) -> String {

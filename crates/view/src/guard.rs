@@ -15,7 +15,11 @@ use local_aws::http::PAGE_POLICY;
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 pub async fn guard(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    guarded(next.run(request).await)
+}
+
+/// Adds the headers to a response.
+pub fn guarded(mut response: Response) -> Response {
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (X_FRAME_OPTIONS, "DENY"),

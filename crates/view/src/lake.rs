@@ -96,8 +96,7 @@ pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) ->
         let traces = traces.clone();
         let rows = move || {
             let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| Row::read(listed(entry, json), json.as_bytes()))
-                .collect::<Vec<_>>()
+            own.map(|(entry, json)| Row::read(listed(entry, json), json.as_bytes())).collect::<Vec<_>>()
         };
         read.extend(workers.run(rows).await?);
     }

@@ -21,7 +21,9 @@ mod session;
 mod snippet;
 mod stats;
 mod stop;
+mod transcript;
 mod workers;
 
+pub use commands::EXAMPLE;
 pub use pages::shared_page;
-pub use routes::router;
+pub use routes::{no_such_page, router};

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use attest_query::{Field, Query};
 use maud::Markup;
 
 use super::{

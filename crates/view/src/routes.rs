@@ -3,10 +3,11 @@ use attest_query::{Field, Query, QueryError};
 use attest_storage::TraceReader;
 use axum::{
     Form, Router,
-    extract::{Query as UrlQuery, State},
+    extract::{FromRequestParts, Query as UrlQuery, State},
     http::{
         StatusCode,
         header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+        request::Parts,
     },
     middleware::from_fn,
     response::{IntoResponse, Redirect, Response},
@@ -18,15 +19,16 @@ use maud::Markup;
 use super::{
     body,
     commands::commands,
-    guard::guard,
+    guard::{guard, guarded},
     list_stream::{ListStream, SessionStream, halves, known_page},
-    pages::{self, Failure, List, Overview, TracePage, trace_url},
+    pages::{self, Failure, List, Overview, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
     scan::Scan,
     search::Search,
     selection::Selection,
     stats::Stats,
     stop::Searches,
+    transcript::{excerpt, transcript},
     workers::Workers,
 };
 
@@ -50,11 +52,31 @@ pub fn router(traces: TraceReader) -> Router {
         .route("/step", get(step))
         .route("/raw", get(raw))
         .route("/share", get(share))
+        .route("/markdown", get(markdown))
         .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
         .route("/stop.js", get(async || asset("text/javascript", include_str!("stop.js"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
         .with_state(Viewer { traces, workers, results, searches: Searches::default() })
         .layer(from_fn(guard))
+}
+
+/// Responds to an address that is none of this page's.
+pub async fn no_such_page() -> Response {
+    guarded(Failure::NoSuchPage.into_response())
+}
+
+/// The parameters of an address. An address with others gets a page that says so.
+struct Parameters<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match UrlQuery::from_request_parts(parts, state).await {
+            Ok(UrlQuery(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => Err(Failure::WrongAddress(rejection.body_text())),
+        }
+    }
 }
 
 fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
@@ -69,7 +91,7 @@ async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Resul
 
 async fn list(
     State(Viewer { traces, workers, results, searches }): State<Viewer>,
-    UrlQuery(search): UrlQuery<Search>,
+    Parameters(search): Parameters<Search>,
 ) -> Result<Response, Failure> {
     let query = parse(&search.q)?;
     let prefix = query.key_prefix();
@@ -104,13 +126,13 @@ struct Of {
     id: String,
 }
 
-async fn session(State(viewer): State<Viewer>, UrlQuery(Of { id }): UrlQuery<Of>) -> Result<Response, Failure> {
+async fn session(State(viewer): State<Viewer>, Parameters(Of { id }): Parameters<Of>) -> Result<Response, Failure> {
     if id.is_empty() {
         return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
     }
     let Viewer { traces, workers, results, searches } = viewer;
     let query = Query::default().with(Field::Session, &id).map_err(|error| bad_search(&id, error))?;
-    let (q, selection) = (query.to_string(), Selection { has_previews: true, ..Selection::new(&traces, &query) });
+    let (q, selection) = (query.to_string(), Selection::new(&traces, &query).with_previews());
     let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
     let stop = searches.begin();
     let (before, after) = halves(&pages::session_frame(&id, &q));
@@ -136,7 +158,11 @@ struct Shown {
     #[serde(default)]
     plain: bool,
     #[serde(default)]
+    unfolded: bool,
+    #[serde(default)]
     turn: usize,
+    #[serde(default)]
+    show: String,
     #[serde(default)]
     q: String,
     #[serde(default)]
@@ -153,14 +179,15 @@ impl Viewer {
     }
 }
 
-async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -> Result<Response, Failure> {
+async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown>) -> Result<Response, Failure> {
     let (json, writer) = viewer.get_with_writer(&shown.key).await?;
     if let Some(with) = shown.with {
         let other = viewer.get(&with).await?;
         let compared = viewer.workers.run(move || pages::compare((&shown.key, &json), (&with, &other))).await?;
         return Ok(compared.into_response());
     }
-    let Shown { key, plain, turn, q, from, .. } = shown;
+    let Shown { key, plain, unfolded, turn, show, q, from, .. } = shown;
+    let view = TraceView { plain, unfolded, turn, show };
     let search = Search { q, from, with: String::new() };
     let neighbours = viewer.results.neighbours(&key, &search).await.unwrap_or_default(); // the trace itself was read
     let traces = viewer.traces.clone();
@@ -170,8 +197,7 @@ async fn trace(State(viewer): State<Viewer>, UrlQuery(shown): UrlQuery<Shown>) -
             key: &key,
             json: &json,
             writer: &writer,
-            plain,
-            turn,
+            view: &view,
             search: &search,
             neighbours,
             commands: &commands,
@@ -195,7 +221,7 @@ struct Steps {
 }
 
 /// Redirects to the neighbour of a trace on another page of results.
-async fn step(State(viewer): State<Viewer>, UrlQuery(steps): UrlQuery<Steps>) -> Result<Redirect, Failure> {
+async fn step(State(viewer): State<Viewer>, Parameters(steps): Parameters<Steps>) -> Result<Redirect, Failure> {
     let Steps { key, to, plain, q, from } = steps;
     let search = Search { q, from, with: String::new() };
     let plain = if plain { "true" } else { "" };
@@ -210,12 +236,32 @@ struct Raw {
     key: String,
 }
 
-async fn raw(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+async fn raw(State(viewer): State<Viewer>, Parameters(Raw { key }): Parameters<Raw>) -> Result<Response, Failure> {
     let json = viewer.get(&key).await?;
     Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }
 
-async fn share(State(viewer): State<Viewer>, UrlQuery(Raw { key }): UrlQuery<Raw>) -> Result<Response, Failure> {
+#[derive(Debug, serde::Deserialize)]
+struct Copied {
+    key: String,
+    /// The fragment of a turn, or of a part of a turn. By default, the whole conversation.
+    of: Option<String>,
+}
+
+async fn markdown(
+    State(viewer): State<Viewer>,
+    Parameters(Copied { key, of }): Parameters<Copied>,
+) -> Result<Response, Failure> {
+    let json = viewer.get(&key).await?;
+    let text = move || match of {
+        Some(of) => excerpt(&json, &of).ok_or_else(|| Failure::NoSuchTrace(format!("{key} has no {of}"))),
+        None => Ok(transcript(&key, &json)),
+    };
+    let text = viewer.workers.run(text).await??;
+    Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response())
+}
+
+async fn share(State(viewer): State<Viewer>, Parameters(Raw { key }): Parameters<Raw>) -> Result<Response, Failure> {
     let json = viewer.get(&key).await?;
     let html = viewer.workers.run(move || pages::shared_page(&key, &json)).await?;
     Ok(([(CONTENT_DISPOSITION, "attachment")], html).into_response())

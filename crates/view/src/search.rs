@@ -17,7 +17,7 @@ pub const ROWS: usize = 50;
 const WORDS: usize = 160;
 
 /// A search, as the URL of the page contains it.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
     #[serde(skip_serializing_if = "String::is_empty")]

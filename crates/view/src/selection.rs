@@ -25,7 +25,7 @@ pub struct Selection {
     prefilter: Prefilter,
     words: Vec<Needle>,
     /// Whether the rows have previews.
-    pub has_previews: bool,
+    has_previews: bool,
 }
 
 impl Selection {
@@ -33,6 +33,10 @@ impl Selection {
         let (prefix, times, prefilter) = (query.key_prefix(), query.times(), query.prefilter());
         let words = query.words().into_iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();
         Self { traces: traces.clone(), query: query.clone(), prefix, times, prefilter, words, has_previews: false }
+    }
+
+    pub fn with_previews(self) -> Self {
+        Self { has_previews: true, ..self }
     }
 
     /// Decides by the listing alone. Returns `None` if the content decides.

@@ -141,9 +141,9 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::search::read_row, *};
-    use attest_mapping::conversation::StoredTrace;
     use attest_storage::ListingEntry;
+
+    use super::*;
 
     /// Returns the names of spans, indented by their depth.
     fn tree(spans: &[(&str, &str, u32)]) -> Vec<String> {
@@ -151,7 +151,7 @@ mod tests {
             let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,
                 "startTimeUnixNano": format!("{start}000000000"), "endTimeUnixNano": format!("{}000000000", start + 2)});
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
-            read_row(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &StoredTrace::read(trace.as_bytes()))
+            Row::read(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace.as_bytes())
         });
         let session = Session::new("s".to_owned(), rows.collect(), Figures::default());
         let name = |span: &SessionSpan| match &span.content {
@@ -185,10 +185,7 @@ mod tests {
     #[test]
     fn spans_of_sdks_are_read() {
         let trace = br#"{"log": {"context": {"trace_id": "0x0af7", "span_id": "0xb7ad"}, "parent_id": null, "name": "chat m"}}"#;
-        let row = read_row(
-            ListingEntry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 },
-            &StoredTrace::read(trace),
-        );
+        let row = Row::read(ListingEntry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace);
         let span = row.header.span.expect("a span");
         assert_eq!((span.trace.as_deref(), span.id.as_str(), span.parent), (Some("0af7"), "b7ad", None));
         assert_eq!(span.name.as_deref(), Some("chat m"));

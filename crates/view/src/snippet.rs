@@ -13,8 +13,10 @@ const BEHIND: usize = 150;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snippet {
-    /// The index of the turn, or `None` if the text is in an alternative of the answer.
-    pub turn: Option<usize>,
+    /// The index of the turn.
+    pub turn: usize,
+    /// Whether the text is in an alternative of the answer, behind this turn.
+    pub is_choice: bool,
     /// The text in parts, and whether a part is one of the words.
     pub parts: Vec<(String, bool)>,
 }
@@ -22,9 +24,11 @@ pub struct Snippet {
 impl Snippet {
     /// Finds the first text that contains one of the words.
     pub fn find(conversation: &Conversation, words: &[Needle]) -> Option<Self> {
-        let turns = conversation.turns.iter().enumerate().map(|(place, turn)| (Some(place), turn));
-        let choices = conversation.choices.iter().map(|choice| (None, &choice.turn));
-        turns.chain(choices).find_map(|(turn, texts)| Some(Self { turn, parts: parts(texts, words)? }))
+        let last = conversation.turns.len().saturating_sub(1);
+        let turns = conversation.turns.iter().enumerate().map(|(place, turn)| (place, false, turn));
+        let choices = conversation.choices.iter().map(|choice| (last, true, &choice.turn));
+        let mut texts = turns.chain(choices);
+        texts.find_map(|(turn, is_choice, texts)| Some(Self { turn, is_choice, parts: parts(texts, words)? }))
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
 
     /// Returns the turn, and the text with its words in brackets.
-    fn snippet(messages: &serde_json::Value, words: &[&str]) -> Option<(Option<usize>, String)> {
+    fn snippet(messages: &serde_json::Value, words: &[&str]) -> Option<(usize, String)> {
         let trace = serde_json::json!({"model": "m", "created": 1, "messages": messages}).to_string();
         let words: Vec<Needle> = words.iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();
         let found = Snippet::find(&StoredTrace::read(trace.as_bytes()).conversation(), &words)?;
@@ -92,7 +96,7 @@ mod tests {
             {"role": "user", "content": "Hello"},
             {"role": "assistant", "content": "Your Refund:\nrefund of Düsseldorf"}]);
         let expected = "Your [Refund]: [refund] of [Düsseldorf]".to_owned();
-        assert_eq!(snippet(&messages, &["refund", "DÜSSELDORF"]), Some((Some(1), expected)));
+        assert_eq!(snippet(&messages, &["refund", "DÜSSELDORF"]), Some((1, expected)));
         assert_eq!(snippet(&messages, &["none"]), None);
         assert_eq!(snippet(&messages, &[]), None);
     }
@@ -111,7 +115,7 @@ mod tests {
             "function": {"name": "f", "arguments": r#"{"city": "D\u00fcsseldorf"}"#}});
         let messages = serde_json::json!([{"role": "assistant", "content": null, "tool_calls": [call]}]);
         let (turn, snippet) = snippet(&messages, &["düsseldorf"]).expect("a snippet");
-        assert_eq!(turn, Some(0));
+        assert_eq!(turn, 0);
         assert!(snippet.contains("[Düsseldorf]"), "{snippet}");
     }
 }

@@ -4,6 +4,8 @@
 const help = document.getElementById("help");
 const box = document.querySelector("[name=q]");
 const outline = document.querySelector(".outline details");
+const fold = document.querySelectorAll("[data-fold]");
+const nextError = document.querySelector("[data-next-error]");
 
 for (const button of document.querySelectorAll("[data-help]")) button.addEventListener("click", () => help.showModal());
 
@@ -25,6 +27,8 @@ document.addEventListener("keydown", (event) => {
     (outline.querySelector("[data-seen]") ?? outline.querySelector("a")).focus();
   }
   else if (link) document.querySelector(link)?.click();
+  else if (event.key === "e" && nextError) goToNextError();
+  else if (event.key === "f" && fold.length > 0) foldAll(!isUnfolded);
   else if (to !== undefined && items[to]) items[to].focus();
   else return;
   event.preventDefault();
@@ -45,16 +49,79 @@ if (outline) {
   for (const id of entries.keys()) seen.observe(document.getElementById(id));
 }
 
-for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) {
-  button.addEventListener("click", async () => {
-    const { copy, copyUrl } = button.dataset;
-    const text = copyUrl ? await (await fetch(copyUrl)).text() : document.getElementById(copy).textContent;
-    await navigator.clipboard.writeText(text);
-    const label = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = label), 1500);
+// Folding and errors. Without this script, the links load a page with everything unfolded, or go to the first error.
+let isUnfolded = new URLSearchParams(location.search).get("unfolded") === "true";
+
+function foldAll(unfold) {
+  isUnfolded = unfold;
+  for (const details of document.querySelectorAll(".turns details")) details.open = unfold;
+}
+
+for (const link of fold) {
+  link.addEventListener("click", (event) => {
+    foldAll(link.dataset.fold === "unfold");
+    event.preventDefault();
   });
 }
+
+// Goes to the first error after the focused element, or to the page that has the next one.
+function goToNextError() {
+  const errors = [...document.querySelectorAll(".alert, .result[data-error]")];
+  const isLater = (error) => document.activeElement.compareDocumentPosition(error) & Node.DOCUMENT_POSITION_FOLLOWING;
+  const next = document.activeElement === document.body ? errors[0] : errors.find(isLater);
+  if (next) {
+    for (let within = next; (within = within.parentElement?.closest("details")); ) within.open = true;
+    next.tabIndex = -1;
+    next.focus();
+  } else if (nextError.dataset.nextError) location.href = nextError.dataset.nextError;
+}
+
+nextError?.addEventListener("click", (event) => {
+  goToNextError();
+  event.preventDefault();
+});
+
+// Copying. Only this script shows the buttons, because they do nothing without it.
+async function copied(button, text) {
+  await navigator.clipboard.writeText(await text());
+  const label = button.textContent;
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = label), 1500);
+}
+
+async function fetched(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
+  return answer.text();
+}
+
+for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) {
+  const { copy, copyUrl } = button.dataset;
+  const text = copyUrl ? () => fetched(copyUrl) : () => document.getElementById(copy).textContent;
+  button.addEventListener("click", () => copied(button, text));
+}
+for (const button of document.querySelectorAll("button[hidden]")) button.hidden = false;
+
+// Each turn, call and code block has a link; the button next to it copies the Markdown of the turn or call, or the code.
+const markdown = document.querySelector("main").dataset.markdown;
+
+for (const anchor of document.querySelectorAll(".anchor")) {
+  const id = anchor.hash.slice(1);
+  const code = anchor.parentElement.querySelector(":scope > .code");
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", className: "copy", textContent: "Copy" });
+  button.title = anchor.getAttribute("aria-label").replace("Link to", "Copy");
+  button.addEventListener("click", () => copied(button, () => (code ? code.textContent : fetched(`${markdown}&of=${id}`))));
+  anchor.before(button);
+}
+
+// A link to an alternative answer selects its tab.
+function selectTab() {
+  const tab = document.getElementById(location.hash.slice(1))?.closest(".panel")?.previousElementSibling?.control;
+  if (tab) tab.checked = true;
+}
+addEventListener("hashchange", selectTab);
+selectTab();
 
 // The first page of the list is requested again every two seconds, or less often if a request takes long. New rows are
 // inserted at the top. The page is not reloaded, because somebody may be typing a search.

@@ -19,6 +19,7 @@ use attest::{
 use attest_otlp::{metrics::BatchLog, service::Receiver};
 use attest_storage::{Location, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
+use axum::http::StatusCode;
 use hyper_util::service::TowerToHyperService;
 use local_aws::{
     http::serve,
@@ -78,7 +79,8 @@ impl LocalEndpoint {
         let otlp = otlp::listen(options.otlp_port).await?;
         let otlp_url = otlp.as_ref().map(|(_, address)| format!("http://{address}"));
         let otlp = otlp.map(|(listener, _)| {
-            let router = gateway::explained(gateway::otlp_routes(receiver.clone(), "", &api_key, body_time));
+            let signals = gateway::otlp_routes(receiver.clone(), "", &api_key, body_time);
+            let router = gateway::explained(signals.fallback(async || StatusCode::FORBIDDEN));
             Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown))
         });
         let page =

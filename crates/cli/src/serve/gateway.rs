@@ -14,8 +14,8 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
     http::{
-        HeaderValue, StatusCode,
-        header::{CONTENT_ENCODING, CONTENT_TYPE},
+        HeaderValue, Method, StatusCode,
+        header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE},
     },
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -39,6 +39,7 @@ use uuid::Uuid;
 
 use attest::{handler::Handler, problem::MEDIA_TYPE};
 use attest_otlp::{service::Receiver, wire::Encoding};
+use attest_view::no_such_page;
 
 use super::coding::Coding;
 
@@ -80,7 +81,15 @@ struct Integration<S> {
 /// key.
 pub fn router(handler: Handler, api_key: &str, body_time: Duration, page: Router) -> Router {
     let paths = [PATH.to_owned(), format!("{PATH}/")];
-    explained(routes(&paths, handler.into_service(), api_key, body_time).merge(description()).merge(page))
+    let routes = routes(&paths, handler.into_service(), api_key, body_time).merge(description()).merge(page);
+    explained(routes.fallback(no_route))
+}
+
+/// Responds to a path that is not served: with a page to a browser, and otherwise as API Gateway does.
+async fn no_route(request: Request) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if is_read && accept.contains("text/html") { no_such_page().await } else { StatusCode::FORBIDDEN.into_response() }
 }
 
 /// Returns the routes of OpenTelemetry below a path, for a [`router`] or [`explained`].
@@ -107,12 +116,9 @@ where
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
 }
 
-/// Refuses every other request, and explains all errors.
+/// Refuses other methods, and explains all errors.
 pub fn explained(router: Router) -> Router {
-    router
-        .method_not_allowed_fallback(async || StatusCode::FORBIDDEN)
-        .fallback(async || StatusCode::FORBIDDEN)
-        .layer(from_fn(explain))
+    router.method_not_allowed_fallback(async || StatusCode::FORBIDDEN).layer(from_fn(explain))
 }
 
 /// Serves the description of the API, without a key.

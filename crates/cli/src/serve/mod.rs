@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result};
 use attest_terminal::{result, shutdown::stop_signal};
+use attest_view::EXAMPLE;
 
 use crate::human_log;
 
@@ -18,9 +19,6 @@ use ready_file::ReadyFile;
 
 pub use endpoint::LocalEndpoint;
 pub use options::{ServeOptions, StoreOptions};
-
-pub const EXAMPLE: &str =
-    r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
 
 pub async fn run(options: ServeOptions) -> Result<()> {
     let ready_file = options.ready_file.clone();

@@ -84,7 +84,7 @@ async fn slow_uploads_do_not_block_other_clients() {
     }
     let start = Instant::now();
     let mut client = TcpStream::connect(address).await.expect("it listens");
-    let trace = attest_cli::serve::EXAMPLE;
+    let trace = attest_view::EXAMPLE;
     client.write_all((head(trace.len()) + trace).as_bytes()).await.expect("it reads");
     let mut said = Vec::new();
     while !said.ends_with(b"}") && client.read_buf(&mut said).await.is_ok_and(|read| read > 0) {}

@@ -175,7 +175,7 @@ async fn the_printed_curl_line_works_unchanged() {
     let output = Command::new("sh").args(["-c", curl]).output().await.expect("sh runs");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("the response is JSON");
     let key = answer["key"].as_str().expect("a key");
-    let sent = attest_cli::serve::EXAMPLE.trim_end_matches('}');
+    let sent = attest_view::EXAMPLE.trim_end_matches('}');
     assert!(endpoint.stored(key).starts_with(sent), "{}", endpoint.stored(key));
     let listing = endpoint.printed.iter().find(|line| line.contains("aws s3 ls")).expect("how to list");
     assert!(listing.contains("--endpoint-url http://127.0.0.1:"), "{listing}");

@@ -29,6 +29,16 @@ pub enum MediaKind {
     File,
 }
 
+impl MediaKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "Image",
+            Self::Audio => "Audio",
+            Self::File => "File",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaSource {
     Data {

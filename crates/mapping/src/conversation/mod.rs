@@ -67,6 +67,33 @@ pub struct Turn {
     pub more: Vec<(String, Json)>,
 }
 
+impl Turn {
+    /// Returns whether a selected role takes part in this turn. A result has the role `tool`, also within its call.
+    pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
+        is_selected(&self.role) || is_selected("tool") && self.results().next().is_some()
+    }
+
+    /// Returns whether a tool failed in this turn.
+    pub fn has_error(&self) -> bool {
+        self.results().any(|result| result.is_error)
+    }
+
+    fn results(&self) -> impl Iterator<Item = &ToolResult> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Call(call) => call.result.as_ref(),
+            Part::Result(result) => Some(result),
+            _ => None,
+        })
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Text { text, .. } if !text.trim().is_empty() => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Choice {
     pub name: String,
@@ -129,17 +156,15 @@ impl Conversation {
         }
     }
 
-    /// Returns whether a selected role takes part. Results that are shown within their call have the role `tool`.
+    /// Returns whether a selected role takes part.
     pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
-        let mut turns = self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn));
-        turns.any(|turn| {
-            is_selected(&turn.role)
-                || is_selected("tool")
-                    && turn
-                        .parts
-                        .iter()
-                        .any(|part| matches!(part, Part::Call(ToolCall { result: Some(_), .. }) | Part::Result(_)))
-        })
+        self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)).any(|turn| turn.has_role(&is_selected))
+    }
+
+    /// Returns the first text of the user, or of the first turn that has one.
+    pub fn question(&self) -> Option<&str> {
+        let of_user = self.turns.iter().filter(|turn| turn.role == "user").find_map(Turn::text);
+        of_user.or_else(|| self.turns.iter().find_map(Turn::text))
     }
 
     /// Returns whether a tool with a selected name is called.

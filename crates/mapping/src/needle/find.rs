@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use unicode_normalization::char::canonical_combining_class;
 
-use super::{LEVELS, LetterCase, Needle, normal, unescape};
+use super::{LEVELS, Needle, normal, unescape};
 
 /// An occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Needle {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::LetterCase, *};
 
     fn found(text: &str, word: &str) -> Option<String> {
         let occurrence = Needle::new(word, LetterCase::Ignored).find(text)?;

@@ -1,6 +1,6 @@
 //! Marks the syntax of code with CSS classes. The style sheet defines their colours.
 
-use std::sync::LazyLock;
+use std::{cell::Cell, sync::LazyLock};
 
 use maud::{Markup, PreEscaped, html};
 use syntect::{
@@ -8,6 +8,8 @@ use syntect::{
     parsing::SyntaxSet,
     util::LinesWithEndings,
 };
+
+use super::part::anchor;
 
 /// The longest code that is highlighted, in bytes. Highlighting takes about a millisecond per KiB without
 /// optimization.
@@ -18,29 +20,41 @@ const LONGEST_LINE: usize = 1024;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// The amount of code that may still be highlighted on a page, in bytes.
+/// The code blocks of a page.
 #[derive(Debug)]
-pub struct Budget(std::cell::Cell<usize>);
+pub struct Budget {
+    /// The amount of code that may still be highlighted, in bytes.
+    left: Cell<usize>,
+    /// The number of blocks so far, which numbers their fragments.
+    blocks: Cell<usize>,
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(std::cell::Cell::new(128 * 1024))
+        Self { left: Cell::new(128 * 1024), blocks: Cell::new(0) }
     }
 }
 
 /// Shows code of a language, which may be unknown.
 pub fn code(budget: &Budget, language: &str, code: &str) -> Markup {
     let highlighted = marked(budget, language, code).map(PreEscaped);
-    html! { pre.code { code { @if let Some(marked) = highlighted { (marked) } @else { (code) } } } }
+    budget.blocks.set(budget.blocks.get() + 1);
+    let id = format!("code-{}", budget.blocks.get());
+    html! {
+        div.block id=(id) {
+            (anchor(&id, "code"))
+            pre.code { code { @if let Some(marked) = highlighted { (marked) } @else { (code) } } }
+        }
+    }
 }
 
 fn marked(budget: &Budget, language: &str, code: &str) -> Option<String> {
     if language.is_empty() || code.len() > LONGEST || code.lines().any(|line| line.len() > LONGEST_LINE) {
         return None;
     }
-    let left = budget.0.get().checked_sub(code.len())?;
+    let left = budget.left.get().checked_sub(code.len())?;
     let syntax = SYNTAXES.find_syntax_by_token(language)?;
-    budget.0.set(left);
+    budget.left.set(left);
     let style = ClassStyle::SpacedPrefixed { prefix: "s-" };
     let mut generator = ClassedHTMLGenerator::new_with_class_style(syntax, &SYNTAXES, style);
     for line in LinesWithEndings::from(code) {

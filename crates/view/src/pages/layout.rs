@@ -4,13 +4,15 @@ use maud::{DOCTYPE, Markup, html};
 
 use attest_query::Field;
 
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 11] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
     ("j  k", "go to the next or the previous trace or message"),
     ("Enter", "open the trace"),
     ("n  p", "show the next or the previous trace of the result"),
     ("t", "go to the outline of a conversation; j, k and Enter choose a turn"),
+    ("e", "go to the next error of a conversation"),
+    ("f", "unfold everything, or fold it again"),
     ("m", "switch between Markdown and plain text"),
     ("o", "go to the overview"),
     ("?", "show this help"),
@@ -63,7 +65,7 @@ impl Frame<'_> {
                         placeholder="model:gpt-4o role:tool since:2026-11-01 \"refund\"";
                     button { "Search" }
                 }
-                button.help type="button" data-help { "Help" }
+                button.help type="button" hidden data-help { "Help" }
             }
         }
     }
@@ -74,15 +76,23 @@ fn help() -> Markup {
         dialog #help aria-labelledby="help-title" {
             h2 #help-title { "Help" }
             h3 { "Search" }
-            p { "All words and conditions must hold. "
-                "Words are searched for in messages, tool calls and results, ignoring case. "
-                "Quote a value that contains spaces." }
-            dl {
-                @for (_, name, meaning) in Field::ALL { dt { code { (name) ":" } } dd { (meaning) } }
-            }
+            (fields())
             h3 { "Keyboard" }
             dl { @for (keys, meaning) in KEYS { dt { kbd { (keys) } } dd { (meaning) } } }
             form method="dialog" { button { "Close" } }
         }
+    }
+}
+
+/// Explains the language of the search box.
+pub fn fields() -> Markup {
+    html! {
+        p { "Words are searched for in messages, tool calls and results, ignoring case. All words and conditions must hold; "
+            code { "or" } ", " code { "not" } ", " code { "-" } " and parentheses combine them. "
+            "Quote a text that contains spaces or operators. Operators are " code { ": = > >= < <=" } "." }
+        dl.fields { @for (_, name, meaning) in Field::ALL { dt { code { (name) } } dd { (meaning) } } }
+        p { "Members of a trace are named by their path, such as " code { "usage.total_tokens>1000" }
+            ". The first name is one of " (Field::MEMBERS.join(", "))
+            "; any other member is written with a dot before it, such as " code { ".rating>=4" } "." }
     }
 }

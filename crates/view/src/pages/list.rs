@@ -7,10 +7,8 @@ use jiff::tz::TimeZone;
 use maud::{Markup, PreEscaped, html};
 use percent_encoding::percent_decode_str;
 
-use super::{layout::Frame, outline::turn_id, trace::TURNS, urls::trace_url};
-use crate::{
-    search::{ROWS, Row, Search, Totals},
-};
+use super::{failure::first_trace, layout::Frame, trace::TURNS, turn::turn_id, urls::trace_url};
+use crate::search::{ROWS, Row, Search, Totals};
 
 /// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
 pub const STREAMED: &str = "<!--streamed-->";
@@ -125,7 +123,7 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
     html! {
         @if *rows == 0 { (PreEscaped(list_begin(search))) }
         (PreEscaped("</ol>"))
-        p.none { "No trace here." }
+        div.none { p { "No trace here." } @if **search == Search::default() { (first_trace()) } }
         @if let Outcome::Failed(error) = outcome {
             div.alert role="alert" { p.label { "The search failed, so the list is not complete" } pre { (format!("{error:#}")) } }
         }
@@ -197,10 +195,10 @@ fn hit_url(row: &Row, search: &Search) -> String {
     let Some(snippet) = &row.snippet else {
         return trace_url(&row.entry.key, &[("q", &search.q), ("from", &search.from)]);
     };
-    let first = snippet.turn.map_or(0, |turn| turn - turn % TURNS);
+    let first = snippet.turn - snippet.turn % TURNS;
     let first = if first == 0 { String::new() } else { first.to_string() };
     let url = trace_url(&row.entry.key, &[("turn", &first), ("q", &search.q), ("from", &search.from)]);
-    format!("{url}#{}", snippet.turn.map_or_else(|| "choices".to_owned(), turn_id))
+    format!("{url}#{}", if snippet.is_choice { "choices".to_owned() } else { turn_id(snippet.turn) })
 }
 
 pub fn row_of(row: &Row, search: &Search) -> Markup {

@@ -14,7 +14,7 @@ pub const LONGEST: usize = 256 * 1024;
 pub fn rendered(markdown: &str, budget: &Budget) -> Markup {
     let mut code: Option<(String, String)> = None; // the language and the text of the code block
     let mut places: Vec<CowStr<'_>> = Vec::new();
-    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
+    let events = parsed(markdown);
     let events = events.filter_map(move |event| match event {
         Event::Start(Tag::CodeBlock(kind)) => {
             let language = match &kind {
@@ -49,4 +49,47 @@ pub fn rendered(markdown: &str, budget: &Budget) -> Markup {
     let mut html = String::new();
     pulldown_cmark::html::push_html(&mut html, events);
     PreEscaped(html)
+}
+
+fn parsed(markdown: &str) -> Parser<'_> {
+    Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH)
+}
+
+/// Returns the text of the first `characters` of a Markdown text, without markers and addresses.
+pub fn text(markdown: &str, characters: usize) -> String {
+    let end = markdown.char_indices().nth(characters).map_or(markdown.len(), |(end, _)| end);
+    let mut text = String::new();
+    for event in parsed(&markdown[..end]) {
+        match event {
+            Event::Text(part) | Event::Code(part) | Event::Html(part) | Event::InlineHtml(part) => text.push_str(&part),
+            Event::SoftBreak | Event::HardBreak => text.push(' '),
+            Event::End(end) if !is_inline(end) => text.push(' '),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Returns whether an element may end within a word.
+fn is_inline(end: TagEnd) -> bool {
+    matches!(end, TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_no_markers() {
+        for (markdown, expected) in [
+            ("# Title\n\nIt is **on** its _way_, `now`.", "Title It is on its way, now."),
+            ("[the rules](https://shop.test/a) and ![a map](b.png)", "the rules and a map"),
+            ("| a | b |\n|---|---|\n| 1 | 2 |", "a b  1 2"),
+            ("- one\n- ~~two~~\n\n```python\nx = 1\n```", "one two  x = 1"),
+            ("snake_case and 2 * 3 * 4", "snake_case and 2 * 3 * 4"),
+        ] {
+            assert_eq!(text(markdown, 1_000).trim(), expected, "{markdown}");
+        }
+        assert_eq!(text("Zürich", 2).trim(), "Zü");
+    }
 }

@@ -2,7 +2,9 @@
 
 mod chart;
 mod compare;
+mod facts;
 mod failure;
+mod filter;
 mod highlight;
 mod layout;
 mod list;
@@ -14,13 +16,17 @@ mod session;
 mod shared;
 mod tokens;
 mod trace;
+mod turn;
 mod urls;
 
 pub use compare::compare;
+pub use facts::known as known_facts;
 pub use failure::Failure;
 pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress};
 pub use overview::Overview;
+pub use part::{is_json, laid_out, part_id};
 pub use session::{session, session_frame};
 pub use shared::shared_page;
-pub use trace::TracePage;
+pub use trace::{TracePage, TraceView, title};
+pub use turn::{answer_id, turn_id};
 pub use urls::trace_url;

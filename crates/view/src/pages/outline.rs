@@ -1,7 +1,9 @@
 //! The outline of a conversation: an entry for each turn, which links to it.
 
-use attest_mapping::conversation::{MediaKind, Part, Turn};
+use attest_mapping::conversation::{Part, Turn};
 use maud::{Markup, html};
+
+use super::{markdown, turn::turn_id};
 
 /// The smallest number of turns for which an outline is useful.
 const FEWEST: usize = 3;
@@ -9,23 +11,22 @@ const FEWEST: usize = 3;
 /// The longest text of an entry, in characters.
 const WORDS: usize = 60;
 
+/// The part of a text that is read for an entry, in characters. Markdown may have an address before its first word.
+const READ: usize = 2_000;
+
 /// The largest number of tools that an entry names.
 const TOOLS: usize = 4;
 
-pub fn turn_id(place: usize) -> String {
-    format!("turn-{}", place + 1)
-}
-
-/// Shows the outline of turns, the first of which is at the place `first`. Returns nothing for a short conversation.
-pub fn outline(turns: &[Turn], first: usize) -> Markup {
+/// Shows the outline of turns, each with its place. Returns nothing for a short conversation.
+pub fn outline(turns: &[(usize, &Turn)]) -> Markup {
     html! {
         @if turns.len() >= FEWEST {
             nav.outline aria-label="Outline" {
                 details open {
                     summary { "Outline " small { (turns.len()) " turns" } }
                     ol {
-                        @for (place, turn) in turns.iter().enumerate() {
-                            li data-role=(turn.role) { a href=(format!("#{}", turn_id(first + place))) { (entry(turn)) } }
+                        @for (place, turn) in turns {
+                            li data-role=(turn.role) { a href=(format!("#{}", turn_id(*place))) { (entry(turn)) } }
                         }
                     }
                 }
@@ -48,21 +49,20 @@ fn entry(turn: &Turn) -> Markup {
 
 /// Describes a part in a few words. Calls are named separately.
 fn words(part: &Part) -> Option<String> {
-    let beginning = |text: &str| {
-        let words = text.chars().take(4 * WORDS).collect::<String>();
-        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        words.chars().take(WORDS).collect::<String>()
-    };
+    let rendered = |text: &str| beginning(&markdown::text(text, READ));
     match part {
-        Part::Text { text, .. } => Some(beginning(text)),
-        Part::Refusal(text) => Some(format!("Refusal: {}", beginning(text))),
-        Part::Media(media) => Some(match media.kind {
-            MediaKind::Image => "Image".to_owned(),
-            MediaKind::Audio => "Audio".to_owned(),
-            MediaKind::File => "File".to_owned(),
-        }),
+        Part::Text { text, .. } => Some(rendered(text)),
+        Part::Refusal(text) => Some(format!("Refusal: {}", rendered(text))),
+        Part::Media(media) => Some(media.kind.name().to_owned()),
         Part::Result(result) => Some(format!("Result of {}", beginning(&result.call))),
         Part::Other { kind, .. } => Some(beginning(kind)),
         Part::Thinking(_) | Part::Call(_) => None,
     }
+}
+
+/// Returns the first words of a text on one line.
+fn beginning(text: &str) -> String {
+    let words = text.chars().take(4 * WORDS).collect::<String>();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().take(WORDS).collect()
 }

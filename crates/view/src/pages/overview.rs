@@ -9,6 +9,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{self, Bar, COLORS},
+    failure::first_trace,
     layout::Frame,
     list::{q_with, row_of},
 };
@@ -42,7 +43,7 @@ impl Overview {
             main.overview #main {
                 h1 { "Overview " small { (bucket) } }
                 p.bound { (self.bound()) }
-                @if stats.traces > 0 {
+                @if stats.traces == 0 { (first_trace()) } @else {
                     dl.totals {
                         (total("traces", &HumanCount(stats.traces as u64).to_string(), "/traces"))
                         (total("size", &BinaryBytes(stats.bytes).to_string(), "/traces"))
@@ -103,8 +104,11 @@ fn total(name: &str, value: &str, url: &str) -> Markup {
 /// Returns the URL of a day's traces, limited to one model if it is known.
 fn day_url(day: Date, model: Option<&str>) -> String {
     let next = day.checked_add(1.day()).unwrap_or(day);
-    let conditions =
-        [(Field::Model, model.unwrap_or_default()), (Field::Since, &day.to_string()), (Field::Until, &next.to_string())];
+    let conditions = [
+        (Field::Model, model.unwrap_or_default()),
+        (Field::Since, &day.to_string()),
+        (Field::Until, &next.to_string()),
+    ];
     let with = |query: Query, (field, value): (Field, &str)| query.clone().with(field, value).unwrap_or(query);
     url(&conditions.into_iter().fold(Query::default(), with).to_string())
 }

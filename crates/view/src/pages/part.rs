@@ -13,12 +13,6 @@ use super::{
     markdown,
 };
 
-/// The length in characters beyond which a text is folded.
-const FOLDED: usize = 2_000;
-
-/// The number of lines beyond which a text is folded.
-const FOLDED_LINES: usize = 60;
-
 /// The largest number of parts of a turn, or of a result, that are shown.
 const MOST: usize = 1_000;
 
@@ -37,38 +31,73 @@ pub enum PartText {
     Both,
 }
 
+/// The size beyond which a text is folded.
+#[derive(Debug, Clone, Copy)]
+pub struct FoldLimits {
+    characters: usize,
+    lines: usize,
+}
+
+impl FoldLimits {
+    pub const TEXT: Self = Self { characters: 2_000, lines: 60 };
+    /// A prompt is the same in many traces, so it should not hide the question.
+    pub const PROMPT: Self = Self { characters: 400, lines: 8 };
+
+    fn are_exceeded_by(self, text: &str) -> bool {
+        text.chars().nth(self.characters).is_some() || text.lines().nth(self.lines).is_some()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Style<'a> {
     pub text: PartText,
-    /// The amount of code that may still be highlighted.
+    pub limits: FoldLimits,
+    /// Whether everything is unfolded.
+    pub is_open: bool,
+    /// The code of the page.
     pub code: &'a Budget,
 }
 
-pub fn parts(parts: &[Part], style: Style<'_>) -> Markup {
+/// Shows a link to the element with the fragment `id`, next to which the script adds a button that copies the element.
+pub fn anchor(id: &str, what: &str) -> Markup {
+    html! { a.anchor href=(format!("#{id}")) aria-label=(format!("Link to this {what}, {id}")) { "#" } }
+}
+
+/// Shows parts. The calls of a turn have fragments that begin with the turn's `id`.
+pub fn parts(parts: &[Part], id: Option<&str>, style: Style<'_>) -> Markup {
     html! {
-        @for part in parts.iter().take(MOST) { (part_of(part, style)) }
+        @for (place, part) in parts.iter().take(MOST).enumerate() {
+            (part_of(part, id.map(|id| part_id(id, place)).as_deref(), style))
+        }
         @if parts.len() > MOST {
             p.notice { (HumanCount((parts.len() - MOST) as u64)) " more parts are in the JSON only." }
         }
     }
 }
 
-fn part_of(part: &Part, style: Style<'_>) -> Markup {
+/// The fragment of a part of the turn with the fragment `turn`.
+pub fn part_id(turn: &str, place: usize) -> String {
+    format!("{turn}-{}", place + 1)
+}
+
+fn part_of(part: &Part, id: Option<&str>, style: Style<'_>) -> Markup {
     match part {
         Part::Text { text, citations } => html! { (text_of(text, style)) (sources(citations)) },
         Part::Thinking(Some(text)) => html! {
-            details.thinking { summary { "Thinking " small { (summary_of(text, 80)) } } (plain(text)) }
+            details.thinking open[style.is_open] { summary { "Thinking " small { (summary_of(text, 80)) } } (plain(text)) }
         },
         Part::Thinking(None) => html! { p.thinking { "Thinking that the provider encrypted" } },
         Part::Refusal(text) => html! {
-            details.refusal { summary { "Refusal " small { (summary_of(text, 80)) } } (plain(text)) }
+            details.refusal open[style.is_open] { summary { "Refusal " small { (summary_of(text, 80)) } } (plain(text)) }
         },
-        Part::Media(media) => medium(media),
-        Part::Call(call) => call_of(call, style),
+        Part::Media(media) => medium(media, style),
+        Part::Call(call) => call_of(call, id, style),
         Part::Result(result) => {
-            html! { div.call { (result_of(result, &format!("Result of {}", result.call), style)) } }
+            html! { div.call id=[id] { (result_of(result, &format!("Result of {}", result.call), style)) } }
         }
-        Part::Other { kind, json } => html! { details.other { summary { (kind) } (plain(&json.readable())) } },
+        Part::Other { kind, json } => html! {
+            details.other open[style.is_open] { summary { (kind) } (plain(&json.readable())) }
+        },
     }
 }
 
@@ -82,19 +111,22 @@ fn text_of(text: &str, style: Style<'_>) -> Markup {
             @if style.text == PartText::Both { pre.content.exact { (text) } }
         }
     };
-    folded(text, &shown)
+    if style.text == PartText::Plain {
+        return folded(text, text, &shown, style);
+    }
+    folded(text, &markdown::text(text, 2 * SUMMARY), &shown, style)
 }
 
-fn folded(text: &str, shown: &Markup) -> Markup {
-    let is_long = text.chars().nth(FOLDED).is_some() || text.lines().nth(FOLDED_LINES).is_some();
+/// Folds what is shown of a text if the text is long.
+fn folded(text: &str, summary: &str, shown: &Markup, style: Style<'_>) -> Markup {
     html! {
-        @if is_long {
-            details.long { summary { (summary_of(text, SUMMARY)) } (shown) }
+        @if style.limits.are_exceeded_by(text) {
+            details.long open[style.is_open] { summary { (summary_of(summary, SUMMARY)) } (shown) }
         } @else { (shown) }
     }
 }
 
-pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup {
+pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>, style: Style<'_>) -> Markup {
     html! {
         dl.members {
             @for (name, value) in members {
@@ -102,7 +134,7 @@ pub fn members<'a>(members: impl Iterator<Item = (&'a str, &'a Json)>) -> Markup
                 dt { (name) }
                 dd {
                     @if let Some(lines) = Some(text.lines().count()).filter(|lines| *lines > MEMBER_LINES) {
-                        details { summary { (HumanCount(lines as u64)) " lines" } pre { (text) } }
+                        details open[style.is_open] { summary { (HumanCount(lines as u64)) " lines" } pre { (text) } }
                     } @else { pre { (text) } }
                 }
             }
@@ -122,13 +154,16 @@ fn summary_of(text: &str, characters: usize) -> String {
     summary
 }
 
-fn call_of(call: &ToolCall, style: Style<'_>) -> Markup {
+fn call_of(call: &ToolCall, id: Option<&str>, style: Style<'_>) -> Markup {
     let language = if is_json(&call.arguments) { "json" } else { "" };
     html! {
-        div.call {
-            h3 { span.icon aria-hidden="true" { "▸ " } (call.name) " " small { (call.id) } }
+        div.call id=[id] {
+            div.bar {
+                h3 { span.icon aria-hidden="true" { "▸ " } (call.name) " " small { (call.id) } }
+                @if let Some(id) = id { (anchor(id, "call")) }
+            }
             @if !call.arguments.is_empty() {
-                div.arguments { (folded(&call.arguments, &highlight::code(style.code, language, &call.arguments))) }
+                div.arguments { (folded(&call.arguments, &call.arguments, &highlight::code(style.code, language, &call.arguments), style)) }
             }
             @if let Some(result) = &call.result { (result_of(result, "Result", style)) }
             @else { p.unanswered { "No result in this trace" } }
@@ -136,11 +171,11 @@ fn call_of(call: &ToolCall, style: Style<'_>) -> Markup {
     }
 }
 
-fn is_json(text: &str) -> bool {
+pub fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-fn laid_out(text: &str) -> String {
+pub fn laid_out(text: &str) -> String {
     Json::read(text.as_bytes()).map_or_else(|| text.to_owned(), |json| json.readable())
 }
 
@@ -155,8 +190,8 @@ fn result_of(result: &ToolResult, title: &str, style: Style<'_>) -> Markup {
             @if result.parts.is_empty() { p { "Empty" } }
             @if let Some(text) = json {
                 @let shown = if style.text == PartText::Plain { text.clone() } else { laid_out(text) };
-                (folded(&shown, &highlight::code(style.code, "json", &shown)))
-            } @else { (parts(&result.parts, Style { text: PartText::Plain, ..style })) }
+                (folded(&shown, &shown, &highlight::code(style.code, "json", &shown), style))
+            } @else { (parts(&result.parts, None, Style { text: PartText::Plain, ..style })) }
         }
     }
 }
@@ -176,20 +211,16 @@ fn sources(citations: &[Citation]) -> Markup {
     }
 }
 
-fn medium(media: &Media) -> Markup {
+fn medium(media: &Media, style: Style<'_>) -> Markup {
     let Media { kind, name, source } = media;
     let name = name.as_deref().unwrap_or_default();
-    let what = match kind {
-        MediaKind::Image => "Image",
-        MediaKind::Audio => "Audio",
-        MediaKind::File => "File",
-    };
+    let what = kind.name();
     match source {
         MediaSource::Elsewhere(place) => html! {
             p.elsewhere { (what) " " (name) " at " code { (place) } " (not loaded)" }
         },
         MediaSource::Text(text) => html! {
-            details.other { summary { (what) " " (name) } (plain(text)) }
+            details.other open[style.is_open] { summary { (what) " " (name) } (plain(text)) }
         },
         MediaSource::Data { media_type, bytes } => {
             let base64 = base64::encode(bytes);

@@ -6,10 +6,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
 use super::{
+    facts::facts,
     highlight::Budget,
     outline::outline,
-    part::{PartText, Style},
-    trace::{choices, facts, more, turn_of},
+    part::{FoldLimits, PartText, Style},
+    trace::title,
+    turn::{choices, more, turn_id, turn_of},
 };
 
 const CSS: &str = include_str!("../view.css");
@@ -19,7 +21,9 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
     let conversation = stored.conversation();
     let header = Header::read(stored.trace());
     let code = Budget::default();
-    let style = Style { text: PartText::Both, code: &code };
+    let style = Style { text: PartText::Both, limits: FoldLimits::TEXT, is_open: false, code: &code };
+    let title = title(key, &conversation);
+    let turns: Vec<_> = conversation.turns.iter().enumerate().collect();
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
         base64::encode(Sha256::digest(CSS.as_bytes()))
@@ -33,24 +37,22 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
-                title { (key) }
+                title { (title) }
                 style { (PreEscaped(CSS)) }
             }
             body {
                 main #main {
                     header.facts {
-                        h1 { (key) }
+                        h1 { (title) }
                         (facts(key, &header, json.len(), None))
                         p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
                     }
                     div.transcript {
-                        (outline(&conversation.turns, 0))
+                        (outline(&turns))
                         div.turns {
-                            @for (place, turn) in conversation.turns.iter().enumerate() {
-                                (turn_of(turn, Some(place), style))
-                            }
+                            @for (place, turn) in &turns { (turn_of(turn, &turn_id(*place), style)) }
                             (choices(&conversation.choices, style))
-                            (more(stored.trace()))
+                            (more(stored.trace(), style))
                             details.rest {
                                 summary { "JSON, as it is stored" }
                                 pre #raw { (String::from_utf8_lossy(json)) }

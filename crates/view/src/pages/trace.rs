@@ -1,25 +1,21 @@
 //! One trace as a conversation.
 
 use attest::{key::Key, writer::Writer};
-use attest_mapping::{
-    conversation::{Choice, Conversation, Header, StoredTrace, Tokens, Turn},
-    json::Members,
-};
-use indicatif::{BinaryBytes, HumanCount};
+use attest_mapping::conversation::{Conversation, Header, StoredTrace, Turn};
+use indicatif::HumanCount;
 use maud::{Markup, html};
 
 use super::{
+    facts::facts,
+    filter::{self, shows},
     highlight::Budget,
     layout::Frame,
-    outline::{outline, turn_id},
-    part::{self, PartText, Style},
-    tokens,
-    urls::{session_url, trace_url},
+    outline::outline,
+    part::{FoldLimits, PartText, Style},
+    turn::{choices, more, turn_id, turn_of},
+    urls::{markdown_url, trace_url},
 };
 use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
-
-/// Members of a trace that are shown elsewhere on the page.
-const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
 
 /// The largest number of turns on a page; the next page continues.
 pub const TURNS: usize = 500;
@@ -27,66 +23,93 @@ pub const TURNS: usize = 500;
 /// The largest HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
 
-/// The largest number of members that are listed.
-const MEMBERS: usize = 500;
+/// The longest title, in characters.
+const TITLE: usize = 160;
+
+/// The state of the page, as its URL contains it.
+#[derive(Debug, Clone, Default)]
+pub struct TraceView {
+    /// Whether the assistant's messages are plain text instead of Markdown.
+    pub plain: bool,
+    /// Whether everything is unfolded.
+    pub unfolded: bool,
+    /// The place of the first turn of the page.
+    pub turn: usize,
+    /// The turns that are shown: those of a role, those with an error, or all.
+    pub show: String,
+}
 
 #[derive(Debug)]
 pub struct TracePage<'a> {
     pub key: &'a str,
     pub json: &'a [u8],
     pub writer: &'a Writer,
-    /// Whether the assistant's messages are plain text instead of Markdown.
-    pub plain: bool,
-    pub turn: usize,
+    pub view: &'a TraceView,
     pub search: &'a Search,
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
     pub commands: &'a [TerminalCommand],
 }
 
+/// The turns of a page.
+struct Turns<'a> {
+    html: Markup,
+    shown: Vec<(usize, &'a Turn)>,
+    /// The place at which the next page begins.
+    next: Option<usize>,
+}
+
 impl TracePage<'_> {
     pub fn render(&self) -> Markup {
-        let code = Budget::default();
-        let style = Style { text: if self.plain { PartText::Plain } else { PartText::Markdown }, code: &code };
+        let TraceView { plain, unfolded, .. } = *self.view;
+        let text = if plain { PartText::Plain } else { PartText::Markdown };
+        let style = Style { text, limits: FoldLimits::TEXT, is_open: unfolded, code: &Budget::default() };
         let stored = StoredTrace::read(self.json);
         let conversation = stored.conversation();
         let header = Header::read(stored.trace());
-        let (turns, next) = self.turns(&conversation, style);
-        let shown = conversation.turns.get(self.turn..next.unwrap_or(conversation.turns.len())).unwrap_or_default();
+        let turns = self.turns(&conversation, style);
+        let title = title(self.key, &conversation);
         let body = html! {
-            main #main {
+            main #main data-markdown=(markdown_url(self.key)) {
                 header.facts {
-                    h1 { (self.key) }
+                    h1 { (title) }
                     (facts(self.key, &header, self.json.len(), Some(self.writer)))
                     (self.actions())
                 }
+                (self.tools(&conversation, &turns))
                 div.transcript {
-                    (outline(shown, self.turn))
+                    (outline(&turns.shown))
                     div.turns {
-                        (turns)
-                        @if let Some(next) = next {
+                        (turns.html)
+                        @if let Some(next) = turns.next {
                             p.more {
                                 "Turns to " (HumanCount(next as u64)) " of "
                                 (HumanCount(conversation.turns.len() as u64)) ". "
-                                a href=(self.url(self.plain, next)) { "Further turns" }
+                                a href=(self.url(|view| view.turn = next)) { "Further turns" }
                             }
                         } @else { (choices(&conversation.choices, style)) }
-                        (more(stored.trace()))
+                        (more(stored.trace(), style))
                     }
                 }
             }
         };
-        Frame { title: self.key, q: &self.search.q, ..Frame::default() }.page(&body)
+        Frame { title: &title, q: &self.search.q, ..Frame::default() }.page(&body)
     }
 
-    fn url(&self, plain: bool, turn: usize) -> String {
-        let turn = if turn == 0 { String::new() } else { turn.to_string() };
-        let plain = if plain { "true" } else { "" };
-        trace_url(self.key, &[("plain", plain), ("turn", &turn), ("q", &self.search.q), ("from", &self.search.from)])
+    /// Returns the URL of this page after a change of its state.
+    fn url(&self, change: impl FnOnce(&mut TraceView)) -> String {
+        let mut view = self.view.clone();
+        change(&mut view);
+        let turn = if view.turn == 0 { String::new() } else { view.turn.to_string() };
+        let flag = |is_set: bool| if is_set { "true" } else { "" };
+        let state =
+            [("plain", flag(view.plain)), ("unfolded", flag(view.unfolded)), ("turn", &turn), ("show", &view.show)];
+        let search = [("q", self.search.q.as_str()), ("from", &self.search.from)];
+        trace_url(self.key, &[&state[..], &search].concat())
     }
 
     fn neighbour(&self, neighbour: &Neighbour, direction: &str) -> String {
-        let plain = if self.plain { "true" } else { "" };
+        let plain = if self.view.plain { "true" } else { "" };
         match neighbour {
             Neighbour::Trace { key, from } => {
                 trace_url(key, &[("plain", plain), ("q", &self.search.q), ("from", from)])
@@ -98,16 +121,54 @@ impl TracePage<'_> {
         }
     }
 
-    /// Renders turns until the page is full. Also returns the index of the next turn.
-    fn turns(&self, conversation: &Conversation, style: Style<'_>) -> (Markup, Option<usize>) {
-        let mut html = String::new();
-        for (place, turn) in conversation.turns.iter().enumerate().skip(self.turn) {
-            if place - self.turn >= TURNS || html.len() >= HTML_BYTES {
-                return (maud::PreEscaped(html), Some(place));
+    /// Renders turns until the page is full.
+    fn turns<'c>(&self, conversation: &'c Conversation, style: Style<'_>) -> Turns<'c> {
+        let (mut html, mut shown, mut next) = (String::new(), Vec::new(), None);
+        for (place, turn) in conversation.turns.iter().enumerate().skip(self.view.turn) {
+            if !shows(&self.view.show, turn) {
+                continue;
             }
-            html.push_str(&turn_of(turn, Some(place), style).into_string());
+            if shown.len() >= TURNS || html.len() >= HTML_BYTES {
+                next = Some(place);
+                break;
+            }
+            html.push_str(&turn_of(turn, &turn_id(place), style).into_string());
+            shown.push((place, turn));
         }
-        (maud::PreEscaped(html), None)
+        Turns { html: maud::PreEscaped(html), shown, next }
+    }
+
+    /// Shows the filters, and links that fold everything and go to the next error. None of them needs a script.
+    fn tools(&self, conversation: &Conversation, turns: &Turns<'_>) -> Markup {
+        let filters = filter::filters(conversation);
+        let has_error = |place: &usize| conversation.turns[*place].has_error();
+        let mut errors = (0..conversation.turns.len()).filter(has_error);
+        let on_page = turns.shown.iter().map(|(place, _)| *place).find(has_error);
+        let elsewhere = match turns.next {
+            Some(next) => errors.find(|place| *place >= next),
+            None if on_page.is_none() => errors.next(),
+            None => None,
+        };
+        let elsewhere = elsewhere.map(|place| {
+            let url = self.url(|view| (view.turn, view.show) = (place, String::new()));
+            format!("{url}#{}", turn_id(place))
+        });
+        let next_error = on_page.map(|place| format!("#{}", turn_id(place))).or_else(|| elsewhere.clone());
+        html! {
+            nav.tools aria-label="Turns" {
+                @if filters.len() > 2 {
+                    @for (filter, count) in filters {
+                        a href=(self.url(|view| (view.turn, view.show) = (0, filter.to_owned())))
+                            aria-current=[(filter == self.view.show).then_some("true")] {
+                            @if filter.is_empty() { "all" } @else { (filter) } " " small { (HumanCount(count as u64)) }
+                        }
+                    }
+                }
+                a href=(self.url(|view| view.unfolded = true)) data-fold="unfold" { "Unfold all" }
+                a href=(self.url(|view| view.unfolded = false)) data-fold="fold" { "Fold all" }
+                @if let Some(url) = next_error { a href=(url) data-next-error=(elsewhere.unwrap_or_default()) { "Next error" } }
+            }
+        }
     }
 
     fn actions(&self) -> Markup {
@@ -120,66 +181,27 @@ impl TracePage<'_> {
                     a rel="prev" href=(self.neighbour(previous, "previous")) { "Previous" }
                 }
                 @if let Some(next) = next { a rel="next" href=(self.neighbour(next, "next")) { "Next" } }
-                a data-key="m" href=(self.url(!self.plain, self.turn)) {
-                    @if self.plain { "Render Markdown" } @else { "Plain text" }
+                a data-key="m" href=(self.url(|view| view.plain = !view.plain)) {
+                    @if self.view.plain { "Render Markdown" } @else { "Plain text" }
                 }
                 a href=(Search::default().url(|search| self.key.clone_into(&mut search.with))) { "Compare with another" }
                 a href=(raw) { "JSON" }
                 a href=(raw.replacen("/raw", "/share", 1)) download=(file_name(self.key)) { "Share as a file" }
-                button type="button" data-copy-url=(raw) { "Copy JSON" }
+                a href=(markdown_url(self.key)) { "Markdown" }
+                button type="button" hidden data-copy-url=(raw) { "Copy JSON" }
+                button type="button" hidden data-copy-url=(markdown_url(self.key)) { "Copy as Markdown" }
             }
             details.take {
                 summary { "Commands" }
                 @for TerminalCommand { id, title, text } in self.commands {
                     div.command {
-                        p.label { (title) " " button type="button" data-copy=(id) { "Copy" } }
+                        p.label { (title) " " button type="button" hidden data-copy=(id) { "Copy" } }
                         pre id=(id) { (text) }
                     }
                 }
             }
         }
     }
-}
-
-/// Shows the facts of a trace. A shared file has no writer, because it leaves the account, and no links to other pages.
-pub fn facts(key: &str, header: &Header, bytes: usize, writer: Option<&Writer>) -> Markup {
-    let (fingerprint, id) = Key::read(key).unwrap_or_default();
-    let fact = |name: &str, value: Option<String>| {
-        html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
-    };
-    html! {
-        @if let Some(error) = &header.error { div.alert { p.label { "Error" } pre { (error) } } }
-        @if let Some(incomplete) = &header.incomplete { p.notice { "The response is incomplete: " (incomplete) } }
-        dl {
-            (fact("model", Some(header.model.clone())))
-            (fact("fingerprint", Some(fingerprint)))
-            (fact("id", Some(id)))
-            (fact("created", Some(header.created.clone())))
-            (fact("duration", header.seconds.map(|seconds| format!("{seconds:.2} s"))))
-            (fact("tokens", in_and_out(header.tokens)))
-            (fact("finish", header.finish_reason.clone()))
-            (fact("api", header.api.clone()))
-            (fact("size", Some(BinaryBytes(bytes as u64).to_string())))
-            @if let Some(Writer { api_key_id, principal }) = writer {
-                (fact("API key", api_key_id.clone()))
-                (fact("principal", principal.clone()))
-            }
-            @for (name, session) in sessions(header) {
-                div { dt { (name) } dd { @if writer.is_some() { a href=(session_url(session)) { (session) } } @else { (session) } } }
-            }
-            (fact("span", header.span.as_ref().and_then(|span| span.name.clone())))
-        }
-        (tokens::bar(header.tokens))
-    }
-}
-
-fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
-    let trace = header.span.as_ref().and_then(|span| span.trace.as_deref());
-    let session = header.session.as_deref().filter(|session| Some(*session) != trace);
-    [("session", session), ("OpenTelemetry trace", trace)]
-        .into_iter()
-        .filter_map(|(name, id)| Some((name, id?)))
-        .collect()
 }
 
 fn file_name(key: &str) -> String {
@@ -189,59 +211,14 @@ fn file_name(key: &str) -> String {
     format!("trace-{}.html", id.chars().take(80).map(safe).collect::<String>())
 }
 
-fn in_and_out(tokens: Tokens) -> Option<String> {
-    let count = |tokens: u64| HumanCount(tokens).to_string();
-    match tokens {
-        Tokens { input: Some(input), output: Some(output), .. } => {
-            Some(format!("{} in, {} out", count(input), count(output)))
-        }
-        Tokens { total, .. } => total.map(count),
+/// Returns the first question of the user, or the key if the trace has no text.
+pub fn title(key: &str, conversation: &Conversation) -> String {
+    let question = conversation.question().unwrap_or(key);
+    let beginning: String = question.chars().take(4 * TITLE).collect();
+    let words = beginning.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut title: String = words.chars().take(TITLE).collect();
+    if title.len() < words.len() || beginning.len() < question.len() {
+        title.push('…');
     }
-}
-
-pub fn turn_of(turn: &Turn, place: Option<usize>, style: Style<'_>) -> Markup {
-    let style = Style { text: if turn.role == "assistant" { style.text } else { PartText::Plain }, ..style };
-    html! {
-        article.message id=[place.map(turn_id)] data-role=(turn.role) {
-            h2 { (turn.role) @if let Some(name) = &turn.name { " " small { (name) } } }
-            (part::parts(&turn.parts, style))
-            @if !turn.more.is_empty() {
-                details {
-                    summary { "More of this message" }
-                    (part::members(turn.more.iter().take(MEMBERS).map(|(name, value)| (name.as_str(), value))))
-                }
-            }
-        }
-    }
-}
-
-/// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
-pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
-    html! {
-        @if !choices.is_empty() {
-            fieldset.tabs #choices {
-                legend { (choices.len()) " choices" }
-                @for (place, choice) in choices.iter().take(MEMBERS).enumerate() {
-                    @let id = format!("choice-{place}");
-                    input type="radio" name="choice" id=(id) checked[place == 0];
-                    label for=(id) {
-                        "Choice " (choice.name) @if let Some(reason) = &choice.finish_reason { " " small { (reason) } }
-                    }
-                    div.panel { (turn_of(&choice.turn, None, style)) }
-                }
-            }
-        }
-    }
-}
-
-pub fn more(trace: &Members) -> Markup {
-    let more: Vec<_> = trace.iter().filter(|(name, _)| !SHOWN.contains(name)).take(MEMBERS).collect();
-    html! {
-        @if !more.is_empty() {
-            details.rest open {
-                summary { "More of this trace" }
-                (part::members(more.into_iter()))
-            }
-        }
-    }
+    title
 }

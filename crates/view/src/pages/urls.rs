@@ -7,6 +7,11 @@ pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
     format!("/trace?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
 }
 
+/// Returns the URL of a conversation as Markdown. `&of=` and a fragment select a turn or a call.
+pub fn markdown_url(key: &str) -> String {
+    format!("/markdown?{}", serde_urlencoded::to_string([("key", key)]).unwrap_or_default())
+}
+
 pub fn session_url(id: &str) -> String {
     format!("/session?{}", serde_urlencoded::to_string([("id", id)]).unwrap_or_default())
 }
