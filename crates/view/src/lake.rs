@@ -3,29 +3,20 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicUsize},
-    time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use attest_lake::{DataFile, scan::Rows};
-use attest_storage::{LakeIndex, ListingEntry, TraceReader};
+use attest_storage::{LakeIndex, ListingEntry};
 use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
 use tokio::sync::mpsc::channel;
 
 use super::{
     scan::{BATCHES, Batch, BatchBuilder, Scan},
-    search::Row,
     selection::Selection,
-    stats::Stats,
     workers::Workers,
 };
-
-/// The largest number of traces that the overview reads.
-const READ: usize = 10_000;
-
-/// The time after which the overview stops reading.
-const OVERVIEW: Duration = Duration::from_secs(2);
 
 /// Begins a search behind the position `from`. Searches the newest day first.
 pub async fn scan(
@@ -78,34 +69,13 @@ fn search(rows: &Rows, mut batch: BatchBuilder) -> Batch {
     batch.batch
 }
 
-/// Counts the traces of every day, and reads those of the newest days as far as the limits allow.
-pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) -> Result<Stats> {
-    let mut scan = lake.scan("").await?;
-    let mut days: BTreeMap<Date, u64> = BTreeMap::new();
-    for file in scan.files() {
+/// Counts the traces of every storage day, as the log knows them.
+pub async fn days(lake: &LakeIndex) -> Result<BTreeMap<Date, u64>> {
+    let mut days = BTreeMap::new();
+    for file in lake.scan("").await?.files() {
         *days.entry(file.day).or_default() += file.rows();
     }
-    let mut read = Vec::new();
-    let mut has_more = true;
-    let deadline = Instant::now() + OVERVIEW;
-    while read.len() < READ && Instant::now() < deadline {
-        let Some(rows) = scan.next(|_| true).await? else {
-            has_more = false;
-            break;
-        };
-        let traces = traces.clone();
-        let rows = move || {
-            let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| Row::read(listed(entry, json), json.as_bytes())).collect::<Vec<_>>()
-        };
-        read.extend(workers.run(rows).await?);
-    }
-    if traces.is_restricted() {
-        days.clear(); // the log counts the traces of all fingerprints
-    } else {
-        has_more = false; // the log counts those that were not read
-    }
-    workers.run(move || Stats::of_lake(&days, read, has_more)).await
+    Ok(days)
 }
 
 fn listed(entry: &attest_lake::Entry, json: &str) -> ListingEntry {

@@ -21,7 +21,7 @@ use super::{
     commands::commands,
     guard::{guard, guarded},
     list_stream::{ListStream, SessionStream, halves, known_page},
-    pages::{self, Failure, List, Overview, TracePage, TraceView, trace_url},
+    pages::{self, Choice, Failure, List, Overview, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
     scan::Scan,
     search::Search,
@@ -83,9 +83,13 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, media_type)], text)
 }
 
-async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
-    let stats = Stats::of_place(&traces, &workers).await?;
-    let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
+async fn overview(
+    State(Viewer { traces, workers, .. }): State<Viewer>,
+    Parameters(choice): Parameters<Choice>,
+) -> Result<Markup, Failure> {
+    let stats = Stats::gather(&traces, &workers, choice.all).await?;
+    let bucket = traces.bucket().to_owned();
+    let page = Overview { stats, choice, bucket, is_folder: traces.folder().is_some() };
     Ok(workers.run(move || page.render()).await?)
 }
 

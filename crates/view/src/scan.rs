@@ -95,6 +95,7 @@ impl Scan {
         Ok(Self { total: walk.total, version: walk.version, batches: batches.buffered(in_flight).boxed(), limit })
     }
 
+    #[cfg(feature = "lake")]
     pub fn new(
         total: Option<usize>,
         version: Option<u64>,

@@ -21,6 +21,7 @@ pub struct Selection {
     pub query: Query,
     pub prefix: String,
     /// A range that contains the times of storage of all matches.
+    #[cfg_attr(not(feature = "lake"), expect(dead_code, reason = "only a lake has days that need not be read"))]
     pub times: TimeRange,
     prefilter: Prefilter,
     words: Vec<Needle>,
