@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 pub struct ListStream {
     pub search: Search,
     pub page: PageSearch,
-    /// What the first page of this search found in all traces.
+    /// The totals of this search over all traces, if its first page has counted.
     pub totals: Option<Totals>,
     /// Whether the search goes on behind the last row of the page, and counts.
     pub is_counted: bool,

@@ -27,7 +27,7 @@ const WALKED: usize = 100;
 #[derive(Debug, Default)]
 pub struct PageRows {
     pub rows: Vec<Row>,
-    /// What was found behind the page's start, including later pages.
+    /// The totals behind the start of the page, including later pages.
     pub totals: Totals,
     /// The cursor of the next page, or of the rest of this one. `None` if there is nothing more.
     pub next: Option<String>,

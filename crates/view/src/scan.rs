@@ -56,7 +56,7 @@ pub struct Batch {
     pub cursor: String,
 }
 
-/// A search that reads on as long as it is polled.
+/// A search that reads only while it is polled.
 pub struct Scan {
     /// The number of traces to look at, if it is known.
     pub total: Option<usize>,

@@ -35,7 +35,7 @@ pub struct Row {
     pub header: Header,
     /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
-    /// Where the search found its words.
+    /// The text around the words that the search found.
     pub snippet: Option<Snippet>,
     /// The role and the text of the first and of the last turn. Empty if the page shows none.
     pub preview: Vec<(String, String)>,
@@ -43,7 +43,7 @@ pub struct Row {
     pub unreadable: Option<Unreadable>,
 }
 
-/// How far a search got.
+/// The progress of a search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     pub found: usize,

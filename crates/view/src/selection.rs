@@ -85,7 +85,7 @@ fn text_of(turn: &Turn) -> String {
     let mut texts: Vec<String> = Vec::new();
     for part in &turn.parts {
         part.texts(&mut |text| {
-            texts.extend(Some(text.chars().take(PREVIEW).collect::<String>()).filter(|text| !text.is_empty()))
+            texts.extend(Some(text.chars().take(PREVIEW).collect::<String>()).filter(|text| !text.is_empty()));
         });
     }
     let text = texts.join("\n");

@@ -45,7 +45,7 @@ pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64:
 pub const UNREAD: &str = "not read";
 
 /// The model name for traces beyond the largest number of models.
-const OTHERS: &str = "others";
+pub const OTHERS: &str = "others";
 
 /// The time that decides the day of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -198,6 +198,11 @@ impl Stats {
         if self.imported * 2 > self.read.traces { TimeBasis::Created } else { TimeBasis::Stored }
     }
 
+    /// Returns the figures of the traces that were read, by model.
+    pub fn models(&self) -> Vec<(&str, Figures)> {
+        by_model(&self.stored)
+    }
+
     /// Returns the figures by day and model. By the time of storage, they include the traces that were not read.
     pub fn days(&self, basis: TimeBasis) -> Days {
         if basis == TimeBasis::Created {
@@ -216,7 +221,7 @@ impl Stats {
 
     /// Returns whether every trace was read.
     pub fn is_whole(&self) -> bool {
-        !self.has_more && self.read.traces as usize + self.unreadable == self.traces
+        !self.has_more && self.read.traces + self.unreadable as u64 == self.traces as u64
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a text occurs, so that a page can mark it.
+//! The place at which a text occurs, so that a page can mark it.
 
 use std::{borrow::Cow, ops::Range};
 

@@ -7,7 +7,13 @@ use jiff::tz::TimeZone;
 use maud::{Markup, PreEscaped, html};
 use percent_encoding::percent_decode_str;
 
-use super::{failure::first_trace, layout::Frame, trace::TURNS, turn::turn_id, urls::trace_url};
+use super::{
+    failure::first_trace,
+    layout::{Frame, choice},
+    trace::TURNS,
+    turn::turn_id,
+    urls::trace_url,
+};
 use crate::search::{ROWS, Row, Search, Totals};
 
 /// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
@@ -91,7 +97,7 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
     }
 }
 
-/// How the search for a page ended.
+/// The end of the search for a page.
 #[derive(Debug)]
 pub enum Outcome {
     /// It has read all traces.
@@ -107,11 +113,11 @@ pub enum Outcome {
 pub struct ListEnd<'a> {
     pub search: &'a Search,
     pub rows: usize,
-    /// What was found behind the start of the page.
+    /// The totals behind the start of the page.
     pub found: Totals,
     /// The number of traces behind the start of the page, if it is known.
     pub total: Option<usize>,
-    /// What was found in all traces, if the first page has counted.
+    /// The totals over all traces, if the first page has counted.
     pub all: Option<Totals>,
     pub next: Option<&'a str>,
     pub outcome: Outcome,
@@ -174,7 +180,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
     }
 }
 
-/// Returns the text of a query with a condition. A value that no condition can have leaves the query as it is.
+/// Returns the text of a query with a condition. A value that no condition can have changes nothing.
 pub fn q_with(query: &Query, field: Field, value: &str) -> String {
     query.clone().with(field, value).unwrap_or_else(|_| query.clone()).to_string()
 }
@@ -208,6 +214,7 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
     let header = &row.header;
     html! {
         li data-key=(key) {
+            @if search.with.is_empty() { (choice(key)) }
             a href=(url) {
                 time { (time) }
                 span.model { (header.model) }

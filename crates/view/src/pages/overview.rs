@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     search::Search,
-    stats::{Days, Figures, SIZES, Stats, TimeBasis, UNREAD, by_model},
+    stats::{Days, Figures, OTHERS, SIZES, Stats, TimeBasis, UNREAD, by_model},
 };
 
 /// The largest number of days in a chart. The newest days are shown.
@@ -28,7 +28,7 @@ const SERIES: usize = COLORS.len() - 1;
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// What somebody chose, as the URL of the page contains it.
+/// The choices of a reader, as the URL of the page contains them.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Choice {
@@ -79,7 +79,7 @@ impl Overview {
                         (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
                         (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
                         (sizes(stats, if stats.is_lake { self.scope() } else { self.scope_of_listing() }.as_str()))
-                        (table(&models, &self.scope()))
+                        (table(&stats.models(), &self.scope()))
                     }
                     section aria-labelledby="newest" {
                         h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
@@ -102,11 +102,17 @@ impl Overview {
 
     fn scope_of_listing(&self) -> String {
         let traces = HumanCount(self.stats.traces as u64);
-        if self.stats.has_more { format!("of the first {traces} traces") } else { format!("of all {traces} traces") }
+        if self.stats.is_whole() {
+            String::new()
+        } else if self.stats.has_more {
+            format!("of the first {traces} traces")
+        } else {
+            format!("of all {traces} traces")
+        }
     }
 
     fn scope_of_days(&self, basis: TimeBasis) -> String {
-        if basis == TimeBasis::Created || self.stats.is_whole() || self.stats.is_lake && self.stats.has_more {
+        if basis == TimeBasis::Created || self.stats.is_lake && self.stats.has_more {
             self.scope()
         } else {
             self.scope_of_listing()
@@ -121,7 +127,7 @@ impl Overview {
                 @match basis {
                     TimeBasis::Created => {
                         "Days are those of " code { "created" } " in the trace, in UTC. "
-                        @if timeless > 0 { (HumanCount(timeless)) " traces have no such time, and no day here. " }
+                        @if timeless > 0 { (HumanCount(timeless)) @if timeless == 1 { " trace has" } @else { " traces have" } " no such time, and no day here. " }
                         a href=(Choice { time: Some(TimeBasis::Stored), ..self.choice }.url()) { "Show days of storage" }
                     }
                     TimeBasis::Stored => {
@@ -152,7 +158,7 @@ impl Overview {
             } @else {
                 (traces) " traces are stored. Figures and models are those of the first " (read) " in the order of the keys."
             }
-            @if unreadable > 0 { " " (HumanCount(unreadable as u64)) " objects cannot be read." }
+            @if unreadable > 0 { " " (HumanCount(unreadable as u64)) @if unreadable == 1 { " object" } @else { " objects" } " cannot be read." }
         }
     }
 }
@@ -219,9 +225,12 @@ fn by_day(
             bar
         })
         .collect();
-    let rest = models.iter().filter(|(model, figures)| !series.contains_key(model) && of(figures) > 0);
-    let (unread, others): (Vec<_>, Vec<_>) = rest.partition(|(model, _)| *model == UNREAD);
-    let rest = [(!others.is_empty()).then_some("others"), (!unread.is_empty()).then_some(UNREAD)];
+    let has = |is_unread: bool| {
+        models
+            .iter()
+            .any(|(model, figures)| !series.contains_key(model) && (*model == UNREAD) == is_unread && of(figures) > 0)
+    };
+    let rest = [has(false).then_some("others"), has(true).then_some(UNREAD)];
     let rest: Vec<&str> = rest.into_iter().flatten().collect();
     html! {
         section.card aria-label=(title) {
@@ -295,7 +304,7 @@ fn table(models: &[(&str, Figures)], scope: &str) -> Markup {
                     @for (model, figures) in models.iter().take(MODELS) {
                         tr {
                             td {
-                                @if *model == UNREAD { (model) }
+                                @if *model == OTHERS { (model) }
                                 @else { a href=(url(&q_with(&Query::default(), Field::Model, model))) { (model) } }
                             }
                             @for value in [figures.traces, figures.tokens, figures.errors, figures.refusals] {
