@@ -24,6 +24,8 @@ PRICES_OF_AWS = {0.20, 0.0000166667, 3.50, 0.005, 0.023, 0.50, 0.30, 3, 0.10, 0.
 PROCESSOR = 1769
 # Measured (docs/performance.md): milliseconds of CPU by trace size in bytes. S3's time is assumed.
 CPU, S3_TIME = {1e3: 0.6, 100e3: 1.5}, 30
+# Measured (docs/performance.md): milliseconds by the number of spans in a batch, with 512 MB.
+BATCHES = {1: 30.54, 512: 1007.17}
 # Bytes of the function's log line: 450 measured, and 26 for the API key's id. Not measured: Lambda's own lines.
 LOG_BYTES = 480 + 250
 MONTH = 30 * 86_400
@@ -50,6 +52,12 @@ def table():
         for memory in (128, 256, 512):
             prices = [of * MILLION for of in trace(size, memory)]
             yield f"| {size / 1e3:.0f} KB | {memory} MB | " + " | ".join(f"{of:.2f}" for of in [*prices, sum(prices)]) + " |"
+
+
+def span(batch):
+    """Returns the price per span in a batch of this size, without storage and logs."""
+    compute = LAMBDA_REQUEST + BATCHES[batch] / 1e3 * 512 / 1024 * LAMBDA_GB_SECOND
+    return S3_PUT + (API_TIERS[0][1] + compute) / batch
 
 
 def monthly(rate):
@@ -86,6 +94,8 @@ def figures():
     every, of_otel = alarms["HasAlarms"] + alarms["HasOtelAlarms"], alarms["HasOtelAlarms"]
     yield f"up to 13 metrics at ${METRIC:.2f}, a dashboard at ${DASHBOARD:.0f} and, with `AlarmEmail`, {number(every)} alarms at ${ALARM:.2f}"
     yield f"except for {number(of_otel)} of the {number(every)} alarms. With spans, its function has nine more metrics"
+    alone, together = (span(batch) * MILLION for batch in BATCHES)
+    yield f"A million spans cost ${together:.2f} in batches of 512, of which ${S3_PUT * MILLION:.2f} are PUTs, and ${alone:.2f} one by one"
     rows = lake()
     for row in rows:
         yield f"| {row:.2f} |"
