@@ -1,6 +1,6 @@
 """Exports spans with the Python SDK for `kills.py`: `exporter.py URL API_KEY SPANS BATCH`.
 
-Prints `begins` before each batch. After it, prints `exported` or `dropped`, followed by ID=NUMBER for each span.
+Prints `begins` before each batch. After it, prints `exported` or `dropped`, and ID=NUMBER for each of its spans.
 """
 
 import sys

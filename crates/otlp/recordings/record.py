@@ -1,9 +1,9 @@
-"""Records what real instrumentation packages send for a plain call, a streamed call and a tool call.
+"""Records what real instrumentation packages send for a plain call, a streamed call and calls with a tool.
 
     python3 record.py [NAME...]
 
-Each case runs in its own environment, with packages from PyPI or npm. The provider and the receiver run in this process. The
-receiver writes each request body unchanged to NAME-SCENARIO.traces.binpb or .logs.binpb.
+Each case runs in an environment of its own, with packages from PyPI or npm, against a provider in this process, and exports to a
+receiver in this process. The body of each request is written to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
 """
 
 import json
@@ -133,7 +133,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self):
-        """Reads a body with a Content-Length, or a chunked one, as Node sends it."""
+        """Reads a body of known length, or a chunked one, as Node sends it."""
         if length := self.headers["content-length"]:
             return self.rfile.read(int(length))
         chunks = []
@@ -154,7 +154,7 @@ def serve(handler):
 
 
 def python_command(environment, packages, program):
-    """Returns the command that runs a program in an environment with the SDK and `packages`, which is created once."""
+    """Returns the command for a program in an environment with the SDK and these packages. Creates the environment once."""
     folder = ENVIRONMENTS / environment
     python = folder / "bin/python"
     if not python.exists():
@@ -164,7 +164,7 @@ def python_command(environment, packages, program):
 
 
 def node_command(environment, packages, program):
-    """Returns the command that runs a program in an environment with `packages`, which is created once."""
+    """Returns the command for a program in an environment with these packages. Creates the environment once."""
     folder = ENVIRONMENTS / environment
     if not (folder / "node_modules").exists():
         folder.mkdir(parents=True, exist_ok=True)
