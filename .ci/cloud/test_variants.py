@@ -1,4 +1,4 @@
-"""The default stack can be updated to every variant and back, and keeps its traces."""
+"""Tests that the default stack can be updated to every variant and back, and keeps its traces."""
 
 import pytest
 from stack import Stack

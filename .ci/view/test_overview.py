@@ -1,4 +1,4 @@
-"""The start page."""
+"""Tests the overview, which is the start page."""
 
 import os
 import re

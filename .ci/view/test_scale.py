@@ -1,4 +1,4 @@
-"""100,000 traces in a folder."""
+"""Tests the page with 100,000 traces, and with a large conversation."""
 
 import json
 import re

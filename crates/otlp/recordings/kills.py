@@ -31,9 +31,9 @@ def files(receiver):
 
 
 def export(sdk, receiver):
-    """Exports the spans, and kills the receiver during some batches: every other time after it has stored a part of the batch.
+    """Exports the spans, and kills the receiver during some batches, every other time after it has stored a part of the batch.
 
-    Returns the numbers of the spans by their ids: of those that were exported, and of those that were dropped.
+    Returns the span numbers by id, first of the exported spans, then of the dropped ones.
     """
     arguments = [f"{receiver.url}/v1/traces", KEY, str(SPANS), str(BATCH)]
     exported, dropped, batches, kills, parts = {}, {}, 0, 0, 0

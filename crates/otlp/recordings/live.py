@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/live.py [NAME...]
 
-The names are those of `CASES` in `record.py`; without one, all of these cases run. Each case runs in an environment of its
-own, makes a plain call, a stream and calls of a tool, and exports with the exporter's own settings.
+NAME is a case from `CASES` in `record.py`. Without one, all cases run. Each case runs in an environment of its own, makes a plain
+call, a streamed call and calls with a tool, and exports with the exporter's default settings.
 """
 
 import json
@@ -19,10 +19,10 @@ from record import ANSWER, ARGUMENTS, CASES, QUESTION, RESULT, SCENARIOS, Provid
 KEY = "live"
 TEXT = "".join(ANSWER)
 
-# These packages log a record per message. Model and tokens are in the span, which has no content.
+# These packages emit a log record per message. The model and token counts are in the span, which has no content.
 WITH_MESSAGES_IN_RECORDS = ["openai-v2", "js-openai"]
 
-# These log a record per call. Model and tokens are in the span too.
+# These packages emit a log record per call. The span has the model and token counts too.
 WITH_CALLS_IN_RECORDS = ["genai-openai-events"]
 
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
+use crate::json;
+
 /// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has
 /// at most `attest::trace::MAX_DEPTH`.
 const MAX_DEPTH: usize = attest::trace::MAX_DEPTH - 16;
@@ -116,7 +118,8 @@ pub fn plain(value: &Value) -> Value {
 pub fn decoded(value: Value) -> Value {
     match &value {
         Value::String(text) if looks_like_json(text) => {
-            serde_json::from_str(text).ok().filter(|value| fits(value, MAX_DEPTH)).unwrap_or(value)
+            let text = json::with_paired_surrogates(text);
+            serde_json::from_str(&text).ok().filter(|value| fits(value, MAX_DEPTH)).unwrap_or(value)
         }
         _ => value,
     }

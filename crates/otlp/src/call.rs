@@ -1,6 +1,9 @@
 //! A model call, as a span or log records describe it → a stored trace.
 
-use attest::{problem::Problem, trace::Trace};
+use attest::{
+    problem::Problem,
+    trace::{MAX_BYTES, Trace},
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +22,13 @@ const SPAN_OBJECT: &str = "otel.span";
 
 /// The value of `model` if the span names none, as for the clients.
 const UNKNOWN: &str = "unknown";
+
+/// The attribute with which Anthropic's API and SDKs mark a span whose content they cut. The remaining JSON is valid.
+const CUT: &str = "anthropic.content.truncated";
+
+/// The room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at most
+/// 1,024 bytes, which may be escaped.
+const ADDED_BYTES: usize = 16 * 1024;
 
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
 const HASH_DIGITS: usize = 16;
@@ -59,7 +69,12 @@ pub enum Id {
 impl Draft {
     #[must_use]
     pub fn new(id: Id, members: CallMembers<'_>) -> Self {
-        let members = Value::Object(members.into_trace()).to_string();
+        let mut trace = members.into_trace();
+        let mut members = serialized(&trace);
+        if members.len() > MAX_BYTES - ADDED_BYTES {
+            remove_copies(&mut trace);
+            members = serialized(&trace);
+        }
         let id = match id {
             Id::Span(id) => id,
             Id::Content(None) => hash(&members),
@@ -95,8 +110,25 @@ impl Draft {
 
     fn named(&self, id: &str) -> Result<Trace, Problem> {
         let json = format!("{{\"id\":{},{}", Value::from(id), &self.members[1..]);
-        Trace::parse(json.into_bytes(), String::new)
+        let trace = Trace::parse(json.into_bytes(), String::new)?;
+        match trace.json.len() {
+            size if size > MAX_BYTES => Err(Problem::TooLarge { limit: MAX_BYTES, size }),
+            _ => Ok(trace),
+        }
     }
+}
+
+fn serialized(trace: &Map<String, Value>) -> String {
+    serde_json::to_string(trace).expect("a map with text keys is JSON")
+}
+
+/// Removes what is also in the span, from which the page reads the messages of a trace that has none.
+///
+/// Tools that read a bucket take a larger object for none of theirs.
+fn remove_copies(trace: &mut Map<String, Value>) {
+    trace.retain(|name, _| !["choices", "request"].contains(&name.as_str()));
+    trace.insert("messages".to_owned(), Value::Array(Vec::new()));
+    trace.insert("object".to_owned(), SPAN_OBJECT.into());
 }
 
 fn hash(text: &str) -> String {
@@ -115,6 +147,7 @@ impl CallMembers<'_> {
             }
         };
         let CallMessages { request, answer, choices, is_cut } = conversation;
+        let is_cut = is_cut || attributes.value(CUT).is_some_and(|is_cut| is_cut == true) || has_lost_attributes(&otel);
         let is_empty = request.is_empty() && answer.is_empty();
         add("object", (is_empty || is_repeated).then(|| SPAN_OBJECT.into()));
         add("model", Some(model(attributes, body.as_ref().map(|(_, body)| body)).into()));
@@ -134,6 +167,15 @@ impl CallMembers<'_> {
         add("otel", Some(otel));
         trace
     }
+}
+
+/// Returns whether an SDK dropped attributes, of which some conventions need one for each member of a message.
+fn has_lost_attributes(otel: &Value) -> bool {
+    let records = otel["logRecords"].as_array().into_iter().flatten();
+    [&otel["span"], &otel["logRecord"]]
+        .into_iter()
+        .chain(records)
+        .any(|of| of["droppedAttributesCount"].as_u64() > Some(0))
 }
 
 fn model(attributes: &Attributes<'_>, body: Option<&Value>) -> String {

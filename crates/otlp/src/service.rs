@@ -47,7 +47,11 @@ const EXPANSION: usize = 16;
 
 /// The reported reason for a span whose trace is refused. The trace's own problem is not reported, because it may name
 /// parts of the content.
-const NOT_A_TRACE: &str = "the span has no valid trace: it is nested too deep, or its model or ids have no valid key";
+const NOT_A_TRACE: &str =
+    "the span has no valid trace: it is nested too deep or too large, or its model or ids have no valid key";
+
+/// The logged reason for traces that are not confirmed at the time limit.
+const LATE: &str = "S3 did not confirm every trace in time";
 
 /// The reported reason for a span if both its id and its fallback id belong to traces with other content.
 const TAKEN: &str = "other traces have the ids of the span";
@@ -138,9 +142,11 @@ impl Receiver {
         served.reason = rejected.first().map(|reason| (*reason).to_owned());
         let mut is_confirmed = true;
         let writer = served.writer.clone();
-        let mut results = stream::iter(drafts).map(|draft| self.put(draft, &writer)).buffer_unordered(CONCURRENCY);
+        let deadline = start + DEADLINE;
+        let mut results =
+            stream::iter(drafts).map(|draft| self.put(draft, &writer, deadline)).buffer_unordered(CONCURRENCY);
         loop {
-            match tokio::time::timeout_at(start + DEADLINE, results.next()).await {
+            match tokio::time::timeout_at(deadline, results.next()).await {
                 Ok(None) => break,
                 Ok(Some((weight, result))) => match result {
                     Ok(PutResult::New) => served.counts.stored += weight,
@@ -156,7 +162,7 @@ impl Receiver {
                 },
                 Err(_) => {
                     is_confirmed = false;
-                    served.reason.get_or_insert_with(|| "S3 did not confirm every trace in time".to_owned());
+                    served.reason.get_or_insert_with(|| LATE.to_owned());
                     break;
                 }
             }
@@ -169,12 +175,21 @@ impl Receiver {
     }
 
     /// Stores one trace. Also returns the number of spans or records in it.
-    async fn put(&self, draft: Draft, writer: &Writer) -> (usize, Result<PutResult, Problem>) {
-        (draft.weight(), self.put_under_a_free_id(&draft, writer).await)
+    async fn put(&self, draft: Draft, writer: &Writer, deadline: Instant) -> (usize, Result<PutResult, Problem>) {
+        (draft.weight(), self.put_under_a_free_id(&draft, writer, deadline).await)
     }
 
-    async fn put_under_a_free_id(&self, draft: &Draft, writer: &Writer) -> Result<PutResult, Problem> {
+    async fn put_under_a_free_id(
+        &self,
+        draft: &Draft,
+        writer: &Writer,
+        deadline: Instant,
+    ) -> Result<PutResult, Problem> {
         for trace in [Draft::trace, Draft::renamed] {
+            // A timeout cannot interrupt the validation of a trace, and that of a whole batch may take longer.
+            if Instant::now() >= deadline {
+                return Err(Problem::Unavailable { cause: LATE.into(), id: None });
+            }
             let Ok(trace) = trace(draft) else { return Ok(PutResult::Never(NOT_A_TRACE)) };
             match self.store.put(&trace.key, trace.json, writer).await? {
                 Outcome::Stored => return Ok(PutResult::New),

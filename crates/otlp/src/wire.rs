@@ -9,15 +9,17 @@ use std::sync::LazyLock;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::json::{self, JsonError};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(opentelemetry_proto::DESCRIPTORS)
         .expect("the crate's descriptors are valid; a test reads them")
 });
 
-/// The members that contain ids, in both spellings that the JSON mapping accepts.
-const IDS: [&str; 6] = ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"];
+/// The members that contain ids.
+const IDS: [&str; 3] = ["traceId", "spanId", "parentSpanId"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -38,7 +40,10 @@ pub enum DecodeError {
     #[error("The body is not protobuf: {0}.")]
     Protobuf(prost::DecodeError),
     #[error("The body is not JSON: {0}.")]
-    Json(serde_json::Error),
+    Json(#[from] JsonError),
+    /// Unknown members are ignored, so the response would confirm spans that are not read.
+    #[error("The body is a request of another signal.")]
+    OtherSignal,
     /// The error of `prost-reflect` may quote a value.
     #[error("The body is JSON, but not an OTLP request.")]
     NotOtlp,
@@ -52,6 +57,15 @@ impl Signal {
         };
         let name = format!("opentelemetry.proto.collector.{package}.v1.Export{service}Service{kind}");
         POOL.get_message_by_name(&name).expect("the descriptors contain both services; a test reads them")
+    }
+
+    /// Returns whether a member of a request belongs to another signal, such as `resourceMetrics`.
+    fn is_other(self, member: &str) -> bool {
+        let own = match self {
+            Self::Traces => "resourceSpans",
+            Self::Logs => "resourceLogs",
+        };
+        member.starts_with("resource") && member != own
     }
 }
 
@@ -78,8 +92,11 @@ pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Value, 
     let message = match encoding {
         Encoding::Protobuf => DynamicMessage::decode(descriptor, body).map_err(DecodeError::Protobuf)?,
         Encoding::Json => {
-            let mut value = serde_json::from_slice(body).map_err(DecodeError::Json)?;
-            prepare(&mut value);
+            let mut value = json::read(body)?;
+            if value.as_object().is_some_and(|members| members.keys().any(|name| signal.is_other(name))) {
+                return Err(DecodeError::OtherSignal);
+            }
+            rewrite_ids(&mut value, |id| hex::decode(id).ok().map(|id| BASE64_STANDARD.encode(id)));
             from_json(descriptor, value).ok_or(DecodeError::NotOtlp)?
         }
     };
@@ -98,8 +115,8 @@ pub fn encode_response(signal: Signal, encoding: Encoding, rejected: usize, reas
         Signal::Logs => "rejectedLogRecords",
     };
     let response = match rejected {
-        0 => json!({}),
-        _ => json!({"partialSuccess": {count: rejected.to_string(), "errorMessage": reason}}),
+        0 => serde_json::json!({}),
+        _ => serde_json::json!({"partialSuccess": {count: rejected.to_string(), "errorMessage": reason}}),
     };
     match encoding {
         Encoding::Json => response.to_string().into_bytes(),
@@ -114,12 +131,6 @@ fn from_json(descriptor: MessageDescriptor, value: Value) -> Option<DynamicMessa
     DynamicMessage::deserialize_with_options(descriptor, value, &options).ok()
 }
 
-/// Adapts OTLP's JSON to protobuf's mapping.
-fn prepare(value: &mut Value) {
-    rewrite_ids(value, |id| hex::decode(id).ok().map(|id| BASE64_STANDARD.encode(id)));
-    rewrite_numbers(value);
-}
-
 /// Rewrites the ids. Names of attributes are values of `key`, so they are never taken for the member of an id.
 fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
     match value {
@@ -132,18 +143,6 @@ fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
             value => rewrite_ids(value, rewrite),
         }),
         Value::Array(items) => items.iter_mut().for_each(|item| rewrite_ids(item, rewrite)),
-        _ => {}
-    }
-}
-
-/// Replaces numbers that are not 64-bit integers by text, which the mapping also accepts.
-///
-/// With `arbitrary_precision`, `serde_json` passes on a number such as `1e3` as a map, which only its own types read.
-fn rewrite_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) if !number.is_i64() && !number.is_u64() => *value = number.to_string().into(),
-        Value::Object(members) => members.values_mut().for_each(rewrite_numbers),
-        Value::Array(items) => items.iter_mut().for_each(rewrite_numbers),
         _ => {}
     }
 }

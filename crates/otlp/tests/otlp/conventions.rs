@@ -117,6 +117,15 @@ fn text_that_was_cut_stays_and_the_trace_says_so() {
     assert_eq!(trace["incomplete"], "truncated");
 }
 
+/// JavaScript writes an unpaired surrogate if an instrumentation has cut a text within a character.
+#[test]
+fn json_text_with_half_of_a_character_is_read() {
+    let input = r#"[{"role": "user", "parts": [{"type": "text", "content": "Hel\ud83d"}]}]"#;
+    let trace = trace(&gen_ai(&json!({"gen_ai.input.messages": input})));
+    assert_eq!(trace["messages"], json!([{"role": "user", "content": "Hel\u{fffd}"}]));
+    assert_eq!(trace["otel"]["span"]["attributes"][2]["value"]["stringValue"], input);
+}
+
 #[test]
 fn plain_text_is_one_message() {
     let attributes = json!({"gen_ai.input.messages": "Hello", "gen_ai.output.messages": "Hi"});

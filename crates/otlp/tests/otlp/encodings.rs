@@ -28,6 +28,9 @@ fn every_form_of_the_json_mapping_is_read() {
         (r#"{"doubleValue": 0.05512076699960744}"#, r#"{"doubleValue": 0.05512076699960744}"#),
         (r#"{"doubleValue": 1e-7}"#, r#"{"doubleValue": 1e-7}"#),
         (r#"{"doubleValue": 5}"#, r#"{"doubleValue": 5.0}"#),
+        (r#"{"doubleValue": -0.0}"#, r#"{"doubleValue": -0.0}"#),
+        (r#"{"intValue": 1.5e3}"#, r#"{"intValue": "1500"}"#),
+        (r#"{"intValue": -2.0}"#, r#"{"intValue": "-2"}"#),
         (r#"{"bytesValue": "AAEC"}"#, r#"{"bytesValue": "AAEC"}"#),
         (r#"{"stringValue": ""}"#, r#"{"stringValue": ""}"#),
         (r#"{"boolValue": false}"#, r#"{"boolValue": false}"#),
@@ -51,6 +54,49 @@ fn unknown_members_null_and_both_spellings_of_an_enum_are_read() {
         "endTimeUnixNano": "5", "flags": 257, "status": {"code": 2},
     });
     assert_eq!(span, expected);
+}
+
+/// Of two equal names, parsers keep one. The response would confirm the other one too.
+#[test]
+fn a_repeated_name_in_any_spelling_is_refused() {
+    let span = json!({"traceId": TRACE_ID, "spanId": SPAN_ID});
+    for body in [
+        format!(r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{span}], "spans": [{span}]}}]}}]}}"#),
+        r#"{"resourceSpans": [], "resource_spans": []}"#.to_owned(),
+        r#"{"resourceSpans": [], "resource\u0053pans": []}"#.to_owned(),
+    ] {
+        let error = decode(Signal::Traces, Encoding::Json, body.as_bytes()).expect_err(&body);
+        assert!(error.to_string().contains("repeats a name"), "{error}");
+    }
+}
+
+#[test]
+fn a_request_of_another_signal_is_refused() {
+    let [spans, records, metrics] =
+        ["resourceSpans", "resource_logs", "resourceMetrics"].map(|name| json!({name: []}).to_string());
+    for (signal, own) in [(Signal::Traces, &spans), (Signal::Logs, &records)] {
+        for body in [&spans, &records, &metrics] {
+            assert_eq!(decode(signal, Encoding::Json, body.as_bytes()).is_ok(), body == own, "{signal:?} {body}");
+        }
+    }
+}
+
+/// JavaScript writes half of a character if an instrumentation has cut a text there. A refusal would lose the whole batch.
+#[test]
+fn an_unpaired_surrogate_becomes_a_replacement_character() {
+    for (escaped, expected) in [
+        (r"\ud83d\ude00", "😀"),
+        (r"\ud83d", "\u{fffd}"),
+        (r"a\uD83D\ud83d\ude00\uDE00b", "a\u{fffd}😀\u{fffd}b"),
+        (r"\\ud83d \\\ud83d", "\\ud83d \\\u{fffd}"),
+        (r"\n\u00e4\ud83", ""),
+    ] {
+        let body = format!(r#"{{"resourceSpans": [{{"schemaUrl": "{escaped}"}}]}}"#);
+        match decode(Signal::Traces, Encoding::Json, body.as_bytes()) {
+            Ok(request) => assert_eq!(request["resourceSpans"][0]["schemaUrl"], expected, "{escaped}"),
+            Err(error) => assert_eq!(expected, "", "{escaped}: {error}"),
+        }
+    }
 }
 
 /// Some exporters follow the protobuf mapping, in which ids are base64.
