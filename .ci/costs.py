@@ -16,8 +16,8 @@ API_TIERS = [(333e6, 3.50e-6), (1e9, 2.80e-6), (20e9, 2.38e-6), (float("inf"), 1
 S3_PUT, S3_LIST, S3_GET, S3_GB_MONTH = 0.005e-3, 0.005e-3, 0.0004e-3, 0.023
 SQS_REQUEST, LOG_GB, METRIC, DASHBOARD, ALARM = 0.40e-6, 0.50, 0.30, 3.00, 0.10
 
-# The prices above as the page states them, per million, per thousand or each, and those of services that are only mentioned:
-# HTTP APIs, and Amazon Data Firehose.
+# The prices above as the page states them, per million, per thousand or each, and those of services that are only
+# mentioned: HTTP APIs, and Amazon Data Firehose.
 PRICES_OF_AWS = {0.20, 0.0000166667, 3.50, 0.005, 0.023, 0.50, 0.30, 3, 0.10, 0.40, 1.00, 0.15}
 
 # A function with this memory in MB has one whole vCPU (AWS Lambda Developer Guide, "Configure Lambda function memory").

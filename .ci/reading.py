@@ -229,7 +229,8 @@ def saved_queries():
 def test_the_stack_declares_the_table_in_the_documented_form():
     table = template.load()["Resources"]["LakeTable"]["Properties"]["TableInput"]
     storage = table["StorageDescriptor"]
-    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real columns.
+    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real
+    # columns.
     assert (table["Name"], table["TableType"]) == ("lake", "EXTERNAL_TABLE")
     assert table["Parameters"] == {"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta"}
     assert storage["Columns"] == [{"Name": "col", "Type": "array<string>"}]
@@ -237,7 +238,8 @@ def test_the_stack_declares_the_table_in_the_documented_form():
     assert storage["SerdeInfo"] == {"Parameters": {"serialization.format": "1", "path": storage["Location"]}}
 
 
-# The usage of one call by API, with its total input and its output. The page counts in the same way (crates/mapping, `tokens.rs`).
+# The usage of one call by API, with its total input and its output. The page counts in the same way (crates/mapping,
+# `tokens.rs`).
 USAGES = {
     "OpenAI Chat": ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80}, "completion_tokens": 10}, 100, 10),
     "OpenAI Responses": ({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 80}, "output_tokens": 10}, 100, 10),

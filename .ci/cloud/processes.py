@@ -39,7 +39,8 @@ class Process(runtime_executor.RuntimeExecutor):
         self.process = self.log = self.server = None
 
     def start(self, env_vars):
-        # One thread per connection, because a process keeps its connection open from an invocation until the next event.
+        # One thread per connection, because a process keeps its connection open from an invocation until the next
+        # event.
         self.server = make_server("127.0.0.1", 0, self.serve, threaded=True, request_handler=Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Exports spans with Python's SDK for `kills.py`: `exporter.py URL API_KEY SPANS BATCH`.
+"""Exports spans with the Python SDK for `kills.py`: `exporter.py URL API_KEY SPANS BATCH`.
 
 Prints `begins` before each batch. After it, prints `exported` or `dropped`, and ID=NUMBER for each of its spans.
 """

@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/kills.py [python|node]
 
-Each SDK runs in an environment of its own. Every span of a batch that its exporter reports as exported must be stored, once and
-whole. The exporter may drop the other batches, and reports them.
+Each SDK runs in its own environment. Every span in a batch that the exporter reports as exported must be stored once and complete.
+The exporter may drop other batches, and reports those.
 """
 
 import os

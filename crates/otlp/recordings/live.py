@@ -27,7 +27,7 @@ WITH_CALLS_IN_RECORDS = ["genai-openai-events"]
 
 
 def check(trace, roles, answer):
-    """Checks the messages of a call, and its source in `otel`."""
+    """Checks a call's messages, and its source in `otel`."""
     messages = trace["messages"]
     assert [message["role"] for message in messages] == roles, messages
     assert QUESTION in [message["content"] for message in messages], messages
@@ -38,7 +38,7 @@ def check(trace, roles, answer):
 
 
 def check_facts(trace, has_tokens):
-    """Checks the model, the tokens and the attributes of a span or a record."""
+    """Checks the model, tokens and attributes of a span or a record."""
     assert trace["model"].startswith("stand-in"), trace["model"]
     assert not has_tokens or trace["usage"]["output_tokens"] > 0, trace["usage"]
     source = trace["otel"].get("logRecord") or trace["otel"]["span"]

@@ -119,7 +119,7 @@ def anthropic_answer(stream, calls):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Stores the bodies that an exporter sends."""
+    """Keeps the bodies that an exporter sends."""
 
     protocol_version = "HTTP/1.1"
     bodies: list = []
@@ -171,7 +171,7 @@ def node_command(environment, packages, program):
         (folder / "package.json").write_text("{}")
         npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
         subprocess.run(npm, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-    return ["node", shutil.copy(HERE / program, folder)]  # Node looks for packages beside the program
+    return ["node", shutil.copy(HERE / program, folder)]  # Node looks for packages next to the program
 
 
 def command_of(name):
@@ -182,7 +182,7 @@ def command_of(name):
 
 
 def run(name, scenario, provider, endpoint, **more):
-    """Runs the program of a case, which exports to an endpoint."""
+    """Runs a case's program, which exports to `endpoint`."""
     *_, program, variables = CASES[name]
     texts = {"prompt": PROMPT, "question": QUESTION, "result": RESULT, "tool": TOOL}
     env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
