@@ -4,9 +4,9 @@ import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonO
 import { Assembly } from "./assembly.js";
 import { FINAL, PIECES, STATE } from "./merge.js";
 
-/** Where a text belongs: in an item itself, or in a part from one of the item's lists. */
+/** The location of a text: in an item itself, or in a part from one of the item's lists. */
 interface Place {
-  /** The type of the item, for an event whose item was never added. */
+  /** The type of the item if no earlier event has added it. */
   item: string;
   member: string;
   parts?: string;
