@@ -74,7 +74,7 @@ interface Copy {
   body: Uint8Array | string | Promise<Uint8Array>;
 }
 
-/** Copies the body of a request. Tees a stream, because it can be read only once. */
+/** Copies the request body. Tees a stream, because it can be read only once. */
 function copyRequest(input: Copy["input"], init: Copy["init"]): Copy {
   const body = init?.body;
   if (body === undefined || body === null) {

@@ -1,5 +1,6 @@
 /**
- * Masks for personal data and keys, for the option `mask`: `mask: masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)`.
+  * Ready-made masks for personal data and keys, for the `mask` option:
+  * `mask: masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)`.
  */
 
 import type { Mask, Trace } from "./client.js";

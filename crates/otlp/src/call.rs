@@ -1,4 +1,4 @@
-//! A model call, as a span or log records describe it → a stored trace.
+//! Converts a model call, described by a span or by log records, into a stored trace.
 
 use attest::{
     problem::Problem,
@@ -15,19 +15,19 @@ use crate::{
 /// The value of `api` (`docs/mapping.md`).
 const API: &str = "otel";
 
-/// The value of `object` in a trace that is not a call with messages: a call without content, or another step.
+/// The value of `object` in a trace that is not a call with messages, but a call without content or another step.
 ///
-/// A query that counts calls by `chat.trace` therefore counts none of them twice.
+/// A query that counts calls by `chat.trace` therefore does not count any call twice.
 const SPAN_OBJECT: &str = "otel.span";
 
-/// The value of `model` if the span names none, as for the clients.
+/// The value of `model` if the span has none. The clients use the same value.
 const UNKNOWN: &str = "unknown";
 
 /// The attribute with which Anthropic's API and SDKs mark a span whose content they cut. The remaining JSON is valid.
 const CUT: &str = "anthropic.content.truncated";
 
-/// The room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at most
-/// 1,024 bytes, which may be escaped.
+/// The room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at
+/// most 1,024 bytes, which may be escaped.
 const ADDED_BYTES: usize = 16 * 1024;
 
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
@@ -35,34 +35,34 @@ const HASH_DIGITS: usize = 16;
 
 #[derive(Debug)]
 pub struct Draft {
-    /// All members but `id`, as JSON text.
+    /// All members except `id`, as a JSON object.
     members: String,
     id: String,
-    /// The number of spans or log records in it.
+    /// The number of spans or log records in the trace.
     weight: usize,
 }
 
-/// The members of a trace before they are printed.
+/// The contents of a trace before serialization.
 pub struct CallMembers<'a> {
     pub attributes: &'a Attributes<'a>,
     pub conversation: CallMessages,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// The span, the record or the records, with their resource and scope.
+    /// The span, record or records, with their resource and scope.
     pub otel: Value,
-    /// `status` of a span.
+    /// The `status` of a span.
     pub status: Option<&'a Value>,
-    /// The call's own request or response, if it was logged whole.
+    /// The call's raw request or response, if it was logged completely.
     pub body: Option<(&'static str, Value)>,
-    /// Whether another trace describes the whole call, so that no query must count this one.
+    /// Whether another trace describes the whole call, so that queries must not count this one.
     pub is_repeated: bool,
 }
 
 /// The source of a trace's id.
 pub enum Id {
-    /// A span's ids, `TRACEID-SPANID`. They name a span everywhere.
+    /// A span's ids, `TRACEID-SPANID`, which are globally unique.
     Span(String),
-    /// A log record has no name. A hash of its content follows the ids of its span, if it has one.
+    /// A log record has no id of its own. A hash of its content follows the ids of its span, if it has one.
     Content(Option<String>),
 }
 
@@ -103,7 +103,7 @@ impl Draft {
         self.named(&self.id)
     }
 
-    /// Returns the trace under its fallback id. It is needed if a trace with other content has the id.
+    /// Returns the trace with its fallback id, for use if a trace with other content has the id.
     pub fn renamed(&self) -> Result<Trace, Problem> {
         self.named(&format!("{}-{}", self.id, hash(&self.members)))
     }
@@ -203,7 +203,7 @@ fn fingerprint(attributes: &Attributes<'_>, response: Option<&Value>) -> Option<
     attributes.first_text(&NAMES).or_else(of_response).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Returns a list as an object with the indexes as names.
+/// Converts a list to an object with the indexes as names.
 fn indexed(items: Vec<Value>) -> Value {
     Value::Object(items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect())
 }
@@ -212,8 +212,7 @@ fn usage_of(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -
     usage::read(attributes).or_else(|| body.map(|(_, body)| body["usage"].clone()).filter(Value::is_object))
 }
 
-/// Returns the request's other members, from the attributes of several conventions or from a body that was logged
-/// whole.
+/// Returns the request's other members, from the attributes of several conventions or from a raw body that was logged.
 fn request_members(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -> Option<Value> {
     if let Some(("request", body)) = body {
         return other_members(body, &["messages", "system"]);
@@ -248,7 +247,7 @@ fn other_members(body: &Value, without: &[&str]) -> Option<Value> {
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
-/// Returns the error of a span whose status is `STATUS_CODE_ERROR`, or of a record with `error.type`.
+/// Returns the error of a span with the status `STATUS_CODE_ERROR`, or of a record with `error.type`.
 fn error(status: Option<&Value>, attributes: &Attributes<'_>) -> Option<Value> {
     let kind = attributes.text("error.type");
     let mut error = Map::new();

@@ -1,7 +1,7 @@
 //! JSON text → a value that protobuf's JSON mapping reads without losing a part of it.
 //!
-//! Parsers of JSON keep the last of two equal names. A repeated `spans` would lose spans that the response then confirms,
-//! so a repeated name is refused, as it is in a trace.
+//! Parsers of JSON keep the last of two equal names. A repeated `spans` would lose spans that the response then
+//! confirms, so a repeated name is refused, as it is in a trace.
 
 use std::borrow::Cow;
 
@@ -34,8 +34,8 @@ impl From<JiterError> for JsonError {
     }
 }
 
-/// Reads a JSON text. Names are in camel case, and numbers that are not 64-bit integers are text, which the mapping also
-/// accepts: with `arbitrary_precision`, `serde_json` passes on a number such as `0.5` as a map.
+/// Reads a JSON text. Names are in camel case, and numbers that are not 64-bit integers are text, which the mapping
+/// also accepts: with `arbitrary_precision`, `serde_json` passes on a number such as `0.5` as a map.
 pub fn read(body: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(body).map_err(|_| JsonError::NotUtf8)?;
     let text = with_paired_surrogates(text);
@@ -119,8 +119,8 @@ fn integer(text: &str) -> Option<String> {
 
 /// Replaces the escapes of unpaired surrogates by that of U+FFFD, as encoders of protobuf do.
 ///
-/// JavaScript writes such escapes after it has cut a text within a character, as some instrumentations do. Without this,
-/// one of them would lose the whole batch, because exporters drop what is refused.
+/// JavaScript writes such escapes after it has cut a text within a character, as some instrumentations do. Without
+/// this, one of them would lose the whole batch, because exporters drop what is refused.
 pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -137,7 +137,8 @@ pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
                 copied = at + 6;
                 copied
             }
-            // The character after a backslash may be another backslash, or several bytes long in a text that is not JSON.
+            // The character after a backslash may be another backslash, or several bytes long in a text that is not
+            // JSON.
             _ => text[at + 1..].chars().next().map_or(text.len(), |escaped| at + 1 + escaped.len_utf8()),
         };
     }

@@ -1,6 +1,6 @@
-//! OTLP's two encodings ↔ JSON values in OTLP's JSON encoding.
+//! Converts between OTLP's two encodings and JSON values in OTLP's JSON encoding.
 //!
-//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements
+//! Both encodings become the same value, so the rest of the crate knows only one form. `prost-reflect` implements
 //! protobuf and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are
 //! base64 (OTLP specification, "JSON Protobuf Encoding").
 
@@ -27,14 +27,14 @@ pub enum Signal {
     Logs,
 }
 
-/// The encoding of a request, which its response also has.
+/// The encoding of a request and of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Protobuf,
     Json,
 }
 
-/// The reason why a body is not a request. It quotes no value, because it is logged.
+/// Why a body is not a request. The messages quote no values, because they are logged.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("The body is not protobuf: {0}.")]
@@ -44,7 +44,7 @@ pub enum DecodeError {
     /// Unknown members are ignored, so the response would confirm spans that are not read.
     #[error("The body is a request of another signal.")]
     OtherSignal,
-    /// The error of `prost-reflect` may quote a value.
+    /// Has no source, because the error from `prost-reflect` may quote a value.
     #[error("The body is JSON, but not an OTLP request.")]
     NotOtlp,
 }
@@ -70,7 +70,7 @@ impl Signal {
 }
 
 impl Encoding {
-    /// Returns the encoding that a media type names.
+    /// Returns the encoding for a media type.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -86,7 +86,7 @@ impl Encoding {
     }
 }
 
-/// Decodes a request into OTLP's JSON encoding: members that have their default value are absent.
+/// Decodes a request into OTLP's JSON encoding. Omits members that have their default value.
 pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Value, DecodeError> {
     let descriptor = signal.message("Request");
     let message = match encoding {
@@ -131,7 +131,7 @@ fn from_json(descriptor: MessageDescriptor, value: Value) -> Option<DynamicMessa
     DynamicMessage::deserialize_with_options(descriptor, value, &options).ok()
 }
 
-/// Rewrites the ids. Names of attributes are values of `key`, so they are never taken for the member of an id.
+/// Rewrites the ids. Attribute names are values of `key`, so they are never mistaken for id members.
 fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {

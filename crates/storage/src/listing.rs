@@ -1,4 +1,4 @@
-//! The parts of a listing, which both kinds of places share.
+//! The listing types that buckets and folders share.
 
 use anyhow::Result;
 use futures_util::stream::BoxStream;

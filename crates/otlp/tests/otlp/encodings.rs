@@ -1,4 +1,4 @@
-//! Both encodings of OTLP, and what the protobuf mapping allows.
+//! Tests both OTLP encodings, and the variants that the protobuf JSON mapping allows.
 
 use attest_otlp::wire::{Encoding, Signal, decode, encode_response};
 use serde_json::{Value, json};
@@ -81,7 +81,8 @@ fn a_request_of_another_signal_is_refused() {
     }
 }
 
-/// JavaScript writes half of a character if an instrumentation has cut a text there. A refusal would lose the whole batch.
+/// JavaScript writes half of a character if an instrumentation has cut a text there. A refusal would lose the whole
+/// batch.
 #[test]
 fn an_unpaired_surrogate_becomes_a_replacement_character() {
     for (escaped, expected) in [
@@ -106,7 +107,7 @@ fn ids_in_base64_are_read() {
     assert_eq!(span, json!({"traceId": TRACE_ID, "spanId": SPAN_ID}));
 }
 
-/// An attribute may have the name of an id, such as `traceId`.
+/// An attribute may be called `traceId` or `spanId`.
 #[test]
 fn attributes_are_never_taken_for_ids() {
     let attributes = json!([{"key": "traceId", "value": {"kvlistValue": {"values": [
@@ -131,7 +132,7 @@ fn a_body_that_is_no_request_is_refused_without_quoting_it() {
         let error = decode(Signal::Traces, Encoding::Json, body.as_bytes()).expect_err("it is no request");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    // Field 1 with each wrong wire type, a truncated length, and groups without an end.
+    // Field 1 with each wrong wire type, a truncated length, and unterminated groups.
     let groups = vec![0x0b; 100_000];
     for body in [&[0x08, 0x01][..], &[0x0a, 0x05, 0x0a], &[0x0d, 0, 0], &[0x0f], &[0xff; 12], &groups] {
         decode(Signal::Traces, Encoding::Protobuf, body).expect_err("it is no request");
@@ -143,7 +144,7 @@ fn deeply_nested_protobuf_is_refused() {
     // Each level is `AnyValue { array_value: ArrayValue { values: [AnyValue] } }`.
     let mut value = Vec::new();
     let levels = [0x0a, 0x2a].repeat(2_000);
-    // The tags that enclose the value, from the inside: value, attribute, span, scope, resource.
+    // The tags that enclose the value, from the inside out: value, attribute, span, scope, resource.
     for tag in levels.into_iter().chain([0x12, 0x4a, 0x12, 0x12, 0x0a]) {
         let mut outer = vec![tag];
         prost::encoding::encode_varint(value.len() as u64, &mut outer);

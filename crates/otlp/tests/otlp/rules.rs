@@ -1,4 +1,4 @@
-//! The choice of spans and records that become traces, and the members of a trace besides its messages.
+//! Tests which spans and records become traces, and the members of a trace besides its messages.
 
 use attest::trace::MAX_BYTES;
 use attest_otlp::{
@@ -118,7 +118,7 @@ fn a_span_without_valid_ids_is_rejected() {
     }
 }
 
-/// Besides the span of an instrumentation, the `anthropic` SDK emits its own, in another trace and without content.
+/// The `anthropic` SDK emits its own span in addition to an instrumentation's, in another trace and without content.
 #[test]
 fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let of = |attributes: Value, span_id: &str, start: &str, end: &str| {
@@ -134,7 +134,7 @@ fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let whole = of(with, "00000000000000a1", "1000", "2000");
     for (span, skipped) in [
         (of(without.clone(), "00000000000000a2", "1100", "1900"), 1),
-        // Another time or another response means another call.
+        // A different time or response means a different call.
         (of(without, "00000000000000a2", "2100", "2900"), 0),
         (of(other, "00000000000000a2", "1100", "1900"), 0),
     ] {
