@@ -47,7 +47,7 @@ def start(folder, api_key, *options, port="0"):
 
 
 def traces(folder):
-    """Returns the traces in the folder of an endpoint."""
+    """Returns the traces in an endpoint's folder."""
     folder = pathlib.Path(folder)
     files = [file for file in folder.rglob("*") if file.is_file() and "~" not in str(file.relative_to(folder))]
     return [json.loads(file.read_bytes()) for file in files]

@@ -207,7 +207,7 @@ def test_aws_deletes(credentials, boto, many):
 
 
 def test_the_deletion_commands_of_the_documentation_delete(credentials, boto, tmp_path):
-    """docs/reading.md deletes the objects whose keys are in keys.txt, in a bucket with versions and in one without."""
+    """The commands in docs/reading.md delete the objects whose keys are in keys.txt, in a bucket with versions or without."""
     page = Path("docs/reading.md").read_text()
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     blocks = [block for block in blocks if "<keys.txt" in block]

@@ -51,7 +51,6 @@ def change(self, name, before, after):
 
 
 def update_api(self, request):
-    """Replaces the API's definition."""
     created = {name: request.previous_state[name] for name in ("RestApiId", "RootResourceId")}
     model = {**request.desired_state, **created}
     gateway.SIGNED_APIS.discard(model["RestApiId"])  # the import adds it again
@@ -77,7 +76,6 @@ def keep_deployment(self, request):
 
 
 def install():
-    """Makes LocalStack update APIs and stages."""
     gateway.replace(ChangeSetModelPreproc, "_before_deployed_property_value_of", value_before)
     gateway.replace(ChangeSetModelExecutor, "_after_deployed_property_value_of", value_after)
     gateway.replace(ChangeSetModelExecutor, "_execute_resource_change", change)

@@ -118,7 +118,6 @@ def keep_body(chain, context, response):
 
 
 def decompress(request):
-    """Returns the decompressed request body."""
     body = request.environ["attest.body"]
     try:
         match request.environ["attest.encoding"]:
@@ -211,7 +210,6 @@ def replace(owner, name, function):
 
 
 def install():
-    """Adds this behaviour to LocalStack."""
     provider.import_api_from_openapi_spec = import_gateway_responses(provider.import_api_from_openapi_spec)
     gateway_exception.GatewayExceptionHandler.create_exception_response = respond
     parse.restore_payload = lambda request: b""

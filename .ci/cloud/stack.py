@@ -85,5 +85,4 @@ class Stack:
 
 
 def trace(**members):
-    """Returns a trace with these members."""
     return {"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}], **members}

@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/live.py [NAME...]
 
-NAME is a case from `CASES` in `record.py`. Without one, all cases run. Each case runs in an environment of its own, makes a plain
-call, a streamed call and calls with a tool, and exports with the exporter's default settings.
+NAME is a case from `CASES` in `record.py`. Without one, all cases run. Each case runs in an environment of its own, and makes a
+plain call, a streamed call and calls with a tool. It exports with the exporter's default settings.
 """
 
 import json

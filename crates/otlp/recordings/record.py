@@ -2,7 +2,7 @@
 
     python3 record.py [NAME...]
 
-Each case runs in an environment of its own, with packages from PyPI or npm, against a provider in this process, and exports to a
+Each case runs in an environment of its own, with packages from PyPI or npm. It calls a provider in this process, and exports to a
 receiver in this process. The body of each request is written to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
 """
 
