@@ -1,8 +1,13 @@
 //! `view`: the page without the endpoint.
 
-use std::net::Ipv4Addr;
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
+use attest_mapping::Prices;
 #[cfg(feature = "lake")]
 use attest_storage::LakeIndex;
 use attest_storage::{Fingerprint, LocationOptions, TraceReader, serve_folder};
@@ -27,12 +32,16 @@ pub struct ViewOptions {
     #[cfg(feature = "lake")]
     #[arg(long)]
     lake: Option<String>,
+    /// Prices in place of the table that the page contains: JSON lines, in dollars per million tokens
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
     /// The port of the page on 127.0.0.1, or 0 for any free port
     #[arg(long, default_value_t = 9082)]
     port: u16,
 }
 
 pub async fn run(options: ViewOptions) -> Result<()> {
+    let prices = options.prices.as_deref().map_or(Ok(Prices::default()), read_prices)?;
     let mut listed = String::new();
     let mut traces = TraceReader::open(&options.location.location()).await?.restricted_to(options.fingerprint);
     if let Some(store) = traces.folder().cloned() {
@@ -50,6 +59,12 @@ pub async fn run(options: ViewOptions) -> Result<()> {
     let listener =
         listener.with_context(|| format!("cannot listen on port {}: choose another one with --port", options.port))?;
     let _ = result!("Open http://{}/\n{listed}Press Ctrl-C to stop.", listener.local_addr()?);
-    serve(listener, TowerToHyperService::new(router(traces).fallback(no_such_page)), stop_signal()).await;
+    serve(listener, TowerToHyperService::new(router(traces, prices).fallback(no_such_page)), stop_signal()).await;
     Ok(())
+}
+
+fn read_prices(path: &Path) -> Result<Prices> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    Prices::read(&text).with_context(|| shown.to_string())
 }

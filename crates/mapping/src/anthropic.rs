@@ -4,6 +4,7 @@ use super::{
     call::{Call, Prompt, Shape},
     error::Unmapped,
     json::{Json, Members},
+    line_mapping::Defaults,
 };
 
 const SHAPE: Shape = Shape {
@@ -13,8 +14,8 @@ const SHAPE: Shape = Shape {
     take_answer: take_content,
 };
 
-pub fn to_trace(line: Members) -> Result<Members, Unmapped> {
-    Call::read(line, SHAPE.list, None)?.into_trace(&SHAPE, "log")
+pub fn to_trace(line: Members, defaults: &Defaults) -> Result<Members, Unmapped> {
+    Call::read(line, SHAPE.list, None)?.into_trace(&SHAPE, "log", defaults)
 }
 
 /// Moves the message out of a response.

@@ -3,6 +3,7 @@
 use super::{
     error::Unmapped,
     json::{Json, Members},
+    line_mapping::Defaults,
     messages::{text, to_messages},
     time,
 };
@@ -60,13 +61,15 @@ impl Call {
     }
 
     /// Builds the trace. `rest` is the name of the member for [`Call::rest`].
-    pub fn into_trace(mut self, shape: &Shape, rest: &str) -> Result<Members, Unmapped> {
+    pub fn into_trace(mut self, shape: &Shape, rest: &str, defaults: &Defaults) -> Result<Members, Unmapped> {
         let mut trace = Members::default();
         let model = [&self.response, &self.request].into_iter().find_map(|source| model(source));
-        trace.push("model", model.ok_or_else(|| Unmapped::Format("The line has no `model`.".to_owned()))?);
+        let model = model.or(defaults.model.as_deref());
+        trace.push("model", model.ok_or_else(Unmapped::no_model)?);
         let requested = || self.request.get("created").and_then(time::seconds);
         let created = time::created(&self.response).or(self.created).or_else(requested);
-        trace.push("created", created.ok_or_else(|| Unmapped::Format("The line has no time `created`.".to_owned()))?);
+        let created = created.or(defaults.created);
+        trace.push("created", created.ok_or_else(Unmapped::no_time)?);
         match self.response.get("system_fingerprint") {
             Some(Json::Number(number)) => trace.push("system_fingerprint", number.get()),
             Some(Json::String(text)) if !text.is_empty() => trace.push("system_fingerprint", text.as_str()),

@@ -18,6 +18,14 @@ impl Unmapped {
         Self::Format("The line is not a JSON object.".to_owned())
     }
 
+    pub fn no_model() -> Self {
+        Self::Format("The line has no `model`.".to_owned())
+    }
+
+    pub fn no_time() -> Self {
+        Self::Format("The line has no time `created`.".to_owned())
+    }
+
     /// Prefixes the pointer with the name of the member or element that contains the value.
     #[must_use]
     pub fn below(self, name: &str) -> Self {

@@ -7,11 +7,20 @@ pub enum Format {
     OpenaiBatch,
     Anthropic,
     Litellm,
+    Sharegpt,
+    Messages,
 }
 
 impl Format {
-    pub const ALL: [Self; 5] =
-        [Self::OpenaiChat, Self::OpenaiResponses, Self::OpenaiBatch, Self::Anthropic, Self::Litellm];
+    pub const ALL: [Self; 7] = [
+        Self::OpenaiChat,
+        Self::OpenaiResponses,
+        Self::OpenaiBatch,
+        Self::Anthropic,
+        Self::Litellm,
+        Self::Sharegpt,
+        Self::Messages,
+    ];
 
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
@@ -24,6 +33,8 @@ impl Format {
             Self::OpenaiBatch => "openai-batch",
             Self::Anthropic => "anthropic",
             Self::Litellm => "litellm",
+            Self::Sharegpt => "sharegpt",
+            Self::Messages => "messages",
         }
     }
 
@@ -35,9 +46,11 @@ impl Format {
             Self::OpenaiResponses => {
                 r#"OpenAI's Responses: `{"request": …, "response": …}`, or a stored response with its `input`"#
             }
-            Self::OpenaiBatch => "The output file of OpenAI's Batch API",
+            Self::OpenaiBatch => "The output and error files of OpenAI's Batch API. `--requests` adds the requests",
             Self::Anthropic => r#"Anthropic's Messages: `{"request": …, "response": …, "created": …}`"#,
             Self::Litellm => "LiteLLM's `StandardLoggingPayload`, as its generic API, S3 and GCS loggers write it",
+            Self::Sharegpt => r#"ShareGPT's conversations: `{"conversations": [{"from": "human", "value": …}, …]}`"#,
+            Self::Messages => r#"Fine-tuning data: `{"messages": [{"role": "user", "content": …}, …]}`"#,
         }
     }
 }

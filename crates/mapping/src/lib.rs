@@ -9,7 +9,9 @@ pub mod conversation;
 mod error;
 mod format;
 pub mod json;
+mod line_mapping;
 mod litellm;
+mod member_map;
 mod messages;
 mod needle;
 mod openai_batch;
@@ -21,22 +23,10 @@ mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
+pub use line_mapping::{BatchRequest, Defaults, LineFormat, LineMapping, custom_id, time_of};
+pub use member_map::MemberMap;
 pub use needle::{LetterCase, Needle, Occurrence};
 pub use prices::{PriceError, Prices};
-
-use json::Json;
-
-pub fn to_trace(format: Format, line: &[u8]) -> Result<Vec<u8>, Unmapped> {
-    let Json::Object(line) = json::parse(line)? else { return Err(Unmapped::not_an_object()) };
-    let trace = match format {
-        Format::OpenaiChat => openai_chat::to_trace(line),
-        Format::OpenaiResponses => openai_responses::to_trace(line),
-        Format::OpenaiBatch => openai_batch::to_trace(line),
-        Format::Anthropic => anthropic::to_trace(line),
-        Format::Litellm => litellm::to_trace(line),
-    }?;
-    Ok(serde_json::to_vec(&trace).expect("names are strings, and numbers are valid JSON"))
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use super::{
     call::{Call, Shape},
     error::Unmapped,
     json::{Json, Members},
+    line_mapping::Defaults,
     openai_responses::{PROMPTS, take_output},
     time,
 };
@@ -13,7 +14,7 @@ const SHAPE: Shape = Shape { api: "litellm", prompts: &[], list: "messages", tak
 
 const RESPONSES: Shape = Shape { prompts: PROMPTS, ..SHAPE };
 
-pub fn to_trace(mut payload: Members) -> Result<Members, Unmapped> {
+pub fn to_trace(mut payload: Members, defaults: &Defaults) -> Result<Members, Unmapped> {
     let mut request = Members::default();
     for name in ["model", "messages"] {
         if let Some(value) = payload.take(name) {
@@ -31,7 +32,7 @@ pub fn to_trace(mut payload: Members) -> Result<Members, Unmapped> {
     let created = payload.get("startTime").and_then(time::seconds);
     let is_responses_call = payload.text("call_type").is_some_and(|kind| kind.ends_with("responses"));
     let shape = if is_responses_call { &RESPONSES } else { &SHAPE };
-    Call { request, response, created, rest: payload, ..Call::default() }.into_trace(shape, "litellm")
+    Call { request, response, created, rest: payload, ..Call::default() }.into_trace(shape, "litellm", defaults)
 }
 
 /// Moves the answer out of a response, whose form depends on the API that was called.

@@ -4,6 +4,7 @@ use super::{
     call::{Call, Prompt, Shape},
     error::Unmapped,
     json::{Json, Members},
+    line_mapping::Defaults,
 };
 
 /// A string in `input` is a prompt; a list contains the conversation's items.
@@ -14,8 +15,8 @@ pub const PROMPTS: &[Prompt] = &[
 
 pub const SHAPE: Shape = Shape { api: "openai-responses", prompts: PROMPTS, list: "input", take_answer: take_output };
 
-pub fn to_trace(line: Members) -> Result<Members, Unmapped> {
-    Call::read(line, SHAPE.list, Some("output"))?.into_trace(&SHAPE, "log")
+pub fn to_trace(line: Members, defaults: &Defaults) -> Result<Members, Unmapped> {
+    Call::read(line, SHAPE.list, Some("output"))?.into_trace(&SHAPE, "log", defaults)
 }
 
 /// Moves the `output` items out of a response. An empty list stays, so that the response can be rebuilt.

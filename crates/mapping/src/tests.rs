@@ -6,7 +6,10 @@ use attest::trace::Trace;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{json::Members, *};
+use super::{
+    json::{Json, Members},
+    *,
+};
 
 #[derive(Deserialize)]
 struct Case {
@@ -31,12 +34,20 @@ impl Case {
     }
 }
 
+fn to_trace(format: Format, line: &[u8]) -> Result<Vec<u8>, Unmapped> {
+    let mapping = LineMapping { format: LineFormat::Provider(format), defaults: Defaults::default() };
+    mapping.to_trace(line, BatchRequest::Unknown)
+}
+
+/// The cases of all implementations, and those of the formats that only the import reads.
 fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/mapping");
-    let mut cases = Vec::new();
-    for file in fs::read_dir(folder).expect("the cases are in the repository") {
-        let text = fs::read_to_string(file.expect("the folder is readable").path()).expect("the file is readable");
-        cases.extend(serde_json::from_str::<Vec<Case>>(&text).expect("a list of cases"));
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut cases: Vec<Case> = Vec::new();
+    for folder in [own.join("../../examples/mapping"), own.join("import-cases")] {
+        for file in fs::read_dir(folder).expect("the cases are in the repository") {
+            let text = fs::read_to_string(file.expect("the folder is readable").path()).expect("the file is readable");
+            cases.extend(serde_json::from_str::<Vec<Case>>(&text).expect("a list of cases"));
+        }
     }
     cases
 }
@@ -152,4 +163,72 @@ fn the_providers_request_is_rebuilt_from_its_trace() {
         count += 1;
     }
     assert!(count > 20, "{count}");
+}
+
+fn mapped(map: &str, defaults: Defaults, line: &str) -> Result<String, Unmapped> {
+    let format = LineFormat::Own(MemberMap::read(map).expect("a map"));
+    let trace = LineMapping { format, defaults }.to_trace(line.as_bytes(), BatchRequest::Unknown)?;
+    Trace::parse(trace.clone(), || "i".to_owned()).unwrap_or_else(|problem| panic!("{line}: {problem:?}"));
+    Ok(String::from_utf8(trace).expect("it is UTF-8"))
+}
+
+#[test]
+fn a_map_moves_texts_and_keeps_every_other_member() {
+    let defaults = || Defaults { model: Some("d".to_owned()), created: Some(9) };
+    let map = r#"{"id":"key","model":"meta.model","created":"meta.at","messages":"turns","role":"who","content":"text",
+        "roles":{"bot":"assistant"},"request":["meta.temperature"],"session_id":"meta.chat"}"#;
+    let line = r#"{"key":7,"meta":{"model":"m","at":"1.5","temperature":0.50,"chat":"c"},
+        "turns":[{"who":"bot","text":"Hi","role":1},{"who":"user","text":"Yes"}],"x":1}"#;
+    let trace = r#"{"id":"7","model":"m","created":1,"messages":[{"role":"assistant","content":"Hi","who":"bot","own_role":1},{"role":"user","content":"Yes"}],"request":{"temperature":0.50},"session_id":"c","log":{"key":7,"meta":{"model":"m","at":"1.5","chat":"c"},"x":1}}"#;
+    assert_eq!(mapped(map, defaults(), line).as_deref(), Ok(trace));
+
+    let map = r#"{"system":"s","prompt":"q","answer":"a"}"#;
+    let trace = r#"{"model":"d","created":9,"messages":[{"role":"system","content":"S"},{"role":"user","content":"Q"},{"role":"assistant","content":"A"}]}"#;
+    assert_eq!(mapped(map, defaults(), r#"{"a":"A","q":"Q","s":"S"}"#).as_deref(), Ok(trace));
+
+    let trace =
+        r#"{"model":"d","created":9,"messages":[{"role":"user","content":"Q"},{"role":"assistant","content":"A"}]}"#;
+    assert_eq!(mapped(r#"{"messages":"data"}"#, defaults(), r#"{"data":["Q","A"]}"#).as_deref(), Ok(trace));
+
+    for (line, reason) in [
+        (r#"{"s":"S"}"#, "no messages"),
+        (r#"{"q":1}"#, "no list and no text in `q`, `a`"),
+        (r#"{"q":"Q","q":"R"}"#, "twice"),
+    ] {
+        let problem = mapped(map, defaults(), line).expect_err(line).problem().to_string();
+        assert!(problem.contains(reason), "{problem}");
+    }
+    let problem = |defaults| mapped(map, defaults, r#"{"q":"Q"}"#).expect_err("it has no model").problem().to_string();
+    assert!(problem(Defaults::default()).contains("no `model`"));
+    assert!(problem(Defaults { created: None, ..defaults() }).contains("no time `created`"));
+    for map in ["{}", r#"{"model":"m"}"#, r#"{"messages":"m","x":"y"}"#, "[]", "x"] {
+        assert!(MemberMap::read(map).is_err(), "{map}");
+    }
+}
+
+#[test]
+fn the_requests_file_of_a_batch_adds_the_request() {
+    let format = LineFormat::Provider(Format::OpenaiBatch);
+    let mapping = LineMapping { format, defaults: Defaults { model: None, created: Some(5) } };
+    let line = br#"{"id":"b","custom_id":"c","response":null,"error":{"code":"batch_expired"}}"#;
+    let request = br#"{"custom_id":"c","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"Hi"}],"n":1}}"#;
+    let trace = mapping.to_trace(line, BatchRequest::Line(request)).expect("it is mapped");
+    let expected = r#"{"model":"m","created":5,"messages":[{"role":"user","content":"Hi"}],"api":"openai-chat","request_messages":1,"request":{"model":"m","n":1},"error":{"code":"batch_expired"},"log":{"id":"b","custom_id":"c","response":null,"request":{"method":"POST","url":"/v1/chat/completions"}}}"#;
+    assert_eq!(String::from_utf8_lossy(&trace), expected);
+    assert!(mapping.to_trace(line, BatchRequest::Unknown).is_err(), "no model is known");
+    let missing = mapping.to_trace(line, BatchRequest::Missing).expect_err("the request is missing");
+    assert!(missing.problem().to_string().contains("no line with this `custom_id`"));
+    assert_eq!(
+        (custom_id(line).as_deref(), custom_id(request).as_deref(), custom_id(b"{}")),
+        (Some("c"), Some("c"), None)
+    );
+}
+
+#[test]
+fn times_are_days_numbers_and_rfc_3339() {
+    for (text, seconds) in
+        [("5", Some(5)), ("1970-01-02", Some(86_400)), ("1970-01-01T00:00:07Z", Some(7)), ("soon", None), ("", None)]
+    {
+        assert_eq!(time_of(text), seconds, "{text}");
+    }
 }

@@ -1,7 +1,11 @@
 //! Streams pages while their traces are searched.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use attest_mapping::Prices;
 use maud::Markup;
 
 use super::{
@@ -29,6 +33,7 @@ pub struct ListStream {
     /// Whether the search goes on behind the last row of the page, and counts.
     pub is_counted: bool,
     pub stop: Stop,
+    pub prices: Arc<Prices>,
 }
 
 impl ListStream {
@@ -66,7 +71,7 @@ impl ListStream {
             };
             let mut html = String::new();
             for (place, row) in self.page.page.rows.iter().enumerate().skip(before) {
-                html.push_str(&list_row(row, place, &self.search));
+                html.push_str(&list_row(row, place, &self.search, &self.prices));
             }
             if clock.is_due() {
                 let page = &self.page.page;
@@ -85,12 +90,13 @@ pub async fn known_page(
     page: Complete,
     all: Option<Totals>,
     search: &Search,
+    prices: &Prices,
     writer: Writer,
     before: String,
     after: String,
 ) -> Result<(), Gone> {
     writer.write(before).await?;
-    let rows = page.rows.iter().enumerate().map(|(place, row)| list_row(row, place, search));
+    let rows = page.rows.iter().enumerate().map(|(place, row)| list_row(row, place, search, prices));
     writer.write(rows.collect::<String>()).await?;
     let (rows, next) = (page.rows.len(), page.next.as_deref());
     let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete };

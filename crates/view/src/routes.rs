@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use attest::writer::Writer;
+use attest_mapping::Prices;
 use attest_query::{Field, Query, QueryError};
 use attest_storage::TraceReader;
 use axum::{
@@ -38,9 +41,12 @@ struct Viewer {
     workers: Workers,
     results: Results,
     searches: Searches,
+    prices: Arc<Prices>,
 }
 
-pub fn router(traces: TraceReader) -> Router {
+/// Serves the page. `prices` determine the costs that it shows.
+pub fn router(traces: TraceReader, prices: Prices) -> Router {
+    let prices = Arc::new(prices);
     let workers = Workers::default();
     let results = Results::new(traces.clone(), workers.clone());
     Router::new()
@@ -57,7 +63,7 @@ pub fn router(traces: TraceReader) -> Router {
         .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
         .route("/stop.js", get(async || asset("text/javascript", include_str!("stop.js"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
-        .with_state(Viewer { traces, workers, results, searches: Searches::default() })
+        .with_state(Viewer { traces, workers, results, searches: Searches::default(), prices })
         .layer(from_fn(guard))
 }
 
@@ -85,17 +91,17 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
 }
 
 async fn overview(
-    State(Viewer { traces, workers, .. }): State<Viewer>,
+    State(Viewer { traces, workers, prices, .. }): State<Viewer>,
     Parameters(choice): Parameters<Choice>,
 ) -> Result<Markup, Failure> {
     let stats = Stats::gather(&traces, &workers, choice.all).await?;
     let bucket = traces.bucket().to_owned();
-    let page = Overview { stats, choice, bucket, is_folder: traces.folder().is_some() };
+    let page = Overview { stats, choice, bucket, is_folder: traces.folder().is_some(), prices };
     Ok(workers.run(move || page.render()).await?)
 }
 
 async fn list(
-    State(Viewer { traces, workers, results, searches }): State<Viewer>,
+    State(Viewer { traces, workers, results, searches, prices }): State<Viewer>,
     Parameters(search): Parameters<Search>,
 ) -> Result<Response, Failure> {
     let query = parse(&search.q)?;
@@ -111,10 +117,10 @@ async fn list(
     let (before, after) = halves(&workers.run(move || list.render()).await?);
     if let Some(known) = known {
         return Ok(body::html(async move |writer| {
-            drop(known_page(known, totals, &search, writer, before, after).await);
+            drop(known_page(known, totals, &search, &prices, writer, before, after).await);
         }));
     }
-    let stream = ListStream { search, page, totals, is_counted, stop };
+    let stream = ListStream { search, page, totals, is_counted, stop, prices };
     Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
 }
 
@@ -135,7 +141,7 @@ async fn session(State(viewer): State<Viewer>, Parameters(Of { id }): Parameters
     if id.is_empty() {
         return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
     }
-    let Viewer { traces, workers, results, searches } = viewer;
+    let Viewer { traces, workers, results, searches, .. } = viewer;
     let query = Query::default().with(Field::Session, &id).map_err(|error| bad_search(&id, error))?;
     let (q, selection) = (query.to_string(), Selection::new(&traces, &query).with_previews());
     let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
@@ -188,16 +194,18 @@ async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown
     let (json, writer) = viewer.get_with_writer(&shown.key).await?;
     if let Some(with) = shown.with {
         let other = viewer.get(&with).await?;
-        let compared = viewer.workers.run(move || pages::compare((&shown.key, &json), (&with, &other))).await?;
+        let prices = viewer.prices;
+        let compared = move || pages::compare((&shown.key, &json), (&with, &other), &prices);
+        let compared = viewer.workers.run(compared).await?;
         return Ok(compared.into_response());
     }
     let Shown { key, plain, unfolded, turn, show, q, from, .. } = shown;
     let view = TraceView { plain, unfolded, turn, show };
     let search = Search { q, from, with: String::new() };
     let neighbours = viewer.results.neighbours(&key, &search).await.unwrap_or_default(); // the trace itself was read
-    let traces = viewer.traces.clone();
-    let page = viewer.workers.run(move || {
-        let commands = commands(&traces, &key, &json);
+    let workers = viewer.workers.clone();
+    let page = workers.run(move || {
+        let commands = commands(&viewer.traces, &key, &json);
         let page = TracePage {
             key: &key,
             json: &json,
@@ -206,6 +214,7 @@ async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown
             search: &search,
             neighbours,
             commands: &commands,
+            prices: &viewer.prices,
         };
         page.render()
     });
@@ -267,11 +276,12 @@ async fn markdown(
     Parameters(Copied { key, of }): Parameters<Copied>,
 ) -> Result<Response, Failure> {
     let json = viewer.get(&key).await?;
+    let workers = viewer.workers.clone();
     let text = move || match of {
         Some(of) => excerpt(&json, &of).ok_or_else(|| Failure::NoSuchTrace(format!("{key} has no {of}"))),
-        None => Ok(transcript(&key, &json)),
+        None => Ok(transcript(&key, &json, &viewer.prices)),
     };
-    let text = viewer.workers.run(text).await??;
+    let text = workers.run(text).await??;
     Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response())
 }
 

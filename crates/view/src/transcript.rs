@@ -1,17 +1,19 @@
 //! A conversation as Markdown, for people who paste it elsewhere.
 
-use attest_mapping::conversation::{
-    Citation, Conversation, Header, Media, MediaSource, Part, StoredTrace, ToolCall, ToolResult, Turn,
+use attest_mapping::{
+    Prices,
+    conversation::{Citation, Conversation, Header, Media, MediaSource, Part, StoredTrace, ToolCall, ToolResult, Turn},
 };
 use indicatif::BinaryBytes;
 
 use crate::pages::{answer_id, is_json, known_facts, laid_out, part_id, title, turn_id};
 
 /// Returns a whole conversation: its facts, every turn, and the alternatives of the answer.
-pub fn transcript(key: &str, json: &[u8]) -> String {
+pub fn transcript(key: &str, json: &[u8], prices: &Prices) -> String {
     let stored = StoredTrace::read(json);
     let conversation = stored.conversation();
-    let facts = known_facts(key, &Header::read(stored.trace()), json.len());
+    let header = Header::read(stored.trace());
+    let facts = known_facts(key, &header, json.len(), prices.cost(&header));
     let facts = facts.iter().map(|(name, value)| format!("- {name}: {}", code_span(value))).collect::<Vec<_>>();
     let mut blocks = vec![format!("# {}", title(key, &conversation)), facts.join("\n")];
     blocks.extend(turns(&conversation).map(|(_, name, turn)| turn_block(&name, turn)));

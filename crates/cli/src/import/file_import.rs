@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     checkpoint::{Checkpoint, CheckpointReader},
+    conversion::Conversion,
     counts::LineCounts,
     deferred::Deferred,
     endpoint::Attempt,
@@ -54,6 +55,7 @@ pub struct FileImport<'a> {
     options: &'a ImportOptions,
     file: InputFile,
     target: Arc<Target>,
+    conversion: Arc<Option<Conversion>>,
     checkpoint: Option<Checkpoint>,
     /// `None` in a dry run, which writes nothing.
     rejected: Option<Rejected>,
@@ -74,6 +76,7 @@ impl<'a> FileImport<'a> {
         options: &'a ImportOptions,
         file: InputFile,
         target: Arc<Target>,
+        conversion: Arc<Option<Conversion>>,
         checkpoint: Option<Checkpoint>,
         rejected: Option<Rejected>,
     ) -> Self {
@@ -84,6 +87,7 @@ impl<'a> FileImport<'a> {
             options,
             file,
             target,
+            conversion,
             checkpoint,
             rejected,
             progress,
@@ -240,9 +244,9 @@ impl<'a> FileImport<'a> {
 
     fn spawn(&mut self, line: Line) {
         self.sending.insert(line.number);
-        let (target, from) = (Arc::clone(&self.target), self.options.from);
+        let (target, conversion) = (Arc::clone(&self.target), Arc::clone(&self.conversion));
         self.in_flight.spawn(async move {
-            let attempt = target.give(&line, from).await;
+            let attempt = target.give(&line, conversion.as_ref().as_ref()).await;
             (line, attempt)
         });
     }

@@ -68,7 +68,7 @@ pub struct Identity {
     /// The canonical path, if the checkpoint is not next to the file.
     pub file: Option<String>,
     pub destination: Destination,
-    /// The format of the lines, if they are not traces.
+    /// The format of the lines, if they are not traces: the name of a format or `--map`, and further options.
     pub from: Option<String>,
 }
 
@@ -85,6 +85,9 @@ impl std::fmt::Display for Identity {
             write!(f, "of {file} ")?;
         }
         write!(f, "into {}", self.destination)?;
-        self.from.as_ref().map_or(Ok(()), |from| write!(f, " with --from {from}"))
+        self.from.as_ref().map_or(Ok(()), |from| {
+            let option = if from.starts_with("--") { "" } else { "--from " };
+            write!(f, " with {option}{from}")
+        })
     }
 }

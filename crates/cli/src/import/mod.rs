@@ -6,6 +6,7 @@
 //! `checkpoint` records the confirmed lines, so the next run skips them.
 
 mod checkpoint;
+mod conversion;
 mod counts;
 mod deferred;
 mod endpoint;

@@ -3,7 +3,7 @@
 use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use attest_mapping::Format;
+use attest_mapping::{Format, time_of};
 use attest_terminal::{api_key, note};
 use clap::{
     Args,
@@ -45,8 +45,20 @@ pub struct ImportOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub retry_for: u32,
     /// Format of the lines if they are a provider's log instead of traces
-    #[arg(long, value_name = "FORMAT", value_parser = format())]
+    #[arg(long, value_name = "FORMAT", value_parser = format(), group = "conversion")]
     pub from: Option<Format>,
+    /// Table of the member names of another format, in JSON: {"model": "engine", "messages": "turns", …}
+    #[arg(long, value_name = "FILE", group = "conversion")]
+    pub map: Option<PathBuf>,
+    /// Model of lines that do not state one
+    #[arg(long, requires = "conversion", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub model: Option<String>,
+    /// Time of lines that do not state one: a day, RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME", requires = "conversion", value_parser = created)]
+    pub created: Option<i64>,
+    /// Requests file of the batch whose output is imported, joined by `custom_id`; may be repeated
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub requests: Vec<PathBuf>,
     /// Folder for checkpoints and rejected lines [default: the folder of each file]
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
@@ -62,6 +74,10 @@ fn format() -> impl TypedValueParser<Value = Format> {
     let formats = Format::ALL.map(|format| PossibleValue::new(format.name()).help(format.description()));
     PossibleValuesParser::new(formats)
         .map(|name| Format::from_name(&name).expect("the parser accepts only names of formats"))
+}
+
+fn created(text: &str) -> Result<i64, String> {
+    time_of(text).ok_or_else(|| "it is no time, such as 2026-11-30 or 2026-11-30T12:00:00Z".to_owned())
 }
 
 /// The variable that held the API key in earlier versions.

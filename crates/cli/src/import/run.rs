@@ -6,6 +6,7 @@ use tokio::{select, sync::mpsc};
 
 use super::{
     checkpoint::{Checkpoint, Opened},
+    conversion::Conversion,
     file_import::{FileImport, ImportEnd},
     identity::Destination,
     input::InputFile,
@@ -27,13 +28,15 @@ async fn import(options: &ImportOptions) -> Result<ExitCode> {
     // Check every file before anything is written or sent.
     let check = |path| InputFile::check(path).with_context(|| path.display().to_string());
     let files: Vec<_> = options.files.iter().map(|path| check(path.as_path())).collect::<Result<_>>()?;
+    let conversion = Arc::new(Conversion::open(options)?);
 
     let (warnings, mut warned) = mpsc::unbounded_channel();
     let Started { target, destination, local } = select! {
         started = Target::start(options, warnings) => started?,
         () = stop.requested(1) => bail!("stopped"),
     };
-    let result = import_files(options, files, &Arc::new(target), destination.as_ref(), &stop, &mut warned).await;
+    let target = Arc::new(target);
+    let result = import_files(options, files, &target, &conversion, destination.as_ref(), &stop, &mut warned).await;
     if let Some(local) = local {
         select! {
             _ = local.stop() => {}
@@ -47,6 +50,7 @@ async fn import_files(
     options: &ImportOptions,
     files: Vec<InputFile>,
     target: &Arc<Target>,
+    conversion: &Arc<Option<Conversion>>,
     destination: Option<&Destination>,
     stop: &ImportStop,
     warned: &mut mpsc::UnboundedReceiver<String>,
@@ -59,11 +63,13 @@ async fn import_files(
         let run_files = destination.map(|_| RunFiles::new(&file, options.state.as_deref()));
         let run_files = run_files.transpose().with_context(failed)?;
         let _lock = run_files.as_ref().map(|files| files.lock(&file)).transpose().with_context(failed)?;
-        let checkpoint = checkpoint(options, run_files.as_ref(), destination, target, stop, &path).await;
+        let from = conversion.as_ref().as_ref().map(|conversion| conversion.name.clone());
+        let checkpoint = checkpoint(from, run_files.as_ref(), destination, target, stop, &path).await;
         let checkpoint = checkpoint.with_context(failed)?;
         let rejected = run_files.as_ref().map(RunFiles::rejected);
 
-        let mut import = FileImport::new(options, file, Arc::clone(target), checkpoint, rejected);
+        let mut import =
+            FileImport::new(options, file, Arc::clone(target), Arc::clone(conversion), checkpoint, rejected);
         let end = import.run(stop, warned).await;
         let counts = import.finish();
         let _ = result!("{path}:\n{counts}"); // the traces are stored, even if nobody reads the counts
@@ -80,7 +86,7 @@ async fn import_files(
 /// Opens the checkpoint of a file. A dry run uses a temporary one to count repeated lines, if temporary files can be
 /// written.
 async fn checkpoint(
-    options: &ImportOptions,
+    from: Option<String>,
     run_files: Option<&RunFiles>,
     destination: Option<&Destination>,
     target: &Target,
@@ -90,7 +96,6 @@ async fn checkpoint(
     let (Some(run_files), Some(destination)) = (run_files, destination) else {
         return Ok(Checkpoint::temporary().ok());
     };
-    let from = options.from.map(|format| format.name().to_owned());
     let mut destination = destination.clone();
     if let Destination::Endpoint { url, .. } = &destination
         && run_files.has_records_of_a_store()

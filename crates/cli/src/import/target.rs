@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use attest::{problem::Problem, trace::Trace};
-use attest_mapping::{self as mapping, Format};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
+    conversion::Conversion,
     endpoint::{Attempt, ImportEndpoint, LastCause},
     identity::Destination,
     lines::{Line, LineText, MAX_LINE},
@@ -70,15 +70,15 @@ impl Target {
     }
 
     /// Sends a line to the endpoint once, or only validates it. An error ends the import.
-    pub async fn give(&self, line: &Line, from: Option<Format>) -> Result<Attempt> {
+    pub async fn give(&self, line: &Line, conversion: Option<&Conversion>) -> Result<Attempt> {
         let LineText::Whole(text) = &line.text else {
             let outcome =
                 LineOutcome::rejected(413, "too-large", &format!("The line is longer than {MAX_LINE} bytes."));
             return Ok(Attempt::Done(outcome));
         };
-        let trace = match from {
+        let trace = match conversion {
             None => text.clone(),
-            Some(format) => match mapping::to_trace(format, text) {
+            Some(conversion) => match conversion.trace_of(text)? {
                 Ok(trace) => Bytes::from(trace),
                 Err(unmapped) => return Ok(Attempt::Done(LineOutcome::Rejected(unmapped.problem()))),
             },

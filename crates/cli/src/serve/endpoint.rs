@@ -16,6 +16,7 @@ use attest::{
     settings,
     store::{ConnectError, Store},
 };
+use attest_mapping::Prices;
 use attest_otlp::{metrics::BatchLog, service::Receiver};
 use attest_storage::{Location, PlaceId, TraceReader, aws_config};
 use attest_terminal::note;
@@ -83,8 +84,12 @@ impl LocalEndpoint {
             let router = gateway::explained(signals.fallback(async || StatusCode::FORBIDDEN));
             Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown))
         });
-        let page =
-            attest_view::router(reader).merge(gateway::otlp_routes(receiver, gateway::PATH, &api_key, body_time));
+        let page = attest_view::router(reader, Prices::default()).merge(gateway::otlp_routes(
+            receiver,
+            gateway::PATH,
+            &api_key,
+            body_time,
+        ));
         let router = gateway::router(handler, &api_key, body_time, page);
         let gateway = Server::spawn(|shutdown| serve(listener, TowerToHyperService::new(router), shutdown));
         Ok(Self {

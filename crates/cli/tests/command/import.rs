@@ -1,5 +1,6 @@
 //! Tests `import` by running the built program, with endpoints that may be killed during the import.
 
+mod conversion;
 mod faults;
 mod formats;
 mod state;

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use attest_mapping::conversation::{Header, StoredTrace};
+use attest_mapping::{
+    Prices,
+    conversation::{Header, StoredTrace},
+};
 use maud::{Markup, html};
 use similar::{Algorithm, ChangeTag, DiffTag, TextDiff, capture_diff_slices_deadline};
 
@@ -38,9 +41,9 @@ struct TurnText {
 }
 
 /// Shows two traces. Each is a key and the stored JSON.
-pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
+pub fn compare(one: (&str, &[u8]), other: (&str, &[u8]), prices: &Prices) -> Markup {
     let deadline = Instant::now() + DEADLINE;
-    let [left, right] = [one, other].map(|(key, json)| Side::read(key, json));
+    let [left, right] = [one, other].map(|(key, json)| Side::read(key, json, prices));
     let pairs = aligned(&left.turns, &right.turns, deadline);
     let pairs: Vec<_> = pairs.into_iter().map(|pair| pair_of(pair, deadline)).collect();
     let is_cut_short = Instant::now() >= deadline;
@@ -61,14 +64,15 @@ pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
 }
 
 impl<'a> Side<'a> {
-    fn read(key: &'a str, json: &[u8]) -> Self {
+    fn read(key: &'a str, json: &[u8], prices: &Prices) -> Self {
         let stored = StoredTrace::read(json);
         let conversation = stored.conversation();
         let choices = conversation.choices.iter().map(|choice| &choice.turn);
         let turns = conversation.turns.iter().chain(choices);
         let mut turns: Vec<_> = turns.map(|turn| TurnText { role: turn.role.clone(), text: turn_text(turn) }).collect();
         turns.push(TurnText { role: "Other members".to_owned(), text: members_text(stored.trace()) });
-        Self { key, facts: known(key, &Header::read(stored.trace()), json.len()), turns }
+        let header = Header::read(stored.trace());
+        Self { key, facts: known(key, &header, json.len(), prices.cost(&header)), turns }
     }
 
     fn fact(&self, name: &str) -> &str {

@@ -11,13 +11,15 @@ use super::{tokens, urls::session_url};
 const COPIED: [&str; 3] = ["key", "fingerprint", "id"];
 
 /// Lists what is known of a trace, in the order of display.
-pub fn known(key: &str, header: &Header, bytes: usize) -> Vec<(&'static str, String)> {
+pub fn known(key: &str, header: &Header, bytes: usize, cost: Option<f64>) -> Vec<(&'static str, String)> {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let facts = [
         ("model", Some(header.model.clone())),
         ("created", Some(header.created.clone())),
         ("duration", header.seconds.map(seconds)),
+        ("first token", header.first_token.map(seconds)),
         ("tokens", in_and_out(header.tokens)),
+        ("cost", cost.map(dollars)),
         ("finish", header.finish_reason.clone()),
         ("api", header.api.clone()),
         ("size", Some(BinaryBytes(bytes as u64).to_string())),
@@ -30,14 +32,14 @@ pub fn known(key: &str, header: &Header, bytes: usize) -> Vec<(&'static str, Str
 }
 
 /// Shows the facts. A shared file has no writer, because it leaves the account, no links to other pages and no buttons.
-pub fn facts(key: &str, header: &Header, bytes: usize, writer: Option<&Writer>) -> Markup {
+pub fn facts(key: &str, header: &Header, bytes: usize, cost: Option<f64>, writer: Option<&Writer>) -> Markup {
     let writers = writer.map(|writer| [("API key", &writer.api_key_id), ("principal", &writer.principal)]);
     let writers = writers.into_iter().flatten().filter_map(|(name, value)| Some((name, value.clone()?)));
     html! {
         @if let Some(error) = &header.error { div.alert #error { p.label { "Error" } pre { (error) } } }
         @if let Some(incomplete) = &header.incomplete { p.notice { "The response is incomplete: " (incomplete) } }
         dl {
-            @for (name, value) in known(key, header, bytes).into_iter().chain(writers) {
+            @for (name, value) in known(key, header, bytes, cost).into_iter().chain(writers) {
                 @let id = COPIED.contains(&name).then(|| format!("fact-{name}"));
                 div {
                     dt { (name) }
@@ -68,6 +70,15 @@ fn sessions(header: &Header) -> Vec<(&'static str, &str)> {
 
 pub fn seconds(seconds: f64) -> String {
     format!("{seconds:.2} s")
+}
+
+/// Returns a cost with four digits behind the point if it is less than a dollar.
+pub fn dollars(cost: f64) -> String {
+    match cost {
+        cost if cost >= 1.0 => format!("${cost:.2}"),
+        cost if cost == 0.0 || cost >= 0.000_05 => format!("${cost:.4}"),
+        _ => "< $0.0001".to_owned(),
+    }
 }
 
 pub fn in_and_out(tokens: Tokens) -> Option<String> {

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use attest_mapping::Prices;
 use attest_query::{Field, Query};
 use attest_storage::Branch;
 use indicatif::{BinaryBytes, HumanCount};
@@ -8,6 +9,7 @@ use maud::{Markup, PreEscaped, html};
 use percent_encoding::percent_decode_str;
 
 use super::{
+    facts::dollars,
     failure::first_trace,
     layout::{Frame, choice},
     trace::TURNS,
@@ -59,8 +61,8 @@ pub fn stop_form() -> Markup {
 
 /// Renders a row without its end tag, which HTML allows: progress may follow within the row. The first row begins the
 /// list.
-pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
-    let row = row_of(row, search).into_string();
+pub fn list_row(row: &Row, place: usize, search: &Search, prices: &Prices) -> String {
+    let row = row_of(row, search, prices).into_string();
     let begin = if place == 0 { list_begin(search) } else { "" };
     format!("{begin}{}", row.trim_end_matches("</li>"))
 }
@@ -207,7 +209,7 @@ fn hit_url(row: &Row, search: &Search) -> String {
     format!("{url}#{}", if snippet.is_choice { "choices".to_owned() } else { turn_id(snippet.turn) })
 }
 
-pub fn row_of(row: &Row, search: &Search) -> Markup {
+pub fn row_of(row: &Row, search: &Search, prices: &Prices) -> Markup {
     let key = row.entry.key.as_str();
     let url = if search.with.is_empty() { hit_url(row, search) } else { trace_url(&search.with, &[("with", key)]) };
     let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -226,6 +228,7 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
                     (row.words)
                 }
                 span.tokens { @if let Some(tokens) = header.tokens.total { (HumanCount(tokens)) " tokens" } }
+                span.cost { @if let Some(cost) = prices.cost(header) { (dollars(cost)) } }
                 span.size { (BinaryBytes(row.entry.size)) }
                 @if let Some(snippet) = &row.snippet {
                     span.snippet {

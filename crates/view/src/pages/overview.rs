@@ -1,7 +1,8 @@
 //! The start page: figures by day and model, sizes, and the newest traces.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use attest_mapping::Prices;
 use attest_query::{Field, Query};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::civil::Date;
@@ -52,6 +53,7 @@ pub struct Overview {
     pub choice: Choice,
     pub bucket: String,
     pub is_folder: bool,
+    pub prices: Arc<Prices>,
 }
 
 impl Overview {
@@ -83,7 +85,7 @@ impl Overview {
                     }
                     section aria-labelledby="newest" {
                         h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
-                        ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
+                        ol.rows { @for row in &stats.newest { (row_of(row, &Search::default(), &self.prices)) } }
                     }
                 }
             }

@@ -44,7 +44,7 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
                 main #main {
                     header.facts {
                         h1 { (title) }
-                        (facts(key, &header, json.len(), None))
+                        (facts(key, &header, json.len(), None, None))
                         p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
                     }
                     div.transcript {

@@ -1,7 +1,10 @@
 //! One trace as a conversation.
 
 use attest::{key::Key, writer::Writer};
-use attest_mapping::conversation::{Conversation, Header, StoredTrace, Turn};
+use attest_mapping::{
+    Prices,
+    conversation::{Conversation, Header, StoredTrace, Turn},
+};
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
@@ -49,6 +52,7 @@ pub struct TracePage<'a> {
     /// The traces before and after this one in the result.
     pub neighbours: [Option<Neighbour>; 2],
     pub commands: &'a [TerminalCommand],
+    pub prices: &'a Prices,
 }
 
 /// The turns of a page.
@@ -73,7 +77,7 @@ impl TracePage<'_> {
             main #main data-markdown=(markdown_url(self.key)) {
                 header.facts {
                     h1 { (title) }
-                    (facts(self.key, &header, self.json.len(), Some(self.writer)))
+                    (facts(self.key, &header, self.json.len(), self.prices.cost(&header), Some(self.writer)))
                     (self.actions())
                 }
                 (self.tools(&conversation, &turns))
