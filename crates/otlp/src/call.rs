@@ -72,6 +72,7 @@ impl Draft {
         let mut trace = members.into_trace();
         let mut members = serialized(&trace);
         if members.len() > MAX_BYTES - ADDED_BYTES {
+            // No tool reads a larger object as a trace.
             remove_copies(&mut trace);
             members = serialized(&trace);
         }
@@ -122,9 +123,7 @@ fn serialized(trace: &Map<String, Value>) -> String {
     serde_json::to_string(trace).expect("a map with text keys is JSON")
 }
 
-/// Removes what is also in the span, from which the page reads the messages of a trace that has none.
-///
-/// Tools that read a bucket take a larger object for none of theirs.
+/// Removes the members that repeat the span. The page reads the messages of a trace that has none from its span.
 fn remove_copies(trace: &mut Map<String, Value>) {
     trace.retain(|name, _| !["choices", "request"].contains(&name.as_str()));
     trace.insert("messages".to_owned(), Value::Array(Vec::new()));

@@ -1,7 +1,7 @@
 //! JSON text → a value that protobuf's JSON mapping reads without losing a part of it.
 //!
 //! Parsers of JSON keep the last of two equal names. A repeated `spans` would lose spans that the response then
-//! confirms, so a repeated name is refused, as it is in a trace.
+//! confirms, so a repeated name is refused, as in a plain trace.
 
 use std::borrow::Cow;
 
@@ -120,7 +120,7 @@ fn integer(text: &str) -> Option<String> {
 /// Replaces the escapes of unpaired surrogates by that of U+FFFD, as encoders of protobuf do.
 ///
 /// JavaScript writes such escapes after it has cut a text within a character, as some instrumentations do. Without
-/// this, one of them would lose the whole batch, because exporters drop what is refused.
+/// this, one of them would lose the whole batch, because exporters drop a refused batch.
 pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
