@@ -22,8 +22,7 @@
 //!   object. In a path, a list stands for its elements, and a number selects one. So does an object whose names are
 //!   numbers, such as `choices`.
 //! - `:` and `=` compare strings exactly, numbers by value with every digit, and `true`, `false` and `null`. With `:`,
-//!   a
-//!   trailing `*` stands for any rest, and `*` alone for any value. The other operators compare numbers.
+//!   a trailing `*` stands for any rest, and `*` alone for any value. The other operators compare numbers.
 //! - A value of another type does not match.
 //! - Times are in UTC. A year, month or day is the whole period.
 
