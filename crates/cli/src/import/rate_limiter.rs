@@ -61,7 +61,7 @@ struct State {
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
-    /// The time of the last cut. Requests that were sent earlier are not a sample of the current rate.
+    /// The time of the last cut. Requests that were sent earlier say nothing about the current rate.
     cut: Instant,
     confirmed_since_cut: u32,
     is_outage: bool,
