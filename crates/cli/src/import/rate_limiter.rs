@@ -57,7 +57,7 @@ pub struct RateLimiter {
 struct State {
     /// Requests per second; infinite while the endpoint accepts every request.
     rate: f64,
-    /// The rate at which recovery ends and the careful search begins.
+    /// The rate at which recovery ends and the careful search starts.
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
