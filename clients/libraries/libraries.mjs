@@ -1,7 +1,7 @@
 /**
-  * Calls a model through each TypeScript library. The arguments are the library and the kind of call. `PROVIDER` is the provider's URL.
+ * Calls a model through each TypeScript library. The arguments are the library and the kind of call. `PROVIDER` is the provider's URL.
  *
-  * The kinds are `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
+ * The kinds are `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
  */
 
 import { flush, loggedFetch } from "attest-client";

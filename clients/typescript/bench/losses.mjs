@@ -4,9 +4,9 @@
  *     npm install --no-save @opentelemetry/sdk-trace-node @opentelemetry/exporter-trace-otlp-http
  *     ATTEST=../../target/debug/attest node bench/losses.mjs [CALLS]
  *
-  * Each logs CALLS calls (400 by default) in every scenario. This package logs to `attest serve`, and OpenTelemetry to a stand-in for a
-  * collector. After the fault, another process of the same logger logs one call and lives for 15 s. That is longer than the 5 s after
-  * which OpenTelemetry sends. "Goes on" keeps the first process alive for 15 s too.
+ * Each logs CALLS calls (400 by default) in every scenario. This package logs to `attest serve`, and OpenTelemetry to a stand-in for a
+ * collector. After the fault, another process of the same logger logs one call and lives for 15 s. That is longer than the 5 s after
+ * which OpenTelemetry sends. "Goes on" keeps the first process alive for 15 s too.
  */
 
 import { spawn } from "node:child_process";

@@ -38,7 +38,7 @@ export class Recording {
   private readonly arrival: Promise<Uint8Array> | undefined;
 
   /**
-    * `request` is the request body, and never rejects. `finished` is called exactly once. `retrieved` is the id of the
+   * `request` is the request body, and never rejects. `finished` is called exactly once. `retrieved` is the id of the
    * background response that the request retrieves.
    */
   constructor(

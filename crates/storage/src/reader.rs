@@ -179,7 +179,7 @@ impl TraceReader {
         }
     }
 
-    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// Lists all traces whose keys start with `prefix`, in the order of [`page`](Self::page). `from` is a
     /// [cursor](Self::cursor_after).
     pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
         match &self.place {
@@ -201,7 +201,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after `entry`.
     #[must_use]
     pub fn cursor_after(&self, entry: &ListingEntry) -> String {
         match &self.place {
@@ -239,7 +239,7 @@ impl TraceReader {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads listed traces on this thread, which blocks. Returns `None` if they are not in a folder.
+    /// Returns a reader that blocks this thread, or `None` if the traces are not in a folder.
     #[must_use]
     pub fn blocking(&self) -> Option<&FolderReader> {
         match &self.place {
