@@ -18,6 +18,12 @@ const LAID_OUT_BYTES: usize = 64 * 1024;
 /// The largest formatted value, in bytes. The indentation of deep nesting multiplies the size of a value.
 const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
 
+/// Removes the line breaks between the tokens of a JSON text. JSON does not allow line breaks within a token (RFC 8259,
+/// section 7).
+pub fn one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}
+
 static NO_MEMBERS: Members = Members(Vec::new());
 
 #[derive(Debug, Clone, Serialize)]

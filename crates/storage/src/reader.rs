@@ -119,6 +119,12 @@ impl TraceReader {
         }
     }
 
+    /// Returns the only fingerprint whose traces this reader shows.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
+    }
+
     /// Returns the address of the bucket's S3, if it is not AWS's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {

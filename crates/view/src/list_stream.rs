@@ -6,13 +6,11 @@ use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
-    pages::{self, ListEnd, Outcome, list_end, list_row, progress},
-    results::{Complete, PageSearch, Results},
-    scan::{Hit, Scan},
+    commands::TerminalCommand,
+    pages::{ListEnd, Outcome, list_end, list_row, progress},
+    results::{Complete, PageSearch},
     search::{ROWS, Search, Totals},
-    session::{self, Figures, Session},
     stop::Stop,
-    workers::Workers,
 };
 
 /// The time after which a search shows for the first time how far it is.
@@ -28,6 +26,7 @@ pub struct ListStream {
     pub totals: Option<Totals>,
     /// Whether the search goes on behind the last row of the page, and counts.
     pub is_counted: bool,
+    pub exports: [TerminalCommand; 2],
     pub stop: Stop,
 }
 
@@ -36,14 +35,14 @@ impl ListStream {
     pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
         writer.write(before).await?;
         let outcome = self.write_rows(&writer).await?;
-        let Self { search, page, totals, .. } = self;
+        let Self { search, page, totals, exports, .. } = self;
         let (total, is_complete) = (page.scan.total, matches!(outcome, Outcome::Complete));
         let (rows, found, next) = (page.page.rows.len(), page.page.totals, page.page.next.clone());
         let next = next.as_deref();
         if is_complete {
             page.complete();
         }
-        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome };
+        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome, exports: &exports };
         writer.write(list_end(&end).into_string()).await?;
         writer.write(after).await?;
         writer.end().await;
@@ -85,6 +84,7 @@ pub async fn known_page(
     page: Complete,
     all: Option<Totals>,
     search: &Search,
+    exports: &[TerminalCommand],
     writer: Writer,
     before: String,
     after: String,
@@ -93,63 +93,11 @@ pub async fn known_page(
     let rows = page.rows.iter().enumerate().map(|(place, row)| list_row(row, place, search));
     writer.write(rows.collect::<String>()).await?;
     let (rows, next) = (page.rows.len(), page.next.as_deref());
-    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete };
+    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete, exports };
     writer.write(list_end(&end).into_string()).await?;
     writer.write(after).await?;
     writer.end().await;
     Ok(())
-}
-
-/// Searches the traces of one session, and shows how far the search is.
-pub struct SessionStream {
-    pub id: String,
-    /// The query that selects the session.
-    pub q: String,
-    pub scan: Scan,
-    pub results: Results,
-    pub workers: Workers,
-    pub stop: Stop,
-}
-
-impl SessionStream {
-    pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
-        writer.write(before).await?;
-        let (mut rows, mut figures, mut found) = (Vec::new(), Figures::default(), Totals::default());
-        let mut clock = ProgressClock::new();
-        let outcome = loop {
-            if self.stop.is_requested() {
-                break Outcome::Stopped;
-            }
-            let batch = match self.scan.next().await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break Outcome::Complete,
-                Err(error) => break Outcome::Failed(error),
-            };
-            found.add(&batch);
-            for Hit { row, .. } in batch.hits {
-                figures.add(&row);
-                if rows.len() < session::ROWS {
-                    rows.push(row);
-                }
-            }
-            let mut html = String::new();
-            if clock.is_due() {
-                let progress = progress(found, self.scan.total, None, &Search::default(), self.stop.number);
-                html.push_str(&progress.into_string());
-            }
-            clock.write(&writer, html).await?;
-        };
-        if matches!(outcome, Outcome::Complete) && rows.len() == figures.traces {
-            self.results.remember_all(&self.q, rows.iter().map(|row| row.entry.key.clone()).collect());
-        }
-        let (id, q, total) = (self.id, self.q, self.scan.total);
-        let page = move || pages::session(&Session::new(id, rows, figures), &q, found, total, &outcome).into_string();
-        let Ok(page) = self.workers.run(page).await else { return Ok(()) }; // the body ends broken off
-        writer.write(page).await?;
-        writer.write(after).await?;
-        writer.end().await;
-        Ok(())
-    }
 }
 
 /// Decides when to show progress: first often, then ever less often, because each one is an element of the page.
