@@ -1,4 +1,4 @@
-"""axe-core reports no violation on any page, in light and dark mode, and on a telephone."""
+"""Tests that axe-core reports no violation on any page, in light and dark mode, and on a phone."""
 
 import agent
 import pytest

@@ -1,4 +1,4 @@
-"""The start page."""
+"""Tests the overview, which is the start page."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_bar_filters_the_list(site, busy, page):
 
 
 def days_of(page):
-    """Returns the days in the table of the first chart, with their numbers of traces."""
+    """Returns the trace counts by day from the first chart's table."""
     rows = page.locator(".card").first.locator("tbody tr").all()
     return {day: number for day, number in (row.locator("td").all_text_contents() for row in rows)}
 

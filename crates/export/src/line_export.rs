@@ -1,4 +1,4 @@
-//! Writes one line per trace, in the order of the keys.
+//! Writes one line per trace, in key order.
 
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The places that traces are read from: a bucket on AWS, or a folder of the local endpoint.
+//! The places that traces are read from: a bucket on AWS, or the local endpoint's folder.
 //!
 //! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 

@@ -34,7 +34,7 @@ pub enum Location {
 pub struct TraceReader {
     place: Place,
     fingerprint: Option<Fingerprint>,
-    /// The URL of a folder's S3, if one is served.
+    /// The URL at which a folder is served as S3, if it is.
     folder_s3: Option<String>,
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
@@ -90,7 +90,7 @@ impl TraceReader {
         Self { folder_s3: Some(s3_url), ..self }
     }
 
-    /// Searches a lake of the same traces.
+    /// Adds a lake of the same traces for searching.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn indexed_by(self, lake: LakeIndex) -> Self {
@@ -125,7 +125,7 @@ impl TraceReader {
         self.fingerprint.as_ref()
     }
 
-    /// Returns the address of the bucket's S3, if it is not AWS's own.
+    /// Returns the S3 endpoint, unless it is AWS's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         match &self.place {
@@ -150,7 +150,7 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in the order of their keys, beginning after the key `after`. Skips other objects.
+    /// Lists traces in key order, starting after the key `after`. Skips other objects.
     pub fn list(
         &self,
         times: TimeRange,
@@ -166,10 +166,10 @@ impl TraceReader {
         })
     }
 
-    /// Returns a page of at most `limit` traces with keys that begin with `prefix`.
+    /// Returns a page of at most `limit` traces whose keys start with `prefix`.
     ///
-    /// A folder is listed newest first. A bucket is listed in the order of keys: S3 offers no other order, and a
-    /// bucket may be too large to list completely.
+    /// A folder is listed newest first. A bucket is listed in key order: S3 offers no other order, and a bucket may be
+    /// too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
@@ -185,7 +185,7 @@ impl TraceReader {
         }
     }
 
-    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// Lists all traces whose keys start with `prefix`, in the order of [`page`](Self::page). `from` is a
     /// [cursor](Self::cursor_after).
     pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
         match &self.place {
@@ -207,7 +207,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after `entry`.
     #[must_use]
     pub fn cursor_after(&self, entry: &ListingEntry) -> String {
         match &self.place {
@@ -239,13 +239,13 @@ impl TraceReader {
         }
     }
 
-    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error has an
+    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error contains an
     /// [`Unreadable`](attest::unreadable::Unreadable) if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads listed traces on this thread, which blocks. Returns `None` if they are not in a folder.
+    /// Returns a reader that blocks this thread, or `None` if the traces are not in a folder.
     #[must_use]
     pub fn blocking(&self) -> Option<&FolderReader> {
         match &self.place {
@@ -254,7 +254,7 @@ impl TraceReader {
         }
     }
 
-    /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not name the writers.
+    /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not record writers.
     pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);
