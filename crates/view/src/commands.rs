@@ -5,7 +5,6 @@ use attest_mapping::{
     rebuild,
 };
 use attest_storage::TraceReader;
-use percent_encoding::percent_decode_str;
 
 /// The body of the first request that a person tries.
 pub const EXAMPLE: &str =
@@ -121,30 +120,6 @@ fn curl(read: &str, json: &[u8]) -> String {
 /// Returns the command that stores a first trace.
 pub fn first_trace() -> String {
     format!("{POST} -d {}", quoted(EXAMPLE))
-}
-
-/// Returns the commands that export the traces that a query selects: as they are, and as examples for fine-tuning.
-pub fn exports(traces: &TraceReader, q: &str) -> [TerminalCommand; 2] {
-    let mut options = match traces.folder() {
-        Some(folder) => format!(" --folder {}", quoted(&folder.root().to_string_lossy())),
-        None => format!(" --bucket {}", quoted(traces.bucket())),
-    };
-    if let Some(fingerprint) = traces.fingerprint() {
-        let path = fingerprint.key_prefix().trim_end_matches('/');
-        let fingerprint = percent_decode_str(path).decode_utf8_lossy();
-        options += &format!(" --fingerprint {}", quoted(&fingerprint));
-    }
-    if !q.trim().is_empty() {
-        options += &format!(" --query {}", quoted(q));
-    }
-    let command = |id, title, format, file| {
-        let text = format!("attest export{format}{options} -o {file}");
-        TerminalCommand { id, title, text }
-    };
-    [
-        command("export", "The same traces from a terminal, in the order of their keys", "", "traces.jsonl"),
-        command("examples", "As examples for fine-tuning", " fine-tuning", "examples.jsonl"),
-    ]
 }
 
 fn quoted(text: &str) -> String {

@@ -6,7 +6,6 @@ use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
-    commands::TerminalCommand,
     pages::{ListEnd, Outcome, list_end, list_row, progress},
     results::{Complete, PageSearch},
     search::{ROWS, Search, Totals},
@@ -26,7 +25,6 @@ pub struct ListStream {
     pub totals: Option<Totals>,
     /// Whether the search goes on behind the last row of the page, and counts.
     pub is_counted: bool,
-    pub exports: [TerminalCommand; 2],
     pub stop: Stop,
 }
 
@@ -35,14 +33,14 @@ impl ListStream {
     pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
         writer.write(before).await?;
         let outcome = self.write_rows(&writer).await?;
-        let Self { search, page, totals, exports, .. } = self;
+        let Self { search, page, totals, .. } = self;
         let (total, is_complete) = (page.scan.total, matches!(outcome, Outcome::Complete));
         let (rows, found, next) = (page.page.rows.len(), page.page.totals, page.page.next.clone());
         let next = next.as_deref();
         if is_complete {
             page.complete();
         }
-        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome, exports: &exports };
+        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome };
         writer.write(list_end(&end).into_string()).await?;
         writer.write(after).await?;
         writer.end().await;
@@ -84,7 +82,6 @@ pub async fn known_page(
     page: Complete,
     all: Option<Totals>,
     search: &Search,
-    exports: &[TerminalCommand],
     writer: Writer,
     before: String,
     after: String,
@@ -93,7 +90,7 @@ pub async fn known_page(
     let rows = page.rows.iter().enumerate().map(|(place, row)| list_row(row, place, search));
     writer.write(rows.collect::<String>()).await?;
     let (rows, next) = (page.rows.len(), page.next.as_deref());
-    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete, exports };
+    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete };
     writer.write(list_end(&end).into_string()).await?;
     writer.write(after).await?;
     writer.end().await;

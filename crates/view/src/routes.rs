@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::{
     body,
-    commands::{commands, exports},
+    commands::commands,
     guard::{guard, guarded},
     list_stream::{ListStream, halves, known_page},
     pages::{self, Choice, Failure, List, Overview, TracePage, TraceView, trace_url},
@@ -115,15 +115,14 @@ async fn list(
     let totals = results.totals(&search.q).filter(|_| !search.from.is_empty());
     let is_counted = totals.is_none() && (query.needs_content() || traces.folder().is_some() && !page.is_of_a_lake);
     let known = results.unchanged(&search, page.scan.version).filter(|_| query.needs_content());
-    let exports = exports(&traces, &search.q);
     let list = List { search: search.clone(), query, tree, bucket: traces.bucket().to_owned() };
     let (before, after) = halves(&workers.run(move || list.render()).await?);
     if let Some(known) = known {
         return Ok(body::html(async move |writer| {
-            drop(known_page(known, totals, &search, &exports, writer, before, after).await);
+            drop(known_page(known, totals, &search, writer, before, after).await);
         }));
     }
-    let stream = ListStream { search, page, totals, is_counted, exports, stop };
+    let stream = ListStream { search, page, totals, is_counted, stop };
     Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
 }
 

@@ -14,10 +14,7 @@ use super::{
     turn::turn_id,
     urls::{export_url, trace_url},
 };
-use crate::{
-    commands::TerminalCommand,
-    search::{ROWS, Row, Search, Totals},
-};
+use crate::search::{ROWS, Row, Search, Totals};
 
 /// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
 pub const STREAMED: &str = "<!--streamed-->";
@@ -139,11 +136,10 @@ pub struct ListEnd<'a> {
     pub all: Option<Totals>,
     pub next: Option<&'a str>,
     pub outcome: Outcome,
-    pub exports: &'a [TerminalCommand],
 }
 
 pub fn list_end(end: &ListEnd<'_>) -> Markup {
-    let ListEnd { search, rows, found, total, all, next, outcome, exports } = end;
+    let ListEnd { search, rows, found, total, all, next, outcome } = end;
     let is_first = search.from.is_empty();
     html! {
         @if *rows == 0 { (PreEscaped(list_begin(search))) }
@@ -178,22 +174,16 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
                 }
             }
         }
-        @if *rows > 0 { (export(&search.q, exports)) }
+        @if *rows > 0 { (export(&search.q)) }
     }
 }
 
 /// Offers all traces of a result as a file.
-fn export(q: &str, commands: &[TerminalCommand]) -> Markup {
+fn export(q: &str) -> Markup {
     html! {
         details.export {
             summary { "Export this result" }
             p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
-            @for TerminalCommand { id, title, text } in commands {
-                div.command {
-                    p { (title) ": " button type="button" hidden data-copy=(id) { "Copy" } }
-                    pre #(id) { (text) }
-                }
-            }
         }
     }
 }
