@@ -251,7 +251,7 @@ class Client:
         lost = [entry for entry in list(self._pending) if entry.segment is None]
         if lost:
             count("lost", len(lost))
-            warn("lost", "%d traces are lost: they were in memory, and the process ends", len(lost))
+            warn("lost", "traces lost: %d, which were in memory when the process ended", len(lost))
 
     def _run(self) -> None:
         with inside():
