@@ -49,7 +49,7 @@ pub struct Hit {
 pub struct Batch {
     /// The matching traces. Empty if they are only counted.
     pub hits: Vec<Hit>,
-    /// The matching traces as JSON Lines, if the selection asks for them instead of hits.
+    /// The matching traces as JSON Lines, if the selection needs lines instead of hits.
     pub lines: Vec<u8>,
     pub found: usize,
     pub looked_at: usize,

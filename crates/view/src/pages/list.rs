@@ -73,7 +73,7 @@ fn list_begin(search: &Search) -> &'static str {
     }
 }
 
-/// Shows how far a search is. Each one hides those before it, and the end of the page hides all.
+/// Shows a search's progress. Each element hides the earlier ones, and the end of the page hides all.
 pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
     html! {
         p.progress {
@@ -85,7 +85,7 @@ pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search:
     }
 }
 
-/// Shows how many traces were read. It is hidden as [`progress`] is.
+/// Shows how many traces have been read. Hidden in the same way as [`progress`].
 pub fn reading(looked_at: usize, total: Option<usize>, number: u64) -> Markup {
     html! {
         p.progress {
@@ -177,7 +177,7 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
     }
 }
 
-/// Offers all traces of a result as a file.
+/// Offers all traces of a result for download.
 fn export(q: &str) -> Markup {
     html! {
         details.export {
