@@ -18,7 +18,7 @@ use super::{
     commands::commands,
     find,
     guard::{guard, guarded},
-    pages::{self, Failure, List, Overview, TracePage, TraceView, trace_url},
+    pages::{self, Failure, List, Overview, PlaceFacts, TracePage, TraceView, trace_url},
     query::{Field, Query},
     results::{Direction, Neighbour, Results},
     search::{Search, prefix_of},
@@ -78,7 +78,7 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
 
 async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
     let stats = find::stats(&traces, &workers).await?;
-    let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
+    let page = Overview { stats, place: PlaceFacts::of(&traces) };
     Ok(workers.run(move || page.render()).await?)
 }
 
@@ -92,8 +92,8 @@ async fn list(
     }
     let prefix = prefix_of(&query);
     let (tree, found) = tokio::try_join!(traces.tree(&prefix), results.find(&query, &search))?;
-    let bucket = traces.bucket().to_owned();
-    let page = List { search, query, tree, found, bucket };
+    let place = PlaceFacts::of(&traces);
+    let page = List { search, query, tree, found, place };
     Ok(workers.run(move || page.render()).await?)
 }
 

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use attest_mapping::conversation::StoredTrace;
-use attest_storage::{ListingEntry, TraceReader};
+use attest_storage::{ListingEntry, PlaceKind, TraceReader};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{civil::Date, tz::TimeZone};
 
@@ -12,7 +12,7 @@ use super::{
     workers::Workers,
 };
 
-/// The largest number of traces of a bucket that are listed. A folder is listed whole.
+/// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
 const LISTED: usize = 5_000;
 
 /// The largest number of traces that are read: the newest ones of a folder, or the first ones of a bucket.
@@ -163,7 +163,7 @@ fn day_of(entry: &ListingEntry) -> Date {
 }
 
 async fn list(traces: &TraceReader) -> anyhow::Result<(Vec<ListingEntry>, bool)> {
-    if traces.folder().is_some() {
+    if traces.kind() != PlaceKind::Bucket {
         return Ok((traces.page("", None, usize::MAX).await?.entries, false));
     }
     let mut entries = Vec::new();

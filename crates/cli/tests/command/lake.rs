@@ -1,7 +1,7 @@
 //! `lake sync` and `forget` as a user runs them: the built program, over a folder of the endpoint.
 
 mod failures;
-mod foreign;
+pub mod foreign;
 mod forget;
 mod random;
 mod source;

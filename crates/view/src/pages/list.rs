@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
 
 use super::{
-    failure::first_trace,
     layout::{Frame, choice},
+    place::PlaceFacts,
     urls::trace_url,
 };
 use crate::{
@@ -22,23 +22,24 @@ pub struct List {
     pub query: Query,
     pub tree: Vec<Branch>,
     pub found: Found,
-    pub bucket: String,
+    pub place: PlaceFacts,
 }
 
 impl List {
     pub fn render(&self) -> Markup {
-        let Self { search, query, tree, found, bucket } = self;
+        let Self { search, query, tree, found, place } = self;
         let prefix = prefix_of(query);
         let body = html! {
             div.columns {
                 nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
                 main #main {
-                    h1 { "Traces " small { (bucket) } }
+                    h1 { "Traces " small { (place.name) } }
+                    (place.notes())
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
                     ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
-                    div.none { p { "No trace here." } @if *search == Search::default() { (first_trace()) } }
+                    div.none { p { "No trace here." } @if *search == Search::default() { (place.first_trace()) } }
                     p.more {
                         @if found.looked_at > found.rows.len() {
                             (HumanCount(found.looked_at as u64)) " looked through. "

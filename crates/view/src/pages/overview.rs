@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use attest_storage::PlaceKind;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::{ToSpan, civil::Date};
 use maud::{Markup, html};
 
 use super::{
     chart::{self, Bar, COLORS},
-    failure::first_trace,
     layout::Frame,
     list::row_of,
+    place::PlaceFacts,
 };
 use crate::{
     query::{Field, Query},
@@ -30,20 +31,20 @@ const MODELS: usize = 50;
 #[derive(Debug)]
 pub struct Overview {
     pub stats: Stats,
-    pub bucket: String,
-    pub is_folder: bool,
+    pub place: PlaceFacts,
 }
 
 impl Overview {
     pub fn render(&self) -> Markup {
-        let Self { stats, bucket, .. } = self;
+        let Self { stats, place } = self;
         let models = stats.models();
         let sum = |of: fn(&Figures) -> u64| models.iter().map(|(_, figures)| of(figures)).fold(0, u64::saturating_add);
         let body = html! {
             main.overview #main {
-                h1 { "Overview " small { (bucket) } }
+                h1 { "Overview " small { (place.name) } }
                 p.bound { (self.bound()) }
-                @if stats.traces == 0 { (first_trace()) } @else {
+                (place.notes())
+                @if stats.traces == 0 { (place.first_trace()) } @else {
                     dl.totals {
                         (total("traces", &HumanCount(stats.traces as u64).to_string(), "/traces"))
                         (total("size", &BinaryBytes(stats.bytes).to_string(), "/traces"))
@@ -58,7 +59,7 @@ impl Overview {
                         (table(&models))
                     }
                     section aria-labelledby="newest" {
-                        h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
+                        h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
                         ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
                     }
                 }
@@ -71,7 +72,8 @@ impl Overview {
         let Stats { traces, read, unreadable, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(traces as u64), HumanCount(read as u64));
         html! {
-            @if self.stats.traces == 0 { "No trace is stored here yet." }
+            @if self.stats.traces == 0 && self.place.kind == PlaceKind::Files { "No line is a trace." }
+            @else if self.stats.traces == 0 { "No trace is stored here yet." }
             @else if self.stats.read == self.stats.traces && !has_more { "All " (traces) " traces were read." }
             @else if self.stats.read + unreadable == self.stats.traces && !has_more { (read) " of " (traces) " traces were read." }
             @else if self.stats.is_lake && has_more {
@@ -82,11 +84,13 @@ impl Overview {
             } @else if self.stats.is_lake {
                 "All " (traces) " traces of the lake are counted. Models, tokens, errors, refusals and sizes are those of "
                 (read) " traces of the newest days."
-            } @else if self.is_folder {
-                "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the newest " (read) "."
             } @else {
-                "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the first " (read)
-                " in the order of the keys."
+                "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the "
+                @match self.place.kind {
+                    PlaceKind::Folder => { "newest " (read) "." }
+                    PlaceKind::Files => { "first " (read) " in the order of the lines." }
+                    PlaceKind::Bucket => { "first " (read) " in the order of the keys." }
+                }
             }
             @if unreadable > 0 { " " (HumanCount(unreadable as u64)) " objects cannot be read." }
         }
