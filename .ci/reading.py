@@ -1,9 +1,9 @@
 """Runs the SQL in docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The results must be equal.
 
-The traces include values whose conversion would fail, because one of them must not break a query.
+The traces include values that cannot be converted, because a single one must not break a query.
 
 Athena cannot run here. The template's saved queries are parsed in Athena's dialect, translated into DuckDB's dialect, and run
-over the same lake. ATTEST names the program. Run this file with pytest, or as a script.
+over the same lake. ATTEST is the path of the command. Run this file with pytest, or as a script.
 """
 
 import datetime
@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
     store("a/b/3", id="3", model="a/b", created=DAY + 86_400, messages=chat("Hello"), choices={"0": {"message": None}})
     store("a%2F/4", id="4", model="a/", created=DAY, messages=[], unknown={"deep": [[1]]})
     store("m/5", id="5", model="m", created=DAY, messages=own)
-    # An agent: the second call repeats the messages of the first, and must not count its tool calls again.
+    # An agent: the second call repeats the messages of the first, whose tool calls must not be counted again.
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": "{}"}}] * 2}
     first = [{"role": "user", "content": "Paris, Rome"}, call]
     second = [*first, *chat("12 °C", ""), {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "search"}}]}]
@@ -93,7 +93,7 @@ def folder(tmp_path_factory):
     store("gpt-4o/7", model="gpt-4o", created=DAY + 1, messages=second, request_messages=4, usage=tokens, otel={"traceId": OTEL})
     tokens = {"prompt_tokens": 2_000_000, "completion_tokens": 0, "total_tokens": 2_000_000}
     store("gpt-4o/8", model="gpt-4o", created=DAY + 86_400, messages=chat("Hi"), usage=tokens)
-    # Values that the schema allows, and whose conversion would fail: times in nanoseconds, and numbers beyond 64 bits.
+    # Values that the schema allows but that cannot be converted: times in nanoseconds, and numbers beyond 64 bits.
     for place, created in enumerate([1_746_709_563_492_141_000, 10**20, -(10**20), -1], 1):
         odd = {"prompt_tokens": 10**20, "completion_tokens": "many", "total_tokens": {"all": 1}}
         messages = [{"role": "user", "content": "odd" + "!" * (7 - place), "tool_calls": "none"}]
@@ -113,7 +113,7 @@ def lake(folder):
 
 
 def install(connection, folder, module):
-    """Installs an extension of DuckDB from its package, because DuckDB would download it."""
+    """Installs a DuckDB extension from its Python package, because DuckDB itself would download it."""
     name = module.__name__.removeprefix("duckdb_extension_")
     [extension] = glob.glob(f"{Path(module.__file__).parent}/extensions/*/{name}.duckdb_extension")
     connection.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{extension}'; LOAD {name}")
@@ -121,7 +121,8 @@ def install(connection, folder, module):
 
 @pytest.fixture
 def forget(folder, tmp_path):
-    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI needs no extension, because `forget` passes it the rows.
+    """Returns a function that runs `forget` on a copy of the folder and its lake. DuckDB's CLI needs no extension, because `forget`
+    passes it the rows.
     """
     shutil.copytree(folder / "my-traces", tmp_path / "my-traces", copy_function=shutil.copy2)
     place = ["--folder", "my-traces"]
@@ -220,7 +221,7 @@ def test_the_keys_of_one_person(folder, lake):
 
 
 def saved_queries():
-    """Returns the text of each saved query by its logical id."""
+    """Returns the SQL of each saved query by logical id."""
     resources = template.load()["Resources"].items()
     return {name: of["Properties"]["QueryString"] for name, of in resources if of["Type"] == "AWS::Athena::NamedQuery"}
 
@@ -228,7 +229,8 @@ def saved_queries():
 def test_the_stack_declares_the_table_in_the_documented_form():
     table = template.load()["Resources"]["LakeTable"]["Properties"]["TableInput"]
     storage = table["StorageDescriptor"]
-    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real columns.
+    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real
+    # columns.
     assert (table["Name"], table["TableType"]) == ("lake", "EXTERNAL_TABLE")
     assert table["Parameters"] == {"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta"}
     assert storage["Columns"] == [{"Name": "col", "Type": "array<string>"}]
@@ -236,7 +238,8 @@ def test_the_stack_declares_the_table_in_the_documented_form():
     assert storage["SerdeInfo"] == {"Parameters": {"serialization.format": "1", "path": storage["Location"]}}
 
 
-# The usage of one call by API, and its whole input and its output. The page counts the same (crates/mapping, `tokens.rs`).
+# The usage of one call by API, with its total input and its output. The page counts in the same way (crates/mapping,
+# `tokens.rs`).
 USAGES = {
     "OpenAI Chat": ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80}, "completion_tokens": 10}, 100, 10),
     "OpenAI Responses": ({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 80}, "output_tokens": 10}, 100, 10),
@@ -272,7 +275,7 @@ def test_no_saved_query_changes_the_table():
 
 def test_the_saved_queries_of_athena(folder, lake):
     saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved_queries().values()]
-    # Athena's table has the name `lake`, and the columns without the conversions of the view.
+    # Athena's table is called `lake`, and has the columns without the view's conversions.
     lake.execute(f"CREATE VIEW lake AS SELECT * FROM delta_scan('{folder}/lake')")
     # Athena's query returns 0 for a trace without messages, DuckDB's returns null.
     characters = [(key, characters or 0) for key, characters in EXPECTED[3]]

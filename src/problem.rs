@@ -33,7 +33,6 @@ pub enum Problem {
     Key(KeyError),
     /// A different trace is stored under this id.
     Taken { fingerprint: String, id: String },
-    /// The body is larger than the limit.
     TooLarge {
         /// The limit in bytes, which `MAX_TRACE_BYTES` sets.
         limit: usize,
@@ -44,7 +43,6 @@ pub enum Problem {
     Fault(Cause),
     /// S3 did not confirm the trace in time. The same request may succeed later.
     Unavailable {
-        /// The complete reason, for the log.
         cause: Cause,
         /// The id of the trace. A client that sent none needs it to retry safely.
         id: Option<String>,

@@ -1,4 +1,4 @@
-"""The default stack can be updated to every variant and back, and keeps its traces."""
+"""Tests that the default stack can be updated to every variant and back, and keeps its traces."""
 
 import pytest
 from stack import Stack
@@ -26,7 +26,8 @@ def test_the_default_stack_can_be_updated_to_a_variant_and_back(updated, variant
 
 
 def test_the_api_refuses_tls_below_1_2(updated):
-    # LocalStack does not negotiate TLS versions, so this reads the deployed setting. The default of Regional APIs is TLS_1_0.
+    # LocalStack does not negotiate TLS versions, so this reads the deployed setting. The default of Regional APIs is
+    # TLS_1_0.
     assert processed(updated)["TraceApi"]["Properties"]["SecurityPolicy"] == "TLS_1_2"
 
 

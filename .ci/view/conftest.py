@@ -1,6 +1,6 @@
 """Fixtures for the page's tests: a local endpoint and a headless Chromium for each test.
 
-ATTEST names the program, and CHROMIUM the browser. If SCREENSHOTS names a folder, tests write pictures of the page into it.
+ATTEST is the path of the command, and CHROMIUM that of the browser. If SCREENSHOTS is a folder, tests save screenshots in it.
 """
 
 import json
@@ -31,7 +31,7 @@ def talk(*contents, **more):
 
 
 def unfold(page):
-    """Opens everything that is folded."""
+    """Unfolds everything on the page."""
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
 
 
@@ -137,7 +137,7 @@ def page(context):
 
 @pytest.fixture
 def picture(page):
-    """Writes a picture of the page if SCREENSHOTS names a folder."""
+    """Returns a function that saves a screenshot of the page if SCREENSHOTS is set."""
 
     def take(name, full_page=True):
         if pictures := os.environ.get("SCREENSHOTS"):

@@ -1,4 +1,4 @@
-"""axe-core reports no violation on any page, in light and dark mode, on a desktop and on a telephone."""
+"""Tests that axe-core reports no violation on any page, in light and dark mode, on a desktop and on a phone."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe

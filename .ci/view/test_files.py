@@ -72,6 +72,17 @@ def test_lines_that_are_no_traces_are_counted_on_the_page(site, page, scheme, wi
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_an_empty_file_does_not_show_how_to_store_a_trace(site, page):
+    file = site.folder.parent / "empty.jsonl"
+    file.touch()
+    url = site.view(str(file))
+    page.goto(url)
+    expect(page.locator(".bound")).to_have_text("No line is a trace.")
+    page.goto(url + "traces")
+    expect(page.get_by_text("No trace here.")).to_be_visible()
+    expect(page.get_by_text("curl")).to_be_hidden()
+
+
 def test_a_list_of_a_file_has_the_order_of_its_lines(site, page):
     file = site.folder.parent / "ordered.jsonl.gz"
     ids = [f"t{number * 37 % 120:03}" for number in range(120)]

@@ -1,4 +1,4 @@
-"""A stand-in for the providers of OpenAI's Chat Completions and Responses and of Anthropic's Messages."""
+"""A stand-in for OpenAI's Chat Completions and Responses APIs and for Anthropic's Messages API."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ LONGEST = 400  # pauses of 50 ms after which the stream ends anyway
 
 
 class Provider:
-    """Answers requests, and counts them."""
+    """Responds to requests, and counts them."""
 
     def __init__(self):
         self.requests = 0
@@ -31,7 +31,7 @@ class Provider:
 
 
 def wants_tool(request):
-    """Returns whether the request offers tools, and has no result of one yet."""
+    """Returns whether the request offers tools and contains no tool result yet."""
     text = json.dumps(request.get("messages") or request.get("input"))
     has_result = any(mark in text for mark in ('"role": "tool"', "tool_result", "function_call_output"))
     return bool(request.get("tools")) and not has_result

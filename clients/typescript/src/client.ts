@@ -104,7 +104,7 @@ export class Client {
     } catch (error) {
       if (error instanceof MaskFailed) {
         this.counters.unmasked++;
-        // The message of the error may quote the trace.
+        // The error's message may quote the trace.
         warn("mask", `a trace was not logged because mask failed (${error.kind})`);
         return;
       }

@@ -12,7 +12,7 @@ const LOG = `import { counters, flush, logTrace } from "attest-client";
 const FORGED = '{"id":"forged","model":"m","created":1,"messages":[]}\n';
 const NAME = `1.other.1.1.${"0".repeat(16)}.jsonl`;
 
-/** Logs a trace with an endpoint that stores everything. Returns the program and the stored traces. */
+/** Logs a trace to an endpoint that stores everything. Returns the program and the stored traces. */
 async function sent(spool: string | undefined, env: Json = {}) {
   const traces: Json[] = [];
   const url = await serve((trace) => {

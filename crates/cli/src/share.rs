@@ -71,7 +71,7 @@ pub async fn run(options: ShareOptions) -> Result<()> {
     Ok(())
 }
 
-/// Writes the file, which must not exist. A failure leaves no part of it.
+/// Writes the file, which must not exist. A failure leaves no partial file.
 fn write(output: &Path, html: &str) -> Result<()> {
     if output == Path::new("-") {
         let mut output = Output::default();
@@ -91,7 +91,7 @@ fn write(output: &Path, html: &str) -> Result<()> {
     Ok(())
 }
 
-/// Stores the file as a new object. Returns a presigned URL that reads it.
+/// Uploads the page without overwriting an existing object. Returns a presigned URL for downloading it.
 async fn upload(bucket: &str, key: &str, html: String, expires: Duration) -> Result<String> {
     let client = s3_client(&aws_config().await?);
     let put = client.put_object().bucket(bucket).key(key).if_none_match("*").content_type("text/html; charset=utf-8");

@@ -1,4 +1,4 @@
-//! A request → the traces to store, and the counts of what is not stored.
+//! Converts a request into the traces to store, and counts what is not stored.
 
 use std::collections::HashMap;
 
@@ -15,33 +15,33 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     pub received: usize,
-    /// The number of those that are deliberately not stored, because they repeat another one or do not concern a model.
+    /// The number of spans or records that are not stored because they repeat another one or are not model calls.
     pub skipped: usize,
-    /// The reasons of those that can never be stored.
+    /// Why each span or log record that can never be stored was rejected.
     pub rejected: Vec<&'static str>,
     pub drafts: Vec<Draft>,
-    /// The number of bytes that are left for further traces.
+    /// The number of bytes left for further traces.
     room: usize,
 }
 
 /// The traces of a request exceed its size limit.
 ///
-/// Each trace repeats its resource and its scope, so a large resource with many small spans would fill the memory.
+/// Each trace repeats its resource and scope, so a large resource with many small spans would exhaust the memory.
 #[derive(Debug)]
 pub struct Expanded;
 
 /// The spans that become traces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spans {
-    /// Calls of a model.
+    /// Model calls.
     #[default]
     Calls,
-    /// Also agents, tools and other steps, as traces without messages.
+    /// Model calls, and agents, tools and other steps as traces without messages.
     All,
 }
 
 impl Spans {
-    /// Reads the setting `OTEL_SPANS`: `calls`, which is the default, or `all`.
+    /// Parses the setting `OTEL_SPANS`: `calls`, which is the default, or `all`.
     pub fn read(setting: Option<&str>) -> Result<Self, &'static str> {
         match setting {
             None | Some("" | "calls") => Ok(Self::Calls),
@@ -58,17 +58,17 @@ struct BatchEntry<'v> {
     value: &'v Value,
 }
 
-/// The names of a signal's members, from the outermost list to the innermost.
+/// A signal's member names, from the outermost list to the innermost.
 struct Names(&'static str, &'static str, &'static str);
 
 const SPANS: Names = Names("resourceSpans", "scopeSpans", "spans");
 const RECORDS: Names = Names("resourceLogs", "scopeLogs", "logRecords");
 
-/// The reason why a span is rejected. Ids of zeros are invalid (W3C Trace Context, section 3.2.2).
+/// The reason why a span is rejected. All-zero ids are invalid (W3C Trace Context, section 3.2.2).
 const NO_IDS: &str = "the span has no valid trace id and span id";
 
 impl Batch {
-    /// Reads a decoded request. Its traces may have `room` bytes in total.
+    /// Reads a decoded request, whose traces may have `room` bytes in total.
     pub fn read(signal: Signal, request: &Value, spans: Spans, room: usize) -> Result<Self, Expanded> {
         let batch = Self { room, ..Self::default() };
         match signal {
@@ -109,7 +109,7 @@ impl Batch {
             .map(|(entry, attributes, _, conversation)| {
                 let (start, end) = times(entry.value);
                 let others = attributes.text("gen_ai.response.id").and_then(|response| answered.get(response));
-                // Only the first few calls with this response are compared, so that the time stays linear.
+                // Compare only the first few calls with this response, so that the time stays linear.
                 conversation.is_empty()
                     && others.is_some_and(|all| all.iter().take(64).any(|(from, to)| start <= *to && *from <= end))
             })
@@ -145,7 +145,7 @@ impl Batch {
 
     fn of_records(mut self, entries: &[BatchEntry<'_>]) -> Result<Self, Expanded> {
         self.received = entries.len();
-        // The records that each hold one message, by span, in the order of the spans' first records.
+        // Records with one message each, grouped by span, in the order of the spans' first records.
         let mut messages: Vec<Vec<&BatchEntry<'_>>> = Vec::new();
         let mut place_of: HashMap<String, usize> = HashMap::new();
         for entry in entries {
@@ -154,7 +154,7 @@ impl Batch {
             match events::kind(name) {
                 events::EventKind::Other => self.skipped += 1,
                 events::EventKind::Call => self.add(entry.call(&attributes))?,
-                // With `OTEL_LOG_RAW_API_BODIES=file:…`, the body is in a file of the application's computer.
+                // With `OTEL_LOG_RAW_API_BODIES=file:…`, the body is in a file on the application's computer.
                 events::EventKind::ClaudeCode if attributes.text(claude_code::BODY).is_none() => self.skipped += 1,
                 events::EventKind::ClaudeCode => self.add(entry.body(name, &attributes))?,
                 events::EventKind::Message => match ids(entry.value) {
@@ -196,14 +196,14 @@ impl BatchEntry<'_> {
         Value::Object(otel)
     }
 
-    /// Drafts the trace of a record that describes a whole call.
+    /// Drafts the trace for a record that describes a whole call.
     fn call(&self, attributes: &Attributes<'_>) -> Draft {
         let mut members = self.members(attributes, conventions::conversation(self.scope_name(), attributes));
         members.is_repeated = gemini_cli::is_request(self.scope_name(), attributes);
         Draft::new(Id::Content(ids(self.value)), members)
     }
 
-    /// Drafts the trace of a body that Claude Code has logged.
+    /// Drafts the trace for a body that Claude Code has logged.
     fn body(&self, name: &str, attributes: &Attributes<'_>) -> Draft {
         let body = claude_code::read(name, attributes);
         let side = if body.is_request { "request" } else { "response" };
@@ -226,7 +226,7 @@ impl BatchEntry<'_> {
     }
 }
 
-/// Drafts the trace of records of one span that each hold one message.
+/// Drafts one trace for a span's records, each of which contains one message.
 fn joined(records: &[&BatchEntry<'_>]) -> Draft {
     let values: Vec<&Value> = records.iter().map(|entry| entry.value).collect();
     let first = records[0];
@@ -274,7 +274,7 @@ fn record_time(record: &Value) -> u64 {
     }
 }
 
-/// Reads a time. OTLP's JSON writes 64-bit integers as text.
+/// Parses a time. OTLP's JSON encoding writes 64-bit integers as strings.
 fn nanoseconds(time: &Value) -> u64 {
     time.as_str().and_then(|time| time.parse().ok()).unwrap_or(0)
 }

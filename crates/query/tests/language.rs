@@ -1,4 +1,4 @@
-//! The text of a query: what it means, what is refused, and how it is written.
+//! Tests what queries match, which strings are refused, and how queries are formatted.
 
 use attest_mapping::conversation::StoredTrace;
 use attest_query::{Candidate, Field, Query};
@@ -279,7 +279,7 @@ fn the_members_without_a_dot_are_those_of_the_schema_and_the_mapping() {
     }
 }
 
-/// A text of pieces that are likely to form queries.
+/// Generates strings from pieces that are likely to form queries.
 fn text() -> impl Strategy<Value = String> {
     let pieces = [
         "model",

@@ -42,7 +42,7 @@ impl BucketReader {
         self.endpoint.as_deref()
     }
 
-    /// Lists objects in the order of their keys. With a prefix, S3 lists only the objects directly below it.
+    /// Lists objects in key order. With a prefix, S3 lists only the objects directly below it.
     pub fn list(
         &self,
         prefix: Option<&str>,
@@ -53,6 +53,19 @@ impl BucketReader {
         let objects = attest_listing::objects(list.set_delimiter(delimiter), after);
         objects
             .map(|object| object.with_context(|| self.cannot_list()))
+            .try_filter_map(|object| ready(Ok(entry(object))))
+    }
+
+    /// Lists the objects with keys that begin with `prefix`, in the order of their keys, after the key `after`.
+    pub fn walk(
+        &self,
+        prefix: String,
+        after: Option<String>,
+    ) -> impl Stream<Item = Result<ListingEntry>> + Send + 'static {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        let failed = self.cannot_list();
+        attest_listing::objects(list, after)
+            .map(move |object| object.with_context(|| failed.clone()))
             .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
@@ -71,7 +84,7 @@ impl BucketReader {
         Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
     }
 
-    /// Reads an object and its writer. Returns `None` if it does not exist. The error has an [`Unreadable`] if it
+    /// Reads an object and its writer. Returns `None` if it does not exist. The error contains an [`Unreadable`] if it
     /// concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         // The SDK retries requests, but not a body that is cut off.

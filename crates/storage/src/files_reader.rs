@@ -68,8 +68,13 @@ impl FilesReader {
         Some(LinePlace { path: &file.path, packing: file.packing, number: line.number })
     }
 
+    /// Returns the start of the page after a trace.
+    pub(super) fn cursor_after(&self, key: &str) -> String {
+        self.position(key).map_or(0, |position| position + 1).to_string()
+    }
+
     /// Returns the place of a trace in the order of the lines.
-    pub(super) fn position(&self, key: &str) -> Option<usize> {
+    fn position(&self, key: &str) -> Option<usize> {
         let LineIndex { lines, by_key, .. } = &*self.index;
         let at = by_key.binary_search_by(|place| (*lines[*place as usize].key).cmp(key)).ok()?;
         Some(by_key[at] as usize)

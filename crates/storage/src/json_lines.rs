@@ -12,16 +12,16 @@ use anyhow::{Context, Result, bail};
 use flate2::bufread::MultiGzDecoder;
 use serde::de::IgnoredAny;
 
-/// Size of the buffers between the file, the decompression and the lines.
+/// The size of the buffers between the file, the decompressor and the line reader, in bytes.
 const BUFFER: usize = 128 * 1024;
 
-/// The largest part of a file's text that is inspected to detect JSON Lines, in bytes.
+/// The maximum amount of a file's text that is inspected to detect JSON Lines, in bytes.
 const HEAD: u64 = 64 * 1024;
 
-/// The largest number of lines that are inspected to detect JSON Lines.
+/// The maximum number of lines that are inspected to detect JSON Lines.
 const HEAD_LINES: usize = 10;
 
-/// The first bytes of unsupported formats, with the name of each format.
+/// The first bytes of unsupported formats, with each format's name.
 const OTHER_FORMATS: [(&[u8], &str); 7] = [
     (b"PK\x03\x04", "a ZIP archive"),
     (b"BZh", "compressed with bzip2"),
@@ -103,7 +103,7 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<(Box<dyn BufRead + Send>, u6
     for _ in 0..HEAD_LINES {
         let read = match text.read_until(b'\n', &mut head) {
             Ok(read) => read,
-            // The error is reported only after the lines before the cut are imported.
+            // Report the error only after the lines before the cut are read.
             Err(error) => {
                 cut = Some(error);
                 break;
@@ -126,7 +126,7 @@ fn checked(text: Box<dyn BufRead + Send>) -> Result<(Box<dyn BufRead + Send>, u6
     Ok((text, mark as u64))
 }
 
-/// The end of a text that is cut off.
+/// The end of truncated input, where reading fails once.
 struct Cut(Option<io::Error>);
 
 impl Read for Cut {

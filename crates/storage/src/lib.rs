@@ -1,4 +1,4 @@
-//! The places that traces are read from: a bucket on AWS, a folder of the local endpoint, or files of JSON Lines.
+//! The places that traces are read from: a bucket on AWS, the local endpoint's folder, or files of JSON Lines.
 //!
 //! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 
@@ -22,7 +22,7 @@ pub use folder_reader::serve_folder;
 pub use json_lines::{JsonLines, Packing};
 #[cfg(feature = "lake")]
 pub use lake_index::LakeIndex;
-pub use listing::{Branch, ListingEntry, ListingPage};
+pub use listing::{Branch, ListingEntry, ListingPage, Walk};
 pub use location_options::LocationOptions;
 pub use place_id::PlaceId;
 pub use reader::{Location, PlaceKind, TraceReader};

@@ -1,9 +1,12 @@
 //! Reads traces from a bucket, a folder or files.
 
-use std::path::PathBuf;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
-use attest::{key::Key, place::bucket_name, writer::Writer};
+use attest::{key::Key, place::bucket_name, unreadable::Unreadable, writer::Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
@@ -14,8 +17,8 @@ use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
     files_reader::FilesReader,
-    folder_reader::FolderReader,
-    listing::{Branch, ListingEntry, ListingPage},
+    folder_reader::{FolderReader, cursor_after},
+    listing::{Branch, ListingEntry, ListingPage, Walk},
     place_id::{PlaceId, folder_name},
     selection::{Fingerprint, TimeRange},
 };
@@ -40,7 +43,7 @@ pub enum PlaceKind {
 pub struct TraceReader {
     place: Place,
     fingerprint: Option<Fingerprint>,
-    /// The URL of a folder's S3, if one is served.
+    /// The URL at which a folder is served as S3, if it is.
     folder_s3: Option<String>,
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
@@ -102,7 +105,7 @@ impl TraceReader {
         Self { folder_s3: Some(s3_url), ..self }
     }
 
-    /// Searches a lake of the same traces.
+    /// Adds a lake of the same traces for searching.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn indexed_by(self, lake: LakeIndex) -> Self {
@@ -150,7 +153,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the address of the bucket's S3, if it is not AWS's own.
+    /// Returns the S3 endpoint, unless it is AWS's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         match &self.place {
@@ -178,7 +181,7 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in the order of their keys, beginning after the key `after`. Skips other objects.
+    /// Lists traces in key order, starting after the key `after`. Skips other objects.
     pub fn list(
         &self,
         times: TimeRange,
@@ -195,10 +198,10 @@ impl TraceReader {
         })
     }
 
-    /// Returns a page of at most `limit` traces with keys that begin with `prefix`.
+    /// Returns a page of at most `limit` traces whose keys start with `prefix`.
     ///
-    /// A folder is listed newest first, and files in the order of their lines. A bucket is listed in the order of keys: S3 offers no other order, and a
-    /// bucket may be too large to list completely.
+    /// A folder is listed newest first, and files in line order. A bucket is listed in key order: S3 offers no other
+    /// order, and a bucket may be too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
@@ -212,6 +215,38 @@ impl TraceReader {
                 folder.page(from, limit, move |key| key.starts_with(&prefix) && reader.contains(key)).await
             }
             Place::Files(files) => Ok(files.page(from, limit, |key| key.starts_with(&prefix) && self.contains(key))),
+        }
+    }
+
+    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// [cursor](Self::cursor_after).
+    pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
+        match &self.place {
+            Place::Bucket(bucket) => {
+                let (reader, prefix) = (self.clone(), self.within_fingerprint(prefix).to_owned());
+                let entries = bucket.walk(prefix, from.map(str::to_owned));
+                let entries = entries.try_filter(move |entry| std::future::ready(reader.contains(&entry.key))).boxed();
+                Ok(Walk { total: None, version: None, entries })
+            }
+            Place::Folder(_) | Place::Files(_) => {
+                let entries = self.page(prefix, from, usize::MAX).await?.entries;
+                let mut version = DefaultHasher::new();
+                for ListingEntry { key, stored, size } in &entries {
+                    (key, stored, size).hash(&mut version);
+                }
+                let (total, version) = (Some(entries.len()), Some(version.finish()));
+                Ok(Walk { total, version, entries: stream::iter(entries.into_iter().map(Ok)).boxed() })
+            }
+        }
+    }
+
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    #[must_use]
+    pub fn cursor_after(&self, entry: &ListingEntry) -> String {
+        match &self.place {
+            Place::Bucket(_) => entry.key.clone(),
+            Place::Folder(_) => cursor_after(entry),
+            Place::Files(files) => files.cursor_after(&entry.key),
         }
     }
 
@@ -239,13 +274,23 @@ impl TraceReader {
         }
     }
 
-    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error has an
+    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error contains an
     /// [`Unreadable`](attest::unreadable::Unreadable) if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads a trace as [`get`](Self::get) does, and its writer. Only a bucket names the writers.
+    /// Reads a listed trace of a folder or of files on this thread, which blocks, or returns why only this trace cannot be
+    /// read. Returns `None` if it was deleted, or is in a bucket.
+    pub fn read_local(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
+        match &self.place {
+            Place::Bucket(_) => Ok(None),
+            Place::Folder(folder) => folder.read(entry),
+            Place::Files(files) => Ok(files.read(&entry.key)?.map(Ok)),
+        }
+    }
+
+    /// Reads a trace as [`get`](Self::get) does, and its writer. Only a bucket records writers.
     pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);

@@ -202,7 +202,7 @@ class Client:
                 self._threads.append(thread)
 
     def forget(self) -> None:
-        """Leaves the traces and files to their owner after a fork, the parent."""
+        """Leaves the traces and files to the parent after a fork, because it owns them."""
         if self._spool:
             self._spool.forget()
 

@@ -1,4 +1,4 @@
-"""Masks for personal data and keys, for the option `mask`.
+"""Ready-made masks for personal data and keys, for the `mask` option.
 
     mask = masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)
 

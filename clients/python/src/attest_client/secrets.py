@@ -60,7 +60,7 @@ def _masked(name: str, value: Json, is_server: bool) -> Json:
     is_server = is_server or name in _SERVERS
     changed: dict[Any, Json] = {}
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        # Saves the call for most values, which are strings and numbers with other names.
+        # Skips most values, which are strings and numbers with other names.
         if isinstance(inner, (dict, list)) or key in _WATCHED:
             masked = _masked(key if isinstance(key, str) else "", inner, is_server)
             if masked is not inner:

@@ -27,7 +27,7 @@ struct Waiting {
     due: Instant,
 }
 
-/// The lines that wait, in the order in which they failed.
+/// The waiting lines, in the order in which they failed.
 pub struct Deferred {
     lines: VecDeque<Waiting>,
     texts: SpooledTempFile,

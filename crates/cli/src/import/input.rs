@@ -47,7 +47,7 @@ impl InputFile {
         self.path == Path::new("-")
     }
 
-    /// Returns whether the path names a device or an open file, next to which no file can be created.
+    /// Returns whether the path is a device or an open file, next to which no file can be created.
     fn is_device(&self) -> bool {
         self.path.starts_with("/dev") || self.path.starts_with("/proc")
     }

@@ -5,9 +5,9 @@ use crate::json::{Json, Members};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// All tokens of the input, including those from a cache.
+    /// All input tokens, including cached ones.
     pub input: Option<u64>,
-    /// All tokens of the output, including those of its reasoning.
+    /// All output tokens, including reasoning.
     pub output: Option<u64>,
     pub total: Option<u64>,
     /// The part of `input` that was read from a cache.
@@ -22,7 +22,7 @@ impl Tokens {
         let count = |names: &[&str]| names.iter().find_map(|name| usage.get(name)?.as_u64());
         let attribute = |name: &str| {
             let value = attributes.get(name)?;
-            value.as_u64().or_else(|| value.as_str()?.parse().ok()) // OTLP writes 64-bit numbers as text
+            value.as_u64().or_else(|| value.as_str()?.parse().ok()) // OTLP writes 64-bit integers as strings
         };
         let detail = |objects: [&str; 2], name: &str| objects.iter().find_map(|o| usage.object(o).get(name)?.as_u64());
         let cached = detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens")
@@ -42,7 +42,7 @@ impl Tokens {
     }
 
     /// Returns the counts that add up to the total, with their names: new input, cached input, output and reasoning.
-    /// Counts that are not known are left out.
+    /// Omits unknown and zero counts.
     pub fn parts(self) -> Vec<(&'static str, u64)> {
         let without = |all: Option<u64>, part: Option<u64>| all.map(|all| all.saturating_sub(part.unwrap_or_default()));
         let parts = [
@@ -55,8 +55,8 @@ impl Tokens {
     }
 }
 
-/// Returns the whole input. Anthropic reports the tokens that a cache wrote or served beside `input_tokens`; OpenAI's
-/// Responses API includes them.
+/// Returns the total input. Anthropic counts cache reads and writes separately from `input_tokens`; OpenAI's Responses
+/// API includes them.
 fn whole_input(usage: &Members) -> Option<u64> {
     let count = |name: &str| usage.get(name).and_then(Json::as_u64);
     let cache = ["cache_read_input_tokens", "cache_creation_input_tokens"].into_iter().filter_map(count);

@@ -11,7 +11,7 @@ Members = dict[str, Json]
 
 
 class Rule(NamedTuple):
-    """How the strings and lists of a chunk continue the earlier ones."""
+    """Defines how the strings and lists of a chunk continue the earlier ones."""
 
     texts: str
     """`append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own."""

@@ -10,10 +10,10 @@ from attest_client.streams.merge import FINAL, PIECES, STATE, Json, Members, ind
 
 
 class _Place(NamedTuple):
-    """Where a text belongs: in an item itself, or in a part from one of the item's lists."""
+    """The location of a text: in an item itself, or in a part from one of the item's lists."""
 
     item: str
-    """The type of the item, for an event whose item was never added."""
+    """The type of the item if no earlier event has added it."""
     member: str
     parts: str = ""
     index_member: str = ""

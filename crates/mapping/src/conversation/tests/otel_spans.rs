@@ -1,10 +1,10 @@
-//! Messages in the attributes of an OpenTelemetry span.
+//! Tests reading messages from the attributes of an OpenTelemetry span.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Messages with every part of the semantic conventions for generative AI.
+/// Returns instructions, input and output with every part type in the semantic conventions for generative AI.
 fn span_messages() -> (Value, Value, Value) {
     let instructions = json!([{"type": "text", "content": "Be brief."}]);
     let input = json!([
@@ -59,7 +59,7 @@ fn opentelemetrys_messages_are_read_from_originals() {
     assert_eq!(turns_of(&json!({"messages": messages.collect::<Vec<_>>()})), SPAN_TURNS);
 }
 
-/// Returns a value in the JSON encoding of OTLP.
+/// Converts a value to OTLP's JSON encoding.
 fn typed(value: &Value) -> Value {
     match value {
         Value::Array(values) => json!({"arrayValue": {"values": values.iter().map(typed).collect::<Value>()}}),
