@@ -20,6 +20,7 @@ PYTHON_TEST = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
 GENERATED = re.compile(r"^each! \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 # In backticks, a name of so many words can only be that of a test.
 LONG_NAME = re.compile(r"`((?:\w+::)*[a-z0-9]+(?:_[a-z0-9]+){4,})`")
+MEMBERS = {"user_api_key_end_user_id", "user_api_key_user_id"}  # of LiteLLM's payload, not names of tests
 
 
 def files(*patterns):
@@ -127,7 +128,7 @@ def check_tests(pages):
                 yield f"{guarantees}: there is no test, module of tests, or fuzzer {name}"
     for page, text in pages.items():
         for name in LONG_NAME.findall(text) if page != guarantees else []:
-            if not exists(name):
+            if name not in MEMBERS and not exists(name):
                 yield f"{page}: there is no test {name}"
 
 

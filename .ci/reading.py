@@ -27,6 +27,7 @@ import template
 PAGE = Path("docs/reading.md").read_text()
 BLOCKS = re.findall(r"^```sql ?(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 VIEWS = {name: sql for name, sql in BLOCKS if name}
+PRICES = VIEWS["prices"].replace("'prices.jsonl'", "'crates/mapping/prices.jsonl'")
 QUESTIONS = [sql for name, sql in BLOCKS if not name]
 
 DAY = int(datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC).timestamp())
@@ -79,7 +80,9 @@ def folder(tmp_path_factory):
     own = [{"role": "user", "content": "x" * 100_000, "own": {"y": 1}}]
     usage = {"total_tokens": 5, "new": [{"a": 1}]}
     store("m/1,it's", id="1,it's", model="m", created=DAY, messages=refund, usage={"total_tokens": 7})
-    store("m/2", id="2", model="m", created=DAY + 86_399, messages=chat("Hello"), usage=usage)
+    labels = {"session_id": "s-1", "user": "u-7", "tags": ["beta", "b"]}
+    timing = {"duration": 1.5, "first_token": 0.25}
+    store("m/2", id="2", model="m", created=DAY + 86_399, messages=chat("Hello"), usage=usage, log=labels, timing=timing)
     store("a/b/3", id="3", model="a/b", created=DAY + 86_400, messages=chat("Hello"), choices={"0": {"message": None}})
     store("a%2F/4", id="4", model="a/", created=DAY, messages=[], unknown={"deep": [[1]]})
     store("m/5", id="5", model="m", created=DAY, messages=own)
@@ -109,6 +112,7 @@ def lake(folder):
     with duckdb.connect() as connection:
         install(connection, folder, duckdb_extension_delta)
         connection.execute(VIEWS["lake"].replace("'lake'", f"'{folder}/lake'"))
+        connection.execute(PRICES)
         yield connection
 
 
@@ -194,12 +198,18 @@ def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forge
 
 
 def test_the_page_has_every_view_and_question():
-    assert VIEWS.keys() == {"lake", "bucket", "keys"}
+    assert VIEWS.keys() == {"lake", "bucket", "keys", "prices", "labels"}
     assert len(QUESTIONS) == len(EXPECTED)
 
 
 def test_the_questions_over_a_lake(lake):
     assert ask(lake) == EXPECTED
+
+
+def test_the_labels_and_times_over_a_lake(lake):
+    assert lake.execute(VIEWS["labels"]).fetchall() == [("m", "u-7", 1, 1.5, 0.25)]
+    [row] = lake.execute("SELECT session_id, user, tags FROM traces WHERE session_id IS NOT NULL AND key = 'm/2'").fetchall()
+    assert row == ("s-1", "u-7", ["beta", "b"])
 
 
 def test_the_questions_over_the_bucket(folder):
@@ -211,6 +221,7 @@ def test_the_questions_over_the_bucket(folder):
             f"USE_SSL false, ENDPOINT '{s3.url.removeprefix('http://')}')"
         )
         bucket.execute(VIEWS["bucket"])
+        bucket.execute(PRICES)
         assert ask(bucket) == EXPECTED
 
 
@@ -258,14 +269,46 @@ def test_cached_tokens_count_once_and_at_their_own_price(name):
     athena = [sqlglot.transpile(saved[of], read="athena", write="duckdb")[0] for of in ("TokensPerModelQuery", "TokensPerDayQuery")]
     for table, (tokens, prices) in {"traces": (QUESTIONS[1], QUESTIONS[6]), "lake": athena}.items():
         with duckdb.connect() as connection:
-            connection.execute(f"CREATE TABLE {table} (model VARCHAR, created BIGINT, usage JSON)")
-            connection.execute(f"INSERT INTO {table} VALUES ('gpt-4o', 0, ?)", [json.dumps(million)])
+            connection.execute(f"CREATE TABLE {table} (key VARCHAR, model VARCHAR, created BIGINT, usage JSON)")
+            connection.execute(f"INSERT INTO {table} VALUES ('k', 'gpt-4o', {DAY}, ?)", [json.dumps(million)])
+            connection.execute(PRICES)
             assert connection.execute(tokens).fetchall() == [("gpt-4o", 10_000 * (whole_input + output))]
             written = usage.get("cache_creation_input_tokens", 0)
             read = 0 if name == "embeddings" else 80
             dollars = ((whole_input - read - written) * 2.5 + read * 1.25 + written * 2.5 + output * 10) / 100
             [(_, _, *counted)] = connection.execute(prices).fetchall()
             assert counted == [10_000 * whole_input, 10_000 * output or None, pytest.approx(dollars, abs=0.01)]
+
+
+COSTS = json.loads(Path("crates/mapping/cost-cases.json").read_text())
+
+
+@pytest.mark.parametrize("case", COSTS, ids=[case["name"] for case in COSTS])
+def test_the_queries_compute_the_costs_of_the_page(case):
+    athena = sqlglot.transpile(saved_queries()["TokensPerDayQuery"], read="athena", write="duckdb")[0]
+    created = int(datetime.datetime.fromisoformat(f"{case['created']}T23:59:59+00:00").timestamp())
+    for table, sql in {"traces": QUESTIONS[6], "lake": athena}.items():
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE {table} (key VARCHAR, model VARCHAR, created BIGINT, usage JSON)")
+            row = [case["model"], created, json.dumps(case["usage"])]
+            connection.execute(f"INSERT INTO {table} VALUES ('k', ?, ?, ?)", row)
+            connection.execute(PRICES)
+            [(day, model, _, _, dollars)] = connection.execute(sql).fetchall()
+            assert (str(day), model) == (case["created"], case["model"])
+            assert dollars == (None if case["cost"] is None else pytest.approx(case["cost"], abs=0.006))
+
+
+def test_the_stack_has_the_table_of_prices():
+    rows = sqlglot.parse_one(saved_queries()["TokensPerDayQuery"], read="athena").find(sqlglot.exp.Values)
+    rows.set("alias", None)
+    columns = "model, since, input, cache_read, cache_write, output"
+    values = rows.sql("duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(PRICES)
+        doubles = "model, since, COLUMNS(* EXCLUDE (model, since))::DOUBLE"
+        stack = connection.execute(f"SELECT {doubles} FROM ({values}) AS stack ({columns}) ORDER BY ALL").fetchall()
+        file = connection.execute("SELECT * FROM prices ORDER BY ALL").fetchall()
+    assert stack == file and len(file) > 20
 
 
 def test_no_saved_query_changes_the_table():

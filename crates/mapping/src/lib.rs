@@ -15,12 +15,14 @@ mod needle;
 mod openai_batch;
 mod openai_chat;
 mod openai_responses;
+mod prices;
 pub mod rebuild;
 mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
 pub use needle::{LetterCase, Needle, Occurrence};
+pub use prices::{PriceError, Prices};
 
 use json::Json;
 

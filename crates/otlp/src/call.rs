@@ -23,11 +23,12 @@ const SPAN_OBJECT: &str = "otel.span";
 /// The value of `model` if the span has none. The clients use the same value.
 const UNKNOWN: &str = "unknown";
 
-/// The attribute with which Anthropic's API and SDKs mark a span whose content they cut. The remaining JSON is valid.
+/// The attribute with which Anthropic's API and SDKs mark a span whose content they have truncated. The remaining JSON
+/// is valid.
 const CUT: &str = "anthropic.content.truncated";
 
-/// The room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at
-/// most 1,024 bytes, which may be escaped.
+/// Room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at most
+/// 1,024 bytes, which may be escaped.
 const ADDED_BYTES: usize = 16 * 1024;
 
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
@@ -122,9 +123,9 @@ fn serialized(trace: &Map<String, Value>) -> String {
     serde_json::to_string(trace).expect("a map with text keys is JSON")
 }
 
-/// Removes what is also in the span, from which the page reads the messages of a trace that has none.
+/// Removes what the span also contains. The page reads the messages from the span if the trace has none.
 ///
-/// Tools that read a bucket take a larger object for none of theirs.
+/// Tools that read a bucket do not read a larger object.
 fn remove_copies(trace: &mut Map<String, Value>) {
     trace.retain(|name, _| !["choices", "request"].contains(&name.as_str()));
     trace.insert("messages".to_owned(), Value::Array(Vec::new()));
@@ -169,7 +170,7 @@ impl CallMembers<'_> {
     }
 }
 
-/// Returns whether an SDK dropped attributes, of which some conventions need one for each member of a message.
+/// Returns whether an SDK has dropped attributes. Some conventions need one attribute per message member.
 fn has_lost_attributes(otel: &Value) -> bool {
     let records = otel["logRecords"].as_array().into_iter().flatten();
     [&otel["span"], &otel["logRecord"]]

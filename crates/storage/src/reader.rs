@@ -218,7 +218,7 @@ impl TraceReader {
         }
     }
 
-    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// Lists all traces whose keys start with `prefix`, in the order of [`page`](Self::page). `from` is a
     /// [cursor](Self::cursor_after).
     pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
         match &self.place {
@@ -240,7 +240,7 @@ impl TraceReader {
         }
     }
 
-    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after `entry`.
     #[must_use]
     pub fn cursor_after(&self, entry: &ListingEntry) -> String {
         match &self.place {

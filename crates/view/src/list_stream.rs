@@ -1,4 +1,4 @@
-//! Streams pages while their traces are searched.
+//! Streams pages while traces are being searched.
 
 use std::time::{Duration, Instant};
 
@@ -15,24 +15,24 @@ use super::{
     workers::Workers,
 };
 
-/// The time after which a search shows for the first time how far it is.
+/// The time after which a search first shows its progress.
 const FIRST_PROGRESS: Duration = Duration::from_millis(200);
 
-/// The longest time without a byte. Only a write shows that the client is gone.
+/// The longest time without writing a byte, because only a write shows that the client is gone.
 const SILENCE: Duration = Duration::from_millis(500);
 
 pub struct ListStream {
     pub search: Search,
     pub page: PageSearch,
-    /// The totals of this search over all traces, if its first page has counted.
+    /// The totals of this search over all traces, if its first page has counted them.
     pub totals: Option<Totals>,
-    /// Whether the search goes on behind the last row of the page, and counts.
+    /// Whether the search continues after the page's last row, in order to count.
     pub is_counted: bool,
     pub stop: Stop,
 }
 
 impl ListStream {
-    /// Writes the rows, and what the search found. The list is between `before` and `after`.
+    /// Writes the rows and the totals, between the page's halves `before` and `after`.
     pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
         writer.write(before).await?;
         let outcome = self.write_rows(&writer).await?;
@@ -80,7 +80,7 @@ impl ListStream {
     }
 }
 
-/// Writes a page of a search that has read everything before.
+/// Writes a page of a search that has already read everything.
 pub async fn known_page(
     page: Complete,
     all: Option<Totals>,
@@ -174,7 +174,7 @@ impl ProgressClock {
         is_due
     }
 
-    /// Writes HTML, or white space if nothing was written for some time.
+    /// Writes HTML, or a line break if nothing has been written for [`SILENCE`].
     pub async fn write(&mut self, writer: &Writer, mut html: String) -> Result<(), Gone> {
         if html.is_empty() && self.written.elapsed() < SILENCE {
             return Ok(());
@@ -187,7 +187,7 @@ impl ProgressClock {
     }
 }
 
-/// Splits a page at the place of its streamed part.
+/// Splits a page where its streamed part goes.
 pub fn halves(page: &Markup) -> (String, String) {
     let (before, after) = page.0.split_once(super::pages::STREAMED).unwrap_or((&page.0, ""));
     (before.to_owned(), after.to_owned())

@@ -61,12 +61,12 @@ pub fn router(traces: TraceReader) -> Router {
         .layer(from_fn(guard))
 }
 
-/// Responds to an address that is none of this page's.
+/// Responds to a URL that this page does not serve.
 pub async fn no_such_page() -> Response {
     guarded(Failure::NoSuchPage.into_response())
 }
 
-/// The parameters of an address. An address with others gets a page that says so.
+/// The parameters of a URL. Responds to invalid ones with an HTML page that explains the failure.
 struct Parameters<T>(T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Parameters<T> {
@@ -212,7 +212,7 @@ async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown
     Ok(page.await?.into_response())
 }
 
-/// Redirects to the comparison of the two traces that were chosen in a list.
+/// Redirects to the comparison of the two traces that the user chose in a list.
 async fn chosen(Parameters(chosen): Parameters<Vec<(String, String)>>) -> Result<Redirect, Failure> {
     let keys: Vec<_> = chosen.iter().filter(|(name, _)| name == "key").map(|(_, key)| key).collect();
     let [one, other] = keys[..] else {
@@ -221,7 +221,7 @@ async fn chosen(Parameters(chosen): Parameters<Vec<(String, String)>>) -> Result
     Ok(Redirect::to(&trace_url(one, &[("with", other)])))
 }
 
-/// A step from a trace to its neighbour in a result.
+/// A step from a trace to its neighbour in the results.
 #[derive(Debug, serde::Deserialize)]
 struct Steps {
     key: String,
@@ -234,7 +234,7 @@ struct Steps {
     from: String,
 }
 
-/// Redirects to the neighbour of a trace on another page of results.
+/// Redirects to a trace's neighbour, which may be on another page of results.
 async fn step(State(viewer): State<Viewer>, Parameters(steps): Parameters<Steps>) -> Result<Redirect, Failure> {
     let Steps { key, to, plain, q, from } = steps;
     let search = Search { q, from, with: String::new() };
@@ -258,7 +258,7 @@ async fn raw(State(viewer): State<Viewer>, Parameters(Raw { key }): Parameters<R
 #[derive(Debug, serde::Deserialize)]
 struct Copied {
     key: String,
-    /// The fragment of a turn, or of a part of a turn. By default, the whole conversation.
+    /// The fragment of a turn or of a part. By default, the whole conversation is copied.
     of: Option<String>,
 }
 

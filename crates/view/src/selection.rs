@@ -1,4 +1,4 @@
-//! Which traces a search selects, and what the list shows of them.
+//! Selects the traces of a search, and creates their rows in the list.
 
 use attest_mapping::{
     LetterCase, Needle,
@@ -12,7 +12,7 @@ use super::{
     snippet::Snippet,
 };
 
-/// The largest part of a turn in a preview, in characters.
+/// The maximum length of a turn in a preview, in characters.
 const PREVIEW: usize = 1_000;
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Selection {
     pub traces: TraceReader,
     pub query: Query,
     pub prefix: String,
-    /// A range that contains the times of storage of all matches.
+    /// A range that contains the storage times of all matches.
     #[cfg_attr(not(feature = "lake"), expect(dead_code, reason = "only a lake has days that need not be read"))]
     pub times: TimeRange,
     prefilter: Prefilter,
@@ -80,7 +80,7 @@ fn preview(turns: &[Turn]) -> Vec<(String, String)> {
     places.into_iter().filter_map(|place| turns.get(place)).map(|turn| (turn.role.clone(), text_of(turn))).collect()
 }
 
-/// Returns the beginning of the texts of a turn.
+/// Returns the start of a turn's texts.
 fn text_of(turn: &Turn) -> String {
     let mut texts: Vec<String> = Vec::new();
     for part in &turn.parts {

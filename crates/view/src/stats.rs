@@ -1,4 +1,4 @@
-//! Statistics of many traces, within a bound that the page shows.
+//! Computes statistics over many traces, within limits that the page shows.
 
 use std::{
     cmp::Reverse,
@@ -18,13 +18,13 @@ use super::{scan::Scan, search::Row, selection::Selection, workers::Workers};
 /// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces that are read: the newest ones of a folder, or the first ones of a bucket.
+/// The maximum number of traces that are read: the newest ones in a folder, or the first ones in a bucket.
 const READ: usize = 1_000;
 
-/// The largest number of traces of a lake that are read, because a lake is read faster.
+/// The maximum number of traces that are read from a lake, which is faster.
 const READ_OF_A_LAKE: usize = 10_000;
 
-/// The largest number of bytes of traces that are read.
+/// The maximum total size of the traces that are read, in bytes.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The time after which no more traces are read.
@@ -32,10 +32,10 @@ const READING: Duration = Duration::from_secs(2);
 
 const NEWEST: usize = 10;
 
-/// The time between the call and its storage that no application needs, unlike an import.
+/// The delay between call and storage above which the trace must have been imported.
 const IMPORTED: SignedDuration = SignedDuration::from_hours(24);
 
-/// The largest number of models with figures of their own, because each model of a trace is a text of its writer.
+/// The maximum number of models with their own totals, because a writer may use any text as a model.
 const MODELS: usize = 1_000;
 
 /// Upper bounds of the size classes, in bytes.
@@ -44,10 +44,10 @@ pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64:
 /// The model name for traces that were listed but not read.
 pub const UNREAD: &str = "not read";
 
-/// The model name for traces beyond the largest number of models.
+/// The model name for traces beyond [`MODELS`].
 pub const OTHERS: &str = "others";
 
-/// The time that decides the day of a trace.
+/// The time that determines a trace's day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeBasis {
@@ -69,9 +69,9 @@ pub type Days = BTreeMap<Date, BTreeMap<String, Figures>>;
 
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// The traces that were read, by storage day, in UTC, and by model.
+    /// The traces that were read, by storage day in UTC and by model.
     stored: Days,
-    /// The traces that were read, by the day in the trace, in UTC, and by model.
+    /// The traces that were read, by the UTC day of `created` and by model.
     created: Days,
     /// The traces that were listed, by storage day.
     listed: BTreeMap<Date, u64>,
@@ -79,13 +79,13 @@ pub struct Stats {
     pub sizes: [u64; SIZES.len()],
     /// The number of traces that were listed.
     pub traces: usize,
-    /// The figures of the traces that were read.
+    /// The totals over the traces that were read.
     pub read: Figures,
-    /// The objects that cannot be read.
+    /// The number of objects that cannot be read.
     pub unreadable: usize,
-    /// The traces that were read and have no time.
+    /// The number of traces that were read and have no time.
     pub timeless: u64,
-    /// The traces that were stored more than a day after their call, or before it.
+    /// The number of traces that were stored more than a day after their call, or before it.
     imported: u64,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
@@ -192,18 +192,18 @@ impl Stats {
         }
     }
 
-    /// Returns the time by which the overview shows days if nobody chooses: `created` if most traces were stored more than
-    /// a day after it, or before it.
+    /// Returns the default time for the overview's days: `created` if most traces were stored more than a day after it,
+    /// or before it.
     pub fn basis(&self) -> TimeBasis {
         if self.imported * 2 > self.read.traces { TimeBasis::Created } else { TimeBasis::Stored }
     }
 
-    /// Returns the figures of the traces that were read, by model.
+    /// Returns the totals over the traces that were read, by model.
     pub fn models(&self) -> Vec<(&str, Figures)> {
         by_model(&self.stored)
     }
 
-    /// Returns the figures by day and model. By the time of storage, they include the traces that were not read.
+    /// Returns the totals by day and model. Totals by storage day include the traces that were not read.
     pub fn days(&self, basis: TimeBasis) -> Days {
         if basis == TimeBasis::Created {
             return self.created.clone();
@@ -243,7 +243,7 @@ fn figures_of<'a>(days: &'a mut Days, day: Date, model: &str) -> &'a mut Figures
     models.get_mut(model).expect("it was inserted")
 }
 
-/// Sums the figures by model. The model with the most traces comes first, and unread traces come last.
+/// Sums the totals by model. The model with the most traces comes first, and unread traces come last.
 pub fn by_model(days: &Days) -> Vec<(&str, Figures)> {
     let mut models: BTreeMap<&str, Figures> = BTreeMap::new();
     for (model, figures) in days.values().flatten() {

@@ -12,6 +12,8 @@ pub struct Tokens {
     pub total: Option<u64>,
     /// The part of `input` that was read from a cache.
     pub cached: Option<u64>,
+    /// The part of `input` that was written to a cache.
+    pub cache_written: Option<u64>,
     /// The part of `output` that was reasoning.
     pub reasoning: Option<u64>,
 }
@@ -27,7 +29,11 @@ impl Tokens {
         let detail = |objects: [&str; 2], name: &str| objects.iter().find_map(|o| usage.object(o).get(name)?.as_u64());
         let cached = detail(["prompt_tokens_details", "input_tokens_details"], "cached_tokens")
             .or_else(|| count(&["cache_read_input_tokens", "prompt_cache_hit_tokens"]))
+            .or_else(|| usage.object("cache_read").get("input_tokens")?.as_u64())
             .or_else(|| attribute("gen_ai.usage.cache_read.input_tokens"));
+        let cache_written = count(&["cache_creation_input_tokens"])
+            .or_else(|| usage.object("cache_creation").get("input_tokens")?.as_u64())
+            .or_else(|| attribute("gen_ai.usage.cache_creation.input_tokens"));
         let reasoning = detail(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens")
             .or_else(|| attribute("gen_ai.usage.reasoning.output_tokens"));
         let input = count(&["prompt_tokens"])
@@ -38,7 +44,7 @@ impl Tokens {
             .or_else(|| attribute("gen_ai.usage.output_tokens"));
         let sum = || input.unwrap_or_default().checked_add(output.unwrap_or_default());
         let total = count(&["total_tokens"]).or_else(|| if input.or(output).is_some() { sum() } else { None });
-        Self { input, output, total, cached, reasoning }
+        Self { input, output, total, cached, cache_written, reasoning }
     }
 
     /// Returns the counts that add up to the total, with their names: new input, cached input, output and reasoning.

@@ -1,4 +1,4 @@
-//! The facts of a trace, above its conversation.
+//! Lists the facts of a trace above its conversation.
 
 use attest::{key::Key, writer::Writer};
 use attest_mapping::conversation::{Header, Tokens};
@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::{tokens, urls::session_url};
 
-/// The facts that people copy.
+/// The facts with a button for copying.
 const COPIED: [&str; 3] = ["key", "fingerprint", "id"];
 
 /// Lists what is known of a trace, in the order of display.

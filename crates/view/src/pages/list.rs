@@ -17,7 +17,7 @@ use super::{
 };
 use crate::search::{ROWS, Row, Search, Totals};
 
-/// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
+/// Marks where the streamed part goes. No text on a page contains this mark, because `<` is escaped in texts.
 pub const STREAMED: &str = "<!--streamed-->";
 
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl List {
     }
 }
 
-/// The form of the buttons that stop a search. The script sends it without leaving the page. Without the script, the
-/// browser stops loading the page, which also ends the search.
+/// Renders the form for the buttons that stop a search. The script submits it without leaving the page. Without the
+/// script, the browser stops loading the page, which also ends the search.
 pub fn stop_form() -> Markup {
     html! {
         form #stop method="post" action="/stop" {}
@@ -59,8 +59,8 @@ pub fn stop_form() -> Markup {
     }
 }
 
-/// Renders a row without its end tag, which HTML allows: progress may follow within the row. The first row begins the
-/// list.
+/// Renders a row without its end tag, which HTML allows, because progress may follow within the row. The first row
+/// starts the list.
 pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
     let row = row_of(row, search).into_string();
     let begin = if place == 0 { list_begin(search) } else { "" };
@@ -99,7 +99,7 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
     }
 }
 
-/// The end of the search for a page.
+/// How the search for a page ended.
 #[derive(Debug)]
 pub enum Outcome {
     /// It has read all traces.
@@ -110,16 +110,15 @@ pub enum Outcome {
     Failed(anyhow::Error),
 }
 
-/// The end of a list.
 #[derive(Debug)]
 pub struct ListEnd<'a> {
     pub search: &'a Search,
     pub rows: usize,
-    /// The totals behind the start of the page.
+    /// The totals from the start of the page on.
     pub found: Totals,
-    /// The number of traces behind the start of the page, if it is known.
+    /// The number of traces from the start of the page on, if it is known.
     pub total: Option<usize>,
-    /// The totals over all traces, if the first page has counted.
+    /// The totals over all traces, if the first page has counted them.
     pub all: Option<Totals>,
     pub next: Option<&'a str>,
     pub outcome: Outcome,
@@ -182,7 +181,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
     }
 }
 
-/// Returns the text of a query with a condition. A value that no condition can have changes nothing.
+/// Formats a query with an added condition. An invalid value changes nothing.
 pub fn q_with(query: &Query, field: Field, value: &str) -> String {
     query.clone().with(field, value).unwrap_or_else(|_| query.clone()).to_string()
 }
@@ -193,12 +192,12 @@ fn segment(prefix: &str) -> Cow<'_, str> {
     percent_decode_str(encoded).decode_utf8_lossy()
 }
 
-/// States how many objects a search left out, because they cannot be read.
+/// States how many objects a search left out because they cannot be read.
 pub fn not_searched(unreadable: usize) -> Markup {
     html! { @if unreadable > 0 { (HumanCount(unreadable as u64)) " cannot be read, and were not searched. " } }
 }
 
-/// Returns the URL of a trace, at the turn in which the search found its words.
+/// Returns the URL of a trace, at the turn where the search found its words.
 fn hit_url(row: &Row, search: &Search) -> String {
     let Some(snippet) = &row.snippet else {
         return trace_url(&row.entry.key, &[("q", &search.q), ("from", &search.from)]);

@@ -1,4 +1,4 @@
-//! The HTML of each page. `maud` escapes every inserted text.
+//! Renders the HTML of each page. `maud` escapes every inserted text.
 
 mod chart;
 mod compare;

@@ -1,4 +1,4 @@
-//! The start page: figures by day and model, sizes, and the newest traces.
+//! The start page: totals by day and model, sizes, and the newest traces.
 
 use std::collections::BTreeMap;
 
@@ -23,17 +23,17 @@ use crate::{
 /// The largest number of days in a chart. The newest days are shown.
 const DAYS: usize = 30;
 
-/// The number of series with their own colour. The others are drawn together.
+/// The number of series with their own colour. The others share one.
 const SERIES: usize = COLORS.len() - 1;
 
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// The choices of a reader, as the URL of the page contains them.
+/// The user's choices, as in the page's URL.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Choice {
-    /// The time that decides the day of a trace.
+    /// The time that determines a trace's day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeBasis>,
     /// Whether all traces are read.
@@ -92,7 +92,7 @@ impl Overview {
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
-    /// Says which traces the figures describe, unless they describe all.
+    /// Says which traces the totals cover, unless they cover all.
     fn scope(&self) -> String {
         if self.stats.is_whole() {
             String::new()
@@ -120,7 +120,7 @@ impl Overview {
         }
     }
 
-    /// Says which time the days are, and offers the other one.
+    /// Says which time determines the days, and offers the other one.
     fn basis(&self, basis: TimeBasis) -> Markup {
         let timeless = self.stats.timeless;
         html! {
@@ -176,7 +176,7 @@ fn total(name: &str, value: &str, scope: &str, url: &str) -> Markup {
     html! { div { dt { (name) } dd { a href=(url) { (value) } @if !scope.is_empty() { " " small { (scope) } } } } }
 }
 
-/// Returns the URL of a day's traces, limited to one model if it is known.
+/// Returns the URL of a day's traces, or of those of one model.
 fn day_url(day: Date, basis: TimeBasis, model: Option<&str>) -> String {
     let field = match basis {
         TimeBasis::Created => Field::Created,
@@ -190,7 +190,7 @@ fn heading(title: &str, scope: &str) -> Markup {
     html! { h2 { (title) @if !scope.is_empty() { " " small { (scope) } } } }
 }
 
-/// Draws a figure by day, stacked by model, with its numbers in a table.
+/// Renders a bar chart of one metric by day, stacked by model, with the daily totals in a table.
 fn by_day(
     all: &Days,
     models: &[(&str, Figures)],

@@ -143,8 +143,14 @@ fn the_header_of_a_span_has_its_tokens_end_session_and_error() {
     for otel in [span.clone(), json!({"resource": {"attributes": []}, "scope": {"name": "s"}, "span": span})] {
         let trace = json!({"model": "m", "created": 1, "messages": [], "otel": otel});
         let header = Header::read(&Members::read(trace.to_string().as_bytes()));
-        let tokens =
-            Tokens { input: Some(811), output: Some(92), total: Some(903), cached: Some(640), reasoning: Some(60) };
+        let tokens = Tokens {
+            input: Some(811),
+            output: Some(92),
+            total: Some(903),
+            cached: Some(640),
+            reasoning: Some(60),
+            ..Tokens::default()
+        };
         assert_eq!(header.tokens, tokens);
         assert_eq!(tokens.parts(), [("input", 171), ("cached", 640), ("output", 32), ("reasoning", 60)]);
         assert_eq!((header.finish_reason.as_deref(), header.error.as_deref()), (Some("length"), Some("timeout")));
