@@ -22,6 +22,7 @@ mod snippet;
 mod stats;
 mod stop;
 mod transcript;
+mod whole_scan;
 mod workers;
 
 pub use commands::EXAMPLE;

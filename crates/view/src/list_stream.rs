@@ -6,13 +6,10 @@ use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
-    pages::{self, ListEnd, Outcome, list_end, list_row, progress},
-    results::{Complete, PageSearch, Results},
-    scan::{Hit, Scan},
+    pages::{ListEnd, Outcome, list_end, list_row, progress},
+    results::{Complete, PageSearch},
     search::{ROWS, Search, Totals},
-    session::{self, Figures, Session},
     stop::Stop,
-    workers::Workers,
 };
 
 /// The time after which a search first shows its progress.
@@ -98,58 +95,6 @@ pub async fn known_page(
     writer.write(after).await?;
     writer.end().await;
     Ok(())
-}
-
-/// Searches the traces of one session, and shows how far the search is.
-pub struct SessionStream {
-    pub id: String,
-    /// The query that selects the session.
-    pub q: String,
-    pub scan: Scan,
-    pub results: Results,
-    pub workers: Workers,
-    pub stop: Stop,
-}
-
-impl SessionStream {
-    pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
-        writer.write(before).await?;
-        let (mut rows, mut figures, mut found) = (Vec::new(), Figures::default(), Totals::default());
-        let mut clock = ProgressClock::new();
-        let outcome = loop {
-            if self.stop.is_requested() {
-                break Outcome::Stopped;
-            }
-            let batch = match self.scan.next().await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break Outcome::Complete,
-                Err(error) => break Outcome::Failed(error),
-            };
-            found.add(&batch);
-            for Hit { row, .. } in batch.hits {
-                figures.add(&row);
-                if rows.len() < session::ROWS {
-                    rows.push(row);
-                }
-            }
-            let mut html = String::new();
-            if clock.is_due() {
-                let progress = progress(found, self.scan.total, None, &Search::default(), self.stop.number);
-                html.push_str(&progress.into_string());
-            }
-            clock.write(&writer, html).await?;
-        };
-        if matches!(outcome, Outcome::Complete) && rows.len() == figures.traces {
-            self.results.remember_all(&self.q, rows.iter().map(|row| row.entry.key.clone()).collect());
-        }
-        let (id, q, total) = (self.id, self.q, self.scan.total);
-        let page = move || pages::session(&Session::new(id, rows, figures), &q, found, total, &outcome).into_string();
-        let Ok(page) = self.workers.run(page).await else { return Ok(()) }; // the body ends broken off
-        writer.write(page).await?;
-        writer.write(after).await?;
-        writer.end().await;
-        Ok(())
-    }
 }
 
 /// Decides when to show progress: first often, then ever less often, because each one is an element of the page.

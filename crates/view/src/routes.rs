@@ -10,17 +10,16 @@ use axum::{
         request::Parts,
     },
     middleware::from_fn,
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use maud::Markup;
 
 use super::{
     body,
     commands::commands,
     guard::{guard, guarded},
-    list_stream::{ListStream, SessionStream, halves, known_page},
+    list_stream::{ListStream, halves, known_page},
     pages::{self, Choice, Failure, List, Overview, PlaceFacts, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
     scan::Scan,
@@ -29,6 +28,7 @@ use super::{
     stats::Stats,
     stop::Searches,
     transcript::{excerpt, transcript},
+    whole_scan::{OverviewStream, SessionStream, write_lines},
     workers::Workers,
 };
 
@@ -46,6 +46,7 @@ pub fn router(traces: TraceReader) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/traces", get(list))
+        .route("/export", get(export))
         .route("/session", get(session))
         .route("/trace", get(trace))
         .route("/stop", post(stop))
@@ -85,12 +86,20 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
 }
 
 async fn overview(
-    State(Viewer { traces, workers, .. }): State<Viewer>,
+    State(Viewer { traces, workers, searches, .. }): State<Viewer>,
     Parameters(choice): Parameters<Choice>,
-) -> Result<Markup, Failure> {
-    let stats = Stats::gather(&traces, &workers, choice.all).await?;
-    let page = Overview { stats, choice, place: PlaceFacts::of(&traces) };
-    Ok(workers.run(move || page.render()).await?)
+) -> Result<Response, Failure> {
+    let place = PlaceFacts::of(&traces);
+    let overview = |stats| Overview { stats, choice, error: None, place };
+    let (before, after) = halves(&Overview::frame());
+    if choice.all {
+        let (stats, scan) = Stats::begin(&traces, &workers, true).await?;
+        let stream = OverviewStream { overview: overview(stats), scan, workers, stop: searches.begin() };
+        return Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)));
+    }
+    let page = overview(Stats::gather(&traces, &workers).await?);
+    let content = workers.run(move || page.content().into_string()).await?;
+    Ok(Html(before + &content + &after).into_response())
 }
 
 async fn list(
@@ -124,6 +133,16 @@ fn parse(q: &str) -> Result<Query, Failure> {
 
 fn bad_search(q: &str, error: QueryError) -> Failure {
     Failure::BadSearch { q: q.to_owned(), error }
+}
+
+/// Downloads the traces that a query selects, as `attest export` writes them.
+async fn export(State(viewer): State<Viewer>, Parameters(search): Parameters<Search>) -> Result<Response, Failure> {
+    let Viewer { traces, workers, .. } = viewer;
+    let selection = Selection::new(&traces, &parse(&search.q)?).with_lines();
+    let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
+    let lines = body::written(async move |writer| drop(write_lines(scan, writer).await));
+    let headers = [(CONTENT_TYPE, "application/jsonl"), (CONTENT_DISPOSITION, "attachment; filename=\"traces.jsonl\"")];
+    Ok((headers, lines).into_response())
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::Result;
-use attest::unreadable::Unreadable;
+use attest::{trace::is_trace, unreadable::Unreadable};
+use attest_mapping::json::one_line;
 use attest_storage::{ListingEntry, PlaceKind};
 use bytes::Bytes;
 use futures_util::{
@@ -48,6 +49,8 @@ pub struct Hit {
 pub struct Batch {
     /// The matching traces. Empty if they are only counted.
     pub hits: Vec<Hit>,
+    /// The matching traces as JSON Lines, if the selection asks for them instead of hits.
+    pub lines: Vec<u8>,
     pub found: usize,
     pub looked_at: usize,
     /// The number of objects that a content search left out because they cannot be read.
@@ -78,7 +81,7 @@ impl Scan {
         }
         let walk = traces.walk(&selection.prefix, Some(from).filter(|from| !from.is_empty())).await?;
         let is_bucket = traces.kind() == PlaceKind::Bucket;
-        let is_read = selection.query.needs_content();
+        let is_read = selection.query.needs_content() || rows == usize::MAX;
         let size = if is_read || !is_bucket { BATCH } else { rows.min(BATCH) + 1 };
         let (workers, hits) = (workers.clone(), Arc::clone(&limit));
         let batches = chunks(walk.entries, size).map(move |entries| {
@@ -205,7 +208,7 @@ impl BatchBuilder {
         let cursor = self.selection.traces.cursor_after(&entry);
         match object {
             Ok(json) => self.add_trace(entry, &json, || cursor),
-            Err(_) if self.selection.decide(&entry).is_none() => self.batch.unreadable += 1,
+            Err(_) if self.selection.has_lines || self.selection.decide(&entry).is_none() => self.batch.unreadable += 1,
             Err(reason) => {
                 self.batch.found += 1;
                 self.batch.hits.push(Hit { row: Row::unreadable(entry, reason), cursor });
@@ -214,7 +217,13 @@ impl BatchBuilder {
     }
 
     pub fn add_trace(&mut self, entry: ListingEntry, json: &[u8], cursor: impl FnOnce() -> String) {
-        if self.batch.hits.len() == self.limit {
+        if self.selection.has_lines {
+            if is_trace(json) && self.selection.is_selected(&entry, json) {
+                self.batch.found += 1;
+                self.batch.lines.append(&mut one_line(json));
+                self.batch.lines.push(b'\n');
+            }
+        } else if self.batch.hits.len() == self.limit {
             self.batch.found += usize::from(self.selection.is_selected(&entry, json));
         } else if let Some(row) = self.selection.row(entry, json) {
             self.batch.found += 1;

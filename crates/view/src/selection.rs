@@ -27,17 +27,33 @@ pub struct Selection {
     words: Vec<Needle>,
     /// Whether the rows have previews.
     has_previews: bool,
+    /// Whether the matches are wanted as lines instead of rows.
+    pub has_lines: bool,
 }
 
 impl Selection {
     pub fn new(traces: &TraceReader, query: &Query) -> Self {
         let (prefix, times, prefilter) = (query.key_prefix(), query.times(), query.prefilter());
         let words = query.words().into_iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();
-        Self { traces: traces.clone(), query: query.clone(), prefix, times, prefilter, words, has_previews: false }
+        Self {
+            traces: traces.clone(),
+            query: query.clone(),
+            prefix,
+            times,
+            prefilter,
+            words,
+            has_previews: false,
+            has_lines: false,
+        }
     }
 
     pub fn with_previews(self) -> Self {
         Self { has_previews: true, ..self }
+    }
+
+    /// Selects the traces as `attest export` writes them: JSON Lines, without objects that are not traces.
+    pub fn with_lines(self) -> Self {
+        Self { has_lines: true, ..self }
     }
 
     /// Decides by the listing alone. Returns `None` if the content decides.

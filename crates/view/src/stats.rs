@@ -13,7 +13,12 @@ use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use super::{scan::Scan, search::Row, selection::Selection, workers::Workers};
+use super::{
+    scan::{Batch, Hit, Scan},
+    search::Row,
+    selection::Selection,
+    workers::Workers,
+};
 
 /// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
 const LISTED: usize = 5_000;
@@ -90,63 +95,97 @@ pub struct Stats {
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
     models: BTreeSet<String>,
-    /// Whether the log of a lake counted the traces. Sizes are then those of the traces that were read.
+    reads_all: bool,
+    /// Whether the log of a lake counted the traces.
     pub is_lake: bool,
     pub newest: Vec<Row>,
 }
 
 impl Stats {
-    /// Lists traces, and reads as many of them as the limits allow, or all.
-    pub async fn gather(traces: &TraceReader, workers: &Workers, reads_all: bool) -> Result<Self> {
-        let mut stats = Self::list(traces, reads_all).await?;
-        let limit = if stats.is_lake { READ_OF_A_LAKE } else { READ };
+    /// Reads as many traces as the limits allow.
+    pub async fn gather(traces: &TraceReader, workers: &Workers) -> Result<Self> {
+        let (mut stats, mut scan) = Self::begin(traces, workers, false).await?;
         let deadline = Instant::now() + READING;
-        let mut scan = Scan::begin(workers, Selection::new(traces, &Query::default()), "", usize::MAX).await?;
-        let mut rows = 0;
-        loop {
+        while !stats.is_full() && Instant::now() < deadline {
             let Some(batch) = scan.next().await? else {
-                stats.has_more = false;
+                stats.complete();
                 break;
             };
-            for hit in batch.hits {
-                if reads_all || rows < limit && stats.read.bytes <= READ_BYTES {
-                    rows += 1;
-                    stats.add(hit.row);
-                }
-            }
-            if !reads_all && (rows == limit || stats.read.bytes > READ_BYTES || Instant::now() > deadline) {
-                break;
-            }
+            stats.add(batch);
         }
-        stats.traces = stats.traces.max(usize::try_from(stats.read.traces).unwrap_or(usize::MAX) + stats.unreadable);
         Ok(stats)
     }
 
-    /// Counts the traces by what the listing knows.
-    async fn list(traces: &TraceReader, lists_all: bool) -> Result<Self> {
-        let mut stats = Self::default();
+    /// Counts the traces by what the listing knows, and begins to read them.
+    pub async fn begin(traces: &TraceReader, workers: &Workers, reads_all: bool) -> Result<(Self, Scan)> {
+        let mut stats = Self { reads_all, ..Self::default() };
+        stats.list(traces).await?;
+        let scan = Scan::begin(workers, Selection::new(traces, &Query::default()), "", usize::MAX).await?;
+        Ok((stats, scan))
+    }
+
+    async fn list(&mut self, traces: &TraceReader) -> Result<()> {
         #[cfg(feature = "lake")]
         if let Some(lake) = traces.lake() {
-            stats.is_lake = true;
-            stats.has_more = traces.is_restricted(); // the log counts the traces of all fingerprints
-            if !stats.has_more {
-                stats.listed = super::lake::days(lake).await?;
-                stats.traces = usize::try_from(stats.listed.values().sum::<u64>()).unwrap_or(usize::MAX);
+            self.is_lake = true;
+            self.has_more = traces.is_restricted(); // the log counts the traces of all fingerprints
+            if !self.has_more {
+                self.listed = super::lake::days(lake).await?;
+                self.traces = usize::try_from(self.listed.values().sum::<u64>()).unwrap_or(usize::MAX);
             }
-            return Ok(stats);
+            return Ok(());
         }
-        let limit = if lists_all || traces.kind() != PlaceKind::Bucket { usize::MAX } else { LISTED };
+        let limit = if traces.kind() != PlaceKind::Bucket {
+            usize::MAX
+        } else if self.reads_all {
+            0 // reading lists them anyway
+        } else {
+            LISTED
+        };
         let mut entries = traces.walk("", None).await?.entries;
         while let Some(entry) = entries.try_next().await? {
-            if stats.traces == limit {
-                stats.has_more = true;
+            if self.traces == limit {
+                self.has_more = true;
                 break;
             }
-            stats.traces += 1;
-            *stats.listed.entry(day_of(entry.stored)).or_default() += 1;
-            stats.add_size(&entry);
+            self.traces += 1;
+            *self.listed.entry(day_of(entry.stored)).or_default() += 1;
+            if !self.has_sizes_of_read() {
+                self.add_size(&entry);
+            }
         }
-        Ok(stats)
+        Ok(())
+    }
+
+    /// Returns whether the sizes are those of the traces that were read, and not of those that were listed.
+    pub fn has_sizes_of_read(&self) -> bool {
+        self.is_lake || self.reads_all
+    }
+
+    /// Returns whether the limits allow no more traces.
+    fn is_full(&self) -> bool {
+        let limit = if self.is_lake { READ_OF_A_LAKE } else { READ };
+        !self.reads_all && (self.rows() >= limit || self.read.bytes > READ_BYTES)
+    }
+
+    /// Returns the number of traces that were read or cannot be read.
+    fn rows(&self) -> usize {
+        usize::try_from(self.read.traces).unwrap_or(usize::MAX).saturating_add(self.unreadable)
+    }
+
+    /// Records that the last trace was read.
+    pub fn complete(&mut self) {
+        self.has_more = false;
+    }
+
+    /// Adds traces until the limits are reached.
+    pub fn add(&mut self, batch: Batch) {
+        for Hit { row, .. } in batch.hits {
+            if !self.is_full() {
+                self.add_row(row);
+            }
+        }
+        self.traces = self.traces.max(self.rows());
     }
 
     fn add_size(&mut self, entry: &ListingEntry) {
@@ -154,7 +193,7 @@ impl Stats {
         self.sizes[class] += 1;
     }
 
-    fn add(&mut self, row: Row) {
+    fn add_row(&mut self, row: Row) {
         if row.unreadable.is_some() {
             self.unreadable += 1;
         } else {
@@ -166,7 +205,7 @@ impl Stats {
     }
 
     fn add_read(&mut self, row: &Row) {
-        if self.is_lake {
+        if self.has_sizes_of_read() {
             self.add_size(&row.entry);
         }
         let figures = Figures {
@@ -221,7 +260,7 @@ impl Stats {
 
     /// Returns whether every trace was read.
     pub fn is_whole(&self) -> bool {
-        !self.has_more && self.read.traces + self.unreadable as u64 == self.traces as u64
+        !self.has_more && self.rows() == self.traces
     }
 }
 

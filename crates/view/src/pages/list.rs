@@ -13,7 +13,7 @@ use super::{
     place::PlaceFacts,
     trace::TURNS,
     turn::turn_id,
-    urls::trace_url,
+    urls::{export_url, trace_url},
 };
 use crate::search::{ROWS, Row, Search, Totals};
 
@@ -75,16 +75,31 @@ fn list_begin(search: &Search) -> &'static str {
     }
 }
 
-/// Shows how far a search is. Each one hides those before it, and the end of the list hides all.
+/// Shows how far a search is. Each one hides those before it, and the end of the page hides all.
 pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
     html! {
         p.progress {
             progress aria-label="Traces searched" value=(found.looked_at) max=[total] {}
             " " (count(found.found)) " found in " (searched(found.looked_at, total)) " so far. "
-            button form="stop" name="search" value=(number) { "Stop" }
+            (stop_button(number))
             @if let Some(next) = next { " " a href=(search.url(|search| next.clone_into(&mut search.from))) { "Further" } }
         }
     }
+}
+
+/// Shows how many traces were read. It is hidden as [`progress`] is.
+pub fn reading(looked_at: usize, total: Option<usize>, number: u64) -> Markup {
+    html! {
+        p.progress {
+            progress aria-label="Traces read" value=(looked_at) max=[total] {}
+            " " (searched(looked_at, total)) " read so far. "
+            (stop_button(number))
+        }
+    }
+}
+
+fn stop_button(number: u64) -> Markup {
+    html! { button form="stop" name="search" value=(number) { "Stop" } }
 }
 
 fn count(count: usize) -> HumanCount {
@@ -159,6 +174,17 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
                     @if *rows < ROWS { "Continue" } @else { "Further" }
                 }
             }
+        }
+        @if *rows > 0 { (export(&search.q)) }
+    }
+}
+
+/// Offers all traces of a result as a file.
+fn export(q: &str) -> Markup {
+    html! {
+        details.export {
+            summary { "Export this result" }
+            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
         }
     }
 }

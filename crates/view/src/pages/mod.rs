@@ -24,7 +24,7 @@ mod urls;
 pub use compare::compare;
 pub use facts::known as known_facts;
 pub use failure::Failure;
-pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress};
+pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress, reading};
 pub use overview::{Choice, Overview};
 pub use part::{is_json, laid_out, part_id};
 pub use place::PlaceFacts;

@@ -6,13 +6,13 @@ use attest_query::{Field, Query};
 use attest_storage::PlaceKind;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::civil::Date;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use serde::{Deserialize, Serialize};
 
 use super::{
     chart::{self, Bar, COLORS},
     layout::Frame,
-    list::{q_with, row_of},
+    list::{STREAMED, q_with, row_of, stop_form},
     place::PlaceFacts,
 };
 use crate::{
@@ -51,45 +51,54 @@ impl Choice {
 pub struct Overview {
     pub stats: Stats,
     pub choice: Choice,
+    /// Why not all traces were read.
+    pub error: Option<anyhow::Error>,
     pub place: PlaceFacts,
 }
 
 impl Overview {
-    pub fn render(&self) -> Markup {
+    /// Renders the frame of the page, with a place for its content.
+    pub fn frame() -> Markup {
+        let body = html! { (stop_form()) main.overview #main { (PreEscaped(STREAMED)) } };
+        Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
+    }
+
+    /// Renders the page without its frame.
+    pub fn content(&self) -> Markup {
         let Self { stats, place, .. } = self;
         let basis = self.choice.time.unwrap_or_else(|| stats.basis());
         let days = stats.days(basis);
         let models = by_model(&days);
         let read = stats.read;
         let count = |count: u64| HumanCount(count).to_string();
-        let body = html! {
-            main.overview #main {
-                h1 { "Overview " small { (place.name) } }
-                p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
-                (place.notes())
-                @if stats.traces == 0 { (place.first_trace()) } @else {
-                    dl.totals {
-                        (total("traces", &count(read.traces), &self.scope(), "/traces"))
-                        (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
-                        (total("tokens", &count(read.tokens), &self.scope(), "/traces"))
-                        (total("errors", &count(read.errors), &self.scope(), &url("is:error")))
-                        (total("refusals", &count(read.refusals), &self.scope(), &url("is:refusal")))
-                    }
-                    (self.basis(basis))
-                    div.charts {
-                        (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
-                        (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
-                        (sizes(stats, if stats.is_lake { self.scope() } else { self.scope_of_listing() }.as_str()))
-                        (table(&stats.models(), &self.scope()))
-                    }
-                    section aria-labelledby="newest" {
-                        h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
-                        ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
-                    }
+        html! {
+            h1 { "Overview " small { (place.name) } }
+            @if let Some(error) = &self.error {
+                div.alert role="alert" { p.label { "Reading failed, so the figures are not complete" } pre { (format!("{error:#}")) } }
+            }
+            p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
+            (place.notes())
+            @if stats.traces == 0 { (place.first_trace()) } @else {
+                dl.totals {
+                    (total("traces", &count(read.traces), &self.scope(), "/traces"))
+                    (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
+                    (total("tokens", &count(read.tokens), &self.scope(), "/traces"))
+                    (total("errors", &count(read.errors), &self.scope(), &url("is:error")))
+                    (total("refusals", &count(read.refusals), &self.scope(), &url("is:refusal")))
+                }
+                (self.basis(basis))
+                div.charts {
+                    (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
+                    (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
+                    (sizes(stats, if stats.has_sizes_of_read() { self.scope() } else { self.scope_of_listing() }.as_str()))
+                    (table(&stats.models(), &self.scope()))
+                }
+                section aria-labelledby="newest" {
+                    h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
+                    ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
                 }
             }
-        };
-        Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
+        }
     }
 
     /// Says which traces the totals cover, unless they cover all.

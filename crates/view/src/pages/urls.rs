@@ -12,6 +12,11 @@ pub fn markdown_url(key: &str) -> String {
     format!("/markdown?{}", serde_urlencoded::to_string([("key", key)]).unwrap_or_default())
 }
 
+/// Returns the URL of a file with all traces that a query selects.
+pub fn export_url(q: &str) -> String {
+    format!("/export?{}", serde_urlencoded::to_string([("q", q)]).unwrap_or_default())
+}
+
 pub fn session_url(id: &str) -> String {
     format!("/session?{}", serde_urlencoded::to_string([("id", id)]).unwrap_or_default())
 }
