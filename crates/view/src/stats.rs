@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 use attest_query::Query;
-use attest_storage::{ListingEntry, TraceReader};
+use attest_storage::{ListingEntry, PlaceKind, TraceReader};
 use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use super::{
     workers::Workers,
 };
 
-/// The largest number of traces of a bucket that are listed. A folder is listed whole.
+/// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
 const LISTED: usize = 5_000;
 
 /// The maximum number of traces that are read: the newest ones in a folder, or the first ones in a bucket.
@@ -135,7 +135,7 @@ impl Stats {
             }
             return Ok(());
         }
-        let limit = if traces.folder().is_some() {
+        let limit = if traces.kind() != PlaceKind::Bucket {
             usize::MAX
         } else if self.reads_all {
             0 // reading lists them anyway
