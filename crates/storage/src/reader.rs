@@ -30,7 +30,7 @@ pub enum Location {
     Folder(PathBuf),
 }
 
-/// The kinds of places, which differ in the order and the cost of their listings.
+/// The kinds of places, which differ in the order and cost of their listings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceKind {
     Bucket,
@@ -280,8 +280,8 @@ impl TraceReader {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads a listed trace of a folder or of files on this thread, which blocks, or returns why only this trace cannot be
-    /// read. Returns `None` if it was deleted, or is in a bucket.
+    /// Reads a listed trace from a folder or files on this thread, which blocks. Returns `None` if it was deleted or is
+    /// in a bucket, or an [`Unreadable`] if the failure concerns only this trace.
     pub fn read_local(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         match &self.place {
             Place::Bucket(_) => Ok(None),

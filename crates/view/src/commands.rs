@@ -91,7 +91,7 @@ pub struct TerminalCommand {
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
     let line = traces.files().and_then(|files| files.line(key));
     let read = line.map_or_else(|| aws(traces, key), sed);
-    // Anybody on this machine can read the page, so it must not show the secret key of the folder's S3.
+    // Anybody on this machine can read the page, so it must not show the secret key for the folder's S3.
     let title = match traces.kind() {
         PlaceKind::Folder => "Read it with the AWS CLI and the AWS_ variables that attest printed",
         PlaceKind::Bucket => "Read it with the AWS CLI",
