@@ -159,7 +159,7 @@ fn python(json: &[u8]) -> Option<String> {
         "litellm" => ("litellm", "litellm.completion"),
         _ => ("openai", "openai.OpenAI().chat.completions.create"),
     };
-    // JSON contains no three quotes in a row and ends with no backslash, so it does not end a raw string.
+    // JSON does not contain three quotes in a row or end with a backslash, so it does not end a raw string.
     let request = Json::from(request).readable();
     Some(format!(
         "import json\n\nimport {module}\n\nrequest = json.loads(r\"\"\"\n{request}\n\"\"\")\n\nprint({call}(**request))\n"

@@ -117,7 +117,7 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
 /// How the search for a page ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has read all traces.
+    /// The search has read all traces.
     Complete,
     /// The page is full. Nothing is known about later traces.
     Listed,
