@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import threading
 import time
 import urllib.request
 
@@ -178,3 +177,26 @@ def test_a_result_has_no_accessibility_violations(site, many, page):
     expect(page.locator("#rows li")).to_have_count(3)
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_a_result_is_downloaded(site, page, place):
+    for number in range(120):
+        site.put(f"m/{number}", json.dumps({**talk(f"it's {number}", "Yes"), "log": {"rating": number % 5}}, indent=1))
+    site.put("m/not-a-trace", '{"log": {"rating": 4}}')
+    if place == "bucket":
+        site.url = site.view("--bucket", "traces")
+    page.goto(site.list_url("\"it's\" log.rating>=4"))
+    page.get_by_text("Export this result").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "traces.jsonl"
+    downloaded = download.value.path().read_text().splitlines()
+    assert len(downloaded) == 24
+    assert {json.loads(line)["log"]["rating"] for line in downloaded} == {4}
+
+
+def test_an_export_of_an_unknown_field_is_refused(site):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{site.url}export?q=color:red")
+    assert refused.value.code == 400 and "fingerprint" in refused.value.read().decode()

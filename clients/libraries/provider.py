@@ -8,7 +8,7 @@ TOOL = "weather"
 ARGUMENTS = {"city": "Oslo"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
 EARLY = "early"
-"""A request with this text gets a stream that does not end before the application leaves it."""
+"""A request that contains this word gets a stream that does not end until the application leaves it."""
 LONGEST = 400  # pauses of 50 ms after which the stream ends anyway
 
 

@@ -29,7 +29,7 @@ KINDS = ("plain", "stream", "tools", "early")
 SECONDS = 180  # per process; importing some libraries takes half a minute
 
 QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}
-"""No library reaches for the network."""
+"""Keeps the libraries off the network."""
 
 
 class Library(NamedTuple):

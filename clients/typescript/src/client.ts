@@ -237,7 +237,7 @@ export class Client {
     process.on("exit", () => {
       if (!this.spool && this.sender.waiting > 0) {
         this.counters.lost += this.sender.waiting;
-        warn("exit", `${this.sender.waiting} traces are lost: they were in memory, and the process ends`);
+        warn("exit", `traces lost: ${this.sender.waiting}, which were in memory when the process ended`);
       }
     });
   }

@@ -131,5 +131,5 @@ test("traces in memory are counted as lost if they cannot be sent", async () => 
   const source = `${LOG} log(1); process.on("exit", () => console.log(counters().lost)); process.exit(0);`;
   const program = await run(source, { ATTEST_URL: "http://127.0.0.1:1", ATTEST_API_KEY: "key", ATTEST_SPOOL: "/dev/null/spool" });
   assert.deepEqual(program.output, ["1"]);
-  assert.match(program.errors, /1 traces are lost/);
+  assert.match(program.errors, /traces lost: 1,/);
 });

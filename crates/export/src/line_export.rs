@@ -128,11 +128,6 @@ fn exit_on_stop() {
     });
 }
 
-/// Removes the line breaks between JSON tokens. JSON does not allow line breaks within a token (RFC 8259, section 7).
-pub fn one_line(json: &[u8]) -> Vec<u8> {
-    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
-}
-
 fn hash(line: &[u8]) -> LineHash {
     *Sha256::digest(line).first_chunk().expect("a SHA-256 has 32 bytes")
 }

@@ -19,6 +19,11 @@ const LAID_OUT_BYTES: usize = 64 * 1024;
 /// The largest pretty-printed result, in bytes. The indentation of deeply nested values multiplies their size.
 const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
 
+/// Removes the line breaks between JSON tokens. JSON does not allow line breaks within a token (RFC 8259, section 7).
+pub fn one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}
+
 static NO_MEMBERS: Members = Members(Vec::new());
 
 #[derive(Debug, Clone, Serialize)]

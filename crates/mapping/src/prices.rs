@@ -1,7 +1,7 @@
-//! The cost of a call: its tokens at the list price of its model on its day.
+//! Computes the cost of a call: its tokens at the model's list price on that day.
 //!
-//! `prices.jsonl` is the table that this module contains. `docs/reading.md` computes the same costs in SQL from the same
-//! file, and `cost-cases.json` tests both.
+//! `prices.jsonl` is the built-in price table. `docs/reading.md` computes the same costs in SQL from the same file, and
+//! `cost-cases.json` tests both.
 
 use std::{collections::HashSet, fmt};
 
@@ -10,14 +10,14 @@ use serde::Deserialize;
 
 use crate::conversation::Header;
 
-/// The prices of one model from a day on, in dollars per million tokens.
+/// A model's prices from a day on, in dollars per million tokens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Price {
     model: String,
     since: Date,
     input: f64,
-    /// `None` is the price of `input`.
+    /// `None` if the price is that of `input`.
     #[serde(default)]
     cache_read: Option<f64>,
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Price {
 #[derive(Debug, Clone)]
 pub struct Prices(Vec<Price>);
 
-/// The line of a price table that is not a price, and the reason.
+/// A line in a price table that is not a price, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PriceError {
     line: usize,
@@ -50,7 +50,7 @@ impl Default for Prices {
 }
 
 impl Prices {
-    /// Reads a table of JSON lines.
+    /// Parses a table in JSON Lines.
     pub fn read(text: &str) -> Result<Self, PriceError> {
         let mut prices = Vec::new();
         let mut days = HashSet::new();
@@ -64,8 +64,8 @@ impl Prices {
         Ok(Self(prices))
     }
 
-    /// Returns the cost in dollars. It is unknown for a model without a price on that day, and without a count of the
-    /// input.
+    /// Returns the cost in dollars. It is unknown if the model has no price on that day, or if the number of input
+    /// tokens is unknown.
     pub fn cost(&self, header: &Header) -> Option<f64> {
         let tokens = header.tokens;
         let input = tokens.input?;
@@ -82,7 +82,8 @@ impl Prices {
         Some(dollars / 1e6)
     }
 
-    /// Returns the newest price of a model on a day. A price of the whole name precedes one of the name without its date.
+    /// Returns a model's newest price on a day. A price for the exact name takes precedence over one for the undated
+    /// name.
     fn of(&self, model: &str, day: Date) -> Option<&Price> {
         let undated = undated(model);
         let is_of_model = |price: &&Price| (price.model == model || price.model == undated) && price.since <= day;
@@ -97,12 +98,12 @@ fn read_price(line: &str) -> Result<Price, String> {
     if all.into_iter().flatten().all(is_price) { Ok(price) } else { Err("a price is negative".to_owned()) }
 }
 
-/// Returns the day of a time as [`Header::created`] has it, in UTC. Any other text has none.
+/// Returns the UTC day of a time in the format of [`Header::created`].
 fn day(created: &str) -> Option<Date> {
     Some(created.parse::<Timestamp>().ok()?.to_zoned_datetime(TimeZone::UTC).date())
 }
 
-/// Returns the name of a model without the date of its snapshot: `-2024-08-06` or `-20251001`.
+/// Returns a model's name without the date of its snapshot, such as `-2024-08-06` or `-20251001`.
 fn undated(model: &str) -> &str {
     let is_date = |date: &str, pattern: &str| {
         let fits = |(of, expected): (u8, u8)| if expected == b'0' { of.is_ascii_digit() } else { of == expected };

@@ -22,7 +22,8 @@ const reporting = {
       console.log(result.code === 0 ? "exported" : "dropped", ...spans.map(idOf));
       done(result);
       reported += spans.length;
-      // A flush would export all batches at once, which the exporter rejects. So the processor empties its queue by itself before this shutdown.
+      // A flush would export all batches at once, which the exporter rejects.
+      // So the processor empties its queue by itself before this shutdown.
       if (reported === Number(count)) provider.shutdown();
     });
   },

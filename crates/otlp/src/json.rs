@@ -1,7 +1,7 @@
-//! JSON text → a value that protobuf's JSON mapping reads without losing a part of it.
+//! Parses JSON into a value that protobuf's JSON mapping reads without losing any of it.
 //!
-//! Parsers of JSON keep the last of two equal names. A repeated `spans` would lose spans that the response then
-//! confirms, so a repeated name is refused, as it is in a trace.
+//! JSON parsers keep the last of two equal names. With a repeated `spans`, the response would confirm spans that were
+//! lost. A repeated name is therefore refused, as in a trace.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,10 @@ use attest::trace::MAX_DEPTH;
 use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 use serde_json::{Map, Number, Value};
 
-/// The most digits that an integer written with an exponent may have. 64 bits need 20.
+/// The maximum number of zeros that an exponent may append. A 64-bit integer has at most 20 digits.
 const MAX_DIGITS: usize = 20;
 
-/// The reason why a body is not JSON. It quotes nothing, because it is logged.
+/// Why a body is not JSON. The messages quote nothing, because they are logged.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     #[error("it is not UTF-8")]
@@ -34,8 +34,8 @@ impl From<JiterError> for JsonError {
     }
 }
 
-/// Reads a JSON text. Names are in camel case, and numbers that are not 64-bit integers are text, which the mapping
-/// also accepts: with `arbitrary_precision`, `serde_json` passes on a number such as `0.5` as a map.
+/// Parses JSON. Converts names to camel case, and numbers that are not 64-bit integers to strings, which the mapping
+/// also accepts. With `arbitrary_precision`, `serde_json` would pass a number such as `0.5` on as a map.
 pub fn read(body: &[u8]) -> Result<Value, JsonError> {
     let text = std::str::from_utf8(body).map_err(|_| JsonError::NotUtf8)?;
     let text = with_paired_surrogates(text);
@@ -83,7 +83,7 @@ fn value(jiter: &mut Jiter<'_>, peek: Peek, depth: usize) -> Result<Value, JsonE
     })
 }
 
-/// Returns the name under which the mapping writes a field. It reads `trace_id` and `traceId` as one field.
+/// Converts a name to camel case, because the mapping reads `trace_id` and `traceId` as the same field.
 fn camel_case(name: &str) -> String {
     let mut is_after_underscore = false;
     let mut camel = String::with_capacity(name.len());
@@ -117,10 +117,10 @@ fn integer(text: &str) -> Option<String> {
     Some(format!("{whole}{fraction}{}", "0".repeat(zeros)))
 }
 
-/// Replaces the escapes of unpaired surrogates by that of U+FFFD, as encoders of protobuf do.
+/// Replaces unpaired surrogate escapes with `\ufffd`, as protobuf encoders do.
 ///
-/// JavaScript writes such escapes after it has cut a text within a character, as some instrumentations do. Without
-/// this, one of them would lose the whole batch, because exporters drop what is refused.
+/// JavaScript writes such an escape if an instrumentation has cut a text within a character. Refusing it would lose the
+/// whole batch, because exporters drop what is refused.
 pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;

@@ -41,7 +41,7 @@ pub enum DecodeError {
     Protobuf(prost::DecodeError),
     #[error("The body is not JSON: {0}.")]
     Json(#[from] JsonError),
-    /// Unknown members are ignored, so the response would confirm spans that are not read.
+    /// The mapping ignores unknown members, so the response would confirm spans that were not read.
     #[error("The body is a request of another signal.")]
     OtherSignal,
     /// Has no source, because the error from `prost-reflect` may quote a value.

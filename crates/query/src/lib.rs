@@ -18,12 +18,11 @@
 //! `and`, `or` and `not` ignore case, and are words if quoted. `-` negates what directly follows it.
 //!
 //! - A word matches text in the conversation, ignoring case.
-//! - A condition on a member holds if it holds for any value with this name, any element of a list, or any value in an
-//!   object. In a path, a list stands for its elements, and a number selects one. So does an object whose names are
-//!   numbers, such as `choices`.
+//! - A condition on a member matches if any value with this name matches, any element of a list, or any value in an
+//!   object. In a path, a list stands for its elements, and a number selects one. The same goes for an object whose
+//!   names are numbers, such as `choices`.
 //! - `:` and `=` compare strings exactly, numbers by value with every digit, and `true`, `false` and `null`. With `:`,
-//!   a
-//!   trailing `*` stands for any rest, and `*` alone for any value. The other operators compare numbers.
+//!   a trailing `*` stands for any rest, and `*` alone for any value. The other operators compare numbers.
 //! - A value of another type does not match.
 //! - Times are in UTC. A year, month or day is the whole period.
 

@@ -8,9 +8,9 @@ use crate::{QueryError, field::Field, test::Test};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
-    /// All must hold. Without parts, it is the empty query.
+    /// All parts must match. Without parts, it is the empty query.
     All(Vec<Expression>),
-    /// One must hold.
+    /// At least one part must match.
     Either(Vec<Expression>),
     Not(Box<Expression>),
     Condition(Condition),
@@ -48,7 +48,7 @@ impl Expression {
         }
     }
 
-    /// Returns the parts that must all hold.
+    /// Returns the parts that must all match.
     pub fn all_of(&self) -> &[Self] {
         match self {
             Self::All(parts) => parts,

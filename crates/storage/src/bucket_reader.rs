@@ -56,7 +56,7 @@ impl BucketReader {
             .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
-    /// Lists the objects with keys that begin with `prefix`, in the order of their keys, after the key `after`.
+    /// Lists the objects whose keys start with `prefix`, in key order, starting after the key `after`.
     pub fn walk(
         &self,
         prefix: String,

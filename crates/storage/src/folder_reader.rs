@@ -85,8 +85,8 @@ impl FolderReader {
         .await
     }
 
-    /// Reads a listed object on this thread, or returns why only this one cannot be read. Returns `None` if it was
-    /// deleted.
+    /// Reads a listed object on this thread. Returns `None` if it was deleted, or an [`Unreadable`] if the failure
+    /// concerns only this object.
     pub fn read(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         if let Some(reason) = Unreadable::of_size(entry.size) {
             return Ok(Some(Err(reason)));
@@ -114,7 +114,7 @@ impl FolderReader {
     }
 }
 
-/// Returns the start of the page after an entry.
+/// Returns the cursor of the page that starts after an entry.
 pub fn cursor_after(entry: &ListingEntry) -> String {
     format!("{} {}", entry.stored, entry.key)
 }

@@ -1,4 +1,4 @@
-//! Identifies a place that holds traces, so that earlier work is continued only on the same traces.
+//! Identifies a place that contains traces, so that earlier work is continued only on the same traces.
 
 use std::{fmt, fs, os::unix::fs::MetadataExt};
 

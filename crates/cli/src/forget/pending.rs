@@ -21,7 +21,7 @@ use super::{
     selection::{Selection, digest},
 };
 
-/// The prefix of the first line. It is not a key, because no key begins with `#`.
+/// The prefix of the first line. It is not a key, because no key starts with `#`.
 const MARK: &str = "# attest forget ";
 
 pub struct Pending {

@@ -1,4 +1,4 @@
-//! Queues failed lines for a later attempt, so that they do not hold up the lines behind them.
+//! Queues failed lines for a later attempt, so that they do not hold up the lines after them.
 
 use std::{
     collections::VecDeque,

@@ -113,7 +113,7 @@ enum AttemptFailure {
 }
 
 impl ImportEndpoint {
-    /// Creates a client for the endpoint at `url`. Reports failures that are retried to `warnings`.
+    /// Creates a client for the endpoint at `url`. Sends warnings about retried failures to `warnings`.
     pub fn new(
         url: &str,
         api_key: &str,

@@ -73,7 +73,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns whether both identify the same import, into destinations with the same name.
+    /// Returns whether both identify the same import, to destinations with the same name.
     pub fn is_same_import(&self, other: &Self) -> bool {
         self.file == other.file && self.from == other.from && self.destination.is_named_like(&other.destination)
     }

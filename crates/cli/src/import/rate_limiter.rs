@@ -57,11 +57,11 @@ pub struct RateLimiter {
 struct State {
     /// Requests per second; infinite while the endpoint accepts every request.
     rate: f64,
-    /// The rate at which recovery ends and the careful search begins.
+    /// The rate at which recovery ends and the careful search starts.
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
-    /// The time of the last cut. Requests that were sent earlier are not a sample of the current rate.
+    /// The time of the last cut. Requests that were sent earlier say nothing about the current rate.
     cut: Instant,
     confirmed_since_cut: u32,
     is_outage: bool,

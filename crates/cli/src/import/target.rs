@@ -33,7 +33,7 @@ pub struct Started {
 }
 
 impl Target {
-    /// Starts the target that the options select. Reports failures that are retried to `warnings`.
+    /// Starts the target that the options select. Sends warnings about retried failures to `warnings`.
     pub async fn start(options: &ImportOptions, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
         if options.dry_run {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };

@@ -120,7 +120,7 @@ fn provider_parts<'a>(
         Original::Message(_) => {
             let original = message.object("original");
             let is_own = original.iter().any(|(name, _)| !["role", "content", "original"].contains(&name));
-            let content = if is_own { &[] } else { original.list("content") }; // may be an application's own
+            let content = if is_own { &[] } else { original.list("content") }; // an application may also use this name
             return Ok(content.iter().collect());
         }
         _ if !is_mapped => return Ok(Vec::new()),

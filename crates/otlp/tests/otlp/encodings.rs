@@ -56,7 +56,7 @@ fn unknown_members_null_and_both_spellings_of_an_enum_are_read() {
     assert_eq!(span, expected);
 }
 
-/// Of two equal names, parsers keep one. The response would confirm the other one too.
+/// Parsers keep only one of two equal names, but the response would confirm the spans under both.
 #[test]
 fn a_repeated_name_in_any_spelling_is_refused() {
     let span = json!({"traceId": TRACE_ID, "spanId": SPAN_ID});
@@ -81,8 +81,8 @@ fn a_request_of_another_signal_is_refused() {
     }
 }
 
-/// JavaScript writes half of a character if an instrumentation has cut a text there. A refusal would lose the whole
-/// batch.
+/// JavaScript writes half a character if an instrumentation has cut a text within it. Refusing that would lose the
+/// whole batch.
 #[test]
 fn an_unpaired_surrogate_becomes_a_replacement_character() {
     for (escaped, expected) in [

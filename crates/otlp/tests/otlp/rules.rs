@@ -60,7 +60,7 @@ fn a_call_that_has_lost_content_is_incomplete() {
     }
 }
 
-/// Tools that read a bucket take a larger object for none of theirs.
+/// Tools that read a bucket do not read a larger object.
 #[test]
 fn a_trace_that_would_be_too_large_leaves_its_messages_to_the_span() {
     let of_size = |bytes: usize| {
