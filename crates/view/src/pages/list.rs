@@ -40,6 +40,7 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
+                    p.basis { "Times are those of storage, in UTC." }
                     (PreEscaped(STREAMED))
                 }
             }
