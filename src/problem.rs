@@ -76,6 +76,11 @@ pub struct Violations {
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
+    #[must_use]
+    pub fn first(&self) -> Option<&Violation> {
+        self.listed.first()
+    }
+
     /// Adds a violation. If the list is full, the violation is only counted, and `violation` is not called.
     ///
     /// Building a long pointer for each of many violations would take time quadratic in the size of the body.

@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import agent
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -83,6 +84,22 @@ def site(tmp_path):
     site = Site(tmp_path / "traces")
     yield site
     site.stop()
+
+
+@pytest.fixture
+def kinds(site):
+    """Stores traces, and returns the path of a page of every kind."""
+    key, other = site.post(agent.chat()), site.post(agent.chat(id="other"))
+    choice = lambda text: {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    several = site.post(talk("a", "b", id="several", choices={"0": choice("b"), "1": choice("c")}))
+    failed = site.post(talk("a", "b" * 3_000, id="failed", error={"status": 429}, incomplete="closed"))
+    spans = [site.post(trace) for trace in agent.spans()]
+    long = site.post(talk(*["turn"] * 30, id="long"))
+    lists = ["", "traces", "traces?q=nothing", "traces?q=since:x", f"traces?with={key}"]
+    traces = [f"trace?key={key}{more}" for more in ["", "&plain=true", "&unfolded=true", "&show=tool", f"&with={other}"]]
+    traces += [f"trace?key={several}", f"trace?key={failed}", f"trace?key={spans[0]}", f"trace?key={long}"]
+    sessions = [f"session?id={agent.TRACE}", "session?id=session-5", "session?id=none"]
+    return [*lists, *traces, *sessions, "trace?key=none/none", "trace", "nothing"]
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 //! Converts a request into the traces to store, and counts what is not stored.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     attributes::Attributes,
@@ -53,9 +53,12 @@ impl Spans {
 
 /// A span or a log record with its resource and scope, all in OTLP's JSON encoding.
 struct BatchEntry<'v> {
-    group: &'v Value,
     scope: &'v Value,
     value: &'v Value,
+    /// The members of `otel` that entries share, as JSON with a comma after each. A large resource is serialized only
+    /// once, not for each of its spans.
+    of_group: Rc<str>,
+    of_scope: Rc<str>,
 }
 
 /// A signal's member names, from the outermost list to the innermost.
@@ -114,7 +117,7 @@ impl Batch {
                     && others.is_some_and(|all| all.iter().take(64).any(|(from, to)| start <= *to && *from <= end))
             })
             .collect();
-        for ((entry, attributes, kind, conversation), is_repeated) in read.into_iter().zip(is_repeated) {
+        for ((entry, attributes, kind, mut conversation), is_repeated) in read.into_iter().zip(is_repeated) {
             let is_stored = match kind {
                 Kind::Call => !is_repeated,
                 Kind::Step => spans == Spans::All,
@@ -129,11 +132,12 @@ impl Batch {
                 continue;
             };
             let (start, end) = times(entry.value);
+            conversation.is_cut |= has_lost_attributes(entry.value);
             let members = CallMembers {
                 attributes: &attributes,
                 conversation,
                 time: if start == 0 { end } else { start },
-                otel: entry.otel("span", entry.value.clone()),
+                otel: entry.otel("span", &entry.value.to_string()),
                 status: Some(&entry.value["status"]),
                 body: None,
                 is_repeated: false,
@@ -181,19 +185,9 @@ impl BatchEntry<'_> {
         self.scope["scope"]["name"].as_str().unwrap_or_default()
     }
 
-    fn otel(&self, name: &str, value: Value) -> Value {
-        let mut otel = Map::new();
-        let mut add = |name: &str, value: &Value| {
-            if !value.is_null() {
-                otel.insert(name.to_owned(), value.clone());
-            }
-        };
-        add("resource", &self.group["resource"]);
-        add("resourceSchemaUrl", &self.group["schemaUrl"]);
-        add("scope", &self.scope["scope"]);
-        add("scopeSchemaUrl", &self.scope["schemaUrl"]);
-        otel.insert(name.to_owned(), value);
-        Value::Object(otel)
+    /// Returns the member `otel` of a trace as JSON.
+    fn otel(&self, name: &str, json: &str) -> String {
+        format!("{{{}{}\"{name}\":{json}}}", self.of_group, self.of_scope)
     }
 
     /// Drafts the trace for a record that describes a whole call.
@@ -213,12 +207,13 @@ impl BatchEntry<'_> {
     }
 
     /// Returns the members of a record's trace.
-    fn members<'a>(&self, attributes: &'a Attributes<'a>, conversation: CallMessages) -> CallMembers<'a> {
+    fn members<'a>(&self, attributes: &'a Attributes<'a>, mut conversation: CallMessages) -> CallMembers<'a> {
+        conversation.is_cut |= has_lost_attributes(self.value);
         CallMembers {
             attributes,
             conversation,
             time: record_time(self.value),
-            otel: self.otel("logRecord", self.value.clone()),
+            otel: self.otel("logRecord", &self.value.to_string()),
             status: None,
             body: None,
             is_repeated: false,
@@ -231,11 +226,14 @@ fn joined(records: &[&BatchEntry<'_>]) -> Draft {
     let values: Vec<&Value> = records.iter().map(|entry| entry.value).collect();
     let first = records[0];
     let attributes = Attributes::of(first.value);
+    let mut conversation = events::conversation(&values);
+    conversation.is_cut |= values.iter().any(|value| has_lost_attributes(value));
+    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
     let members = CallMembers {
         attributes: &attributes,
-        conversation: events::conversation(&values),
+        conversation,
         time: record_time(first.value),
-        otel: first.otel("logRecords", values.iter().map(|value| (*value).clone()).collect()),
+        otel: first.otel("logRecords", &format!("[{}]", texts.join(","))),
         status: None,
         body: None,
         is_repeated: false,
@@ -247,11 +245,29 @@ fn entries<'v>(request: &'v Value, Names(groups, scopes, values): &Names) -> Vec
     let list = |value: &'v Value, name: &str| value[name].as_array().into_iter().flatten();
     let mut entries = Vec::new();
     for group in list(request, groups) {
+        let of_group = shared(&[("resource", &group["resource"]), ("resourceSchemaUrl", &group["schemaUrl"])]);
         for scope in list(group, scopes) {
-            entries.extend(list(scope, values).map(|value| BatchEntry { group, scope, value }));
+            let of_scope = shared(&[("scope", &scope["scope"]), ("scopeSchemaUrl", &scope["schemaUrl"])]);
+            entries.extend(list(scope, values).map(|value| BatchEntry {
+                scope,
+                value,
+                of_group: Rc::clone(&of_group),
+                of_scope: Rc::clone(&of_scope),
+            }));
         }
     }
     entries
+}
+
+/// Serializes those members that are not null, with a comma after each.
+fn shared(members: &[(&str, &Value)]) -> Rc<str> {
+    let present = members.iter().filter(|(_, value)| !value.is_null());
+    present.map(|(name, value)| format!("\"{name}\":{value},")).collect::<Vec<_>>().concat().into()
+}
+
+/// Returns whether an SDK has dropped attributes. Some conventions need one attribute per message member.
+fn has_lost_attributes(value: &Value) -> bool {
+    value["droppedAttributesCount"].as_u64() > Some(0)
 }
 
 /// Returns `TRACEID-SPANID` if both ids are valid.

@@ -49,8 +49,8 @@ pub struct CallMembers<'a> {
     pub conversation: CallMessages,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// The span, record or records, with their resource and scope.
-    pub otel: Value,
+    /// The span, record or records, with their resource and scope, as JSON.
+    pub otel: String,
     /// The `status` of a span.
     pub status: Option<&'a Value>,
     /// The call's raw request or response, if it was logged completely.
@@ -69,12 +69,13 @@ pub enum Id {
 
 impl Draft {
     #[must_use]
-    pub fn new(id: Id, members: CallMembers<'_>) -> Self {
+    pub fn new(id: Id, mut members: CallMembers<'_>) -> Self {
+        let otel = std::mem::take(&mut members.otel);
         let mut trace = members.into_trace();
-        let mut members = serialized(&trace);
+        let mut members = with_otel(&trace, &otel);
         if members.len() > MAX_BYTES - ADDED_BYTES {
             remove_copies(&mut trace);
-            members = serialized(&trace);
+            members = with_otel(&trace, &otel);
         }
         let id = match id {
             Id::Span(id) => id,
@@ -119,8 +120,11 @@ impl Draft {
     }
 }
 
-fn serialized(trace: &Map<String, Value>) -> String {
-    serde_json::to_string(trace).expect("a map with text keys is JSON")
+/// Serializes a trace, and appends the member `otel`. The trace has at least a model.
+fn with_otel(trace: &Map<String, Value>, otel: &str) -> String {
+    let mut json = serde_json::to_string(trace).expect("a map with text keys is JSON");
+    json.truncate(json.len() - 1);
+    json + ",\"otel\":" + otel + "}"
 }
 
 /// Removes what the span also contains. The page reads the messages from the span if the trace has none.
@@ -137,9 +141,9 @@ fn hash(text: &str) -> String {
 }
 
 impl CallMembers<'_> {
-    /// Returns the members in the order of `docs/mapping.md`, without `id`.
+    /// Returns the members in the order of `docs/mapping.md`, without `id` and `otel`.
     fn into_trace(self) -> Map<String, Value> {
-        let Self { attributes, conversation, time, otel, status, body, is_repeated } = self;
+        let Self { attributes, conversation, time, status, body, is_repeated, otel: _ } = self;
         let response = openinference::response(attributes);
         let mut trace = Map::new();
         let mut add = |name: &str, value: Option<Value>| {
@@ -148,7 +152,7 @@ impl CallMembers<'_> {
             }
         };
         let CallMessages { request, answer, choices, is_cut } = conversation;
-        let is_cut = is_cut || attributes.value(CUT).is_some_and(|is_cut| is_cut == true) || has_lost_attributes(&otel);
+        let is_cut = is_cut || attributes.value(CUT).is_some_and(|is_cut| is_cut == true);
         let is_empty = request.is_empty() && answer.is_empty();
         add("object", (is_empty || is_repeated).then(|| SPAN_OBJECT.into()));
         add("model", Some(model(attributes, body.as_ref().map(|(_, body)| body)).into()));
@@ -165,18 +169,8 @@ impl CallMembers<'_> {
         add("response", response_members(attributes, body.as_ref(), response.as_ref()));
         add("incomplete", is_cut.then(|| "truncated".into()));
         add("error", error(status, attributes));
-        add("otel", Some(otel));
         trace
     }
-}
-
-/// Returns whether an SDK has dropped attributes. Some conventions need one attribute per message member.
-fn has_lost_attributes(otel: &Value) -> bool {
-    let records = otel["logRecords"].as_array().into_iter().flatten();
-    [&otel["span"], &otel["logRecord"]]
-        .into_iter()
-        .chain(records)
-        .any(|of| of["droppedAttributesCount"].as_u64() > Some(0))
 }
 
 fn model(attributes: &Attributes<'_>, body: Option<&Value>) -> String {

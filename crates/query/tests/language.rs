@@ -133,8 +133,8 @@ fn words_and_conditions_select() {
 #[test]
 fn everything_else_is_refused_with_advice() {
     for (query, advice) in [
-        ("reqest.temperature>1", "`reqest` is not a field. The fields are fingerprint, id,"),
-        ("modle:x", "Write another member with a dot before it, such as `.modle:1`"),
+        ("requests.temperature>1", "`requests` is not a field. The fields are fingerprint, id,"),
+        ("models:x", "Write another member with a dot before it, such as `.models:1`"),
         ("rating:5", "the members of a trace are id, object, model,"),
         ("Usage.total_tokens>1", "`Usage` is not a field"),
         ("tool.name:x", "`tool` is not a field"),

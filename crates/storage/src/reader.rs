@@ -1,12 +1,12 @@
-//! Reads traces from a bucket or a folder.
+//! Reads traces from a bucket, a folder or files.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
 };
 
-use anyhow::Result;
-use attest::{key::Key, place::bucket_name, writer::Writer};
+use anyhow::{Context, Result};
+use attest::{key::Key, place::bucket_name, unreadable::Unreadable, writer::Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
@@ -16,6 +16,7 @@ use super::lake_index::LakeIndex;
 use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
+    files_reader::FilesReader,
     folder_reader::{FolderReader, cursor_after},
     listing::{Branch, ListingEntry, ListingPage, Walk},
     place_id::{PlaceId, folder_name},
@@ -27,6 +28,14 @@ use super::{
 pub enum Location {
     Bucket(String),
     Folder(PathBuf),
+}
+
+/// The kinds of places, which differ in the order and the cost of their listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    Bucket,
+    Folder,
+    Files,
 }
 
 /// Reads the traces of one place, or of one fingerprint in it.
@@ -44,6 +53,7 @@ pub struct TraceReader {
 enum Place {
     Bucket(Box<BucketReader>),
     Folder(FolderReader),
+    Files(FilesReader),
 }
 
 impl TraceReader {
@@ -70,6 +80,11 @@ impl TraceReader {
     #[must_use]
     pub fn over_folder(store: FileStore) -> Self {
         Self::new(Place::Folder(FolderReader::new(store)))
+    }
+
+    #[must_use]
+    pub fn over_files(files: FilesReader) -> Self {
+        Self::new(Place::Files(files))
     }
 
     /// Reads the bucket of an endpoint that runs in this process.
@@ -103,19 +118,38 @@ impl TraceReader {
         self.lake.as_ref()
     }
 
+    /// Returns the name of the bucket, of the folder's bucket, or of the files.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match &self.place {
             Place::Bucket(bucket) => bucket.name(),
             Place::Folder(folder) => folder.store().bucket(),
+            Place::Files(files) => files.name(),
         }
     }
 
     #[must_use]
     pub fn folder(&self) -> Option<&FileStore> {
         match &self.place {
-            Place::Bucket(_) => None,
             Place::Folder(folder) => Some(folder.store()),
+            Place::Bucket(_) | Place::Files(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn files(&self) -> Option<&FilesReader> {
+        match &self.place {
+            Place::Files(files) => Some(files),
+            Place::Bucket(_) | Place::Folder(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> PlaceKind {
+        match &self.place {
+            Place::Bucket(_) => PlaceKind::Bucket,
+            Place::Folder(_) => PlaceKind::Folder,
+            Place::Files(_) => PlaceKind::Files,
         }
     }
 
@@ -125,6 +159,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket.endpoint(),
             Place::Folder(_) => self.folder_s3.as_deref(),
+            Place::Files(_) => None,
         }
     }
 
@@ -133,6 +168,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket.place_id().await,
             Place::Folder(folder) => PlaceId::of_folder(folder.store()),
+            Place::Files(_) => Ok(PlaceId { name: self.place_name(), id: None }),
         }
     }
 
@@ -141,6 +177,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket_name(bucket.name(), bucket.endpoint()),
             Place::Folder(folder) => folder_name(folder.store()),
+            Place::Files(files) => files.name().to_owned(),
         }
     }
 
@@ -153,6 +190,7 @@ impl TraceReader {
         let entries = match &self.place {
             Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
             Place::Folder(folder) => folder.list(after).boxed(),
+            Place::Files(files) => stream::iter(files.list(after.as_deref()).map(Ok)).boxed(),
         };
         entries.try_filter(move |entry| {
             let is_selected = times.contains(entry.stored) && self.contains(&entry.key);
@@ -162,8 +200,8 @@ impl TraceReader {
 
     /// Returns a page of at most `limit` traces whose keys start with `prefix`.
     ///
-    /// A folder is listed newest first. A bucket is listed in key order: S3 offers no other order, and a bucket may be
-    /// too large to list completely.
+    /// A folder is listed newest first, and files in line order. A bucket is listed in key order: S3 offers no other
+    /// order, and a bucket may be too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
@@ -176,6 +214,7 @@ impl TraceReader {
                 let reader = self.clone();
                 folder.page(from, limit, move |key| key.starts_with(&prefix) && reader.contains(key)).await
             }
+            Place::Files(files) => Ok(files.page(from, limit, |key| key.starts_with(&prefix) && self.contains(key))),
         }
     }
 
@@ -189,7 +228,7 @@ impl TraceReader {
                 let entries = entries.try_filter(move |entry| std::future::ready(reader.contains(&entry.key))).boxed();
                 Ok(Walk { total: None, version: None, entries })
             }
-            Place::Folder(_) => {
+            Place::Folder(_) | Place::Files(_) => {
                 let entries = self.page(prefix, from, usize::MAX).await?.entries;
                 let mut version = DefaultHasher::new();
                 for ListingEntry { key, stored, size } in &entries {
@@ -207,6 +246,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(_) => entry.key.clone(),
             Place::Folder(_) => cursor_after(entry),
+            Place::Files(files) => files.cursor_after(&entry.key),
         }
     }
 
@@ -230,6 +270,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket.branches(prefix).await,
             Place::Folder(folder) => folder.branches(prefix.to_owned()).await,
+            Place::Files(files) => Ok(files.branches(prefix)),
         }
     }
 
@@ -239,16 +280,17 @@ impl TraceReader {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Returns a reader that blocks this thread, or `None` if the traces are not in a folder.
-    #[must_use]
-    pub fn blocking(&self) -> Option<&FolderReader> {
+    /// Reads a listed trace of a folder or of files on this thread, which blocks, or returns why only this trace cannot be
+    /// read. Returns `None` if it was deleted, or is in a bucket.
+    pub fn read_local(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         match &self.place {
-            Place::Bucket(_) => None,
-            Place::Folder(folder) => Some(folder),
+            Place::Bucket(_) => Ok(None),
+            Place::Folder(folder) => folder.read(entry),
+            Place::Files(files) => Ok(files.read(&entry.key)?.map(Ok)),
         }
     }
 
-    /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not record writers.
+    /// Reads a trace as [`get`](Self::get) does, and its writer. Only a bucket records writers.
     pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);
@@ -258,6 +300,11 @@ impl TraceReader {
             Place::Folder(folder) => {
                 let json = folder.get(key.to_owned()).await?;
                 Ok(json.map(|json| (json, Writer::default())))
+            }
+            Place::Files(files) => {
+                let (files, key) = (files.clone(), key.to_owned());
+                let json = tokio::task::spawn_blocking(move || files.read(&key)).await;
+                Ok(json.context("a reader of the files panicked")??.map(|json| (json, Writer::default())))
             }
         }
     }

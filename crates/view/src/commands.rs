@@ -4,7 +4,7 @@ use attest_mapping::{
     json::{Json, Members},
     rebuild,
 };
-use attest_storage::TraceReader;
+use attest_storage::{LinePlace, Packing, PlaceKind, TraceReader};
 
 /// The body of the first request that a user tries.
 pub const EXAMPLE: &str =
@@ -89,11 +89,13 @@ pub struct TerminalCommand {
 }
 
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
-    let read = aws(traces, key);
+    let line = traces.files().and_then(|files| files.line(key));
+    let read = line.map_or_else(|| aws(traces, key), sed);
     // Anybody on this machine can read the page, so it must not show the secret key of the folder's S3.
-    let title = match traces.folder() {
-        Some(_) => "Read it with the AWS CLI and the AWS_ variables that attest printed",
-        None => "Read it with the AWS CLI",
+    let title = match traces.kind() {
+        PlaceKind::Folder => "Read it with the AWS CLI and the AWS_ variables that attest printed",
+        PlaceKind::Bucket => "Read it with the AWS CLI",
+        PlaceKind::Files => "Read it from its file",
     };
     let mut commands = vec![
         TerminalCommand { id: "curl", title: "POST it to an endpoint", text: curl(&read, json) },
@@ -108,6 +110,16 @@ pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCom
 fn aws(traces: &TraceReader, key: &str) -> String {
     let endpoint = traces.endpoint().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
     format!("aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
+}
+
+fn sed(LinePlace { path, packing, number }: LinePlace<'_>) -> String {
+    let path = quoted(&path.to_string_lossy());
+    let print = format!("sed -n '{number}{{p;q;}}'");
+    match packing {
+        Packing::Plain => format!("{print} {path}"),
+        Packing::Gzip => format!("gzip -dc {path} | {print}"),
+        Packing::Zstd => format!("zstd -dc {path} | {print}"),
+    }
 }
 
 fn curl(read: &str, json: &[u8]) -> String {

@@ -1,6 +1,6 @@
 use attest::writer::Writer;
 use attest_query::{Field, Query, QueryError};
-use attest_storage::TraceReader;
+use attest_storage::{PlaceKind, TraceReader};
 use axum::{
     Form, Router,
     extract::{FromRequestParts, Query as UrlQuery, State},
@@ -20,7 +20,7 @@ use super::{
     commands::commands,
     guard::{guard, guarded},
     list_stream::{ListStream, halves, known_page},
-    pages::{self, Choice, Failure, List, Overview, TracePage, TraceView, trace_url},
+    pages::{self, Choice, Failure, List, Overview, PlaceFacts, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
     scan::Scan,
     search::Search,
@@ -89,8 +89,8 @@ async fn overview(
     State(Viewer { traces, workers, searches, .. }): State<Viewer>,
     Parameters(choice): Parameters<Choice>,
 ) -> Result<Response, Failure> {
-    let (bucket, is_folder) = (traces.bucket().to_owned(), traces.folder().is_some());
-    let overview = |stats| Overview { stats, choice, error: None, bucket, is_folder };
+    let place = PlaceFacts::of(&traces);
+    let overview = |stats| Overview { stats, choice, error: None, place };
     let (before, after) = halves(&Overview::frame());
     if choice.all {
         let (stats, scan) = Stats::begin(&traces, &workers, true).await?;
@@ -113,9 +113,10 @@ async fn list(
     let stop = searches.begin();
     // Counting is cheap in a folder, and a search for content reads everything anyway.
     let totals = results.totals(&search.q).filter(|_| !search.from.is_empty());
-    let is_counted = totals.is_none() && (query.needs_content() || traces.folder().is_some() && !page.is_of_a_lake);
+    let is_counted =
+        totals.is_none() && (query.needs_content() || traces.kind() != PlaceKind::Bucket && !page.is_of_a_lake);
     let known = results.unchanged(&search, page.scan.version).filter(|_| query.needs_content());
-    let list = List { search: search.clone(), query, tree, bucket: traces.bucket().to_owned() };
+    let list = List { search: search.clone(), query, tree, place: PlaceFacts::of(&traces) };
     let (before, after) = halves(&workers.run(move || list.render()).await?);
     if let Some(known) = known {
         return Ok(body::html(async move |writer| {

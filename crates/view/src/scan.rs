@@ -11,7 +11,7 @@ use std::{
 use anyhow::Result;
 use attest::{trace::is_trace, unreadable::Unreadable};
 use attest_mapping::json::one_line;
-use attest_storage::ListingEntry;
+use attest_storage::{ListingEntry, PlaceKind};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -49,7 +49,7 @@ pub struct Hit {
 pub struct Batch {
     /// The matching traces. Empty if they are only counted.
     pub hits: Vec<Hit>,
-    /// The matching traces as JSON Lines, if the selection asks for them instead of hits.
+    /// The matching traces as JSON Lines, if the selection needs lines instead of hits.
     pub lines: Vec<u8>,
     pub found: usize,
     pub looked_at: usize,
@@ -80,7 +80,7 @@ impl Scan {
             return lake::scan(lake, workers, &selection, from, limit).await;
         }
         let walk = traces.walk(&selection.prefix, Some(from).filter(|from| !from.is_empty())).await?;
-        let is_bucket = traces.folder().is_none();
+        let is_bucket = traces.kind() == PlaceKind::Bucket;
         let is_read = selection.query.needs_content() || rows == usize::MAX;
         let size = if is_read || !is_bucket { BATCH } else { rows.min(BATCH) + 1 };
         let (workers, hits) = (workers.clone(), Arc::clone(&limit));
@@ -90,7 +90,7 @@ impl Scan {
                 if is_bucket {
                     of_bucket(entries?, &workers, batch).await
                 } else {
-                    of_folder(entries?, &workers, batch).await
+                    of_files(entries?, &workers, batch).await
                 }
             }
         });
@@ -146,12 +146,11 @@ pub fn read_bytes(entry: &ListingEntry) -> u64 {
 }
 
 /// Reads and searches files in one go, because a task per file would cost more than reading it.
-async fn of_folder(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
+async fn of_files(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
     let search = move || {
-        let Some(folder) = batch.selection.traces.blocking().cloned() else { return Ok(batch.batch) };
         for entry in entries {
             if batch.wants(&entry)
-                && let Some(object) = folder.read(&entry)?
+                && let Some(object) = batch.selection.traces.read_local(&entry)?
             {
                 batch.add(entry, object);
             }

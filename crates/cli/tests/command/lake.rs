@@ -1,7 +1,7 @@
 //! Tests `lake sync` and `forget` by running the built program on the endpoint's folder.
 
 mod failures;
-mod foreign;
+pub mod foreign;
 mod forget;
 mod random;
 mod source;

@@ -9,6 +9,7 @@ mod otlp;
 mod output;
 mod serve;
 mod share;
+mod view;
 
 /// Returns the peak memory of a running process in MiB.
 ///

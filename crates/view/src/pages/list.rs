@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use attest_query::{Field, Query};
-use attest_storage::Branch;
+use attest_storage::{Branch, PlaceKind};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
 use maud::{Markup, PreEscaped, html};
@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     failure::first_trace,
     layout::{Frame, choice},
+    place::PlaceFacts,
     trace::TURNS,
     turn::turn_id,
     urls::{export_url, trace_url},
@@ -24,19 +25,20 @@ pub struct List {
     pub search: Search,
     pub query: Query,
     pub tree: Vec<Branch>,
-    pub bucket: String,
+    pub place: PlaceFacts,
 }
 
 impl List {
     pub fn render(&self) -> Markup {
-        let Self { search, query, tree, bucket } = self;
+        let Self { search, query, tree, place } = self;
         let prefix = query.key_prefix();
         let body = html! {
             (stop_form())
             div.columns {
                 nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
-                main #main {
-                    h1 { "Traces " small { (bucket) } }
+                main #main data-place=[(place.kind == PlaceKind::Files).then_some("files")] {
+                    h1 { "Traces " small { (place.name) } }
+                    (place.notes())
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
@@ -74,7 +76,7 @@ fn list_begin(search: &Search) -> &'static str {
     }
 }
 
-/// Shows how far a search is. Each one hides those before it, and the end of the page hides all.
+/// Shows a search's progress. Each element hides the earlier ones, and the end of the page hides all.
 pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
     html! {
         p.progress {
@@ -86,7 +88,7 @@ pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search:
     }
 }
 
-/// Shows how many traces were read. It is hidden as [`progress`] is.
+/// Shows how many traces have been read. Hidden in the same way as [`progress`].
 pub fn reading(looked_at: usize, total: Option<usize>, number: u64) -> Markup {
     html! {
         p.progress {
@@ -178,7 +180,7 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
     }
 }
 
-/// Offers all traces of a result as a file.
+/// Offers all traces of a result for download.
 fn export(q: &str) -> Markup {
     html! {
         details.export {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use attest_query::{Field, Query};
+use attest_storage::PlaceKind;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::civil::Date;
 use maud::{Markup, PreEscaped, html};
@@ -10,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     chart::{self, Bar, COLORS},
-    failure::first_trace,
     layout::Frame,
     list::{STREAMED, q_with, row_of, stop_form},
+    place::PlaceFacts,
 };
 use crate::{
     search::Search,
@@ -52,32 +53,32 @@ pub struct Overview {
     pub choice: Choice,
     /// Why not all traces were read.
     pub error: Option<anyhow::Error>,
-    pub bucket: String,
-    pub is_folder: bool,
+    pub place: PlaceFacts,
 }
 
 impl Overview {
-    /// Renders the frame of the page, with a place for its content.
+    /// Renders the page's frame, with a mark where the content goes.
     pub fn frame() -> Markup {
         let body = html! { (stop_form()) main.overview #main { (PreEscaped(STREAMED)) } };
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
-    /// Renders the page without its frame.
+    /// Renders the content of the page, without the frame.
     pub fn content(&self) -> Markup {
-        let Self { stats, bucket, .. } = self;
+        let Self { stats, place, .. } = self;
         let basis = self.choice.time.unwrap_or_else(|| stats.basis());
         let days = stats.days(basis);
         let models = by_model(&days);
         let read = stats.read;
         let count = |count: u64| HumanCount(count).to_string();
         html! {
-            h1 { "Overview " small { (bucket) } }
+            h1 { "Overview " small { (place.name) } }
             @if let Some(error) = &self.error {
                 div.alert role="alert" { p.label { "Reading failed, so the figures are not complete" } pre { (format!("{error:#}")) } }
             }
             p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
-            @if stats.traces == 0 { (first_trace()) } @else {
+            (place.notes())
+            @if stats.traces == 0 { (place.first_trace()) } @else {
                 dl.totals {
                     (total("traces", &count(read.traces), &self.scope(), "/traces"))
                     (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
@@ -93,7 +94,7 @@ impl Overview {
                     (table(&stats.models(), &self.scope()))
                 }
                 section aria-labelledby="newest" {
-                    h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } " " small { "times of storage, in UTC" } }
+                    h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } " " small { "times of storage, in UTC" } }
                     ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
                 }
             }
@@ -152,7 +153,8 @@ impl Overview {
         let Stats { unreadable, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(self.stats.traces as u64), HumanCount(self.stats.read.traces));
         html! {
-            @if self.stats.traces == 0 { "No trace is stored here yet." }
+            @if self.stats.traces == 0 && self.place.kind == PlaceKind::Files { "No line is a trace." }
+            @else if self.stats.traces == 0 { "No trace is stored here yet." }
             @else if self.stats.is_whole() && unreadable == 0 { "All " (traces) " traces were read." }
             @else if self.stats.is_whole() { (read) " of " (traces) " traces were read." }
             @else if self.stats.is_lake && has_more {
@@ -162,10 +164,13 @@ impl Overview {
                 "Figures and models are those of the first " (read) "."
             } @else if self.stats.is_lake {
                 "The lake has " (traces) " traces. Figures, models and sizes are those of " (read) " traces of the newest days."
-            } @else if self.is_folder {
-                (traces) " traces are stored. Figures and models are those of the newest " (read) "."
             } @else {
-                (traces) " traces are stored. Figures and models are those of the first " (read) " in the order of the keys."
+                (traces) " traces are stored. Figures and models are those of the "
+                @match self.place.kind {
+                    PlaceKind::Folder => { "newest " (read) "." }
+                    PlaceKind::Files => { "first " (read) " in the order of the lines." }
+                    PlaceKind::Bucket => { "first " (read) " in the order of the keys." }
+                }
             }
             @if unreadable > 0 { " " (HumanCount(unreadable as u64)) @if unreadable == 1 { " object" } @else { " objects" } " cannot be read." }
         }

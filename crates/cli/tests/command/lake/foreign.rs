@@ -143,7 +143,7 @@ async fn no_command_reads_a_file_that_is_larger_than_any_trace() {
     assert!(!path.join("traces/m/1.json").exists() && path.join("traces/backup/1.json").exists());
 }
 
-async fn get(url: &str) -> (StatusCode, String) {
+pub async fn get(url: &str) -> (StatusCode, String) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let response = client.get(url.parse::<Uri>().expect("a URL")).await.expect("an answer");
     let status = response.status();
