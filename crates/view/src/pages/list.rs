@@ -184,7 +184,7 @@ fn export(q: &str) -> Markup {
     html! {
         details.export {
             summary { "Export this result" }
-            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
+            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, in the order of this list." }
         }
     }
 }
