@@ -36,7 +36,7 @@ enum Command {
     /// Import traces from JSON Lines files
     Import(import::ImportOptions),
     /// Export stored traces to a file
-    Export(export::ExportOptions),
+    Export(Box<export::ExportOptions>),
     /// Keep stored traces as one table for queries
     #[cfg(feature = "lake")]
     #[command(subcommand)]
@@ -75,6 +75,7 @@ async fn main() -> ExitCode {
         "attest_export",
         "attest_lake",
         "attest_mapping",
+        "attest_query",
         "attest_storage",
         "attest_view",
         "local_aws",
@@ -83,7 +84,7 @@ async fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
-        Command::Export(options) => return export::run(options).await,
+        Command::Export(options) => return export::run(*options).await,
         #[cfg(feature = "lake")]
         Command::Lake(command) => return lake::run(command).await,
         #[cfg(feature = "lake")]

@@ -40,6 +40,8 @@ pub enum QueryError {
     Fingerprint(String, attest::key::KeyError),
     #[error("an empty text would match everything")]
     Empty,
+    #[error("an empty query would select every trace")]
+    NoQuery,
 }
 
 fn fields() -> String {

@@ -34,6 +34,7 @@ mod parse;
 mod period;
 mod prefilter;
 mod reach;
+mod selector;
 mod syntax;
 mod test;
 
@@ -41,6 +42,7 @@ pub use error::QueryError;
 pub use field::Field;
 pub use matching::Candidate;
 pub use prefilter::Prefilter;
+pub use selector::Selector;
 
 use attest_storage::{ListingEntry, TimeRange};
 use syntax::{Expression, Subject};
@@ -52,6 +54,19 @@ pub struct Query(Expression);
 impl Query {
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         parse::parse(text).map(Self)
+    }
+
+    /// Parses the value of an option, which must select something: an empty one may be a variable that was not set.
+    pub fn parse_option(text: &str) -> Result<Self, QueryError> {
+        match Self::parse(text)? {
+            query if query.is_empty() => Err(QueryError::NoQuery),
+            query => Ok(query),
+        }
+    }
+
+    /// Returns the query for one exact value of a field.
+    pub fn of(field: Field, value: &str) -> Result<Self, QueryError> {
+        Ok(Self(Expression::Condition(syntax::Condition::of_field(field, value)?)))
     }
 
     /// Returns whether the query is empty and so selects every trace.
