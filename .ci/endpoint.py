@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import pathlib
 import subprocess
 from typing import NamedTuple
 
@@ -41,3 +42,10 @@ def start(folder, api_key, *options, port="0"):
     if ready is None:
         raise RuntimeError("the endpoint did not start")
     return process, ready["url"], S3(ready["s3_url"], ready["s3_access_key"], ready["s3_secret_key"])
+
+
+def traces(folder):
+    """Returns the traces in the folder of an endpoint."""
+    folder = pathlib.Path(folder)
+    files = [file for file in folder.rglob("*") if file.is_file() and "~" not in str(file.relative_to(folder))]
+    return [json.loads(file.read_bytes()) for file in files]

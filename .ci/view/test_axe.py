@@ -6,7 +6,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import talk, unfold
 
 
-@pytest.mark.parametrize("scheme, width", [("light", 1200), ("dark", 1200), ("light", 375)])
+@pytest.mark.parametrize("scheme, width", [("light", 1280), ("dark", 1280), ("light", 390)])
 def test_axe_finds_nothing(site, page, scheme, width):
     page.set_viewport_size({"width": width, "height": 800})
     key = site.post(agent.chat())

@@ -12,10 +12,10 @@ pub fn trace(bytes: usize) -> String {
     json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// Returns the proxy event of a trace. The body is base64 because the API declares every media type binary.
-pub fn event(trace: &str) -> Vec<u8> {
+/// Returns the proxy event of a body. The body is base64 because the API declares every media type binary.
+pub fn event(body: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
-    event["body"] = base64::encode(trace).into();
+    event["body"] = base64::encode(body).into();
     event["isBase64Encoded"] = true.into();
     event.to_string().into_bytes()
 }

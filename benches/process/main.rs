@@ -3,6 +3,7 @@
 //! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` replaces the default
 //! build, `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory`
 //! and `--s3-ms`, which set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
+//! With `--spans`, it measures the function of OpenTelemetry, without a ratio.
 
 #![allow(clippy::print_stdout, reason = "a benchmark reports to its terminal")]
 
@@ -49,6 +50,9 @@ struct Options {
     /// The latency of S3 in milliseconds
     #[arg(long, default_value_t = 0)]
     s3_ms: u64,
+    /// The number of spans of 4 KB in a batch for `attest-otlp`, which is then measured instead
+    #[arg(long, default_value_t = 0)]
+    spans: usize,
     /// A flag that cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,6 +62,9 @@ struct Options {
 async fn main() {
     let options = Options::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if options.spans > 0 {
+        return measure_batches(&options, root).await;
+    }
     let ours = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest-lambda"), PathBuf::from);
     let minimal = root.join("target/release/examples/minimal");
     assert!(
@@ -69,10 +76,11 @@ async fn main() {
     println!("{:>10}{}", "trace", FIGURES.map(|figure| format!("{figure:>18}")).concat());
     for (name, bytes, traces) in [("1 KB", 1_000, 300), ("100 KB", 100_000, 60), ("4 MB", 4_000_000, 10)] {
         let event = Bytes::from(event(&trace(bytes)));
+        let stored = Requests { event: &|_| event.clone(), warm: traces, status: 201 };
         let (mut of_ours, mut of_minimal) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            of_ours.push(measure(&ours, &event, traces, share.as_ref(), options.s3_ms).await);
-            of_minimal.push(measure(&minimal, &event, traces, share.as_ref(), options.s3_ms).await);
+            of_ours.push(measure(&ours, &stored, share.as_ref(), options.s3_ms).await);
+            of_minimal.push(measure(&minimal, &stored, share.as_ref(), options.s3_ms).await);
         }
         let cell = |figure: usize| {
             let (ours, minimal) = (median(&of_ours, figure), median(&of_minimal, figure));
@@ -82,14 +90,56 @@ async fn main() {
     }
 }
 
+/// Measures batches of one span and of `--spans` spans.
+async fn measure_batches(options: &Options, root: &Path) {
+    let program = env::var_os("BOOTSTRAP").map_or_else(|| root.join("target/release/attest-otlp"), PathBuf::from);
+    assert!(program.exists(), "on Linux, first: cargo build --locked --release -p attest-otlp");
+    let share = (options.memory > 0).then(|| CpuShare::new(options.memory));
+    println!("medians of {ROUNDS} processes; ms and MiB\n");
+    println!("{:>10}{}", "spans", FIGURES.map(|figure| format!("{figure:>12}")).concat());
+    for (spans, warm) in [(1, 100), (options.spans, 10)] {
+        let requests = Requests { event: &|number| Bytes::from(event(&batch(spans, number))), warm, status: 200 };
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push(measure(&program, &requests, share.as_ref(), options.s3_ms).await);
+        }
+        let cell = |figure: usize| format!("{:>12.2}", median(&rounds, figure));
+        println!("{spans:>10}{}", std::array::from_fn::<_, 6, _>(cell).concat());
+    }
+}
+
+/// Returns a batch in OTLP's JSON encoding. Each span has about 4 KB and an id of its own.
+fn batch(spans: usize, number: u32) -> String {
+    let attribute = |key: &str, value: &str| serde_json::json!({"key": key, "value": {"stringValue": value}});
+    let text = "Hello, how are you? I am well, thanks! \"Übung macht den Meister\"\n".repeat(52);
+    let messages = serde_json::json!([{"role": "user", "parts": [{"type": "text", "content": text}]}]).to_string();
+    let span = |span: usize| {
+        serde_json::json!({
+            "traceId": format!("{:032x}", number + 1), "spanId": format!("{:016x}", span + 1), "name": "chat",
+            "startTimeUnixNano": "1795305600000000000", "endTimeUnixNano": "1795305601000000000",
+            "attributes": [attribute("gen_ai.operation.name", "chat"), attribute("gen_ai.request.model", "gpt-4o"),
+                           attribute("gen_ai.input.messages", &messages)],
+        })
+    };
+    let spans: Vec<_> = (0..spans).map(span).collect();
+    serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
+}
+
 fn median(rounds: &[Figures], figure: usize) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(|round| round[figure]).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Runs one process: a cold start, then `traces` warm requests.
-async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
+/// The requests to one process: the first one, and `warm` more.
+struct Requests<'r> {
+    event: &'r dyn Fn(u32) -> Bytes,
+    warm: u32,
+    status: u16,
+}
+
+/// Runs one process: a cold start, then the warm requests.
+async fn measure(program: &Path, requests: &Requests<'_>, share: Option<&CpuShare>, s3_ms: u64) -> Figures {
     let root = tempfile::tempdir().expect("a temporary folder");
     let folder = FolderS3::open(&root.path().join("traces")).expect("a bucket").with_secret_key(ACCESS_KEY.to_owned());
     let certificate = root.path().join("certificate.pem");
@@ -105,6 +155,7 @@ async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuS
     });
     tokio::spawn(serve(listener, service, std::future::pending()));
     let api = RuntimeApi::start().await.expect("a free port");
+    let first = (requests.event)(0);
     let start = Instant::now();
     let process = tokio::process::Command::new(program)
         .env_clear()
@@ -122,18 +173,16 @@ async fn measure(program: &Path, event: &Bytes, traces: u32, share: Option<&CpuS
     if let Some(share) = share {
         share.hold(id);
     }
-    store(&api, event).await;
+    requests.send(&api, first).await;
     let cold_wall = start.elapsed();
     api.asked().await;
     let cold_cpu = cpu(id);
     let mut walls = Vec::new();
-    for _ in 0..traces {
-        let start = Instant::now();
-        store(&api, event).await;
-        walls.push([milliseconds(start.elapsed()); 6]);
+    for number in 1..=requests.warm {
+        walls.push([requests.send(&api, (requests.event)(number)).await; 6]);
         api.asked().await;
     }
-    let warm_cpu = (cpu(id) - cold_cpu) / f64::from(traces);
+    let warm_cpu = (cpu(id) - cold_cpu) / f64::from(requests.warm);
     let size = fs::metadata(program).expect("it exists").len();
     #[expect(clippy::cast_precision_loss, reason = "a program is smaller than 4 PiB")]
     let size = size as f64 / 1024.0 / 1024.0;
@@ -169,10 +218,16 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-async fn store(api: &RuntimeApi, event: &Bytes) {
-    let answer = api.invoke(event.clone()).await.expect("the program answers");
-    let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
-    assert_eq!(answer["statusCode"], 201, "{answer}");
+impl Requests<'_> {
+    /// Sends an event, and returns the milliseconds until its answer.
+    async fn send(&self, api: &RuntimeApi, event: Bytes) -> f64 {
+        let start = Instant::now();
+        let answer = api.invoke(event).await.expect("the program answers");
+        let took = milliseconds(start.elapsed());
+        let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+        assert_eq!(answer["statusCode"], self.status, "{answer}");
+        took
+    }
 }
 
 /// Returns the CPU time of a process in milliseconds (proc(5), `schedstat`).

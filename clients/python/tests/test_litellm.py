@@ -285,3 +285,32 @@ def test_the_proxy_logs_every_call(endpoint, environment, tmp_path):
     [trace] = endpoint.traces()
     assert [message["content"] for message in trace["messages"]] == ["Hi", "Hello."]
     assert trace["litellm"]["metadata"]["user_api_key_request_route"] == "/chat/completions"
+
+
+@pytest.mark.parametrize("is_asynchronous", [False, True], ids=["completion", "acompletion"])
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+def test_a_call_has_the_labels_of_its_metadata_its_context_and_its_logger(logged, is_asynchronous, is_streamed):
+    litellm.callbacks[0]._extra = {"app": "a", "user": "logger"}
+    call = {"model": "gpt-4o", "messages": MESSAGES, "mock_response": "Hello", "stream": is_streamed, "user": "u-7"}
+    call["metadata"] = {"session_id": "s-1", "tags": ["a", "b"], "user": "u-7", "user_api_key": "SECRET"}
+
+    async def acompletion():
+        with attest_client.extra(run=1):
+            answer = await litellm.acompletion(**call)
+            if is_streamed:
+                async for _ in answer:
+                    pass
+        await asyncio.to_thread(logged)
+
+    if is_asynchronous:
+        asyncio.run(acompletion())
+    else:
+        with attest_client.extra(run=1):
+            answer = litellm.completion(**call)
+            for _ in answer if is_streamed else ():
+                pass
+    [trace] = logged(1)
+    assert trace["log"] == {"session_id": "s-1", "tags": ["a", "b"], "app": "a", "user": "logger", "run": 1}
+    assert trace["litellm"]["request_tags"] == ["a", "b"]
+    assert trace["request"]["user"] == "u-7"
+    assert "SECRET" not in json.dumps(trace)

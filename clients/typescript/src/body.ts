@@ -45,6 +45,11 @@ export class Body {
     this.isStreamWanted = isStreamWanted || LABEL.test(contentType);
   }
 
+  /** Returns whether a part of a streamed answer has arrived. */
+  get hasContent(): boolean {
+    return this.stream?.hasContent ?? false;
+  }
+
   /** Adds bytes. They are not copied, so nobody may change them later. */
   feed(chunk: Uint8Array): void {
     if (this.isTruncated || chunk.length === 0) return;

@@ -7,6 +7,7 @@
 import { type Api, apiOfCall } from "./api.js";
 import type { Outcome } from "./body.js";
 import { recordingFetch } from "./capture.js";
+import { currentExtra, withExtra } from "./context.js";
 import { Client, type Counters, type Mask, type Message, NO_COUNTS, type Trace } from "./client.js";
 import { isObject, type JsonObject, LosslessNumber } from "./json.js";
 import { type Call, toTrace } from "./mapping.js";
@@ -16,6 +17,7 @@ import { toJson } from "./values.js";
 import { kindOf, warn } from "./warn.js";
 
 export * as masks from "./masks.js";
+export { withExtra };
 export { type Api, type Counters, LosslessNumber, type Mask, type Message, type Trace };
 
 export interface LogOptions {
@@ -55,7 +57,7 @@ export function loggedFetch({ fetch, failures = false, extra = {}, ...options }:
           counters[outcome]++;
           warn(outcome, OUTCOMES[outcome]);
         }
-        return made && { ...made.call, ...(Object.keys(extra).length > 0 ? { log: objectOf(extra, "extra") } : {}) };
+        return made && { ...made.call, log: { ...objectOf(extra, "extra"), ...objectOf(made.extra, "extra") } };
       }, options);
     },
     lost: (problem) => {
@@ -78,7 +80,7 @@ export function logTrace(request: object, response?: object | null, extra: Recor
     const sent = objectOf(request, "messages");
     const received = response ? objectOf(response, "response") : undefined;
     const created = Math.floor(Date.now() / 1_000);
-    return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: objectOf(extra, "extra") };
+    return { api: api ?? apiOfCall(sent, received ?? {}), request: sent, response: received, created, log: { ...objectOf(currentExtra(), "extra"), ...objectOf(extra, "extra") } };
   }, options);
 }
 

@@ -18,6 +18,13 @@ const PROMPTS: Record<Api, string[]> = { "openai-chat": [], "openai-responses": 
 /** The request's list of messages. */
 const LISTS: Record<Api, string> = { "openai-chat": "messages", "openai-responses": "input", anthropic: "messages" };
 
+/** The times of a call by a monotonic clock, in seconds since its start. */
+export interface Timing {
+  duration: number;
+  /** The time until the first part of a streamed answer. */
+  first_token?: number;
+}
+
 /** A call of a model. */
 export interface Call {
   api: Api;
@@ -31,6 +38,7 @@ export interface Call {
   error?: Json | undefined;
   /** Parts of a stream that have no place in the response. */
   unmerged?: Json | undefined;
+  timing?: Timing | undefined;
   /** Members that belong to neither request nor response. */
   log?: JsonObject | undefined;
 }
@@ -65,6 +73,7 @@ export function toTrace(call: Call): JsonObject {
     delete response.usage;
   }
   Object.assign(trace, { api, request_messages: requestMessages });
+  if (call.timing) trace.timing = { ...call.timing };
   const optional = { request, response, incomplete: call.incomplete, error: call.error, unmerged: call.unmerged, log: call.log };
   for (const [name, value] of Object.entries(optional)) {
     const isKept = name === "error" ? value !== undefined && value !== null : !isEmpty(value);

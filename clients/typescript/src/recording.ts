@@ -4,7 +4,8 @@ import type { Api } from "./api.js";
 import { background } from "./background.js";
 import { type Answer, Body, jsonOf, type Outcome } from "./body.js";
 import { isObject, type Json, type JsonObject } from "./json.js";
-import type { Call } from "./mapping.js";
+import { currentExtra } from "./context.js";
+import type { Call, Timing } from "./mapping.js";
 import type { Incomplete } from "./streams/assembly.js";
 
 /** The head of a response. */
@@ -17,12 +18,18 @@ export interface Head {
 /** A call, and what became of its answer. */
 export interface Recorded {
   call: Call;
+  /** The members of the contexts around the call. */
+  extra: Record<string, unknown>;
   outcomes: Outcome[];
 }
 
 export class Recording {
-  /** Bytes that arrived before the request's body was known. */
-  private readonly early: Uint8Array[] = [];
+  /** Bytes that arrived before the request's body was known, each with the time of their arrival. */
+  private readonly early: [Uint8Array, number][] = [];
+  private readonly extra = currentExtra();
+  private readonly started = performance.now();
+  /** The time at which a part of a streamed answer arrived for the first time. */
+  private first: number | undefined;
   private isEnded = false;
   private isFaulty = false;
   private head: Head | undefined;
@@ -61,9 +68,10 @@ export class Recording {
   /** Adds bytes of the response. They are not copied, so nobody may change them later. */
   add(chunk: Uint8Array): void {
     if (this.isEnded) return;
+    const arrived = performance.now();
     try {
-      if (this.request !== undefined) this.open().feed(chunk);
-      else this.early.push(chunk);
+      if (this.request !== undefined) this.feed(this.open(), chunk, arrived);
+      else this.early.push([chunk, arrived]);
     } catch {
       this.isFaulty = true; // a fault of this package must not reach the application
     }
@@ -87,26 +95,40 @@ export class Recording {
     if (this.body) return this.body;
     const { contentType, contentEncoding } = this.head!;
     this.body = new Body(this.api, this.prepare()!.stream === true, contentType, contentEncoding);
-    for (const chunk of this.early.splice(0)) this.body.feed(chunk);
+    for (const [chunk, arrived] of this.early.splice(0)) this.feed(this.body, chunk, arrived);
     return this.body;
+  }
+
+  private feed(body: Body, chunk: Uint8Array, arrived: number): void {
+    body.feed(chunk);
+    if (this.first === undefined && body.hasContent) this.first = arrived;
+  }
+
+  /** Returns the seconds until the first part of the answer and until the end. Those of a background response are unknown. */
+  private timing(ended: number): Timing | undefined {
+    if (this.retrieved) return undefined;
+    const since = (time: number) => Math.round((time - this.started) * 1_000) / 1_000_000;
+    return { duration: since(ended), ...(this.first === undefined ? {} : { first_token: since(this.first) }) };
   }
 
   /** Passes the call on, unless there is nothing to log. Later calls do nothing. */
   private end(answer: () => Answer | undefined): void {
     if (this.isEnded) return;
     this.isEnded = true;
-    const pass = () => this.finished(() => this.recorded(answer()));
+    const ended = performance.now();
+    const pass = () => this.finished(() => this.recorded(answer(), ended));
     if (this.request === undefined) void this.arrival!.then(pass);
     else pass();
   }
 
-  private recorded(answer: Answer | undefined): Recorded | undefined {
+  private recorded(answer: Answer | undefined, ended: number): Recorded | undefined {
     if (!answer) return undefined;
     const { outcomes, ...outcome } = answer;
     if (this.isFaulty) outcomes.push("lost");
     let request = this.prepare();
     if (this.retrieved) request = background.retrieved(this.retrieved, outcome.response);
     else if (this.api === "openai-responses" && background.isPending(request!, outcome.response)) outcome.incomplete ??= "background";
-    return request && { call: { api: this.api, request, created: this.created, ...outcome }, outcomes };
+    const call = { api: this.api, created: this.created, ...outcome, timing: this.timing(ended) };
+    return request && { call: { ...call, request }, extra: this.extra, outcomes };
   }
 }

@@ -4,10 +4,11 @@ use std::{borrow::Cow, sync::Arc};
 
 use arrow_array::{
     ArrayRef, RecordBatch,
-    builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
+    builder::{Float64Builder, Int64Builder, ListBuilder, StringBuilder, StructBuilder, TimestampMicrosecondBuilder},
 };
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 use attest::trace;
+use attest_mapping::{conversation::Header, json::Members};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +21,8 @@ pub const DAY: &str = "day";
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
 /// The columns that tables of earlier versions lack.
-pub(crate) const ADDED: [&str; 3] = ["etag", API_KEY_ID, PRINCIPAL];
+pub(crate) const ADDED: [&str; 8] =
+    ["etag", API_KEY_ID, PRINCIPAL, "session_id", "user", "tags", "duration", "first_token"];
 
 /// The id of the API key of the writer.
 const API_KEY_ID: &str = "api_key_id";
@@ -32,7 +34,7 @@ const PRINCIPAL: &str = "principal";
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, the whole
-/// trace, and what S3 knows about the object.
+/// trace, what S3 knows about the object, and facts of the call that are in different members of each API's traces.
 ///
 /// Every column is nullable, because Delta requires a table feature for other columns.
 #[must_use]
@@ -54,7 +56,16 @@ pub fn schema() -> Schema {
         Field::new("etag", DataType::Utf8, true),
         Field::new(API_KEY_ID, DataType::Utf8, true),
         Field::new(PRINCIPAL, DataType::Utf8, true),
+        Field::new("session_id", DataType::Utf8, true),
+        Field::new("user", DataType::Utf8, true),
+        Field::new("tags", DataType::List(Arc::new(tag())), true),
+        Field::new("duration", DataType::Float64, true),
+        Field::new("first_token", DataType::Float64, true),
     ])
+}
+
+fn tag() -> Field {
+    Field::new("element", DataType::Utf8, true)
 }
 
 fn message_fields() -> Fields {
@@ -90,11 +101,14 @@ struct MessageRow<'a> {
 }
 
 pub struct Columns {
-    /// Key, id, object, fingerprint, model, choices, usage, trace, etag, API key, principal.
-    texts: [StringBuilder; 11],
+    /// Key, id, object, fingerprint, model, choices, usage, trace, etag, API key, principal, session, user.
+    texts: [StringBuilder; 13],
     stored: TimestampMicrosecondBuilder,
     created: Int64Builder,
     messages: ListBuilder<StructBuilder>,
+    tags: ListBuilder<StringBuilder>,
+    duration: Float64Builder,
+    first_token: Float64Builder,
     bytes: usize,
 }
 
@@ -106,6 +120,9 @@ impl Default for Columns {
             stored: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
             created: Int64Builder::new(),
             messages: ListBuilder::new(StructBuilder::from_fields(message_fields(), 0)).with_field(message),
+            tags: ListBuilder::new(StringBuilder::new()).with_field(tag()),
+            duration: Float64Builder::new(),
+            first_token: Float64Builder::new(),
             bytes: 0,
         }
     }
@@ -123,6 +140,7 @@ impl Columns {
         else {
             return false;
         };
+        let header = Header::read(&Members::read(json));
         let texts = [
             Some(entry.key.as_str()),
             trace.id.as_deref(),
@@ -135,6 +153,8 @@ impl Columns {
             entry.etag.as_deref(),
             writer.api_key_id.as_deref(),
             writer.principal.as_deref(),
+            header.session.as_deref(),
+            header.user.as_deref(),
         ];
         for (column, text) in self.texts.iter_mut().zip(texts) {
             column.append_option(text);
@@ -148,6 +168,9 @@ impl Columns {
             message.append(true);
         }
         self.messages.append(true);
+        self.tags.append_option((!header.tags.is_empty()).then(|| header.tags.into_iter().map(Some)));
+        self.duration.append_option(header.seconds);
+        self.first_token.append_option(header.first_token);
         self.bytes += json.len() + 1;
         true
     }
@@ -162,8 +185,10 @@ impl Columns {
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
         let messages: ArrayRef = Arc::new(columns.messages.finish());
-        let [key, id, object, fingerprint, model, choices, usage, trace, etag, api_key, principal] =
+        let [key, id, object, fingerprint, model, choices, usage, trace, etag, api_key, principal, session, user] =
             columns.texts.map(|mut column| Arc::new(column.finish()) as ArrayRef);
+        let (tags, duration) = (Arc::new(columns.tags.finish()), Arc::new(columns.duration.finish()));
+        let first_token = Arc::new(columns.first_token.finish());
         let (stored, created) = (Arc::new(columns.stored.finish()), Arc::new(columns.created.finish()));
         let columns = vec![
             key,
@@ -180,6 +205,11 @@ impl Columns {
             etag,
             api_key,
             principal,
+            session,
+            user,
+            tags,
+            duration,
+            first_token,
         ];
         RecordBatch::try_new(Arc::new(schema()), columns).expect("the builders have the types of the schema")
     }

@@ -78,8 +78,7 @@ def main(folder):
     victim.process.terminate()
     victim.process.wait()
 
-    files = [path for path in pathlib.Path(folder).rglob("*") if path.is_file() and "~" not in str(path.relative_to(folder))]
-    stored = [json.loads(path.read_bytes()) for path in files]
+    stored = endpoint.traces(folder)
     by_id = {trace["id"]: trace for trace in stored}
     print(f"{len(exporter.exported)} exported, {len(exporter.dropped)} reported as dropped, {len(stored)} stored, {exporter.kills} kills")
     assert exporter.kills == KILLS

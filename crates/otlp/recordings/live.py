@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/live.py [NAME...]
 
-The names are those of `LIVE`; without one, all of these cases run. Each case runs in a virtual environment of its own, makes a
-plain call, a stream and calls of a tool, and exports with the exporter's own settings.
+The names are those of `CASES` in `record.py`; without one, all of these cases run. Each case runs in an environment of its
+own, makes a plain call, a stream and calls of a tool, and exports with the exporter's own settings.
 """
 
 import json
@@ -15,31 +15,35 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / ".ci"))
 
 import endpoint
-from record import ANSWER, ARGUMENTS, QUESTION, RESULT, SCENARIOS, Provider, run, serve
+from record import ANSWER, ARGUMENTS, CASES, QUESTION, RESULT, SCENARIOS, Provider, run, serve
 
 KEY = "live"
-LIVE = ["openllmetry-openai", "openllmetry-anthropic", "anthropic", "openinference", "pydantic-ai"]
 TEXT = "".join(ANSWER)
 
+# These packages log a record per message. Model and tokens are in the span, which has no content.
+WITH_MESSAGES_IN_RECORDS = ["openai-v2", "js-openai"]
 
-def traces(folder):
-    """Returns the traces of calls in the order of their length."""
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("~")]
-    found = [json.loads(path.read_bytes()) for path in files]
-    return sorted((trace for trace in found if trace["object"] == "chat.trace"), key=lambda trace: len(trace["messages"]))
+# These log a record per call. Model and tokens are in the span too.
+WITH_CALLS_IN_RECORDS = ["genai-openai-events"]
 
 
 def check(trace, roles, answer):
-    """Checks the model, the tokens, the messages and the whole span of a trace."""
+    """Checks the messages of a call, and its source in `otel`."""
     messages = trace["messages"]
-    assert trace["model"].startswith("stand-in"), trace["model"]
-    assert trace["usage"]["output_tokens"] > 0, trace["usage"]
     assert [message["role"] for message in messages] == roles, messages
     assert QUESTION in [message["content"] for message in messages], messages
     answer(messages[-1])
-    span = trace["otel"]["span"]
-    assert trace["id"] == f"{span['traceId']}-{span['spanId']}"
-    assert len(span["attributes"]) > 5, span
+    otel = trace["otel"]
+    [source, *_] = otel.get("logRecords") or [otel.get("logRecord") or otel["span"]]
+    assert trace["id"].startswith(f"{source['traceId']}-{source['spanId']}"), trace["id"]
+
+
+def check_facts(trace, has_tokens):
+    """Checks the model, the tokens and the attributes of a span or a record."""
+    assert trace["model"].startswith("stand-in"), trace["model"]
+    assert not has_tokens or trace["usage"]["output_tokens"] > 0, trace["usage"]
+    source = trace["otel"].get("logRecord") or trace["otel"]["span"]
+    assert len(source["attributes"]) > 5, source
 
 
 def is_text(message):
@@ -61,20 +65,27 @@ def check_case(name, provider):
             run(name, scenario, provider, url, OTEL_EXPORTER_OTLP_HEADERS=f"x-api-key={KEY}")
             process.terminate()
             process.wait()
-            found = traces(pathlib.Path(folder))
+            found = endpoint.traces(folder)
+        calls = [trace for trace in found if trace["object"] == "chat.trace"]
+        spans = [trace for trace in found if trace["object"] == "otel.span"]
+        calls.sort(key=lambda trace: len(trace["messages"]))
+        roles = ["system", "user", "assistant"]
         if scenario == "tools":
-            first, second = found
-            check(first, ["system", "user", "assistant"], is_call)
-            check(second, second_roles := [*["system", "user", "assistant"], second["messages"][3]["role"], "assistant"], is_text)
-            assert second_roles[3] in ("tool", "user"), second_roles
+            first, second = calls
+            check(first, roles, is_call)
+            check(second, [*roles, "user", "assistant"], is_text)
             assert RESULT in json.dumps(second["messages"][3], ensure_ascii=False), second
         else:
-            [trace] = found
-            check(trace, ["system", "user", "assistant"], is_text)
-        print(name, scenario, len(found), flush=True)
+            [call] = calls
+            check(call, roles, is_text)
+        for trace in spans if name in WITH_MESSAGES_IN_RECORDS else calls:
+            check_facts(trace, has_tokens=(name, scenario) != ("openllmetry-old", "stream"))
+        in_records = name in WITH_MESSAGES_IN_RECORDS or name in WITH_CALLS_IN_RECORDS
+        assert len(spans) == (len(calls) if in_records else 0), spans
+        print(name, scenario, len(calls), "calls", len(spans), "spans without content", flush=True)
 
 
 if __name__ == "__main__":
     standing_in = serve(Provider)
-    for case in sys.argv[1:] or LIVE:
+    for case in sys.argv[1:] or CASES:
         check_case(case, standing_in)

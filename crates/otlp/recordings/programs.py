@@ -11,9 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from record import ANSWER, QUESTION, RESULT, TOOL
-
-PROMPT = "Be brief."
+from record import ANSWER, PROMPT, QUESTION, RESULT, TOOL
 
 
 def ask_openai(scenario):
@@ -119,6 +117,30 @@ def pydantic_ai(scenario):
         asyncio.run(stream())
     else:
         assert agent.run_sync(QUESTION).output == "".join(ANSWER)
+
+
+def langchain(scenario):
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+    from langchain_openai import ChatOpenAI
+    from opentelemetry.instrumentation.langchain import LangchainInstrumentor
+
+    LangchainInstrumentor().instrument()
+    model = ChatOpenAI(model="stand-in", stream_usage=True)
+    messages = [("system", PROMPT), ("user", QUESTION)]
+    if scenario == "plain":
+        model.invoke(messages)
+    elif scenario == "stream":
+        for _ in model.stream(messages):
+            pass
+    else:
+
+        @tool
+        def weather(city: str) -> str:
+            """Weather"""
+            return RESULT
+
+        create_agent(model, [weather], system_prompt=PROMPT).invoke({"messages": [("user", QUESTION)]})
 
 
 if __name__ == "__main__":

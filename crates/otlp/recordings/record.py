@@ -2,13 +2,14 @@
 
     python3 record.py [NAME...]
 
-Each case runs in a virtual environment of its own, against a provider in this process, and exports to a receiver in this
+Each case runs in an environment of its own, with packages of PyPI or npm, against a provider in this process, and exports to a receiver in this
 process. The receiver writes the body of each request to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
 """
 
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HERE = pathlib.Path(__file__).resolve().parent
 ENVIRONMENTS = pathlib.Path(os.environ.get("RECORD_ENVIRONMENTS", HERE / "../../../target/ci/otlp")).resolve()
 SDK = ["opentelemetry-sdk==1.45.2", "opentelemetry-exporter-otlp-proto-http==1.45.2"]
+NODE_SDK = "@opentelemetry/sdk-node@0.301.0"
 OPENAI, ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
 CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+ONE_REQUEST = {"OTEL_BLRP_SCHEDULE_DELAY": "60000"}  # a call's records are joined within a request only
 
 # name: environment, packages, program, variables
 CASES = {
@@ -29,7 +32,7 @@ CASES = {
                                              "opentelemetry-util-genai==1.3b0"],
                             "genai_openai", {CONTENT: "EVENT_ONLY", "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT": "true"}),
     "openai-v2": ("openai-v2", [OPENAI, "opentelemetry-instrumentation-openai-v2==2.4b0", "opentelemetry-util-genai==0.4b0",
-                                "httpx"], "openai_v2", {CONTENT: "true"}),
+                                "httpx"], "openai_v2", {CONTENT: "true", **ONE_REQUEST}),
     "openllmetry-openai": ("openllmetry", [OPENAI, ANTHROPIC, "opentelemetry-instrumentation-openai==0.62.4",
                                            "opentelemetry-instrumentation-anthropic==0.62.4"], "openllmetry_openai", {}),
     "openllmetry-anthropic": ("openllmetry", [OPENAI, ANTHROPIC, "opentelemetry-instrumentation-openai==0.62.4",
@@ -42,9 +45,15 @@ CASES = {
                         "openllmetry_openai", {}),
     "openinference": ("openinference", [OPENAI, "openinference-instrumentation-openai==0.1.66"], "openinference", {}),
     "pydantic-ai": ("pydantic-ai", ["pydantic-ai-slim[openai]==2.68.0"], "pydantic_ai", {}),
+    "langchain": ("langchain", ["langchain==1.5.2", "langchain-openai==1.7.4",
+                                "opentelemetry-instrumentation-langchain==0.62.4"], "langchain", {}),
+    "ai-sdk": ("ai-sdk", [NODE_SDK, "ai@7.0.173", "@ai-sdk/otel@1.0.173", "@ai-sdk/openai@4.0.118"], "aiSdk", {}),
+    "js-openai": ("js-openai", [NODE_SDK, "@opentelemetry/instrumentation-openai@0.22.0", "openai@6.49.0"], "openai",
+                  {CONTENT: "true", **ONE_REQUEST}),
 }
 SCENARIOS = ["plain", "stream", "tools"]
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+PROMPT = "Be brief."
 QUESTION, ANSWER, RESULT = "Wie heißt \"das\"?\n🌍", ["Ja 🌍 ", "so."], "18.50 °C"
 ARGUMENTS = {"city": "Köln"}
 
@@ -116,12 +125,23 @@ class Receiver(BaseHTTPRequestHandler):
     bodies: list = []
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self.body()
         self.bodies.append((self.path.rpartition("/")[2], body))
         self.send_response(200)
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def body(self):
+        """Reads a body of a known length, or one in chunks, as Node sends it."""
+        if length := self.headers["content-length"]:
+            return self.rfile.read(int(length))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def log_message(self, *_):
         pass
@@ -133,23 +153,34 @@ def serve(handler):
     return f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def python_of(name):
-    """Returns the Python of a case's environment, which is created once."""
+def command_of(name):
+    """Returns the command of a case's program. Its environment is created once."""
     environment, packages, *_ = CASES[name]
-    python = ENVIRONMENTS / environment / "bin/python"
+    folder = ENVIRONMENTS / environment
+    if packages[0] == NODE_SDK:
+        program = folder / "programs.cjs"  # Node looks for packages beside it
+        if not program.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "package.json").write_text("{}")
+            npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
+            subprocess.run(npm, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        shutil.copy(HERE / "programs.cjs", program)
+        return ["node", program]
+    python = folder / "bin/python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENTS / environment], check=True)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *SDK, *packages], check=True)
-    return python
+    return [python, HERE / "programs.py"]
 
 
 def run(name, scenario, provider, endpoint, **more):
     """Runs the program of a case, which exports to an endpoint."""
     *_, program, variables = CASES[name]
+    texts = {"prompt": PROMPT, "question": QUESTION, "result": RESULT, "tool": TOOL}
     env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-           "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "OPENAI_BASE_URL": f"{provider}/v1",
-           "ANTHROPIC_BASE_URL": provider} | variables | more
-    subprocess.run([python_of(name), HERE / "programs.py", program, scenario], check=True, env=env, timeout=120)
+           "OTEL_METRICS_EXPORTER": "none", "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k",
+           "OPENAI_BASE_URL": f"{provider}/v1", "ANTHROPIC_BASE_URL": provider, "TEXTS": json.dumps(texts)}
+    subprocess.run([*command_of(name), program, scenario], check=True, env=env | variables | more, timeout=120)
 
 
 def record(name, provider, receiver):

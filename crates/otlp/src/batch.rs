@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     attributes::Attributes,
     call::{CallMembers, Draft, Id},
-    conventions::{self, CallMessages, Kind, claude_code, events},
+    conventions::{self, CallMessages, Kind, claude_code, events, gemini_cli},
     wire::Signal,
 };
 
@@ -91,7 +91,7 @@ impl Batch {
                 let attributes = Attributes::of(entry.value);
                 let kind = conventions::kind(&attributes);
                 let conversation = match kind {
-                    Kind::Call => conventions::conversation(&attributes),
+                    Kind::Call => conventions::conversation(entry.scope_name(), &attributes),
                     Kind::Step | Kind::Other => CallMessages::default(),
                 };
                 (entry, attributes, kind, conversation)
@@ -136,6 +136,7 @@ impl Batch {
                 otel: entry.otel("span", entry.value.clone()),
                 status: Some(&entry.value["status"]),
                 body: None,
+                is_repeated: false,
             };
             self.add(Draft::new(Id::Span(id), members))?;
         }
@@ -153,6 +154,8 @@ impl Batch {
             match events::kind(name) {
                 events::EventKind::Other => self.skipped += 1,
                 events::EventKind::Call => self.add(entry.call(&attributes))?,
+                // With `OTEL_LOG_RAW_API_BODIES=file:…`, the body is in a file of the application's computer.
+                events::EventKind::ClaudeCode if attributes.text(claude_code::BODY).is_none() => self.skipped += 1,
                 events::EventKind::ClaudeCode => self.add(entry.body(name, &attributes))?,
                 events::EventKind::Message => match ids(entry.value) {
                     None => messages.push(vec![entry]),
@@ -174,6 +177,10 @@ impl Batch {
 }
 
 impl BatchEntry<'_> {
+    fn scope_name(&self) -> &str {
+        self.scope["scope"]["name"].as_str().unwrap_or_default()
+    }
+
     fn otel(&self, name: &str, value: Value) -> Value {
         let mut otel = Map::new();
         let mut add = |name: &str, value: &Value| {
@@ -191,31 +198,31 @@ impl BatchEntry<'_> {
 
     /// Drafts the trace of a record that describes a whole call.
     fn call(&self, attributes: &Attributes<'_>) -> Draft {
-        self.draft(attributes, conventions::conversation(attributes), None)
+        let mut members = self.members(attributes, conventions::conversation(self.scope_name(), attributes));
+        members.is_repeated = gemini_cli::is_request(self.scope_name(), attributes);
+        Draft::new(Id::Content(ids(self.value)), members)
     }
 
     /// Drafts the trace of a body that Claude Code has logged.
     fn body(&self, name: &str, attributes: &Attributes<'_>) -> Draft {
         let body = claude_code::read(name, attributes);
         let side = if body.is_request { "request" } else { "response" };
-        self.draft(attributes, body.conversation, body.json.map(|json| (side, json)))
+        let mut members = self.members(attributes, body.conversation);
+        members.body = body.json.map(|json| (side, json));
+        Draft::new(Id::Content(ids(self.value)), members)
     }
 
-    fn draft(
-        &self,
-        attributes: &Attributes<'_>,
-        conversation: CallMessages,
-        body: Option<(&'static str, Value)>,
-    ) -> Draft {
-        let members = CallMembers {
+    /// Returns the members of a record's trace.
+    fn members<'a>(&self, attributes: &'a Attributes<'a>, conversation: CallMessages) -> CallMembers<'a> {
+        CallMembers {
             attributes,
             conversation,
             time: record_time(self.value),
             otel: self.otel("logRecord", self.value.clone()),
             status: None,
-            body,
-        };
-        Draft::new(Id::Content(ids(self.value)), members)
+            body: None,
+            is_repeated: false,
+        }
     }
 }
 
@@ -231,6 +238,7 @@ fn joined(records: &[&BatchEntry<'_>]) -> Draft {
         otel: first.otel("logRecords", values.iter().map(|value| (*value).clone()).collect()),
         status: None,
         body: None,
+        is_repeated: false,
     };
     Draft::new(Id::Content(ids(first.value)), members).made_of(records.len())
 }

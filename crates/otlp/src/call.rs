@@ -44,6 +44,8 @@ pub struct CallMembers<'a> {
     pub status: Option<&'a Value>,
     /// The call's own request or response, if it was logged whole.
     pub body: Option<(&'static str, Value)>,
+    /// Whether another trace describes the whole call, so that no query must count this one.
+    pub is_repeated: bool,
 }
 
 /// The source of a trace's id.
@@ -104,7 +106,7 @@ fn hash(text: &str) -> String {
 impl CallMembers<'_> {
     /// Returns the members in the order of `docs/mapping.md`, without `id`.
     fn into_trace(self) -> Map<String, Value> {
-        let Self { attributes, conversation, time, otel, status, body } = self;
+        let Self { attributes, conversation, time, otel, status, body, is_repeated } = self;
         let response = openinference::response(attributes);
         let mut trace = Map::new();
         let mut add = |name: &str, value: Option<Value>| {
@@ -114,7 +116,7 @@ impl CallMembers<'_> {
         };
         let CallMessages { request, answer, choices, is_cut } = conversation;
         let is_empty = request.is_empty() && answer.is_empty();
-        add("object", is_empty.then(|| SPAN_OBJECT.into()));
+        add("object", (is_empty || is_repeated).then(|| SPAN_OBJECT.into()));
         add("model", Some(model(attributes, body.as_ref().map(|(_, body)| body)).into()));
         add("created", Some((time / 1_000_000_000).into()));
         add("system_fingerprint", fingerprint(attributes, response.as_ref()).map(Value::from));
@@ -128,7 +130,7 @@ impl CallMembers<'_> {
         add("request", request_members(attributes, body.as_ref()));
         add("response", response_members(attributes, body.as_ref(), response.as_ref()));
         add("incomplete", is_cut.then(|| "truncated".into()));
-        add("error", status.and_then(|status| error(status, attributes)));
+        add("error", error(status, attributes));
         add("otel", Some(otel));
         trace
     }
@@ -204,15 +206,19 @@ fn other_members(body: &Value, without: &[&str]) -> Option<Value> {
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
-/// Returns the error of a span whose status is `STATUS_CODE_ERROR`.
-fn error(status: &Value, attributes: &Attributes<'_>) -> Option<Value> {
-    if status["code"] != 2 {
-        return None;
-    }
+/// Returns the error of a span whose status is `STATUS_CODE_ERROR`, or of a record with `error.type`.
+fn error(status: Option<&Value>, attributes: &Attributes<'_>) -> Option<Value> {
+    let kind = attributes.text("error.type");
     let mut error = Map::new();
-    if let Some(kind) = attributes.text("error.type") {
+    if let Some(kind) = kind {
         error.insert("type".to_owned(), kind.into());
     }
-    error.insert("message".to_owned(), status["message"].as_str().unwrap_or_default().into());
+    match status {
+        Some(status) if status["code"] == 2 => {
+            error.insert("message".to_owned(), status["message"].as_str().unwrap_or_default().into());
+        }
+        None if kind.is_some() => {}
+        _ => return None,
+    }
     Some(Value::Object(error))
 }

@@ -89,8 +89,8 @@ impl PartialMessage {
         let role = match members.get("role").and_then(Value::as_str) {
             Some("system" | "developer") => "system",
             Some("assistant" | "model" | "ai") => "assistant",
-            Some(_) => "user",
-            None => side.role(),
+            Some("user" | "human" | "tool" | "function") => "user",
+            _ => side.role(), // OpenLLMetry's role for LangChain's streamed answers is `unknown`
         };
         let mut kept = Map::new();
         for (name, names) in [("name", &["name"][..]), ("tool_call_id", &["tool_call_id", "toolCallId"])] {
@@ -111,7 +111,8 @@ impl PartialMessage {
     }
 
     fn part(&mut self, part: &Value) {
-        if let Some(text) = part_text(part) {
+        let is_thought = part["thought"] == true; // Gemini API
+        if let Some(text) = part_text(part).filter(|_| !is_thought) {
             let is_joined = self.follows_text && self.role == "assistant";
             if !is_joined && !self.content.is_empty() {
                 self.content.push('\n');
@@ -126,10 +127,24 @@ impl PartialMessage {
             return;
         };
         match members.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "" => self.gemini_part(members, is_thought),
             "reasoning" | "thinking" => self.reason(first(members, &["content", "text", "thinking"])),
             "tool_call" | "tool-call" | "tool_use" | "function_call" => self.tool_calls.push(tool_call(part)),
             "tool_call_response" | "tool-result" | "tool_result" | "function_call_output" => self.result(members),
             _ => self.has_other = true,
+        }
+    }
+
+    /// Reads a part of the Gemini API, where the name of a member is the kind of the part.
+    fn gemini_part(&mut self, members: &Map<String, Value>, is_thought: bool) {
+        if is_thought {
+            self.reason(members.get("text"));
+        } else if let Some(call) = members.get("functionCall").filter(|call| call.is_object()) {
+            self.tool_calls.push(tool_call(call));
+        } else if let Some(Value::Object(result)) = members.get("functionResponse") {
+            self.result(result);
+        } else {
+            self.has_other = true;
         }
     }
 

@@ -42,6 +42,7 @@ pub fn router(traces: TraceReader) -> Router {
         .route("/traces", get(list))
         .route("/session", get(session))
         .route("/trace", get(trace))
+        .route("/compare", get(chosen))
         .route("/step", get(step))
         .route("/raw", get(raw))
         .route("/share", get(share))
@@ -166,6 +167,15 @@ async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown
         page.render()
     });
     Ok(page.await?.into_response())
+}
+
+/// Redirects to the comparison of the two traces that were chosen in a list.
+async fn chosen(Parameters(chosen): Parameters<Vec<(String, String)>>) -> Result<Redirect, Failure> {
+    let keys: Vec<_> = chosen.iter().filter(|(name, _)| name == "key").map(|(_, key)| key).collect();
+    let [one, other] = keys[..] else {
+        return Err(Failure::WrongAddress(format!("A comparison needs two traces, and {} were chosen.", keys.len())));
+    };
+    Ok(Redirect::to(&trace_url(one, &[("with", other)])))
 }
 
 /// A step from a trace to its neighbour in a result.

@@ -27,6 +27,8 @@ document.addEventListener("keydown", (event) => {
     (outline.querySelector("[data-seen]") ?? outline.querySelector("a")).focus();
   }
   else if (link) document.querySelector(link)?.click();
+  else if (event.key === "c" && items[at]?.matches(".rows a")) items[at].parentElement.querySelector("[form=compare]")?.click();
+  else if (event.key === "C" && chosen.length === 2) document.getElementById("compare").requestSubmit();
   else if (event.key === "e" && nextError) goToNextError();
   else if (event.key === "f" && fold.length > 0) foldAll(!isUnfolded);
   else if (to !== undefined && items[to]) items[to].focus();
@@ -48,6 +50,16 @@ if (outline) {
   outline.open = matchMedia("(min-width: 1000px)").matches;
   for (const id of entries.keys()) seen.observe(document.getElementById(id));
 }
+
+// A comparison has two traces: a third choice replaces the first one.
+const chosen = [...document.querySelectorAll("[form=compare]:checked")];
+
+document.addEventListener("change", ({ target }) => {
+  if (!target.matches("[form=compare]")) return;
+  if (target.checked) chosen.push(target);
+  else chosen.splice(chosen.indexOf(target), 1);
+  if (chosen.length > 2) chosen.shift().checked = false;
+});
 
 // Folding and errors. Without this script, the links load a page with everything unfolded, or go to the first error.
 let isUnfolded = new URLSearchParams(location.search).get("unfolded") === "true";

@@ -7,7 +7,8 @@ configure the endpoint; they are read when the first call is logged.
 from attest_client import masks
 from attest_client.capture import async_http_client, http_client
 from attest_client.client import flush
+from attest_client.context import extra
 from attest_client.recording import log_trace
 from attest_client.warn import counters
 
-__all__ = ["async_http_client", "counters", "flush", "http_client", "log_trace", "masks"]
+__all__ = ["async_http_client", "counters", "extra", "flush", "http_client", "log_trace", "masks"]

@@ -42,6 +42,11 @@ class Body:
         self._size = 0
         self.is_truncated = False
 
+    @property
+    def has_content(self) -> bool:
+        """Returns whether a part of a streamed answer has arrived."""
+        return self._stream is not None and self._stream.has_content
+
     def feed(self, chunk: bytes) -> None:
         if self.is_truncated or not chunk:
             return

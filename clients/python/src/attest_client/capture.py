@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -161,12 +162,13 @@ class _Copy:
         self._body = recording.body(response.headers.get("content-type", ""))
         self._decoder = _Decoder(library, response.headers.get("content-encoding", ""))
         self.is_whole = False
-        self._chunks: collections.deque[bytes] = collections.deque()
+        self._chunks: collections.deque[tuple[bytes, float]] = collections.deque()
+        """The chunks that were not read yet, each with the time of its arrival."""
         self._count = 0
         self._inherited = -1
         """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
-        self._ends: list[str | None] = []
-        """The reason for the end, once the response has ended. `None` is a regular end."""
+        self._ends: list[tuple[str | None, float]] = []
+        """The reason and the time of the end, once the response has ended. The reason `None` is a regular end."""
         self._is_deferred = False
         """Whether a thread ends the copy, because its iterator was left."""
         self._turn = threading.Lock()
@@ -194,14 +196,14 @@ class _Copy:
 
     def add(self, chunk: bytes) -> None:
         self._count += 1
-        self._chunks.append(chunk)
+        self._chunks.append((chunk, time.perf_counter()))
         self._read(seconds=0)
 
     def finish(self, reason: str) -> None:
         self.in_flight.discard(self)
         if self._inherited == self._count and not self.is_whole:
             return  # only the parent reads this response
-        self._ends.append(None if self.is_whole else reason)
+        self._ends.append((None if self.is_whole else reason, time.perf_counter()))
         self._read(seconds=1)
 
     @never_raises
@@ -217,12 +219,15 @@ class _Copy:
                 self._turn.release()
 
     def _read_all(self) -> None:
-        while self._chunks:
-            self._decoder.feed(self._chunks.popleft(), self._body)
+        while self._chunks and self._recordings:
+            chunk, arrived = self._chunks.popleft()
+            self._decoder.feed(chunk, self._body)
+            self._recordings[0].note(self._body, arrived)
         if self._ends and self._recordings:
             recording = self._recordings.pop()
             self._decoder.finish(self._body)
-            recording.finish(self._status, self._body, self._ends[0])
+            reason, ended = self._ends[0]
+            recording.finish(self._status, self._body, ended, reason)
 
 
 @never_raises
@@ -241,7 +246,7 @@ def watch(library: Any, recording: Recording | None, response: Any, copied: type
     if response.is_stream_consumed:
         body = recording.body(response.headers.get("content-type", ""))
         body.feed(response.content)
-        recording.finish(response.status_code, body)
+        recording.finish(response.status_code, body, time.perf_counter())
         return
     copy = _Copy(library, recording, response)
     response.stream = copied(response.stream, copy)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import collections
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
-from attest_client import client, mapping, recording, values
+from attest_client import client, context, mapping, recording, values
 from attest_client.body import json_of
 from attest_client.warn import never_raises
 
 HELD_STREAM_SECONDS = 600  # a stream that lasts longer is logged without its answer, and again when it ends
 MAX_LOGGED = 10_000  # calls whose repeated events are recognized
+
+_LABELS = ("session_id", "litellm_session_id", "user", "user_id", "trace_user_id", "tags")
+"""Members of the caller's metadata that LiteLLM's payload lacks. The rest of this metadata also has keys and headers."""
 
 # `optional_params` also has headers, keys and hosts, which no trace contains.
 _PARAMETERS = """temperature top_p top_k n max_tokens max_completion_tokens max_output_tokens stop seed tools tool_choice stream
@@ -32,11 +36,18 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
     later event replaces it.
     """
 
-    def __init__(self, *, mask: recording.Mask | None = None, keep_secrets: bool = False):
+    def __init__(
+        self, *, mask: recording.Mask | None = None, keep_secrets: bool = False, extra: Mapping[str, Any] | None = None
+    ):
         super().__init__()
-        self._mask, self._keep_secrets = mask, keep_secrets
+        self._mask, self._keep_secrets, self._extra = mask, keep_secrets, extra or {}
+        self._contexts: collections.OrderedDict[str, Mapping[str, Any]] = collections.OrderedDict()
+        """The members of `extra` around each call in flight: its events come from other threads and tasks."""
         self._held: dict[str, client.Held] = {}
         self._logged: collections.OrderedDict[tuple[Any, ...], None] = collections.OrderedDict()
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
+        self._begin(kwargs)
 
     def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         self._hold(kwargs)
@@ -54,6 +65,22 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         self._log(kwargs)
 
     @never_raises
+    def _begin(self, kwargs: Any) -> None:
+        call = kwargs.get("litellm_call_id")
+        if call and (members := context.current()):
+            self._contexts[call] = members
+            if len(self._contexts) > MAX_LOGGED:
+                self._contexts.popitem(last=False)
+
+    def _trace(self, payload: Any, kwargs: Any) -> recording.Trace:
+        trace = mapping.litellm_to_trace(values.to_json(payload))
+        members = self._contexts.get(kwargs.get("litellm_call_id"), context.current())
+        if log := {**_labels(kwargs), **self._extra, **members}:
+            rest = trace.pop(mapping.LITELLM, None)
+            trace |= {"log": values.to_json(log)} | ({} if rest is None else {mapping.LITELLM: rest})
+        return trace
+
+    @never_raises
     def _hold(self, kwargs: Any) -> None:
         call = kwargs.get("litellm_call_id")
         if not call or not client.is_configured():
@@ -61,7 +88,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         before = self._held.pop(call, None)
         payload = _provisional(kwargs)
         is_stream = "response" not in payload
-        trace = mapping.litellm_to_trace(values.to_json(payload))
+        trace = self._trace(payload, kwargs)
         if is_stream:
             trace["incomplete"] = "closed"
         held = recording.hold(trace, self._mask, HELD_STREAM_SECONDS if is_stream else client.HELD_SECONDS, self._keep_secrets)
@@ -84,7 +111,18 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         if len(self._logged) > MAX_LOGGED:
             self._logged.popitem(last=False)
         held = self._held.pop(kwargs.get("litellm_call_id"), None)
-        recording.put(mapping.litellm_to_trace(values.to_json(payload)), self._mask, self._keep_secrets, held)
+        recording.put(self._trace(payload, kwargs), self._mask, self._keep_secrets, held)
+        self._contexts.pop(kwargs.get("litellm_call_id"), None)
+
+
+def _labels(kwargs: Any) -> dict[str, Any]:
+    """Returns the session, the user and the tags in the metadata of the caller."""
+    parameters = kwargs.get("litellm_params") or {}
+    found = {}
+    for holder in (parameters.get("litellm_metadata"), parameters.get("metadata")):
+        if isinstance(holder, Mapping):
+            found |= {name: holder[name] for name in _LABELS if holder.get(name) not in (None, "", [])}
+    return found
 
 
 def _provisional(kwargs: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def to_trace(
     incomplete: Json = None,
     error: Json = None,
     unmerged: Json = None,
+    timing: Json = None,
     rest: tuple[str, Mapping[str, Json]] = ("log", {}),
 ) -> Members:
     """Returns the trace of a call, without an `id`.
@@ -76,7 +77,7 @@ def to_trace(
     if isinstance(response.get("usage"), dict):
         trace["usage"] = response.pop("usage")
     trace |= {"api": api, "request_messages": request_messages}
-    optional = {"request": request, "response": response, "incomplete": incomplete, "error": error}
+    optional = {"timing": timing, "request": request, "response": response, "incomplete": incomplete, "error": error}
     optional |= {"unmerged": unmerged, rest[0]: rest[1]}
     return trace | {name: value for name, value in optional.items() if value or (name == "error" and value is not None)}
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from attest_client import client, mapping, values
+from attest_client import client, context, mapping, values
 from attest_client.background import BACKGROUND
 from attest_client.body import Answer, Body, json_of
 from attest_client.secrets import without_secrets
@@ -47,6 +47,10 @@ class Recording:
     def __init__(self, api: str, request: bytes, options: Options, background: str | None = None):
         self._api, self._options = api, options
         self._created = int(time.time())
+        self._extra = {**options.extra, **context.current()}
+        self._started = time.perf_counter()
+        self._first: float | None = None
+        """The time at which a part of a streamed answer arrived for the first time."""
         self._background = background
         """The id of the background response that this request retrieves."""
         self._text = request
@@ -66,11 +70,16 @@ class Recording:
     def body(self, content_type: str) -> Body:
         return Body(self._api, self.request.get("stream") is True, content_type)
 
+    def note(self, body: Body, time: float) -> None:
+        """Records the time at which the chunk arrived that `body` has read."""
+        if self._first is None and body.has_content:
+            self._first = time
+
     @never_raises
-    def finish(self, status: int, body: Body, incomplete: str | None = None) -> None:
+    def finish(self, status: int, body: Body, ended: float, incomplete: str | None = None) -> None:
         """Logs the call. `incomplete` is the reason if a part of the response is missing."""
         if not 200 <= status < 300:
-            self._log(Answer(error=body.failed(status), incomplete=incomplete))
+            self._log(Answer(error=body.failed(status), incomplete=incomplete), ended)
             return
         answer = body.finish(status, incomplete)
         if self._background:
@@ -80,15 +89,22 @@ class Recording:
             self._request = request
         elif self._api == mapping.OPENAI_RESPONSES and BACKGROUND.is_pending(self.request, answer.response):
             answer.incomplete = answer.incomplete or "background"
-        self._log(answer)
+        self._log(answer, ended)
 
     @never_raises
     def fail(self, error: BaseException) -> None:
         """Logs a call without a response."""
         if self._options.failures and not self._background:
-            self._log(Answer(error={"type": type(error).__name__, "message": str(error)}))
+            self._log(Answer(error={"type": type(error).__name__, "message": str(error)}), time.perf_counter())
 
-    def _log(self, answer: Answer) -> None:
+    def _timing(self, ended: float) -> Trace | None:
+        """Returns the seconds until the first part of the answer and until the end. Those of a background response are unknown."""
+        if self._background:
+            return None
+        first = {} if self._first is None else {"first_token": round(self._first - self._started, 6)}
+        return {"duration": round(ended - self._started, 6), **first}
+
+    def _log(self, answer: Answer, ended: float) -> None:
         trace = mapping.to_trace(
             self._api,
             self.request,
@@ -98,7 +114,8 @@ class Recording:
             incomplete=answer.incomplete,
             error=answer.error,
             unmerged=answer.unmerged,
-            rest=("log", values.to_json(self._options.extra)),
+            timing=self._timing(ended),
+            rest=("log", values.to_json(self._extra)),
         )
         put(trace, self._options.mask, self._options.keep_secrets)
 
@@ -161,7 +178,7 @@ def log_trace(
         received,
         created=int(time.time()),
         model=mapping.UNKNOWN_MODEL,
-        rest=("log", values.to_json(extra)),
+        rest=("log", values.to_json({**context.current(), **extra})),
     )
     put(trace, mask, keep_secrets)
 

@@ -6,6 +6,7 @@ import { isObject, type Json, type JsonObject, parse } from "../json.js";
 import { AnthropicAssembly } from "./anthropic.js";
 import type { Assembly, Incomplete } from "./assembly.js";
 import { ChatAssembly } from "./chat.js";
+import { hasContent } from "./content.js";
 import { ResponsesAssembly } from "./responses.js";
 
 export interface Assembled {
@@ -24,6 +25,8 @@ const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesA
 /** A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream causes no delay. */
 export class Stream {
   hasEvents = false;
+  /** Whether a part of the answer has arrived. */
+  hasContent = false;
   private readonly assembly: Assembly;
   private readonly parser = createParser({ onEvent: ({ data }) => this.addText(data) });
   private isDone = false;
@@ -41,8 +44,10 @@ export class Stream {
   /** Adds an event that is JSON. */
   add(event: Json): void {
     this.hasEvents = true;
-    if (isObject(event)) this.assembly.add(event);
-    else this.assembly.keep(event);
+    if (isObject(event)) {
+      this.hasContent ||= hasContent(event);
+      this.assembly.add(event);
+    } else this.assembly.keep(event);
   }
 
   /** Returns what arrived. `incomplete` is the reason if the stream ended early. */

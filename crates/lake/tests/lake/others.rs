@@ -109,8 +109,19 @@ async fn a_table_of_an_earlier_version_gets_its_missing_columns() {
     let s3 = S3::start().await;
     let keys = store(&s3, "m", 3).await;
     let (folder, _) = lake(&s3, &keys[..2]).await;
-    for column in ["etag", "api_key_id", "principal"] {
-        let field = format!(r#"{{\"name\":\"{column}\",\"type\":\"string\",\"nullable\":true,\"metadata\":{{}}}},"#);
+    let (text, number) = (r#"\"string\""#, r#"\"double\""#);
+    let list = r#"{\"type\":\"array\",\"elementType\":\"string\",\"containsNull\":true}"#;
+    for (column, kind) in [
+        ("etag", text),
+        ("api_key_id", text),
+        ("principal", text),
+        ("session_id", text),
+        ("user", text),
+        ("tags", list),
+        ("duration", number),
+        ("first_token", number),
+    ] {
+        let field = format!(r#"{{\"name\":\"{column}\",\"type\":{kind},\"nullable\":true,\"metadata\":{{}}}},"#);
         edit(&folder, &field, "");
     }
     let location = LakeLocation::folder(&folder).expect("a folder");

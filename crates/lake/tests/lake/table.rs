@@ -7,6 +7,7 @@ use std::{
 };
 
 use arrow_array::cast::AsArray;
+use arrow_cast::display::array_value_to_string;
 use attest_lake::{
     LakeLocation, Table, append,
     maintain::{Gone, gone, maintain, vacuum},
@@ -77,6 +78,36 @@ async fn the_writer_of_an_object_is_in_its_row_and_costs_no_request() {
         let values: BTreeMap<_, _> = keys.iter().zip(column.iter()).collect();
         assert_eq!(values, [(Some("m/1"), Some(expected)), (Some("m/2"), None), (Some("m/3"), None)].into(), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_and_times_of_a_trace_are_columns() {
+    let s3 = S3::start().await;
+    let folder = s3.root.path().join("a lake");
+    let table = Table::open(&LakeLocation::folder(&folder).expect("a folder")).await.expect("a table");
+    let start = r#"{"model":"m","created":1,"messages":[]"#;
+    let timing = r#""timing":{"duration":1.5,"first_token":0.25}"#;
+    let labels = r#""log":{"session_id":"s","user":"u","tags":["a","b"]}"#;
+    s3.put("m/1", &format!("{start},{timing},{labels}}}")).await;
+    s3.put("m/2", &format!("{start}}}")).await;
+    append(&table, &s3.traces(), vec!["m/1".to_owned(), "m/2".to_owned()]).await.expect("added");
+    let snapshot = table.load().await.expect("the table");
+    let mut found = BTreeMap::new();
+    for file in snapshot.files() {
+        let file = std::fs::File::open(folder.join(&file.path)).expect("a file");
+        let rows = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("Parquet");
+        for rows in rows.map(|rows| rows.expect("rows")) {
+            for (at, key) in rows.column_by_name("key").expect("a column").as_string::<i32>().iter().enumerate() {
+                let values = ["session_id", "user", "tags", "duration", "first_token"].map(|name| {
+                    let column = rows.column_by_name(name).expect("a column");
+                    array_value_to_string(column, at).expect("a text")
+                });
+                found.insert(key.expect("a key").to_owned(), values.join(" "));
+            }
+        }
+    }
+    let expected = [("m/1", "s u [a, b] 1.5 0.25"), ("m/2", "    ")];
+    assert_eq!(found, expected.map(|(key, values)| (key.to_owned(), values.to_owned())).into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

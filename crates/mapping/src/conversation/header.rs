@@ -10,7 +10,7 @@ use super::{
 use crate::json::{Json, Members};
 
 /// Members of a trace that may contain the details of its call.
-const DETAILS: [&str; 7] = ["log", "litellm", "otel", "span", "response", "request", "metadata"];
+const DETAILS: [&str; 8] = ["timing", "log", "litellm", "otel", "span", "response", "request", "metadata"];
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
@@ -21,6 +21,8 @@ pub struct Header {
     pub start: Option<f64>,
     /// The duration of the call, in seconds.
     pub seconds: Option<f64>,
+    /// The time until the first part of a streamed answer, in seconds.
+    pub first_token: Option<f64>,
     pub tokens: Tokens,
     pub finish_reason: Option<String>,
     pub error: Option<String>,
@@ -48,7 +50,9 @@ impl Header {
             api,
             start: times.map(|(start, _)| start),
             seconds: seconds(&places[1..])
-                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds))),
+                .or_else(|| times.map(|(start, end)| end - start).filter(|seconds| is_duration(*seconds)))
+                .or_else(|| response_time(&places[1..])),
+            first_token: first_token(&places[1..], &attributes),
             tokens: Tokens::read(trace.object("usage"), &attributes),
             is_refused: is_refused(trace, finish_reason.as_deref()),
             finish_reason,
@@ -133,10 +137,33 @@ fn error(trace: &Members, response: &Members) -> Option<String> {
 fn seconds(places: &[&Members]) -> Option<f64> {
     places.iter().find_map(|details| {
         let number = |names: &[&str]| names.iter().find_map(|name| details.get(name)?.as_f64());
-        number(&["duration", "duration_s", "duration_seconds", "seconds", "latency", "response_time"])
+        number(&["duration", "duration_s", "duration_seconds", "seconds", "latency"])
             .or_else(|| Some(number(&["duration_ms", "latency_ms", "ms", "_response_ms"])? / 1e3))
             .filter(|seconds| is_duration(*seconds))
     })
+}
+
+/// Returns LiteLLM's `response_time`. That of a stream is the time until its first part, so start and end take precedence.
+fn response_time(places: &[&Members]) -> Option<f64> {
+    let time = |place: &&Members| place.get("response_time")?.as_f64();
+    places.iter().find_map(time).filter(|seconds| is_duration(*seconds))
+}
+
+fn first_token(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<f64> {
+    let stated = || places.iter().find_map(|place| place.get("first_token")?.as_f64());
+    let attribute = |name: &str| attributes.get(name).and_then(Json::as_f64);
+    // LiteLLM dates the first part of an answer that was not streamed to its end.
+    let litellm = || {
+        places.iter().find_map(|place| {
+            let first = time(place, "completionStart")?;
+            (first < time(place, "end")?).then_some(first - time(place, "start")?)
+        })
+    };
+    let first = stated()
+        .or_else(|| attribute("gen_ai.response.time_to_first_chunk"))
+        .or_else(|| Some(attribute("ai.response.msToFirstChunk")? / 1e3))
+        .or_else(litellm);
+    first.filter(|seconds| is_duration(*seconds))
 }
 
 fn is_duration(seconds: f64) -> bool {

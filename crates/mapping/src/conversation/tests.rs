@@ -267,6 +267,33 @@ fn the_header_finds_tokens_durations_and_ends() {
     assert_eq!((huge.tokens.total, huge.seconds), (None, None));
 }
 
+#[test]
+fn the_header_finds_the_times_of_a_call() {
+    let attributes = |name: &str, value: f64| {
+        json!({"otel": {"span": {"startTimeUnixNano": "1000000000",
+        "endTimeUnixNano": "3000000000", "attributes": [{"key": name, "value": {"doubleValue": value}}]}}})
+    };
+    let litellm = |first: f64| {
+        json!({"litellm": {"startTime": 1.0, "completionStartTime": first, "endTime": 3.0,
+        "response_time": first - 1.0}})
+    };
+    for (trace, expected) in [
+        (json!({"timing": {"duration": 2.0, "first_token": 0.5}, "log": {"duration": 9}}), (Some(2.0), Some(0.5))),
+        (json!({"timing": {"duration": 2.0}}), (Some(2.0), None)),
+        (json!({"log": {"duration": 2.0, "first_token": 0.5}}), (Some(2.0), Some(0.5))),
+        (json!({"timing": {"duration": -1, "first_token": "soon"}}), (None, None)),
+        (litellm(1.5), (Some(2.0), Some(0.5))),
+        (litellm(3.0), (Some(2.0), None)),
+        (json!({"litellm": {"response_time": 2.0}}), (Some(2.0), None)),
+        (attributes("gen_ai.response.time_to_first_chunk", 0.5), (Some(2.0), Some(0.5))),
+        (attributes("ai.response.msToFirstChunk", 500.0), (Some(2.0), Some(0.5))),
+        (attributes("other", 0.5), (Some(2.0), None)),
+    ] {
+        let header = Header::read(&Members::read(trace.to_string().as_bytes()));
+        assert_eq!((header.seconds, header.first_token), expected, "{trace}");
+    }
+}
+
 /// The cases that every implementation of the mapping must pass.
 const CASES: [&str; 5] = [
     include_str!("../../../../examples/mapping/anthropic.json"),

@@ -9,6 +9,8 @@ use crate::{
     message::{self, Side},
 };
 
+pub const BODY: &str = "body";
+
 #[derive(Debug, Default)]
 pub struct Body {
     pub conversation: CallMessages,
@@ -21,7 +23,7 @@ pub struct Body {
 pub fn read(name: &str, attributes: &Attributes<'_>) -> Body {
     let is_request = name.ends_with("api_request_body");
     let mut conversation = CallMessages::default();
-    let text = attributes.text("body").unwrap_or_default();
+    let text = attributes.text(BODY).unwrap_or_default();
     let is_marked = attributes.value("body_truncated").is_some_and(|is| is == true || is == "true");
     let json = Some(decoded(text.into())).filter(Value::is_object);
     match &json {
@@ -39,7 +41,6 @@ pub fn read(name: &str, attributes: &Attributes<'_>) -> Body {
             body["messages"].as_array().into_iter().flatten().for_each(|message| conversation.ask(message));
         }
         Some(body) => conversation.reply(body),
-        None if text.is_empty() => {}
         None if is_request => conversation.ask(&text.into()),
         None => conversation.reply(&text.into()),
     }

@@ -6,26 +6,32 @@ use serde_json::{Value, json};
 use super::{CallMessages, items};
 use crate::{attributes::Attributes, message};
 
-const INSTRUCTIONS: &str = "gen_ai.system_instructions";
+pub const INSTRUCTIONS: &str = "gen_ai.system_instructions";
+pub const INPUT: &str = "gen_ai.input.messages";
+pub const OUTPUT: &str = "gen_ai.output.messages";
 
 pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     let mut conversation = CallMessages::default();
     let mut is_cut = false;
-    let instructions = items(attributes, INSTRUCTIONS, &mut is_cut);
-    if !instructions.is_empty() {
-        let prompt = match instructions.as_slice() {
-            [text @ Value::String(_)] => json!({"role": "system", "content": text}),
-            parts => json!({"role": "system", "parts": parts}),
-        };
-        for mut message in message::read(&prompt, message::Side::Request) {
-            message["member"] = INSTRUCTIONS.into();
-            conversation.request.push(message);
-        }
-    }
-    for message in items(attributes, "gen_ai.input.messages", &mut is_cut) {
+    instruct(&mut conversation, &items(attributes, INSTRUCTIONS, &mut is_cut));
+    for message in items(attributes, INPUT, &mut is_cut) {
         conversation.ask(&message);
     }
-    conversation.reply_with_choices(&items(attributes, "gen_ai.output.messages", &mut is_cut));
+    conversation.reply_with_choices(&items(attributes, OUTPUT, &mut is_cut));
     conversation.is_cut = is_cut;
     conversation
+}
+
+/// Adds the system prompt. Gemini CLI wraps its parts in a message.
+pub fn instruct(conversation: &mut CallMessages, instructions: &[Value]) {
+    let prompt = match instructions {
+        [] => return,
+        [text @ Value::String(_)] => json!({"role": "system", "content": text}),
+        [message] if message["parts"].is_array() => json!({"role": "system", "parts": message["parts"]}),
+        parts => json!({"role": "system", "parts": parts}),
+    };
+    for mut message in message::read(&prompt, message::Side::Request) {
+        message["member"] = INSTRUCTIONS.into();
+        conversation.request.push(message);
+    }
 }

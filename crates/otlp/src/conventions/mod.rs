@@ -10,6 +10,7 @@ use crate::{
 mod ai_sdk;
 pub mod claude_code;
 pub mod events;
+pub mod gemini_cli;
 mod gen_ai;
 pub mod openinference;
 mod openllmetry;
@@ -71,7 +72,7 @@ pub fn kind(attributes: &Attributes<'_>) -> Kind {
     let operation = attributes.text("gen_ai.operation.name");
     let openinference = attributes.text("openinference.span.kind");
     let ai_sdk = attributes.text("ai.operationId");
-    let is_call = matches!(operation, Some("chat" | "generate_content" | "text_completion" | "llm_call"))
+    let is_call = matches!(operation, Some("chat" | "generate_content" | "text_completion" | gemini_cli::OPERATION))
         || openinference == Some("LLM")
         || ai_sdk.is_some_and(ai_sdk::is_call);
     if is_call {
@@ -89,9 +90,12 @@ pub fn kind(attributes: &Attributes<'_>) -> Kind {
     }
 }
 
-/// Reads the conversation by the first convention that finds a message.
+/// Reads the conversation by the first convention that finds a message. `scope` is the name of the instrumentation.
 #[must_use]
-pub fn conversation(attributes: &Attributes<'_>) -> CallMessages {
+pub fn conversation(scope: &str, attributes: &Attributes<'_>) -> CallMessages {
+    if gemini_cli::is_source(scope, attributes) {
+        return gemini_cli::read(attributes);
+    }
     [gen_ai::read, openllmetry::read, openinference::read, ai_sdk::read]
         .into_iter()
         .map(|read| read(attributes))

@@ -68,11 +68,12 @@ fn conversation(trace: &Value) -> Value {
     trace["messages"].as_array().expect("a list").iter().map(essence).collect()
 }
 
-fn check(name: &str, signal: Signal, model: &str) {
+/// Checks the calls of a package. `models` are those of a plain call and of a stream.
+fn check(name: &str, signal: Signal, models: [&str; 2]) {
     let system = json!({"role": "system", "content": "Be brief."});
     let question = json!({"role": "user", "content": QUESTION});
     let answer = json!({"role": "assistant", "content": ANSWER});
-    for scenario in ["plain", "stream"] {
+    for (scenario, model) in ["plain", "stream"].into_iter().zip(models) {
         let calls = calls(&format!("{name}-{scenario}"), signal);
         assert_eq!(calls.len(), 1, "{name} {scenario}");
         assert_eq!(conversation(&calls[0]), json!([system, question, answer]), "{name} {scenario}");
@@ -108,29 +109,35 @@ fn the_calls_of_each_package_are_complete() {
         ("openllmetry-openai", Signal::Traces),
         ("openinference", Signal::Traces),
         ("pydantic-ai", Signal::Traces),
+        ("ai-sdk", Signal::Traces),
     ] {
-        check(name, signal, "stand-in-1");
+        check(name, signal, ["stand-in-1"; 2]);
         usage(name, signal, 12, 5);
     }
+    // It knows only the requested model of a stream.
+    check("langchain", Signal::Traces, ["stand-in-1", "stand-in"]);
+    usage("langchain", Signal::Traces, 12, 5);
     for name in ["openllmetry-anthropic", "anthropic"] {
-        check(name, Signal::Traces, "stand-in-1");
+        check(name, Signal::Traces, ["stand-in-1"; 2]);
         usage(name, Signal::Traces, 14, 5);
     }
 }
 
 #[test]
 fn openllmetry_before_0_62_is_complete() {
-    check("openllmetry-old", Signal::Traces, "stand-in-1");
+    check("openllmetry-old", Signal::Traces, ["stand-in-1"; 2]);
 }
 
-/// Its records have neither the model nor the tokens, which are in the span.
+/// The records have neither the model nor the tokens, which are in the span.
 #[test]
-fn the_records_of_openai_v2_are_joined() {
-    check("openai-v2", Signal::Logs, "unknown");
-    for batch in batches("openai-v2-plain", Signal::Traces) {
-        let span = traces(&batch).remove(0);
-        assert_eq!((&span["object"], &span["model"]), (&json!("otel.span"), &json!("stand-in-1")));
-        assert_eq!(span["usage"]["input_tokens"], 12);
+fn records_of_one_message_each_are_joined() {
+    for name in ["openai-v2", "js-openai"] {
+        check(name, Signal::Logs, ["unknown"; 2]);
+        for batch in batches(&format!("{name}-plain"), Signal::Traces) {
+            let span = traces(&batch).remove(0);
+            assert_eq!((&span["object"], &span["model"]), (&json!("otel.span"), &json!("stand-in-1")), "{name}");
+            assert_eq!(span["usage"]["input_tokens"], 12, "{name}");
+        }
     }
 }
 

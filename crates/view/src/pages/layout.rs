@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::query::Field;
 
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("/", "go to the search box"),
     ("Esc", "leave the search box"),
     ("j  k", "go to the next or the previous trace or message"),
@@ -14,6 +14,7 @@ const KEYS: [(&str, &str); 11] = [
     ("e", "go to the next error of a conversation"),
     ("f", "unfold everything, or fold it again"),
     ("m", "switch between Markdown and plain text"),
+    ("c", "choose the trace for a comparison; with two chosen, C compares them"),
     ("o", "go to the overview"),
     ("?", "show this help"),
 ];
@@ -45,6 +46,7 @@ impl Frame<'_> {
                     a.skip href="#main" { "Skip to the content" }
                     (self.banner())
                     (body)
+                    form.compare #compare action="/compare" { button { "Compare the two chosen traces" } }
                     (help())
                 }
             }
@@ -69,6 +71,11 @@ impl Frame<'_> {
             }
         }
     }
+}
+
+/// Chooses a trace for the comparison. The button of its form appears once something is chosen.
+pub fn choice(key: &str) -> Markup {
+    html! { input type="checkbox" form="compare" name="key" value=(key) aria-label=(format!("Choose {key} for a comparison")); }
 }
 
 fn help() -> Markup {

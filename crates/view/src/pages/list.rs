@@ -6,7 +6,11 @@ use jiff::tz::TimeZone;
 use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
 
-use super::{failure::first_trace, layout::Frame, urls::trace_url};
+use super::{
+    failure::first_trace,
+    layout::{Frame, choice},
+    urls::trace_url,
+};
 use crate::{
     query::{Field, Query},
     search::{Found, Row, Search, prefix_of},
@@ -91,6 +95,7 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
     let header = &row.header;
     html! {
         li data-key=(key) {
+            @if search.with.is_empty() { (choice(key)) }
             a href=(url) {
                 time { (time) }
                 span.model { (header.model) }

@@ -17,6 +17,7 @@ mod shared;
 mod tokens;
 mod trace;
 mod turn;
+mod turn_text;
 mod urls;
 
 pub use compare::compare;

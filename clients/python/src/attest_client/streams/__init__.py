@@ -8,6 +8,7 @@ from attest_client import mapping, values
 from attest_client.streams.anthropic import Anthropic
 from attest_client.streams.assembler import Assembler
 from attest_client.streams.chat import Chat
+from attest_client.streams.content import has_content
 from attest_client.streams.events import EventReader
 from attest_client.streams.responses import Responses
 
@@ -22,6 +23,8 @@ class Stream:
         self._events = EventReader()
         self._is_done = False
         self.has_events = False
+        self.has_content = False
+        """Whether a part of the answer has arrived."""
 
     def feed(self, chunk: bytes) -> None:
         for data in self._events.feed(chunk):
@@ -38,6 +41,7 @@ class Stream:
         """Adds an event that is JSON."""
         self.has_events = True
         if isinstance(event, dict):
+            self.has_content = self.has_content or has_content(event)
             self._assembler.add(event)
         else:
             self._assembler.keep(event)

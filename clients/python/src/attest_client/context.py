@@ -1,0 +1,30 @@
+"""Members that the application adds to `log` of the traces of some calls."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_members: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("attest_extra", default={})  # noqa: B039 (never changed)
+
+
+@contextlib.contextmanager
+def extra(**members: Any) -> Iterator[None]:
+    """Adds `members` to `log` of each trace whose call begins in this context, such as `session_id`, `user` and `tags`.
+
+    The context belongs to the thread or task, and to the tasks that it creates. A thread needs `contextvars.copy_context`.
+    Members replace those of an outer context and of the client. The request to the provider does not change.
+    """
+    token = _members.set({**_members.get(), **members})
+    try:
+        yield
+    finally:
+        # An asynchronous generator may be closed in another context, where the members were never set.
+        with contextlib.suppress(ValueError):
+            _members.reset(token)
+
+
+def current() -> Mapping[str, Any]:
+    return _members.get()
