@@ -1,10 +1,12 @@
 """Starts the local endpoint for a check. ATTEST names the command; by default, it is `attest` on the PATH."""
 
 import atexit
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
+import tempfile
 from typing import NamedTuple
 
 ATTEST = os.environ.get("ATTEST") or "attest"
@@ -49,3 +51,40 @@ def traces(folder):
     folder = pathlib.Path(folder)
     files = [file for file in folder.rglob("*") if file.is_file() and "~" not in str(file.relative_to(folder))]
     return [json.loads(file.read_bytes()) for file in files]
+
+
+class Endpoint:
+    """The local endpoint with its own folder, on a free port that it keeps when it is started again."""
+
+    def __init__(self, folder, api_key):
+        self.folder, self.api_key = folder, api_key
+        self._port = "0"
+        self.start()
+
+    def start(self):
+        self._process, self.url, self.s3 = start(self.folder, self.api_key, port=self._port)
+        self._port = self.url.split(":")[2].split("/")[0]
+
+    def kill(self):
+        """Ends the process at once, without the end of its requests."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self):
+        """Ends the process after the requests that it has begun."""
+        self._process.terminate()
+        self._process.wait()
+
+    def traces(self):
+        return traces(self.folder)
+
+
+@contextlib.contextmanager
+def temporary(api_key):
+    """Serves an empty folder, and deletes it afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        endpoint = Endpoint(f"{folder}/traces", api_key)  # the name of a bucket, which a temporary name may not be
+        try:
+            yield endpoint
+        finally:
+            endpoint.kill()

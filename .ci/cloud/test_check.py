@@ -9,8 +9,6 @@ def test_every_promise_holds_or_says_why_it_is_not_checked(stack):
     assert unchecked(lines) == {
         "an unsigned request with a valid API key gets 403": "requests are not signed",
         "TLS below 1.2 is refused": "the URL is not HTTPS",
-        "the span or log record of a model call is confirmed after its trace is stored": "OpenTelemetry is off",
-        "spans and log records with a wrong API key, or without a required signature, get 403": "OpenTelemetry is off",
         "a put without If-None-Match is denied": "this stand-in for AWS does not enforce policies",
         "the alarms exist and are enabled": "AlarmEmail is none",
         "no alarm is in state ALARM": "AlarmEmail is none",

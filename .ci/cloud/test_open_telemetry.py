@@ -1,4 +1,4 @@
-"""With OpenTelemetry=on, the stack takes spans and log records from a real exporter; `off` removes the routes and the function."""
+"""The default stack takes spans and log records from a real exporter; `off` removes the routes and the function."""
 
 import gzip
 import json
@@ -75,7 +75,7 @@ def stored(stack, key):
 
 @pytest.fixture(scope="module")
 def spans(aws):
-    return Stack(aws, "open-telemetry").deploy(OpenTelemetry="on", AlarmEmail="ops@example.com")
+    return Stack(aws, "open-telemetry").deploy(AlarmEmail="ops@example.com")
 
 
 def is_absent(stack):
@@ -184,7 +184,7 @@ def test_the_function_has_alarms_and_the_rights_of_the_storing_function_alone(sp
 
 
 def test_signatures_and_the_key_of_kms_apply_to_spans_too(aws):
-    stack = Stack(aws, "Signed-Spans").deploy(**iam(), **kms_key(), OpenTelemetry="on")
+    stack = Stack(aws, "Signed-Spans").deploy(**iam(), **kms_key())
     body, of = batch(**{"gen_ai.request.model": "signed"})
     unsigned, _ = export(stack, 1)
     assert unsigned == [SpanExportResult.FAILURE]
@@ -200,7 +200,7 @@ def test_signatures_and_the_key_of_kms_apply_to_spans_too(aws):
     assert {"AWS_IAM": []} in security and {"api_key": []} in security
 
 
-def test_off_removes_the_routes_and_the_function_and_keeps_the_traces_and_on_adds_them(spans):
+def test_off_removes_the_routes_and_the_function_and_keeps_the_traces_and_the_default_adds_them(spans):
     before = set(spans.keys())
     function = spans.named("OtlpFunction")
     spans.deploy(OpenTelemetry="off")
@@ -208,7 +208,7 @@ def test_off_removes_the_routes_and_the_function_and_keeps_the_traces_and_on_add
     assert before <= set(spans.keys())
     names = [of["FunctionName"] for of in boto3.client("lambda").list_functions()["Functions"]]
     assert function not in names
-    spans.deploy(OpenTelemetry="on")
+    spans.deploy()
     results, _ = export(spans, 1)
     assert results == [SpanExportResult.SUCCESS]
     assert spans.post(trace()).status_code == 201

@@ -87,7 +87,8 @@ def with_alarms_and_access_logs(stack, _):
     alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
     of_stack = [alarm for alarm in alarms if alarm["AlarmActions"] == [topic]]
     found = sorted(json.dumps({of["Name"]: of["Value"] for of in alarm["Dimensions"]}) for alarm in of_stack)
-    expected = [{"FunctionName": stack.function}] * 5 + [{"ApiName": stack.name, "Stage": "prod"}]
+    functions = [stack.function] * 5 + [stack.named("OtlpFunction")] * 5
+    expected = [{"ApiName": stack.name, "Stage": "prod"}, *({"FunctionName": function} for function in functions)]
     if "LakeFunction" in resources:
         lake = stack.named("LakeFunction")
         expected += [{"FunctionName": lake}, *({"FunctionName": lake, "Task": task} for task in ("ingest", "maintain"))]

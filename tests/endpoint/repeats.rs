@@ -59,6 +59,22 @@ async fn an_idempotency_key_makes_the_assigned_id_repeatable() {
     assert_eq!(invoke(&handler, &other).await.body["id"], "mine");
 }
 
+#[tokio::test]
+async fn the_values_of_a_repeated_trace_are_compared_as_written() {
+    let handler = handler_on(Bucket::new().await.address);
+    let trace = r#"{"model":"m","created":1,"messages":[{"role":"user","content":"a"}],"id":"i"}"#;
+    for (repeat, status) in [
+        (trace.to_owned(), 201),
+        (trace.replace(r#","id""#, "\n, \"id\""), 200),
+        (r#"{"id":"i","messages":[{"role":"user","content":"a"}],"created":1,"model":"m"}"#.to_owned(), 200),
+        (trace.replace(r#","content""#, r#", "content""#), 409),
+        (trace.replace(r#""created":1"#, r#""created":1e0"#), 400),
+        (trace.replace(r#""content":"a""#, r#""content":"\u0061""#), 409),
+    ] {
+        assert_eq!(post(&handler, &repeat).await.status, status, "{repeat}");
+    }
+}
+
 /// Another program may have stored the object without a checksum. In that case, the contents are compared.
 #[tokio::test]
 async fn without_a_checksum_the_stored_bytes_are_compared() {

@@ -3,7 +3,6 @@
 import http.server
 import json
 import pathlib
-import signal
 import socketserver
 import subprocess
 import sys
@@ -12,25 +11,15 @@ import time
 import urllib.parse
 
 sys.path.append(str(pathlib.Path(__file__).parents[3] / ".ci"))
+import endpoint
 from endpoint import ATTEST
-from endpoint import start as serve
 
 
-class Endpoint:
-    """The program `attest serve` with its own folder, on a free port that is kept across restarts."""
+class Endpoint(endpoint.Endpoint):
+    """The local endpoint with the key `recipe`."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self._port = "0"
-        self.start()
-
-    def start(self):
-        self._process, self.url, self.s3 = serve(self.folder, "recipe", port=self._port)
-        self._port = self.url.split(":")[2].split("/")[0]
-
-    def kill(self):
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        super().__init__(folder, "recipe")
 
     def imports(self, file):
         subprocess.run([ATTEST, "import", file, "--url", self.url, "--api-key", "recipe", "--quiet"], check=True)

@@ -9,7 +9,6 @@ own, makes a plain call, a stream and calls of a tool, and exports with the expo
 import json
 import pathlib
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / ".ci"))
@@ -59,13 +58,9 @@ def is_call(message):
 
 def check_case(name, provider):
     for scenario in SCENARIOS:
-        with tempfile.TemporaryDirectory() as folder:
-            folder += "/traces"  # the name of a bucket, which a temporary name may not be
-            process, url, _ = endpoint.start(folder, KEY)
-            run(name, scenario, provider, url, OTEL_EXPORTER_OTLP_HEADERS=f"x-api-key={KEY}")
-            process.terminate()
-            process.wait()
-            found = endpoint.traces(folder)
+        with endpoint.temporary(KEY) as receiver:
+            run(name, scenario, provider, receiver.url, OTEL_EXPORTER_OTLP_HEADERS=f"x-api-key={KEY}")
+            found = receiver.traces()
         calls = [trace for trace in found if trace["object"] == "chat.trace"]
         spans = [trace for trace in found if trace["object"] == "otel.span"]
         calls.sort(key=lambda trace: len(trace["messages"]))

@@ -153,24 +153,32 @@ def serve(handler):
     return f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def command_of(name):
-    """Returns the command of a case's program. Its environment is created once."""
-    environment, packages, *_ = CASES[name]
+def python_command(environment, packages, program):
+    """Returns the command of a program in an environment with the SDK and these packages, which is created once."""
     folder = ENVIRONMENTS / environment
-    if packages[0] == NODE_SDK:
-        program = folder / "programs.cjs"  # Node looks for packages beside it
-        if not program.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "package.json").write_text("{}")
-            npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
-            subprocess.run(npm, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-        shutil.copy(HERE / "programs.cjs", program)
-        return ["node", program]
     python = folder / "bin/python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *SDK, *packages], check=True)
-    return [python, HERE / "programs.py"]
+    return [python, HERE / program]
+
+
+def node_command(environment, packages, program):
+    """Returns the command of a program in an environment with these packages, which is created once."""
+    folder = ENVIRONMENTS / environment
+    if not (folder / "node_modules").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text("{}")
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
+        subprocess.run(npm, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    return ["node", shutil.copy(HERE / program, folder)]  # Node looks for packages beside the program
+
+
+def command_of(name):
+    environment, packages, *_ = CASES[name]
+    if packages[0] == NODE_SDK:
+        return node_command(environment, packages, "programs.cjs")
+    return python_command(environment, packages, "programs.py")
 
 
 def run(name, scenario, provider, endpoint, **more):

@@ -2,14 +2,17 @@
 
 use attest_mapping::{
     conversation::{Choice, Turn},
-    json::Members,
+    json::{Json, Members},
 };
 use maud::{Markup, html};
 
 use super::part::{self, FoldLimits, PartText, Style};
 
 /// Members of a trace that are shown elsewhere on the page.
-const SHOWN: [&str; 5] = ["model", "created", "messages", "api", "request_messages"];
+const SHOWN: [&str; 6] = ["model", "created", "messages", "api", "request_messages", OTEL];
+
+/// The member with the span or the log records that a call was recorded as (`docs/opentelemetry.md`, "Spans").
+const OTEL: &str = "otel";
 
 /// The largest number of members that are listed.
 const MEMBERS: usize = 500;
@@ -78,5 +81,16 @@ pub fn more(trace: &Members, style: Style<'_>) -> Markup {
                 (part::members(more.into_iter(), style))
             }
         }
+        @if let Some(otel) = trace.get(OTEL) {
+            details.rest #otel open[style.is_open] {
+                summary { (record_kind(otel)) }
+                pre { (otel.readable()) }
+            }
+        }
     }
+}
+
+fn record_kind(otel: &Json) -> &'static str {
+    let has = |name: &str| otel.as_object().is_some_and(|otel| otel.contains(name));
+    if has("logRecord") || has("logRecords") { "OpenTelemetry log record" } else { "OpenTelemetry span" }
 }
