@@ -1,5 +1,4 @@
-//! The cost of each part of a request: the event, the trace, its key, and the complete handler on an S3 in this
-//! process.
+//! Measures each part of a request: the event, the trace, its key, and the complete handler on an S3 in this process.
 
 use std::{hint::black_box, time::Duration};
 
@@ -61,8 +60,8 @@ fn parts(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures bodies designed to be expensive to parse, and a valid trace of equal size: base64, parsing and the
-/// response.
+/// Measures decoding, parsing and the response, for bodies designed to be expensive to parse and for a valid trace of
+/// equal size.
 fn hostile(criterion: &mut Criterion) {
     for mib in [1, 2, 4] {
         let mut group = criterion.benchmark_group(format!("hostile {mib} MiB"));

@@ -1,4 +1,4 @@
-//! The properties of every accepted trace and of every error response.
+//! Checks the properties that all accepted traces and all error responses share.
 
 use std::sync::LazyLock;
 
@@ -9,23 +9,21 @@ use attest::{
 };
 use serde_json::{Map, Value};
 
-/// The schema for complete documents. The endpoint uses another validator, over a view.
+/// Validates complete documents, while the endpoint validates a view with another validator.
 static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
     let schema = serde_json::from_str(include_str!("../src/trace.schema.json")).expect("the schema is JSON");
     jsonschema::validator_for(&schema).expect("the schema is valid")
 });
 
-/// Checks an accepted trace.
-///
-/// It must be valid, and equal the sent text plus the missing members. Parsing it again must not change it. Its key
-/// must be within bounds, and decode into fingerprint and id.
+/// Checks an accepted trace. It must be valid, and equal the sent text plus the missing members. Parsing it again must
+/// not change it. Its key must be within bounds and decode into fingerprint and id.
 pub fn accepted(sent: &[u8], trace: &Trace) {
     let stored = std::str::from_utf8(&trace.json).expect("a stored trace is UTF-8");
     let sent = std::str::from_utf8(sent).expect("an accepted body is UTF-8");
     let (kept, _) = sent.rsplit_once('}').expect("an accepted body is an object");
     assert!(stored == sent || stored.starts_with(kept), "the sent text is complete");
 
-    // `Value` reads an object as a number if its first name is a private name of serde_json. The endpoint reads it as
+    // `Value` parses an object as a number if its first name is a private name of serde_json. The endpoint parses it as
     // an object.
     if !stored.contains("serde_json") && !stored.contains("\\u") {
         let whole: Value = serde_json::from_str(stored).expect("a stored trace is JSON");

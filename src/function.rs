@@ -1,4 +1,4 @@
-//! The process of a deployed function: its log, its settings, and its store.
+//! Sets up the process of a deployed function: its log, settings and store.
 
 use std::{env, process::ExitCode};
 
@@ -10,7 +10,7 @@ use crate::{
     store::{ConnectError, Store},
 };
 
-/// Logs the lines of `crates`, but not those of `silent` (see [`log::subscriber`]), and serves events until Lambda ends
+/// Starts the log, for which [`log::subscriber`] explains `crates` and `silent`, and serves events until Lambda ends
 /// the process.
 pub async fn run(crates: &[&str], silent: &[&str], serve: impl AsyncFnOnce() -> Result<(), Error>) -> ExitCode {
     log::start(env::var("RUST_LOG").ok().as_deref(), crates, silent, std::io::stdout);
@@ -23,7 +23,6 @@ pub async fn run(crates: &[&str], silent: &[&str], serve: impl AsyncFnOnce() -> 
     }
 }
 
-/// The name, the store and the limit of a function that stores traces.
 pub struct Function {
     pub name: String,
     pub store: Store,
@@ -35,7 +34,8 @@ pub struct Function {
 impl Function {
     /// Reads the environment and connects to S3.
     ///
-    /// Init runs on a full CPU; a request gets a share proportional to memory. So the function connects now.
+    /// Connects during init, which runs on a full CPU. A request only gets a share proportional to the function's
+    /// memory.
     pub async fn start() -> Result<Self, Error> {
         let settings = Settings::read(|name| env::var(name).ok())?;
         let name = env::var("AWS_LAMBDA_FUNCTION_NAME")

@@ -38,10 +38,11 @@ pub struct Handler {
     store_id: StoreId,
 }
 
-/// Returns the id of the store, if it has one. A folder may be replaced while its endpoint runs.
+/// Returns the store's id, if it has one. Not a constant, because a local endpoint's folder may be replaced while it
+/// runs.
 type StoreId = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// The body of a response to a stored trace.
+/// The response body for a stored trace.
 #[derive(Serialize)]
 struct Receipt<'a> {
     id: &'a str,
@@ -50,9 +51,9 @@ struct Receipt<'a> {
     key: &'a str,
 }
 
-/// A request of Lambda, as every function reads it.
+/// A Lambda request, split into the parts that every function uses.
 pub struct Received {
-    /// The id of the invocation.
+    /// The id of the Lambda invocation.
     pub request_id: String,
     pub writer: Writer,
     pub head: Parts,
@@ -87,7 +88,7 @@ impl Handler {
         Self { store, max_trace_bytes, log: Arc::new(log), is_warm: Arc::default(), store_id: Arc::new(|| None) }
     }
 
-    /// Reports the id of the store in each response.
+    /// Sends the store's id in the [`ID_HEADER`] of each response.
     #[must_use]
     pub fn identified_by(self, store_id: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         Self { store_id: Arc::new(store_id), ..self }
@@ -136,7 +137,7 @@ impl Handler {
         response
     }
 
-    /// Parses and stores the trace. `progress` keeps what the log line reports if an error ends the request early.
+    /// Parses and stores the trace. Records in `progress` what the log line reports even if the request fails.
     async fn store_trace(
         &self,
         headers: &HeaderMap,
@@ -151,8 +152,8 @@ impl Handler {
         progress.s3_took = Some(s3_start.elapsed());
         let status = match outcome.map_err(|problem| problem.with_id(&trace.id))? {
             Outcome::Stored => 201,
-            // No other client knows a random id. So this request has stored the object, and only the confirmation was
-            // lost.
+            // No other client knows a random id, so an earlier attempt of this request stored the object, and only its
+            // confirmation was lost.
             Outcome::Same if has_random_id => 201,
             Outcome::Same => 200,
             Outcome::Conflict => return Err(Problem::Taken { fingerprint: trace.fingerprint, id: trace.id }),
@@ -163,7 +164,7 @@ impl Handler {
     }
 }
 
-/// Parses the trace of a request, and returns whether its id is random. The limit is in bytes.
+/// Parses the trace of a request. Also returns whether its id is random.
 ///
 /// The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header) determines the id of a trace that has none.
 fn read_trace(headers: &HeaderMap, body: Vec<u8>, max_trace_bytes: usize) -> Result<(Trace, bool), Problem> {

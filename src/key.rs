@@ -1,10 +1,10 @@
-//! The key of an object in S3: fingerprint and id ↔ `fingerprint/id`.
+//! S3 object keys: fingerprint and id ↔ `fingerprint/id`.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The longest key that S3 accepts, in bytes of UTF-8 (Amazon S3 User Guide, "Naming Amazon S3 objects").
+/// The longest key that S3 accepts, in UTF-8 bytes (Amazon S3 User Guide, "Naming Amazon S3 objects").
 pub const MAX_BYTES: usize = 1024;
 
 /// The bytes that are percent-encoded: all but `A–Z a–z 0–9 ! - _ . * ' ( ) : @ + = ,`.
@@ -23,7 +23,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b',');
 
-/// The key of one trace. Two different pairs never share a key, and a key can be decoded into its pair.
+/// The object key of a trace. Different pairs of fingerprint and id never share a key, and each key decodes into its
+/// pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 

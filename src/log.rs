@@ -1,4 +1,4 @@
-//! The log: lines of JSON. The line of a request is in [`crate::metrics`].
+//! Sets up logging as JSON lines. [`crate::metrics`] writes the line of each request.
 
 use std::{io::Write, panic};
 
@@ -10,9 +10,9 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Logs through `writer` for the rest of the process.
+/// Logs through `writer` until the process ends.
 ///
-/// A panic is logged with its location only, because its message may quote content.
+/// A panic is logged by its location only, because its message may quote a trace.
 pub fn start(
     level: Option<&str>,
     crates: &[&str],
@@ -26,7 +26,7 @@ pub fn start(
     }));
 }
 
-/// The subscriber that [`start`] installs.
+/// Returns the subscriber that [`start`] installs.
 ///
 /// `level` applies to the lines of `crates` (default `info`). Other crates log errors only: at other levels they may
 /// quote a request, and `lambda_runtime` prints whole events. The crates in `silent` log nothing, because they log
@@ -52,7 +52,7 @@ pub fn subscriber(
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
-/// Writes a line to standard output. An error is ignored, because there is no other place to report it.
+/// Writes a line to standard output. Ignores errors, because there is nowhere else to report them.
 pub fn print(line: &[u8]) {
     let _ = std::io::stdout().write_all(line);
 }

@@ -1,7 +1,7 @@
 //! The log line of each request, which also contains its metrics.
 //!
 //! CloudWatch extracts metrics from log lines in Embedded Metric Format (Amazon CloudWatch User Guide, "Specification:
-//! Embedded metric format"), so publishing them takes no request.
+//! Embedded metric format"), so publishing them takes no API call.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -19,10 +19,10 @@ use crate::{key::Key, problem::Problem, writer::Writer};
 const NAMESPACE: &str = "Attest";
 const REFUSED: &str = "Refused";
 
-/// Writes one line per request, independent of the log level.
+/// Writes one line per request, regardless of the log level.
 pub struct RequestLog {
     function: String,
-    /// The format of a refused request, which also counts `Refused` by `problem`.
+    /// The format for refused requests, which also counts `Refused` by `problem`.
     refused: MetricFormat,
     other: MetricFormat,
     write: Box<WriteLine>,
@@ -31,7 +31,7 @@ pub struct RequestLog {
 /// A function that writes one line, including its line break.
 pub type WriteLine = dyn Fn(&[u8]) + Send + Sync;
 
-/// The format of the lines of a function: metrics of the namespace `Attest`, by the name of the function.
+/// Formats a function's log lines, with metrics in the namespace `Attest` and the dimension `FunctionName`.
 pub struct MetricFormat(Mutex<Emf>);
 
 impl MetricFormat {
@@ -101,7 +101,8 @@ struct RequestLine<'r> {
 }
 
 impl RequestLog {
-    /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
+    /// Creates the log of the Lambda function called `function`. `write` receives one line at a time, with its line
+    /// break.
     pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         let by_problem = MetricDirective {
             dimensions: vec![vec!["FunctionName", "problem"]],
@@ -147,7 +148,7 @@ impl RequestLog {
     }
 }
 
-/// Returns milliseconds, rounded to the microsecond.
+/// Converts to milliseconds, rounded to the microsecond.
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,7 +1,7 @@
-//! The id of a bucket, which distinguishes it from another bucket with the same name or behind the same URL.
+//! Bucket ids, which distinguish a bucket from another one with the same name or URL.
 //!
-//! The id is an object in the bucket. The first user with permission to write creates it, and it never changes. Tools
-//! that continue earlier work compare ids, so they notice that a bucket was replaced.
+//! The id is an object in the bucket. The first client with write permission creates it, and it never changes. Tools
+//! that resume earlier work compare ids, so they notice that a bucket was replaced.
 
 use aws_sdk_s3::{
     Client, Error,
@@ -17,16 +17,16 @@ use uuid::Uuid;
 
 use crate::s3_error::status;
 
-/// The key of the object that holds the id.
+/// The key of the object that contains the id.
 ///
-/// The key of a trace has neither `~` nor a first segment without a slash. Athena skips objects whose name begins with
-/// `_`.
+/// It is never the key of a trace, because those contain a slash and no `~`. Athena skips objects whose name begins
+/// with `_`.
 pub const ID_KEY: &str = "_attest~id";
 
-/// The response header with the id of the store that contains the trace.
+/// The response header that contains the store's id.
 pub const ID_HEADER: &str = "attest-store";
 
-/// The largest object that is read as an id, in bytes: a UUID and its line break. The template expires larger objects only.
+/// The size limit of an id object, in bytes: a UUID and its line break fit. The template expires only larger objects.
 const MAX_BYTES: i64 = 64;
 
 /// The number of attempts to create the id while others create or delete it.
@@ -38,9 +38,9 @@ enum FoundId {
     NotAnId,
 }
 
-/// Returns the id of a bucket, and creates it first if the bucket has none.
+/// Returns the id of a bucket. Creates the id first if the bucket has none.
 ///
-/// Returns `None` if there is no id and these credentials may not create it.
+/// Returns `None` if these credentials may not create the id, or if another object has its key.
 pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, Box<Error>> {
     for _ in 0..ATTEMPTS {
         match read(client, bucket).await? {
@@ -51,7 +51,7 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
         let id = format!("{}\n", Uuid::new_v4());
         let put = client.put_object().bucket(bucket).key(ID_KEY).if_none_match("*").content_type("text/plain");
         match put.body(ByteStream::from(id.into_bytes())).send().await {
-            // The next read returns the id of the first of several writers, also on an S3 that ignores the condition.
+            // Reads the id back, because on an S3 that ignores the condition another client may have replaced it.
             Ok(_) => {}
             Err(error) if is_taken(&error) => {}
             Err(error) if is_refused(&error) => return Ok(None),
@@ -61,7 +61,7 @@ pub async fn bucket_id(client: &Client, bucket: &str) -> Result<Option<String>, 
     Ok(None)
 }
 
-/// Returns the id of a bucket, or `None` if it has none that these credentials may read. Creates nothing.
+/// Returns the id of a bucket without creating one, or `None` if these credentials find none.
 pub async fn known_id(client: &Client, bucket: &str) -> Result<Option<String>, Box<Error>> {
     match read(client, bucket).await? {
         FoundId::Id(id) => Ok(Some(id)),
@@ -69,13 +69,13 @@ pub async fn known_id(client: &Client, bucket: &str) -> Result<Option<String>, B
     }
 }
 
-/// Returns the bucket and its S3 as one name, for messages, and as the identity of a bucket without an id.
+/// Returns a name for the bucket on its endpoint. Messages show it, and it identifies a bucket that has no id.
 #[must_use]
 pub fn bucket_name(bucket: &str, endpoint: Option<&str>) -> String {
     format!("bucket {bucket} on {}", endpoint.unwrap_or("AWS"))
 }
 
-/// Returns the id of a bucket if it has one. Sends one request and does not repeat it.
+/// Returns the id of a bucket, if it has one. Sends a single request, without retries.
 pub(crate) async fn existing_id(client: &Client, bucket: &str) -> Result<Option<String>, SdkError<GetObjectError>> {
     let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
     let object = client.get_object().bucket(bucket).key(ID_KEY).customize().config_override(once).send().await?;

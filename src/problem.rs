@@ -1,4 +1,4 @@
-//! The reasons why a trace is not stored, and their responses: problem details (RFC 9457).
+//! The reasons why a trace is not stored, and their HTTP responses: problem details (RFC 9457).
 
 use std::{error::Error, fmt};
 
@@ -22,20 +22,20 @@ pub enum Problem {
         offset: usize,
     },
     NotJson {
-        /// The error of the parser. It does not quote the text.
+        /// The parser's message, which does not quote the body.
         detail: String,
         line: usize,
         column: usize,
     },
     /// The body violates the schema or repeats a name in one object.
     Invalid(Violations),
-    /// The fingerprint and the id have no valid key.
+    /// The fingerprint and the id do not form a valid key.
     Key(KeyError),
     /// A different trace is stored under this id.
     Taken { fingerprint: String, id: String },
     /// The body is larger than the limit.
     TooLarge {
-        /// The limit in bytes, as `MAX_TRACE_BYTES` sets it.
+        /// The limit in bytes, which `MAX_TRACE_BYTES` sets.
         limit: usize,
         /// The size of the body in bytes.
         size: usize,
@@ -51,15 +51,15 @@ pub enum Problem {
     },
 }
 
-/// The complete reason for a fault of the service. It goes to the log; the client receives a general sentence.
+/// The complete reason for a fault of the service. It is only logged; the client receives a general message.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// One place in which a trace violates the schema.
+/// A violation of the schema, or a name that is repeated in its object.
 #[derive(Debug, Serialize)]
 pub struct Violation {
-    /// The place, as a JSON Pointer (RFC 6901).
+    /// The location, as a JSON Pointer (RFC 6901).
     pub pointer: String,
-    /// The violation. It does not quote the value.
+    /// A description that does not quote the value.
     pub detail: String,
 }
 
@@ -71,10 +71,10 @@ pub struct Violations {
     count: usize,
 }
 
-/// The largest list of violations, in bytes of pointers and details.
+/// The size limit of the listed violations, in bytes of pointers and details.
 ///
-/// Lambda transports the body as a JSON string in a response of at most 6 MB. There, a control character of a pointer
-/// takes seven bytes, so 512 KiB stay far below the limit whatever they contain.
+/// Lambda returns the body as a JSON string within at most 6 MB. A control character in a pointer is escaped twice,
+/// into seven bytes, so 512 KiB always stay far below the limit.
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
@@ -104,7 +104,7 @@ impl Violations {
         self.count
     }
 
-    /// Returns whether no more violations are listed.
+    /// Returns whether further violations are only counted.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.listed_bytes >= LISTED_BYTES
@@ -148,7 +148,7 @@ impl Problem {
         }
     }
 
-    /// Returns the short, stable name: the end of `type` in the response, and `problem` in the log line.
+    /// Returns the short, stable name that ends `type` in the response and is `problem` in the log line.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.kind().0
@@ -226,7 +226,7 @@ impl Problem {
     }
 }
 
-/// Displays the complete reason, which is for the log.
+/// Displays the complete reason, for the log only.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause() {

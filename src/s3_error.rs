@@ -1,4 +1,4 @@
-//! Errors of S3: their classification, and their text in the log.
+//! Classifies S3 errors, and formats them for the log.
 
 use std::{error::Error, fmt};
 
@@ -11,7 +11,7 @@ pub(crate) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// Classifies a failed call: a transient state of S3 or the network, or a fault of this service.
+/// Classifies a failed call as a transient state of S3 or the network, or as a fault of this service.
 pub(crate) fn problem<E>(error: SdkError<E>) -> Problem
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -20,9 +20,9 @@ where
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
         SdkError::ServiceError(_) => match status(&error) {
-            // 307 redirects to a new bucket that is not yet known everywhere. 409 is a concurrent write.
+            // S3 answers 307 while DNS does not know a new bucket everywhere yet, and 409 to a concurrent write.
             Some(307 | 408 | 409 | 429 | 500..) => true,
-            // HEAD answers 404 without a code if the object was deleted after the write met it.
+            // HEAD returns 404 without an error code if the object was deleted after the write found it.
             Some(404) => !matches!(error.code(), Some("NoSuchBucket")),
             _ => error.code() == Some("RequestTimeout"),
         },
@@ -48,7 +48,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> fmt::Display for Chain<E> {
         if let Some(status) = status {
             write!(f, " (HTTP status {status})")?;
         }
-        // The response to HEAD has no body, so it has no code.
+        // A response to HEAD has no body, and so no error code.
         let code = self.0.code().or((status == Some(403)).then_some("AccessDenied"));
         match code.and_then(remedy) {
             Some(remedy) => write!(f, "; {remedy}"),
@@ -59,7 +59,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> fmt::Display for Chain<E> {
 
 impl<E: ProvideErrorMetadata + Error + 'static> Error for Chain<E> {}
 
-/// Returns the fix for an error whose cause is the configuration (Amazon S3 API Reference, "List of error codes").
+/// Returns the fix for an error that the configuration causes (Amazon S3 API Reference, "List of error codes").
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "NoSuchBucket" => "create the bucket that BUCKET_NAME names, or set the stack's parameter BucketName",

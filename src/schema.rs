@@ -1,6 +1,6 @@
 //! The published schema, and the part of a trace that it constrains.
 //!
-//! A trace may be 4 MiB large, but the schema constrains only a few members. Validation therefore sees a *view*: the
+//! A trace may have 4 MiB, but the schema constrains only a few members. Validation therefore sees a *view*: the
 //! members that the schema names, with arrays and objects left empty. Messages are validated one by one.
 
 use jiter::Peek;
@@ -13,7 +13,7 @@ use crate::problem::Violation;
 #[jsonschema::validator(path = "src/trace.schema.json", draft = Draft4, methods = { validate = false })]
 pub(crate) struct TraceSchema;
 
-/// The schema of one message, which is a part of the schema of a trace.
+/// The schema of one message, which is part of the trace schema.
 #[jsonschema::validator(
     schema = r##"{"$schema": "http://json-schema.org/draft-04/schema#", "allOf": [{"$ref": "trace#/properties/messages/items"}]}"##,
     draft = Draft4,
@@ -30,12 +30,12 @@ pub(crate) const TRACE_MEMBERS: [&str; 8] =
 /// The members of a message that [`MessageSchema`] names. A test compares them with the schema.
 pub(crate) const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
 
-/// The longest string of a message, in bytes with its quotes, that a view contains. Longer than every value that
-/// [`MessageSchema`] names, which a test checks.
+/// The longest message string that a view keeps, in bytes with its quotes. A test checks that every `enum` value in
+/// [`MessageSchema`] is shorter.
 pub(crate) const MAX_SHOWN: usize = 64;
 
-/// Returns the view of a value: a scalar unchanged, an array or object empty. A string over `max_shown` bytes, as
-/// written, becomes the empty string.
+/// Returns the view of a value: a scalar unchanged, an array or object empty. A string that is written in more than
+/// `max_shown` bytes becomes the empty string.
 ///
 /// `text` must be a JSON text, and `peek` must be the kind of its value.
 pub(crate) fn view(peek: Peek, text: &str, max_shown: usize) -> Value {
@@ -66,8 +66,8 @@ mod tests {
         schema["properties"].as_object().expect("the schema of an object").keys().map(String::as_str).collect()
     }
 
-    /// A view leaves nested values out and treats messages separately. This is correct only while the schema does not
-    /// constrain them.
+    /// A view leaves out nested values, and messages are validated separately. This is correct only while the schema
+    /// constrains nothing else.
     #[test]
     fn the_view_contains_everything_that_the_schema_constrains() {
         let schema = schema();

@@ -13,7 +13,7 @@ use aws_types::service_config::ServiceConfigKey;
 /// The longest time that an unused connection stays in the pool. S3 closes it after about 20 s.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The default of `MAX_TRACE_BYTES`: 4 MiB. As base64, such a trace and its headers fit into the 6 MB of an event (AWS
+/// The default of `MAX_TRACE_BYTES`. A trace of 4 MiB in base64, with its headers, fits into an event of 6 MB (AWS
 /// Lambda quotas, "Invocation payload").
 pub const MAX_TRACE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -24,7 +24,7 @@ pub struct Settings {
     pub bucket: String,
     /// `MAX_TRACE_BYTES`: the largest body, in bytes.
     pub max_trace_bytes: usize,
-    /// `KMS_KEY_ARN`: the key that encrypts the traces. If it is not set, the default of the bucket applies.
+    /// `KMS_KEY_ARN`: the key that encrypts the traces. If it is unset, the bucket's default encryption applies.
     pub kms_key: Option<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Settings {
 #[derive(Debug, PartialEq, Eq)]
 pub enum SettingsError {
     Missing(&'static str),
-    /// The value of this variable is not a number of bytes above 0.
+    /// A variable that must be a positive number of bytes, and its value.
     NotANumber(&'static str, String),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 impl Settings {
-    /// Reads the environment through `variable`, which returns the value of a variable by its name.
+    /// Reads the settings through `variable`, which looks up an environment variable by its name.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let bucket = set("BUCKET_NAME").ok_or(SettingsError::Missing("BUCKET_NAME"))?;
@@ -89,16 +89,16 @@ pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
 /// Returns whether conditional writes must be verified before the first trace.
 ///
 /// An endpoint for all services (`AWS_ENDPOINT_URL`, set by the stack's parameter S3EndpointUrl, or `endpoint_url` in
-/// the profile) is a stand-in for AWS, which may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it
-/// is the way to reach AWS's own S3 at another address, for example through a VPC endpoint.
+/// the profile) stands in for AWS, and may ignore `If-None-Match`. `AWS_ENDPOINT_URL_S3` is trusted, because it can
+/// also lead to AWS's own S3, for example through a VPC endpoint.
 #[must_use]
 pub fn needs_verification(config: &SdkConfig) -> bool {
     let of_all = config.endpoint_url().filter(|endpoint| !endpoint.is_empty());
     of_all.is_some() && s3_endpoint(config).as_deref() == of_all
 }
 
-/// Returns the HTTP client of every AWS client here: rustls on ring with the root certificates of the system.
-/// `SSL_CERT_FILE` replaces these certificates.
+/// Returns the HTTP client for all AWS clients: rustls on ring with the system's root certificates, unless
+/// `SSL_CERT_FILE` replaces them.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(IDLE).build_https()

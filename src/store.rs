@@ -34,7 +34,7 @@ use crate::{
 /// Three attempts: the second covers a dead connection, the third a transient S3 error.
 const ATTEMPTS: u32 = 3;
 
-/// The upper bound of the pause after the first attempt. It doubles per attempt; the pause is random below it.
+/// The longest pause after the first attempt. It doubles with each attempt, and the actual pause is random below it.
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// The time limit for opening a connection, including TLS.
@@ -49,14 +49,13 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// `template.yaml`).
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The largest size difference, in bytes, at which contents are compared. Equal traces differ in white space only.
+/// The largest size difference, in bytes, at which contents are compared. Equal traces differ in size only by white
+/// space.
 const MAX_DIFFERENCE: usize = 1024;
 
-/// The key of the object that [`Store::verifying_conditional_writes`] writes. It has no `/`, so it is not the key of a
-/// trace.
+/// The key of the object that [`Store::verifying_conditional_writes`] writes. It has no `/`, so no trace has this key.
 pub const CHECK_KEY: &str = "conditional-write-check";
 
-/// The content of that object.
 const CHECK: &[u8] = b"Written once by attest, to find out whether this S3 honours If-None-Match. It may be deleted.\n";
 
 #[derive(Debug, Clone)]
@@ -64,16 +63,16 @@ pub struct Store {
     bucket: String,
     client: Client,
     kms_key: Option<String>,
-    /// Set once S3 is known to honour `If-None-Match`. `None` if this is not verified.
+    /// Set once S3 is known to honour `If-None-Match`. `None` if this need not be verified.
     verified: Option<Arc<OnceCell<()>>>,
 }
 
-/// The reason why a store cannot be used, or not yet.
+/// The reason why a store cannot be used, or cannot be used yet.
 #[derive(Debug)]
 pub enum ConnectError {
     /// S3 ignores `If-None-Match`, so it would overwrite a trace silently. Retrying does not help.
     IgnoresIfNoneMatch,
-    /// S3 did not answer, or refused. The first write tries again.
+    /// S3 did not respond, or refused the request. The first write tries again.
     Unreachable(Cause),
 }
 
@@ -101,13 +100,13 @@ pub enum Outcome {
 }
 
 impl Store {
-    /// Creates a store in this bucket, on an S3 that honours `If-None-Match`. Sends nothing.
+    /// Creates a store on this bucket, whose S3 must honour `If-None-Match`. Sends no request.
     #[must_use]
     pub fn new(config: &SdkConfig, bucket: String) -> Self {
         Self { bucket, client: client(config), kms_key: None, verified: None }
     }
 
-    /// Encrypts every object with the KMS key of this ARN, whatever the default of the bucket is.
+    /// Encrypts every object with the KMS key that has this ARN, if any, regardless of the bucket's default encryption.
     #[must_use]
     pub fn encrypted_with(self, kms_key: Option<String>) -> Self {
         Self { kms_key, ..self }
@@ -121,8 +120,8 @@ impl Store {
 
     /// Opens the connection that the first write will use, and returns the id of the bucket if it has one.
     ///
-    /// Uses only the permissions that writes need: it verifies conditional writes if that is required, and else reads
-    /// the id.
+    /// Uses only the permissions that storing a trace needs: it verifies conditional writes if that is required, and
+    /// reads the id.
     pub async fn connect(&self) -> Result<Option<String>, ConnectError> {
         if self.verified.is_some() {
             let verified = tokio::time::timeout(ATTEMPT, self.verify()).await;
@@ -134,7 +133,7 @@ impl Store {
         }
         match place::existing_id(&self.client, &self.bucket).await {
             Err(error) if error.raw_response().is_none() => Err(ConnectError::Unreachable(Box::new(Chain(error)))),
-            // Any answer shows that the connection works.
+            // Any response shows that the connection works.
             id => Ok(id.ok().flatten()),
         }
     }
@@ -147,7 +146,7 @@ impl Store {
 
     /// Writes one key twice. S3 must refuse the second write.
     ///
-    /// The object is not deleted, so a later start needs one request only.
+    /// The object is not deleted, so a later start needs only one request.
     async fn write_twice(&self) -> Result<(), VerifyError> {
         for _ in 0..2 {
             match self.write(CHECK_KEY, Bytes::from_static(CHECK), &checksum(CHECK), &Writer::default()).await {
@@ -161,7 +160,7 @@ impl Store {
 
     /// Stores `json` under `key` unless an object exists there. Returns after S3 has confirmed the outcome.
     ///
-    /// `writer` becomes the metadata of the object, and does not count when it is compared.
+    /// `writer` becomes the object's metadata, which comparisons ignore.
     pub async fn put(&self, key: &Key, json: Vec<u8>, writer: &Writer) -> Result<Outcome, Problem> {
         tokio::time::timeout(DEADLINE, self.put_if_absent(key, json.into(), writer))
             .await
@@ -172,8 +171,8 @@ impl Store {
         self.verify().await?;
         let checksum = checksum(&json);
         match self.write_or_compare(key, &json, &checksum, writer).await {
-            // Either the object was deleted after the write met it, or this role may not decrypt it. The second attempt
-            // decides.
+            // Either the object was deleted after the write found it, or this role may not decrypt it. The second
+            // attempt shows which.
             Err(CompareError::Denied(_)) => {}
             result => return Ok(result?),
         }
@@ -200,7 +199,7 @@ impl Store {
         }
     }
 
-    /// Writes an object unless the key is taken, which is HTTP status 412.
+    /// Writes an object. Fails with HTTP status 412 if the key is taken.
     async fn write(
         &self,
         key: &str,
@@ -221,17 +220,17 @@ impl Store {
             put = put.metadata(name, value);
         }
         if let Some(key) = &self.kms_key {
-            // A bucket key reduces calls to KMS.
+            // An S3 Bucket Key reduces calls to KMS.
             put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
         }
         // S3 verifies the checksum, so signing the payload would hash it a second time without benefit.
         put.customize().disable_payload_signing().send().await
     }
 
-    /// Compares the object under `key` with `json`: by checksum if S3 has the same one, else by the members of both
-    /// traces.
+    /// Compares the object under `key` with `json`: by checksum if S3 has the same one, otherwise by the members of
+    /// both traces.
     ///
-    /// A client that repeats a request with an assigned id may place `id` elsewhere in the object.
+    /// A client that retries with the id it was assigned may put `id` elsewhere in the object.
     async fn compare(&self, key: &Key, json: &[u8], checksum: &str) -> Result<Outcome, CompareError> {
         let head = self
             .client
@@ -282,7 +281,7 @@ fn client(config: &SdkConfig) -> Client {
     Client::from_conf(config)
 }
 
-/// Classifies two more errors as transient than the SDK does.
+/// Retries two kinds of errors that the SDK does not classify as transient.
 #[derive(Debug)]
 struct Transient;
 
@@ -291,7 +290,7 @@ impl ClassifyRetry for Transient {
         // S3 answers 409 to a conditional write that races another one for the same key, and expects a retry (Amazon S3
         // User Guide, "How to prevent object overwrites with conditional writes").
         let is_concurrent = context.response().is_some_and(|response| response.status().as_u16() == 409);
-        // The HTTP client has no name for some broken responses, for example bytes that are not HTTP.
+        // The HTTP client reports some broken responses as `other`, for example bytes that are not HTTP.
         let error = context.output_or_error().and_then(Result::err);
         let is_broken = error.and_then(|error| error.as_connector_error()).is_some_and(ConnectorError::is_other);
         if is_concurrent || is_broken { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
@@ -320,12 +319,12 @@ impl From<VerifyError> for Problem {
     }
 }
 
-/// The reason why a trace was not stored, and not compared with the stored object either.
+/// The reason why a trace was neither stored nor compared with the stored object.
 enum CompareError {
-    /// S3 answered 403 to a read of the object that the write met.
+    /// S3 answered 403 to a read of the object that the write found under the key.
     ///
-    /// Either the object was deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon S3
-    /// API Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.
+    /// Either the object has been deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon
+    /// S3 API Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.
     Denied(Cause),
     Failed(Problem),
 }
@@ -345,7 +344,7 @@ impl From<CompareError> for Problem {
     }
 }
 
-/// Classifies a failed read of an object that a write has just met.
+/// Classifies a failed read of an object that a write has just found.
 fn unreadable<E>(error: SdkError<E>) -> CompareError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,

@@ -1,7 +1,7 @@
 //! Bytes → [`Trace`]: parsed, valid under the published schema, complete.
 //!
-//! The stored object is the received bytes, with the missing members added after the last one. No number or string is
-//! printed again, and members keep their order.
+//! The stored object is the received bytes, with the missing members added after the last one. Numbers and strings are
+//! never reformatted, and members keep their order.
 
 use serde_json::Value;
 
@@ -13,13 +13,12 @@ use crate::{
 
 pub use crate::walk::MAX_DEPTH;
 
-/// The value of `object` in a trace that has none.
 pub const DEFAULT_OBJECT: &str = "chat.trace";
 
 /// A trace as it is stored: valid under the schema, with every default filled in.
 #[derive(Debug)]
 pub struct Trace {
-    /// The JSON text: the received text, with the missing members added after the last one.
+    /// The received text, with the missing members added after the last one.
     pub json: Vec<u8>,
     pub id: String,
     pub fingerprint: String,
@@ -68,18 +67,18 @@ impl Trace {
     }
 }
 
-/// The size in bytes that no trace exceeds, whatever the limit of an endpoint: API Gateway accepts no larger request
+/// The size in bytes that no trace exceeds, regardless of an endpoint's limit: API Gateway accepts no larger request
 /// (Amazon API Gateway quotas, "Payload size").
 pub const MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Returns whether an object is a trace: the endpoint would store it.
+/// Returns whether an object is a trace, that is, whether the endpoint would store it.
 ///
-/// This is the definition for every tool that reads stored objects, so what one of them writes, another one accepts.
+/// Every tool that reads stored objects uses this definition, so each tool accepts what another one writes.
 #[must_use]
 pub fn is_trace(json: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(json) else { return false };
     let Ok(KeyMembers { id, fingerprint, model, .. }) = walk::members_of_trace(text) else { return false };
-    // An id that is added has the length of a UUID.
+    // An assigned id is as long as a UUID.
     let id = id.unwrap_or_else(|| uuid::Uuid::nil().to_string());
     json.len() <= MAX_BYTES && Key::new(&fingerprint.unwrap_or(model), &id).is_ok()
 }
@@ -87,7 +86,7 @@ pub fn is_trace(json: &[u8]) -> bool {
 /// Returns whether two JSON texts are the same trace: their members have the same names and, as written, the same
 /// values.
 ///
-/// The order of the members and the white space between them do not count.
+/// Ignores the order of the members and the white space between them.
 #[must_use]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     let members = |json| walk::sorted_members(std::str::from_utf8(json).ok()?);

@@ -1,4 +1,4 @@
-//! The reasons why a working S3 does not hand out one object of a bucket that others also write to.
+//! The reasons why a working S3 does not return an object of a bucket to which others also write.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ use bytes::Bytes;
 
 use crate::{s3_error::status, trace};
 
-/// A reason that concerns one object. Reading the others may succeed, and a repetition changes nothing.
+/// A reason that concerns one object. Others may be readable, and a retry does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unreadable {
-    /// The object has more than [`trace::MAX_BYTES`].
+    /// The object is larger than [`trace::MAX_BYTES`].
     TooLarge,
-    /// The object is in an archive, and has to be restored first.
+    /// The object is archived, and must be restored first.
     Archived,
-    /// Every read has to send the key that the writer chose.
+    /// The object is encrypted with a key that its writer chose and that every read must send.
     CustomerKey,
-    /// A policy, or the policy or state of the KMS key, keeps the reader from it. The reader may also have lost all access.
+    /// A policy, or the policy or state of the KMS key, denies the read. The reader may also have lost all access.
     Denied,
 }
 
@@ -42,21 +42,21 @@ impl Unreadable {
         }
     }
 
-    /// Returns the reason for which an object of this size is not read.
+    /// Returns the reason not to read an object of this size, if there is one.
     #[must_use]
     pub fn of_size(bytes: u64) -> Option<Self> {
         (bytes > trace::MAX_BYTES as u64).then_some(Self::TooLarge)
     }
 }
 
-/// The reason why a body was not read to its end.
+/// The reason why a body was not read completely.
 #[derive(Debug)]
 pub enum BodyError {
     Unreadable(Unreadable),
     BrokenOff(ByteStreamError),
 }
 
-/// Reads a body, but never more than a trace has: memory is limited, and others may write to the bucket.
+/// Reads a body up to the size limit of a trace, because memory is limited and others may write to the bucket.
 pub async fn read_body(object: GetObjectOutput) -> Result<Bytes, BodyError> {
     let length = object.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
     let check =

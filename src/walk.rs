@@ -1,7 +1,7 @@
-//! One pass over a JSON text, without building the document.
+//! Walks a JSON text in one pass, without building a document.
 //!
-//! The pass checks the syntax, refuses repeated names and collects what the schema refuses. It takes time linear in the
-//! size of the text, whatever the text contains.
+//! The pass checks the syntax, refuses repeated names and collects schema violations. It takes time linear in the size
+//! of the text, whatever the text contains.
 
 use std::{
     borrow::Cow,
@@ -26,7 +26,7 @@ const MAX_REMEMBERED: usize = 64;
 /// The largest number of messages that [`Walk::refused`] remembers. Few different messages are short enough to matter.
 const MAX_REFUSED: usize = 4096;
 
-/// The members of a valid trace that completing it requires.
+/// The members of a valid trace that are needed to complete it.
 pub(crate) struct KeyMembers {
     pub(crate) id: Option<String>,
     pub(crate) fingerprint: Option<String>,
@@ -68,7 +68,8 @@ pub(crate) fn members_of_trace(text: &str) -> Result<KeyMembers, Problem> {
     }
 }
 
-/// Returns the names and texts of the members of an object, sorted. Returns `None` if the text is not a JSON object.
+/// Returns the name and the JSON text of each member of an object, sorted. Returns `None` if `text` is not a JSON
+/// object.
 pub(crate) fn sorted_members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     let mut walk = Walk::new(text);
     if walk.jiter.peek().ok()? != Peek::Object {

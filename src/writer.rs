@@ -1,38 +1,38 @@
 //! The writer of a trace: the API key of the request and, with IAM authorization, its principal.
 //!
-//! Both are metadata of the stored object, not members of the trace. They do not count when a trace is compared with a
-//! stored one, so a repeat through another key is still a repeat, and the metadata names the first writer.
+//! Both are metadata of the stored object, not members of the trace. Comparing traces ignores them, so a repeat with
+//! another API key is still a repeat, and the metadata keeps the first writer.
 
 use std::collections::HashMap;
 
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// The name of the metadata with the id of the API key. S3 adds `x-amz-meta-`.
+/// The metadata key for the API key's id. S3 adds `x-amz-meta-`.
 pub const API_KEY_ID: &str = "api-key-id";
 
-/// The name of the metadata with the ARN of the principal.
+/// The metadata key for the principal's ARN.
 pub const PRINCIPAL: &str = "principal";
 
-/// The longest value that is kept, in bytes. S3 refuses an object with more than 2 KB of metadata (Amazon S3 User
-/// Guide, "Working with object metadata"), and the trace would be lost. An ARN of a user or a session has at most 700
+/// The longest value that is kept, in bytes. S3 rejects an object with more than 2 KB of metadata (Amazon S3 User
+/// Guide, "Working with object metadata"), which would cost the trace. The ARN of a user or a session has at most 700
 /// bytes.
 const MAX_BYTES: usize = 900;
 
-/// The characters that are percent-encoded: a header value must be visible ASCII, and `%` begins each encoded byte.
+/// The characters that are percent-encoded: a header value must be visible ASCII, and `%` starts each encoded byte.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// The writer of a trace, in values that are safe in a header. The id of an API key does not grant access.
+/// The writer of a trace, as values that are safe in a header. Unlike the key itself, an API key's id grants no access.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Writer {
-    /// The id that API Gateway gave the key.
+    /// The id that API Gateway assigned to the key.
     pub api_key_id: Option<String>,
     /// The ARN of the IAM principal.
     pub principal: Option<String>,
 }
 
 impl Writer {
-    /// Reads the writer of a request from the context that API Gateway adds to its event.
+    /// Reads the writer of a request from the context that API Gateway adds to the event.
     #[must_use]
     pub fn of(request: &Request) -> Self {
         match request.request_context_ref() {
@@ -43,13 +43,12 @@ impl Writer {
         }
     }
 
-    /// Creates a writer from the id of an API key and the ARN of a principal.
+    /// Encodes both values for headers. Drops a value that is empty or too long.
     #[must_use]
     pub fn new(api_key_id: Option<&str>, principal: Option<&str>) -> Self {
         Self { api_key_id: api_key_id.and_then(header_value), principal: principal.and_then(header_value) }
     }
 
-    /// Returns the writer that the metadata of a stored object names.
     #[must_use]
     pub fn of_metadata(metadata: &HashMap<String, String>) -> Self {
         Self { api_key_id: metadata.get(API_KEY_ID).cloned(), principal: metadata.get(PRINCIPAL).cloned() }

@@ -1,7 +1,7 @@
-//! Parsing a body takes work linear in its size, whatever it contains.
+//! Tests that parsing a body takes work linear in its size, whatever the body contains.
 //!
 //! The test counts allocated bytes, because code that copies, prints or lists too much also allocates too much. A slow
-//! machine cannot fail it. `cargo bench --bench parts` measures the time of these shapes.
+//! machine cannot fail it. `cargo bench --bench parts` measures how long these shapes take.
 
 use std::alloc::System;
 
@@ -17,8 +17,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MIB: usize = 1 << 20;
 
-/// The largest allocation for a response, which does not depend on the body: the list of violations, its JSON and their
-/// growth.
+/// The most that a response may allocate, whatever the body: the list of violations, its JSON, and the growth of both.
 const RESPONSE: usize = 8 * MIB;
 
 /// Returns the number of bytes allocated to parse a body and to build the response.

@@ -116,7 +116,7 @@ def test_an_id_is_found_as_typed(site, page, id):
 
 def test_a_time_that_is_not_one_is_refused(site, page):
     assert page.goto(site.list_url("since:yesterday")).status == 400
-    expect(page.locator("main")).to_contain_text("`since:yesterday` is not a time")
+    expect(page.locator("main")).to_contain_text("`yesterday` is not a time: write `since` with 2026")
 
 
 def test_a_trace_arrives_where_nothing_was_found(site, page):

@@ -1,5 +1,6 @@
 """The traces of one session or of one OpenTelemetry trace, and a span's conversation."""
 
+import json
 import os
 import time
 
@@ -119,3 +120,30 @@ def test_hostile_spans_and_outlines_stay_text(site, page, text):
     expect(page.locator("#rows li a")).to_have_count(3)
     assert page.locator("h1").count() == 1
     assert page.locator("main script, main iframe, main form, main link, main base, main img").count() == 0
+
+
+def test_a_session_of_old_traces_is_found_whole(site, page):
+    """The traces are not among the newest 2,000."""
+    folder = site.folder.parent / "later"
+    folder.mkdir()
+    for number in range(2_500):
+        is_of_session = number >= 2_450
+        more = {"log": {"session_id": "old"}, "usage": {"total_tokens": 10}} if is_of_session else {}
+        trace = talk(f"Question {number}", f"Answer {number}", created=1_795_305_600 + number, **more)
+        (folder / f"{number}.json").write_text(json.dumps({**trace, **({"error": {"status": 429}} if number == 2_460 else {})}))
+        os.utime(folder / f"{number}.json", (time.time() - number, time.time() - number))
+    folder.rename(site.folder / "many")
+    page.goto(session_url(site, "old"))
+    expect(page.locator("#rows li")).to_have_count(50)
+    facts = page.locator("header.facts")
+    for fact in ["traces50", "modelgpt-4o", "tokens500", "errors1", "start2026-11-22"]:
+        expect(facts).to_contain_text(fact)
+    expect(page.locator(".more")).to_contain_text("2,500 of 2,500 traces searched.")
+    preview = page.locator("#rows li").first.locator(".preview")
+    preview.locator("summary").click()
+    expect(preview.locator("pre")).to_have_text(["Question 2450", "Answer 2450"])
+    page.locator("#rows li a").first.click()
+    expect(page.locator(".message").first).to_contain_text("Question 2450")
+    page.goto(session_url(site, "none"))
+    expect(page.locator("main")).to_contain_text("No trace of this session is stored here.")
+    expect(page.locator("main")).not_to_contain_text("1970")

@@ -1,4 +1,4 @@
-//! The requests of the benchmarks: traces that resemble prose, in proxy events.
+//! The requests that the benchmarks send: traces that resemble prose, in proxy events.
 
 use aws_smithy_types::base64;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ pub fn trace(bytes: usize) -> String {
     json!({"model": "gpt-4o", "created": 1_795_305_600, "messages": messages}).to_string()
 }
 
-/// Returns the proxy event of a body. The body is base64 because the API declares every media type binary.
+/// Wraps a body in a proxy event. The body is base64 because the API declares every media type binary.
 pub fn event(body: &str) -> Vec<u8> {
     let mut event: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");
     event["body"] = base64::encode(body).into();

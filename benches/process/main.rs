@@ -1,9 +1,10 @@
-//! The cost of the built function as a process, and its ratio to a minimal program.
+//! Measures the built function as a process, and compares it with a minimal program.
 //!
 //! Both run under Lambda's Runtime API and store into an S3 over TLS, all on loopback. `BOOTSTRAP` replaces the default
-//! build, `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`. With `--memory`
-//! and `--s3-ms`, which set Lambda's share of a CPU and the latency of S3, it measures the time that a client waits.
-//! With `--spans`, it measures the function of OpenTelemetry, without a ratio.
+//! build, `target/release/attest-lambda`. The benchmark runs only on Linux, because it reads `/proc`.
+
+//! `--memory` and `--s3-ms` set Lambda's share of a CPU and the latency of S3, and so show how long a client waits.
+//! `--spans` measures the OpenTelemetry function instead, without a comparison.
 
 #![allow(clippy::print_stdout, reason = "a benchmark reports to its terminal")]
 
@@ -34,12 +35,12 @@ mod event;
 #[path = "../../tests/common/tls.rs"]
 mod tls;
 
-/// The number of processes of each kind per size. Each figure is their median.
+/// The number of processes per program and trace size. Each result is their median.
 const ROUNDS: usize = 5;
 
 const FIGURES: [&str; 6] = ["cold CPU", "cold wall", "warm CPU", "warm wall", "memory", "size"];
 
-/// The values of [`FIGURES`], in their order, in milliseconds and MiB.
+/// The values of [`FIGURES`], in that order, in milliseconds and MiB.
 type Figures = [f64; 6];
 
 #[derive(Parser)]
@@ -108,7 +109,7 @@ async fn measure_batches(options: &Options, root: &Path) {
     }
 }
 
-/// Returns a batch in OTLP's JSON encoding. Each span has about 4 KB and an id of its own.
+/// Returns a batch in OTLP's JSON encoding. Each span has about 4 KB and its own id.
 fn batch(spans: usize, number: u32) -> String {
     let attribute = |key: &str, value: &str| serde_json::json!({"key": key, "value": {"stringValue": value}});
     let text = "Hello, how are you? I am well, thanks! \"Übung macht den Meister\"\n".repeat(52);
@@ -189,7 +190,7 @@ async fn measure(program: &Path, requests: &Requests<'_>, share: Option<&CpuShar
     [cold_cpu, milliseconds(cold_wall), warm_cpu, median(&walls, 0), peak_memory(id), size]
 }
 
-/// The share of a CPU that Lambda assigns after init, in periods of 20 ms.
+/// The CPU share that Lambda assigns after init, in periods of 20 ms.
 ///
 /// The share is the memory divided by 1,769 MB (AWS Lambda Developer Guide, "Configure Lambda function memory").
 struct CpuShare(PathBuf);
@@ -219,7 +220,7 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl Requests<'_> {
-    /// Sends an event, and returns the milliseconds until its answer.
+    /// Sends an event. Returns the time until the response, in milliseconds.
     async fn send(&self, api: &RuntimeApi, event: Bytes) -> f64 {
         let start = Instant::now();
         let answer = api.invoke(event).await.expect("the program answers");

@@ -1,4 +1,4 @@
-//! The minimal program: it reads the event, sends a signed PUT on a blocking socket, and responds.
+//! The minimal program: it reads an event, sends a signed PUT on a blocking socket, and responds.
 //!
 //! It has no validation, retries or log. Any error ends it.
 

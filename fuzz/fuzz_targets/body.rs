@@ -1,4 +1,4 @@
-//! Parses arbitrary bytes as a body, and checks that the work is linear in their number.
+//! Parses arbitrary bytes as a body, and checks that the work is linear in their size.
 #![no_main]
 
 use std::alloc::System;
@@ -11,7 +11,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The allocation limits: per byte of a body, and for the list of violations, which is bounded.
+/// The allocation limits in bytes: per byte of a body, and per body for the list of violations, which is bounded.
 const PER_BYTE: usize = 2_000;
 const PER_BODY: usize = 4 << 20;
 

@@ -14,10 +14,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-/// The largest trace, in bytes.
 const MAX_TRACE_BYTES: usize = 1 << 20;
 
-/// The handler, the last object that it wrote and the last line that it logged.
 struct Endpoint {
     runtime: Runtime,
     handler: Handler,
@@ -52,10 +50,10 @@ static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
     }
 });
 
-/// Changes the event to one that API Gateway can send, because `lambda_http` may panic on others.
+/// Turns the event into one that API Gateway can send, because `lambda_http` may panic on others.
 ///
-/// A client chooses the body, the query and the headers, but not the host, the path or the stage. A body that is marked
-/// as base64 is valid base64.
+/// A client chooses the body, the query and the headers, but not the host, the path or the stage. Returns `None` for a
+/// body that is marked as base64 and is not, because that cannot occur.
 fn possible(event: &[u8]) -> Option<Vec<u8>> {
     let mut event: Value = serde_json::from_slice(event).ok()?;
     let sent: Value = serde_json::from_str(include_str!("../../events/minimal.json")).expect("an event is JSON");

@@ -1,6 +1,6 @@
-//! Passes arbitrary bytes through the receiver of OpenTelemetry, on an S3 that accepts everything.
+//! Passes arbitrary bytes through the OpenTelemetry receiver, on an S3 that accepts everything.
 //!
-//! The first byte selects the signal, the encoding and the compression. All others are the body.
+//! The first byte selects the signal, the encoding and the compression. The others are the body.
 #![no_main]
 
 use std::{
@@ -34,17 +34,16 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// The largest body after decompression, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
-/// The largest size of the traces of a batch, in bytes.
+/// The limit for the total size of a batch's traces, in bytes.
 const ROOM: usize = 16 * MAX_BYTES;
 
-/// The allocation limits for reading a batch: per byte of a body, and for its traces, whose size is limited.
+/// The allocation limits in bytes: per byte of a body, and per batch for its traces, whose size is limited.
 const PER_BYTE: usize = 2_000;
 const PER_BATCH: usize = 32 * ROOM;
 
-/// The length of a quotation that does not occur by chance, in bytes.
+/// The length in bytes from which a match between log line and body is a quotation and no coincidence.
 const QUOTED: usize = 24;
 
-/// The receiver, the objects that it wrote and the lines that it logged.
 struct Endpoint {
     runtime: Runtime,
     receiver: Receiver,
@@ -75,7 +74,7 @@ static ENDPOINT: LazyLock<Endpoint> = LazyLock::new(|| {
     Endpoint { runtime, receiver: Receiver::new(store, MAX_BYTES, Spans::All, log), stored, logged }
 });
 
-/// Reads a batch, and checks that the work is linear in the size of its body and of its traces.
+/// Reads a batch, and checks that the work is linear in the sizes of its body and its traces.
 fn read(signal: Signal, encoding: Encoding, body: &[u8]) {
     let region = Region::new(ALLOCATOR);
     let read = wire::decode(signal, encoding, body).map(|request| Batch::read(signal, &request, Spans::All, ROOM));
@@ -122,7 +121,7 @@ fuzz_target!(|input: &[u8]| {
 
     let stored = std::mem::take(&mut *endpoint.stored.lock().unwrap_or_else(PoisonError::into_inner));
     let line = std::mem::take(&mut *endpoint.logged.lock().unwrap_or_else(PoisonError::into_inner));
-    // Hashes, because the fuzzer learns texts from comparisons and would repeat the log line's own words in a body.
+    // Hashes, because the fuzzer learns strings from comparisons and would put the log line's own words into a body.
     let hash = |part| BuildHasherDefault::<DefaultHasher>::default().hash_one(part);
     let quotable: HashSet<u64> = line.windows(QUOTED).map(hash).collect();
     assert!(!body.windows(QUOTED).any(|part| quotable.contains(&hash(part))), "{}", String::from_utf8_lossy(&line));

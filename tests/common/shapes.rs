@@ -2,7 +2,7 @@
 
 type Shape = fn(usize) -> String;
 
-/// The name of each shape, and the function that returns a body of about the given number of bytes.
+/// The name of each shape, and a function that returns a body of about the given size in bytes.
 pub const SHAPES: [(&str, Shape); 11] = [
     ("a long name above many repeats", |bytes| {
         let name = "n".repeat(bytes / 2);
@@ -47,7 +47,7 @@ fn trace(member: &str) -> String {
     format!(r#"{{"model":"m","created":1,"messages":[],{member}}}"#)
 }
 
-/// Returns about this many bytes of one item, repeated and separated by commas.
+/// Repeats an item, separated by commas, up to about this many bytes.
 fn list(item: &str, bytes: usize) -> String {
     vec![item; bytes / (item.len() + 1)].join(",")
 }

@@ -1,4 +1,4 @@
-//! TLS in front of an S3 on loopback, with a self-signed certificate.
+//! Puts TLS in front of an S3 on loopback, with a self-signed certificate.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-/// Forwards TLS connections to `upstream`. Returns the endpoint, and writes its certificate to a file.
+/// Forwards TLS connections to `upstream`. Writes the certificate to a file, and returns the endpoint's URL.
 pub async fn before(upstream: SocketAddr, certificate: &Path) -> String {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");

@@ -1,4 +1,4 @@
-//! The responses of the contract that come from the function.
+//! Tests those responses of the contract that the function itself returns.
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
-//! The real SDK against an S3 that misbehaves on demand.
+//! Tests the handler and the real SDK against an S3 that misbehaves on demand.
 //!
-//! Time is virtual: the clock advances whenever no task can run. Bounds therefore hold on any machine, and waits cost
-//! nothing.
+//! Time is virtual: the clock advances whenever no task can run. Time limits therefore hold on any machine, and waiting
+//! costs nothing.
 
 use std::{
     sync::{
@@ -44,7 +44,7 @@ impl FaultyBucket {
         handler_on(self.s3.address)
     }
 
-    /// Makes S3 behave as if it did not keep checksums.
+    /// Makes S3 behave as if it stored no checksums.
     pub fn forget_checksums(&self) {
         self.s3.forget_checksums();
     }
@@ -58,10 +58,10 @@ fn trace(id: &str) -> String {
     format!(r#"{{"model":"m","created":1,"messages":[],"id":"{id}"}}"#)
 }
 
-/// Checks a lasting fault: the response has this status after this number of requests, and one log line names the
+/// Checks a lasting fault: the response has this status after this number of requests, and one log line contains the
 /// cause.
 ///
-/// After the fault, the same handler stores again.
+/// After the fault, the same handler stores traces again.
 async fn lasting(fault: Fault, status: u16, requests: usize, cause: &str) {
     let bucket = FaultyBucket::new().await;
     let handler = bucket.handler();
@@ -145,7 +145,7 @@ async fn a_lost_response_to_an_assigned_id_is_201() {
     assert_eq!(bucket.bucket.keys().await, [answer.body["key"].as_str().expect("a key")]);
 }
 
-/// After a freeze, the pooled connection is closed, or its peer no longer answers.
+/// After Lambda has frozen the process, the pooled connection may be closed, or its peer may no longer respond.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_died_between_requests_costs_no_trace() {
     for (fault, bound) in [(Fault::CloseAfter, SOON), (Fault::DeafAfter, Duration::from_secs(8))] {
@@ -159,7 +159,7 @@ async fn a_connection_that_died_between_requests_costs_no_trace() {
     }
 }
 
-/// The key of a write is taken, and reading the stored object fails.
+/// In every case, the key is taken and reading the stored object fails.
 #[tokio::test(start_paused = true)]
 async fn each_failed_comparison_gets_its_status() {
     let bucket = FaultyBucket::new().await;
@@ -206,7 +206,7 @@ async fn the_log_of_a_misconfiguration_contains_the_fix() {
     }
 }
 
-/// A client that did not send an id gets it from the 503.
+/// A client that sent no id learns it from the 503.
 #[tokio::test(start_paused = true)]
 async fn a_503_contains_the_id_for_a_safe_retry() {
     let bucket = FaultyBucket::new().await;

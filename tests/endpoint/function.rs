@@ -1,4 +1,4 @@
-//! The deployed program under Lambda's Runtime API.
+//! Tests the deployed binary under Lambda's Runtime API.
 
 use std::process::{Output, Stdio};
 
@@ -54,7 +54,7 @@ async fn the_function_logs_its_settings_and_answers_an_event() {
     assert_eq!((&lines[1]["status"], &lines[1]["key"], lines.len()), (&201.into(), &receipt["key"], 2));
 }
 
-/// API Gateway never sends these events. Each ends as an error of the invocation.
+/// API Gateway never sends these events. Each of them fails its own invocation only.
 #[tokio::test]
 async fn an_invalid_event_is_an_error_and_the_next_event_is_answered() {
     let bucket = Bucket::new().await;
@@ -130,7 +130,7 @@ async fn a_missing_or_invalid_setting_is_reported_in_one_line() {
     }
 }
 
-/// The alarms depend on the metrics, so no log level may suppress the line of a request.
+/// The alarms depend on the metrics in the log line of a request, so no log level may suppress it.
 #[tokio::test]
 async fn metrics_do_not_depend_on_the_log_level() {
     let bucket = Bucket::new().await;
@@ -150,7 +150,7 @@ async fn metrics_do_not_depend_on_the_log_level() {
     }
 }
 
-/// The template sets these variables if S3EndpointUrl is not `aws`.
+/// The template sets `AWS_ENDPOINT_URL` if S3EndpointUrl is not `aws`.
 #[tokio::test]
 async fn the_function_does_not_start_on_an_s3_that_would_overwrite() {
     let bucket = Bucket::new().await;

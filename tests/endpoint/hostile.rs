@@ -1,4 +1,4 @@
-//! Hostile requests and their exact responses: sizes, nesting, encodings, keys that look like paths.
+//! Tests the exact responses to hostile requests: sizes, nesting, encodings, keys that look like paths.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use crate::support::{Bucket, Log, event_with, handler_on, invoke, post};
 
 const VALID: &str = r#"{"model":"m","created":1,"messages":[]}"#;
 
-/// Returns bodies with the expected status, the end of the problem's type, and the detail of the problem or of its
-/// first error.
+/// Returns bodies with the expected status, problem name and detail. If the problem lists errors, the detail is that of
+/// the first one.
 fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
     let text = |text: &str| text.to_owned();
     let nested = |depth: usize| {
@@ -193,7 +193,7 @@ async fn unusual_events_are_answered_like_unusual_bodies() {
     }
 }
 
-/// A response of Lambda has at most 6 MB, so 4 MB of violations must not become a longer list.
+/// A Lambda response has at most 6 MB, so the violations in a body of 4 MB must not become a longer list.
 #[tokio::test]
 async fn many_violations_are_counted_and_the_response_is_bounded() {
     let bucket = Bucket::new().await;

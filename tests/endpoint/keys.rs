@@ -1,4 +1,4 @@
-//! Keys: every pair of fingerprint and id has a unique key, which decodes into the pair.
+//! Tests that every pair of fingerprint and id has a unique key, which decodes into the pair.
 
 use std::collections::HashMap;
 

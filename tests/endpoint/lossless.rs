@@ -1,11 +1,11 @@
-//! Nothing is lost: the stored object is the sent text, with the missing members after the last one.
+//! Tests that the stored object is the sent text, with the missing members added after the last one.
 
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::Value;
 
 use crate::support::{Bucket, handler_on, post};
 
-/// Generates the JSON text of any value: numbers of any length, strings with any escapes, unique names.
+/// Generates any JSON value as text: numbers of any length, strings with any escapes, unique names.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         prop_oneof![Just("null"), Just("true"), Just("false")].prop_map(ToOwned::to_owned),
@@ -79,12 +79,12 @@ fn message() -> impl Strategy<Value = String> {
     })
 }
 
-/// Returns the text of the members of an object, if it has any.
+/// Returns the members of an object as text, if it has any.
 fn inner(object: &str) -> Option<String> {
     Some(object[1..object.len() - 1].trim().to_owned()).filter(|members| !members.is_empty())
 }
 
-/// Generates valid traces with members in any order, some of the optional ones missing.
+/// Generates valid traces whose members are in different orders, with some of the optional ones missing.
 fn trace() -> impl Strategy<Value = String> {
     let optional = |name: &'static str, value: BoxedStrategy<String>| {
         proptest::option::of(value.prop_map(move |value| format!("\"{name}\":{value}")))

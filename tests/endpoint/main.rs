@@ -1,4 +1,4 @@
-//! Tests of the contract: proxy events, the handler, the real SDK and a real S3.
+//! Tests the contract, from proxy events through the handler and the real SDK to an S3 in this process.
 
 mod support;
 #[path = "../common/tls.rs"]

@@ -1,4 +1,4 @@
-//! The id of a bucket.
+//! Tests the bucket id.
 
 use attest::{place, store::Store};
 use futures_util::future::join_all;

@@ -1,4 +1,4 @@
-//! Repeats, conflicts and races: an id is stored once, and a retry is safe.
+//! Tests repeats, conflicts and races: an id is stored once, and a retry is safe.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! A handler on an S3 in this process, and the proxy events of `events/`.
+//! A handler on an S3 in this process, and the proxy events in `events/`.
 
 use std::{cell::RefCell, fs, io, net::SocketAddr, path::Path, sync::Once};
 
@@ -16,7 +16,7 @@ pub fn handler_on(address: SocketAddr) -> Handler {
     )
 }
 
-/// Returns a handler whose log [`Log`] captures.
+/// Returns a handler that logs to [`Log`].
 pub fn handler_with(store: Store, max_trace_bytes: usize) -> Handler {
     Handler::new(store, max_trace_bytes, RequestLog::new("f", log_line))
 }
@@ -38,7 +38,7 @@ pub struct Answered {
     pub retry_after: Option<String>,
 }
 
-/// Passes a proxy event to the handler as `lambda_http` does, and checks the properties of every response.
+/// Passes a proxy event to the handler as `lambda_http` does. Checks the properties that all responses share.
 pub async fn invoke(handler: &Handler, event: &Value) -> Answered {
     let request = lambda_http::request::from_str(&event.to_string()).expect("a proxy event");
     let mut context = Context::default();
@@ -61,7 +61,6 @@ pub async fn invoke(handler: &Handler, event: &Value) -> Answered {
     Answered { status, body, retry_after }
 }
 
-/// Posts a trace, and checks the properties of every response.
 pub async fn post(handler: &Handler, trace: &str) -> Answered {
     invoke(handler, &event_with(trace)).await
 }

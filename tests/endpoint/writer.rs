@@ -1,4 +1,4 @@
-//! The writer of a trace: metadata of the stored object, and members of the log line.
+//! Tests that the writer of a trace becomes metadata of the object and members of the log line.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{BUCKET, Bucket, Log, event_with, handler_on, invoke};
 
-/// Returns an event of a request with this API key and principal.
+/// Returns the event of a request with this API key id and principal.
 fn event(trace: &Value, api_key_id: &Value, user_arn: &Value) -> Value {
     let mut event = event_with(&trace.to_string());
     event["requestContext"]["identity"]["apiKeyId"] = api_key_id.clone();

@@ -1,5 +1,5 @@
-//! The soak test: mixed requests through the built function while faults come and go. At the end it reads everything
-//! back.
+//! The soak test sends mixed requests through the built function while faults come and go. At the end, it reads
+//! everything back.
 //!
 //! It ends after 100,000 requests or five minutes, whichever comes first. `BOOTSTRAP` selects another build, and
 //! `SOAK_SECONDS` another duration.
@@ -20,10 +20,10 @@ use serde_json::{Value, json};
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
-/// The number of large traces at the start. After these, the allocator holds the memory that a large trace needs.
+/// Large traces come first, so that the allocator already holds the memory for one when memory is first measured.
 const LARGE_FIRST: u64 = 20;
 
-/// The expected response while S3 is healthy.
+/// The kind of a request, by the response that is expected while S3 is healthy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     New,
@@ -163,7 +163,7 @@ fn fault(random: &mut Random) -> Option<Fault> {
     }
 }
 
-/// Returns a complete trace of 100 bytes to about 20 KiB, or, once in five hundred, of a megabyte.
+/// Returns a complete trace of 100 bytes to about 20 KiB, and in one of 500 cases of about a megabyte.
 fn trace(id: &str, large: bool, random: &mut Random) -> String {
     let length = if large || random.below(500) == 0 { 1_000_000 } else { random.below(200) * random.below(100) };
     let text: String = "Grüße, \"World\"\\n😀 ".chars().cycle().take(length as usize).collect();
@@ -180,7 +180,7 @@ fn resident_kib(pid: u32) -> u64 {
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("the function runs")
 }
 
-/// A random number generator with a fixed seed (splitmix64), so that every run sends equal requests.
+/// A random number generator (splitmix64) with a fixed seed, so that every run sends the same requests.
 struct Random(u64);
 
 impl Random {

@@ -19,7 +19,7 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-LONGEST = 0.4  # seconds after its first call after which a process is killed
+LONGEST = 0.4  # the latest kill, in seconds after a process's first call
 MESSAGES = [{"role": "user", "content": "Hi"}]
 ROUNDS = int(os.environ.get("ROUNDS", "200"))
 
@@ -57,7 +57,7 @@ def call_forever(call, name, pipe):
 
 
 def import_what_a_call_imports(call):
-    """Makes two calls in another process, and imports their modules in this one: LiteLLM needs seconds for its first call."""
+    """Makes two calls in another process, and imports their modules into this one, because LiteLLM's first call takes seconds."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         call(user="first")
@@ -71,7 +71,7 @@ def import_what_a_call_imports(call):
             try:
                 importlib.import_module(name)
             except Exception:
-                pass  # a name that cannot be imported by itself
+                pass  # a module that cannot be imported by itself
     os.wait()
 
 

@@ -1,4 +1,4 @@
-"""Counts the traces that three loggers lose under the same faults: this package, LiteLLM's S3 logger and OpenTelemetry's exporter.
+"""Counts the calls that three loggers lose under the same faults: this package, LiteLLM's S3 logger and OpenTelemetry's exporter.
 
     ATTEST=target/debug/attest python bench/losses.py [TRACES]
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Tests the wheel and the sdist with each version of Python on this machine, and prints one line for each.
+# Tests the wheel and the sdist with each Python version on this machine, and prints one line for each.
 #
 #     ATTEST=target/debug/attest clients/python/bench/versions.sh FOLDER [PYTEST ARGUMENTS]
 #
-# Versions are looked for on the PATH, in pyenv and with `uv python find`. FOLDER keeps the environments. By default, all tests run.
+# Searches for versions on the PATH, in pyenv and with `uv python find`. Keeps the environments in FOLDER. By default, runs all tests.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ATTEST=$(realpath "$OLDPWD/${ATTEST:?}" 2>/dev/null || realpath "$ATTEST")

@@ -1,4 +1,4 @@
-"""The fixtures of the tests."""
+"""Fixtures with a local endpoint, an environment and the stored traces."""
 
 import os
 
@@ -13,7 +13,7 @@ endpoint = pytest.fixture(running_endpoint, name="endpoint")
 
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
-    """Gives the client its own spool. `environment(url)` returns the variables for another process."""
+    """Gives the client a spool of its own. `environment(url)` returns the variables for another process."""
     def set_up(url):
         values = {"ATTEST_URL": url, "ATTEST_API_KEY": "recipe", "ATTEST_SPOOL": str(tmp_path / "spool")}
         for name, value in values.items():
@@ -31,7 +31,7 @@ def environment(tmp_path, monkeypatch):
 
 @pytest.fixture
 def logged(endpoint, environment):
-    """Flushes the queue and returns the stored traces."""
+    """Returns a function that flushes the queue and returns the stored traces."""
     environment(endpoint.url)
 
     def traces():

@@ -1,6 +1,6 @@
-"""Holds a trace and replaces it, and is killed at the given call that opens, writes, renames or deletes a file.
+"""Holds a trace and replaces it. Kills itself at a given file operation: opening, writing, closing, renaming or deleting a file.
 
-The arguments are the number of this call, and the `created` of the held trace. That of its replacement is one more.
+The arguments are the number of this operation, and `created` of the held trace. The replacement's `created` is one greater.
 """
 
 import os

@@ -16,7 +16,7 @@ def to_trace(source, line):
         line["response"] = envelope
         api = mapping.OPENAI_RESPONSES if response.get("object") == "response" else mapping.OPENAI_CHAT
         return mapping.to_trace(api, request, response, rest=("log", line))
-    if "request" not in line:  # a stored answer, which contains the conversation too
+    if "request" not in line:  # a stored response, which contains the conversation too
         member = "input" if source == mapping.OPENAI_RESPONSES else "messages"
         request = {member: line.pop(member)} if member in line else {}
         return mapping.to_trace(source, request, line)
@@ -31,7 +31,6 @@ def to_trace(source, line):
 
 
 def rebuild(source, trace):
-    """Rebuilds the line."""
     if source == "litellm":
         return mapping.rebuild_litellm(trace)
     request, response = mapping.rebuild(trace)
@@ -44,7 +43,7 @@ def rebuild(source, trace):
 
 
 def as_call(source, line):
-    """Returns a line with a stored answer as a line with a request and a response."""
+    """Splits a line with a stored response into a request and a response."""
     if source in (mapping.OPENAI_CHAT, mapping.OPENAI_RESPONSES) and "request" not in line:
         request = {name: line[name] for name in ("messages", "input") if name in line}
         return {"request": request, "response": {name: line[name] for name in line if name not in request}}

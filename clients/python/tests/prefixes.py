@@ -1,8 +1,8 @@
-"""Prints the trace of every prefix of recorded streams, for the comparison with the TypeScript client.
+"""Prints the trace of every prefix of recorded streams, for comparison with the TypeScript client.
 
     python prefixes.py FILE...
 
-A line contains the file's name, the length of the prefix, and its trace. A prefix whose trace equals the one before is left out.
+A line contains the file name, the prefix length, and the trace. Prefixes with the same trace as the previous one are skipped.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""The local endpoint that ATTEST names, and stand-ins for providers."""
+"""The local endpoint, run by the command in `ATTEST`, and provider stand-ins."""
 
 import http.server
 import json
@@ -29,25 +29,24 @@ class Endpoint(endpoint.Endpoint):
         return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
     def whole(self):
-        """Returns every stored trace by its API. Numbers have every digit."""
+        """Returns the stored traces by API. Numbers keep every digit."""
         from attest_client import values
 
         return {trace["api"]: trace for trace in (values.loads(path.read_bytes()) for path in self.paths())}
 
     def traces(self):
-        """Returns every stored trace, in the order of creation."""
+        """Returns the stored traces, ordered by `created`."""
         return sorted((json.loads(path.read_bytes()) for path in self.paths()), key=lambda trace: trace["created"])
 
 
 def running_endpoint(tmp_path):
-    """Yields an endpoint, for a fixture."""
     endpoint = Endpoint(tmp_path / "traces")
     yield endpoint
     endpoint.kill()
 
 
 def receipt(body):
-    """Returns the endpoint's answer to a stored trace."""
+    """Returns the endpoint's receipt for a stored trace."""
     trace = json.loads(body)
     fingerprint = trace.get("system_fingerprint", trace["model"])
     key = "/".join(urllib.parse.quote(part, safe="") for part in (fingerprint, trace["id"]))
@@ -55,9 +54,9 @@ def receipt(body):
 
 
 class Server:
-    """An HTTP server that responds with the result of `respond` for a path, headers and body.
+    """An HTTP server that responds with the result of `respond(path, headers, body)`.
 
-    `respond` returns a status, headers and a list of chunks, or a function that writes the whole response to the handler.
+    `respond` returns a status, headers, and a body as bytes or chunks, or a function that writes the whole response to the handler.
     """
 
     def __init__(self, respond):
@@ -96,7 +95,7 @@ class Server:
             daemon_threads = True
 
             def handle_error(self, *_):
-                pass  # clients of the tests close connections
+                pass  # the tests' clients close connections
 
         self._server = ThreadingServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"

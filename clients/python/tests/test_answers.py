@@ -1,4 +1,4 @@
-"""Every kind of answer is logged: streams with any label, bodies that are not JSON objects, answers of background responses."""
+"""Tests that every kind of response is logged: mislabelled streams, bodies that are not JSON objects, background responses."""
 
 import gzip
 import json

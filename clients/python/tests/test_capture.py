@@ -1,4 +1,4 @@
-"""The HTTP clients in the real SDKs, against a stand-in for the providers and the local endpoint."""
+"""Tests the HTTP clients in the real SDKs, against a provider stand-in and the local endpoint."""
 
 import asyncio
 import gc
@@ -209,7 +209,7 @@ def test_compressed_responses_are_decoded(logged, library, encoding, is_stream):
 
 
 def chunked_stream(gate, *, breaks=False, encoding=None):
-    """A stream that sends its second half, or breaks its connection, when the gate opens."""
+    """Returns a stream that sends its second half, or breaks its connection, when the gate opens."""
     events = (STREAMS / "openai-chat.text.sse").read_bytes().split(b"\n\n")
     half = len(events) // 2
 
@@ -479,7 +479,7 @@ def socket_options(response):
 @pytest.mark.parametrize("sdk", ["anthropic", "openai"])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_sockets_have_the_options_of_the_sdk(server, logged, sdk, is_async):
-    """The SDKs and their own clients decide; this client adds what the SDK cannot set."""
+    """Compares with the SDKs' own clients. This client adds the options that the SDK cannot set."""
 
     async def options(client):
         name = ("Async" if is_async else "") + {"anthropic": "Anthropic", "openai": "OpenAI"}[sdk]

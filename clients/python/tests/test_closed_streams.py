@@ -1,4 +1,4 @@
-"""Streams that the application leaves are in the spool when it goes on."""
+"""Tests that a stream that the application leaves is in the spool before the application continues."""
 
 import os
 import subprocess

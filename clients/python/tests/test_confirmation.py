@@ -1,4 +1,4 @@
-"""Which answers confirm a trace, and what `flush` may promise."""
+"""Tests which responses confirm a trace, and what `flush` returns."""
 
 import json
 import os
@@ -124,7 +124,7 @@ def test_an_id_that_no_header_can_have_is_sent_in_the_trace(environment, trace_i
 
 
 def dead(folder, lines, number=0):
-    """Writes a file of a process that has ended."""
+    """Writes a spool file as a dead process leaves it."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{int(time.time())}.{owners.HOST}.999999999.0.{number:016x}.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in lines))

@@ -1,4 +1,4 @@
-"""The interceptor for CrewAI. `clients/libraries` runs it in CrewAI itself; here, a transport calls it in the same places."""
+"""Tests the CrewAI interceptor with a transport that calls it as CrewAI does. `clients/libraries` runs it in CrewAI itself."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A trace between the call and its confirmation."""
+"""Tests the delivery of a trace, from the call to its confirmation."""
 
 import email.utils
 import json
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def answers(*statuses):
-    """Returns each status in turn, and repeats the last one forever. 200 and 201 have a receipt. Records the requests."""
+    """Responds with each status in turn, and repeats the last one. 200 and 201 have a receipt. Records the requests."""
     came = []
 
     def respond(_, headers, body):
@@ -238,7 +238,7 @@ def test_a_long_queue_is_read_back_from_the_files(endpoint, environment, folder,
 
 
 def leave(folder, lines, created=None, mtime=None):
-    """Creates a file of a dead process."""
+    """Writes a spool file as a dead process leaves it."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{created or int(time.time())}.{owners.HOST}.999999999.0.{os.urandom(8).hex()}.jsonl"
     path.write_bytes(b"".join(lines))

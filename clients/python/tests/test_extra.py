@@ -1,4 +1,4 @@
-"""Sessions, users, tags and other members of one's own, per client and per call."""
+"""Tests sessions, users, tags and other `extra` members, per client and per call."""
 
 import asyncio
 import contextvars
@@ -14,7 +14,7 @@ REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def provider(request):
-    """Answers with the request, so that a test sees what the provider received."""
+    """Responds with the request, so that a test sees what the provider received."""
     received = {"headers": dict(request.headers), "body": json.loads(request.content)}
     return httpx2.Response(200, json={"model": "m", "created": 1, "choices": [], "received": received})
 

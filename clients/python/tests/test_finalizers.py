@@ -1,4 +1,4 @@
-"""Finalizers, which the garbage collector runs at any allocation, also in a thread that holds a lock."""
+"""Tests finalizers, which the garbage collector runs at any allocation, even in a thread that holds a lock."""
 
 import os
 import pathlib
@@ -47,7 +47,7 @@ print(attest_client.flush(60), attest_client.counters()["logged"], flush=True)
 os._exit(0)
 """
 
-# Collects whenever a function of the package is called or returns, so at each point where a lock may be held.
+# Collects garbage at each line, call and return of the package, so at each point where a lock may be held.
 EVERY_STEP = """
 gc.disable()
 def step(frame, event, argument):

@@ -1,4 +1,4 @@
-"""Traces that are held in the spool until another one replaces them."""
+"""Tests traces that are held in the spool until another trace replaces them."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from attest_client import client
 from stand_ins import wait_until
 
 PROGRAM = pathlib.Path(__file__).with_name("held.py")
-STEP = 10  # between the times of two processes
+STEP = 10  # between the `created` of two processes
 
 
 def trace(created):
@@ -21,7 +21,7 @@ def trace(created):
 
 
 def left_by_kills(variables):
-    """Kills a process at each step, and returns which of the two traces each of them may have left."""
+    """Kills a process at each step. Returns which of the two traces may be left after each kill."""
     expected, temporary = {}, 0
     for step in range(1, 100):
         command = [sys.executable, PROGRAM, str(step), str(STEP * step)]

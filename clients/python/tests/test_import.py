@@ -1,4 +1,4 @@
-"""`attest import --from` and this package store the same traces, even for the cases with random changes."""
+"""Tests that `attest import --from` and this package store the same traces, even for randomly changed cases."""
 
 import json
 import random
@@ -59,7 +59,7 @@ def changed(value, randomness):
 
 
 def is_a_call(source, line):
-    """Returns whether `import` accepts the line. It refuses more lines than the clients, which log everything that was sent."""
+    """Returns whether `import` accepts the line. It rejects more lines than the clients, which log everything that was sent."""
     if source == "litellm" or "request" in line:
         response = line.get("response")
         is_complete = isinstance(response, dict) or line.get("error") is not None

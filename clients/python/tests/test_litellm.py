@@ -1,4 +1,4 @@
-"""The logger in LiteLLM's SDK and in its proxy, against the local endpoint."""
+"""Tests the logger in LiteLLM's SDK and proxy, against the local endpoint."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ def provider(path, _, body):
 
 @pytest.fixture
 def logged(endpoint, environment, monkeypatch):
-    """Waits until `count` calls are logged, and returns the stored traces."""
+    """Returns a function that waits until `count` calls are logged, and returns the stored traces."""
     environment(endpoint.url)
     litellm.logging_callback_manager._reset_all_callbacks()
     payloads = []
@@ -234,7 +234,7 @@ WHOLE = {"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o"
 
 @pytest.mark.parametrize("kind", ["call", "event", "stream"])
 def test_a_call_that_returned_survives_sigkill(endpoint, environment, tmp_path, kind):
-    """A stream that the application left has no answer: LiteLLM has no event for it."""
+    """The trace of a stream that the application left has no response, because LiteLLM has no event for it."""
     def respond(*arguments):
         return streams(*arguments) if kind == "stream" else (200, {}, json.dumps(WHOLE).encode())
 
@@ -279,7 +279,7 @@ def test_the_proxy_logs_every_call(endpoint, environment, tmp_path):
     body = {"model": "gpt-4o", "messages": MESSAGES}
     headers = {"authorization": f"Bearer {key}"}
     httpx.post(f"{url}/chat/completions", json=body, headers=headers, timeout=30).raise_for_status()
-    wait_until(endpoint.traces)  # uvicorn ends with the signal, so nothing is sent at the end of the process
+    wait_until(endpoint.traces)  # the signal ends uvicorn at once, so nothing is sent at exit
     proxy.send_signal(signal.SIGTERM)
     proxy.communicate()
     [trace] = endpoint.traces()

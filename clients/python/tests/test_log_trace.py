@@ -1,4 +1,4 @@
-"""`log_trace` with the objects of the SDKs, against the local endpoint."""
+"""Tests `log_trace` with the SDKs' objects, against the local endpoint."""
 
 import math
 

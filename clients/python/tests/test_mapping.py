@@ -1,4 +1,4 @@
-"""The cases that every implementation of docs/mapping.md shares."""
+"""Tests the cases that all implementations of docs/mapping.md share."""
 
 import pathlib
 
@@ -9,7 +9,7 @@ from attest_client import values
 
 FOLDER = pathlib.Path(__file__).parents[3] / "examples" / "mapping"
 CASES = [case for file in sorted(FOLDER.glob("*.json")) for case in values.loads(file.read_bytes())]
-MAPPED = [case for case in CASES if "trace" in case]  # clients do not refuse lines: only `import` does
+MAPPED = [case for case in CASES if "trace" in case]  # only `import` rejects lines
 
 
 def by_name(case):
@@ -17,7 +17,7 @@ def by_name(case):
 
 
 def text(value):
-    """Prints a value so that numbers keep their digits and members their order."""
+    """Serializes a value so that numbers keep their digits and members their order."""
     return values.dumps(value).decode()
 
 

@@ -1,4 +1,4 @@
-"""Credentials are masked, and the ready-made masks change every text. The cases are shared with the TypeScript client."""
+"""Tests that credentials are masked, and that the ready-made masks change every string. The TypeScript client shares the cases."""
 
 import pathlib
 

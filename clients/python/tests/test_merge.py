@@ -1,4 +1,4 @@
-"""Merging the chunks of a stream loses no value and takes linear time."""
+"""Tests that merging stream chunks loses no value and takes linear time."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ def test_a_stream_of_another_server_has_its_result(file):
 
 
 class Chunks:
-    """Random events. Every text and number is unique, so a lost one is noticed."""
+    """Generates random events. Every string and number is unique, so that a lost one is noticed."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -84,7 +84,7 @@ class Chunks:
 
 
 def leaves(value):
-    """Yields every text and number of the test's own."""
+    """Yields every string and number that `Chunks` has generated."""
     if isinstance(value, (dict, list)):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from leaves(inner)

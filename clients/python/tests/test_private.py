@@ -1,4 +1,4 @@
-"""The folder of the spool on a host that other users share."""
+"""Tests the spool folder on a host with other users."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def sent(environment):
-    """Logs a trace with an endpoint that stores everything. Returns the ids of the stored traces."""
+    """Returns a function that logs a trace to an endpoint that stores everything, and returns the stored traces."""
     came = []
 
     def respond(_path, _headers, body):
@@ -94,7 +94,9 @@ def test_an_own_folder_that_others_can_read_becomes_private(sent, folder):
 
 
 def trap(folder, kind):
-    """Gives something the name of a dead process's file. Returns a private file, which must stay unchanged, and that name."""
+    """Creates a `kind` of entry under the name of a dead process's spool file. Returns a private file that must stay unchanged, and
+    the path of the entry.
+    """
     folder.mkdir(mode=0o700)
     secret = folder.parent / "secret"
     secret.write_text('{"id":"secret","model":"m","created":1,"messages":[]}\n')
@@ -140,7 +142,7 @@ def test_refused_traces_are_appended_to_a_private_regular_file_only(environment,
 
 def test_without_a_home_folder_traces_are_sent_from_memory(sent, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, and no entry of the user
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # no HOME, and no user entry
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     sent_before = os.environ.get
     monkeypatch.setattr(os.environ, "get", lambda name, default=None: "" if name == "ATTEST_SPOOL" else sent_before(name, default))

@@ -1,4 +1,4 @@
-"""Traces of processes that end in various ways, fork, and start other processes."""
+"""Tests processes that end in various ways, fork, or start other processes."""
 
 import os
 import random
@@ -164,9 +164,9 @@ for number in range(first, first + count):
 
 
 def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, environment, tmp_path):
-    """Eight processes log. Each is killed with SIGKILL repeatedly at random times; the endpoint is killed five times."""
+    """Eight processes log traces. Each is killed repeatedly with SIGKILL at random times. The endpoint is killed five times."""
     total = int(os.environ.get("ATTEST_KILL_TRACES", "800"))
-    most = int(os.environ.get("ATTEST_KILL_WITHIN", total // 8 // 3 + 1))  # a process logs at most so many traces before its end
+    most = int(os.environ.get("ATTEST_KILL_WITHIN", total // 8 // 3 + 1))  # the most traces that a process logs before it is killed
     variables = environment(endpoint.url)
     script = tmp_path / "worker.py"
     script.write_text(PREPARE + WORKER)
@@ -175,7 +175,7 @@ def test_no_trace_is_lost_if_processes_and_the_endpoint_are_killed(endpoint, env
     acknowledged, kills, lock = set(), [0], threading.Lock()
 
     def worker(place):
-        """Logs this share of the numbers. After a kill, the next process starts with the first unacknowledged number."""
+        """Logs one process's share of the numbers. After a kill, the next process starts with the first unacknowledged number."""
         number, end = place * share + 1, (place + 1) * share + 1
         while number < end:
             command = [sys.executable, script, str(number), str(end - number)]

@@ -1,4 +1,4 @@
-"""The environment: keys that no warning shows, and proxies."""
+"""Tests the environment variables: keys, which no warning shows, and proxies."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ os._exit(0)
 
 @pytest.fixture
 def run(environment):
-    """Runs a program that logs a trace. Returns its output, its warnings, and what the servers received."""
+    """Returns a function that runs a program that logs a trace. It returns the output, the warnings, and the received requests."""
     def run(answer=None, url=None, **variables):
         came = []
 

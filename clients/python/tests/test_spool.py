@@ -1,4 +1,4 @@
-"""Faults of the folder: every line is sent, moved to `rejected.jsonl`, or counted as lost."""
+"""Tests faults in the spool folder. Every line is sent, moved to `rejected.jsonl`, or counted as lost."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def stores(_path, _headers, body):
 
 
 def dead(folder, *lines, created=None, host="other", changed=1):
-    """Writes a file of a process that has ended."""
+    """Writes a spool file as a dead process leaves it."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{int(time.time()) if created is None else created}.{host}.999999999.0.{os.urandom(8).hex()}.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -147,7 +147,7 @@ print(attest_client.flush(10))
 
 
 def test_a_refused_trace_is_on_a_line_of_its_own_after_the_disk_was_full(environment, tmp_path):
-    """A limit for the size of a file stands for the full disk, which takes a part of a line."""
+    """A file size limit simulates a full disk, which cuts off a line."""
     folder = tmp_path / "spool"
     folder.mkdir(mode=0o700)
     (folder / spool.REJECTED).write_bytes(b'{"id":"a","x":"' + b"y" * 60_000 + b'"}\n')

@@ -1,4 +1,4 @@
-"""Compares assembled streams with the results of the SDKs. `RECORDED_STREAMS`, if set, names a folder with more streams."""
+"""Compares assembled streams with the SDKs' results. `RECORDED_STREAMS`, if set, is a folder with more streams."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def chunk(delta, finish_reason=None, index=0, **members):
 
 
 def test_members_of_other_servers_are_assembled():
-    """Reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers with every digit, and padding that no response has."""
+    """Covers reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers with every digit, and padding that no response has."""
     body = events(
         {"id": "", "choices": [], "created": 0, "model": "", "prompt_filter_results": [{"prompt_index": 0}]},
         chunk({"role": "assistant", "reasoning_content": "Hm"}, obfuscation="x"),

@@ -1,4 +1,4 @@
-"""The duration of a call and the time until the first part of its answer, by a clock that the tests advance."""
+"""Tests the duration of a call and the time until its first content, with a clock that the tests advance."""
 
 import asyncio
 import contextlib
@@ -21,20 +21,20 @@ URLS = {"openai-chat": "/chat/completions", "openai-responses": "/responses", "a
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time in seconds, as a list of one number."""
+    """Replaces the monotonic clock with one that a test advances, in seconds: a list of one number."""
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     return now
 
 
 def events(name):
-    """Returns the events of a recorded stream as they arrive, one by one."""
+    """Splits a recorded stream into its events."""
     text = (STREAMS / name).read_text().replace("\r\n", "\n").strip("\n")
     return [f"{event}\n\n".encode() for event in text.split("\n\n")]
 
 
 class Chunks(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """A body of which each chunk arrives one second after the one before."""
+    """A body that arrives at one chunk per second of the clock."""
 
     def __init__(self, chunks, clock):
         self.chunks, self.clock = chunks, clock

@@ -1,4 +1,4 @@
-"""A value that JSON cannot represent becomes a readable string, list or object."""
+"""Tests that a value that JSON cannot represent becomes a readable string, list or object."""
 
 import dataclasses
 import datetime

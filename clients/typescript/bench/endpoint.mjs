@@ -1,4 +1,4 @@
-/** The local endpoint of the benchmarks. */
+/** The local endpoint for the benchmarks. */
 
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ export async function startEndpoint(folder, port = "0") {
   throw new Error("the endpoint did not start");
 }
 
-/** Returns the traces that the endpoint stored in a folder. The names of its own files and folders begin with `~`. */
+/** Returns the traces that the endpoint has stored in a folder. Skips its own files and folders, whose names start with `~`. */
 export function storedTraces(folder) {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((file) => file.isFile());
   const paths = files.map((file) => join(file.parentPath, file.name));

@@ -18,7 +18,7 @@ import { fileURLToPath } from "node:url";
 import { startEndpoint, storedTraces } from "./endpoint.mjs";
 
 const ROUNDS = Number(process.env.ROUNDS ?? 200);
-const LONGEST = 400; // milliseconds after its first call after which a process is killed
+const LONGEST = 400; // the latest kill, in milliseconds after a process's first call
 const SLOTS = 2; // processes at the same time
 const HERE = fileURLToPath(new URL(".", import.meta.url)); // programs resolve the packages from here
 

@@ -43,7 +43,7 @@ const SCENARIOS = {
   "endpoint down for the process's life": `${PAUSE}, 15_000));`,
 };
 
-/** Runs a program to its end. */
+/** Runs a program to completion. */
 function run(program, env) {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { cwd: HERE, env: { ...process.env, ...env }, stdio: "ignore" });
   return new Promise((resolve) => child.on("exit", resolve));
@@ -62,7 +62,6 @@ async function startCollector() {
   return Object.assign(collector, { server, url: `http://127.0.0.1:${server.address().port}/v1/traces` });
 }
 
-/** Returns the number of lost calls. */
 async function losses(scenario, logger) {
   const folder = mkdtempSync(join(tmpdir(), "losses-"));
   const traces = join(folder, "traces");

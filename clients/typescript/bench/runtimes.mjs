@@ -3,9 +3,9 @@
  *
  *     ATTEST=../../target/debug/attest node bench/runtimes.mjs FOLDER
  *
- * Each cell is a program that logs a call to the local endpoint: `yes` if the trace was stored, else the first line of the error. The
- * status is 1 if any of them fails. The edge runtime has neither files nor `node:http`, so it must name the reason. FOLDER keeps the
- * packages.
+  * Each table cell is the outcome of a program that logs a call to the local endpoint: `yes` if the trace was stored, otherwise the first
+  * line of the error. The exit status is 1 if any program fails. An edge runtime has neither files nor `node:http`, so the package must
+  * fail there with that reason. The packages are installed into FOLDER.
  */
 
 import { execFileSync, spawnSync } from "node:child_process";
@@ -34,7 +34,7 @@ const tarball = join(folder, run(PACKAGE, "npm", "pack", "--silent", "--pack-des
 const bundlers = ["esbuild", "webpack", "webpack-cli", "rollup", "@rollup/plugin-node-resolve", "@rollup/plugin-commonjs", "@rollup/plugin-json"];
 install(folder, tarball, ...bundlers, "bun", "edge-runtime");
 
-/** The names of the bundles, and what creates them. */
+/** The command that builds each bundle. */
 const BUNDLES = {
   "esbuild.cjs": ["esbuild", "program.mjs", "--bundle", "--platform=node", "--format=cjs", "--log-level=error", "--outfile=esbuild.cjs"],
   "esbuild.mjs": ["esbuild", "program.mjs", "--bundle", "--platform=node", "--format=esm", "--log-level=error", "--outfile=esbuild.mjs"],

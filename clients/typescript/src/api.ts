@@ -4,7 +4,7 @@ import type { JsonObject } from "./json.js";
 
 export type Api = "openai-chat" | "openai-responses" | "anthropic";
 
-/** Returns the API of a request, determined by the end of its path. Returns `undefined` if calls of that path are not logged. */
+/** Determines the API of a request from the end of its path. Returns `undefined` if calls to that path are not logged. */
 export function apiOf(method: string, pathname: string): Api | undefined {
   if (method.toUpperCase() !== "POST") return undefined;
   if (/\/chat\/completions\/?$/.test(pathname)) return "openai-chat";
@@ -21,7 +21,7 @@ export function pathOf(url: string): string {
   }
 }
 
-/** Returns the API of a call, determined by the members of its request and its response. */
+/** Determines the API of a call from the members of its request and response. */
 export function apiOfCall(request: JsonObject, response: JsonObject): Api {
   if (response.object === "response" || ("input" in request && !("messages" in request))) return "openai-responses";
   if (response.type === "message" || ("system" in request && !("choices" in response))) return "anthropic";

@@ -1,4 +1,4 @@
-/** The body of a response, read while it arrives. */
+/** Parses a response body as it arrives. */
 
 import * as zlib from "node:zlib";
 import type { Api } from "./api.js";
@@ -6,12 +6,12 @@ import { isObject, type Json, type JsonObject, parse } from "./json.js";
 import type { Incomplete } from "./streams/assembly.js";
 import { Stream } from "./streams/index.js";
 
-const LIMIT = 64 * 1024 * 1024; // the number of bytes of a response that are kept
-const HEAD = 1_024; // the number of bytes after which the kind of a body is known
+const LIMIT = 64 * 1024 * 1024; // maximum bytes kept of a response body
+const HEAD = 1_024; // bytes after which the kind of a body is decided at the latest
 const FIELD = /^(data|event|id:|retry|:)/;
 const LABEL = /^\s*(text\/event-stream|application\/x-ndjson)\s*(;|$)/i;
 
-/** The counters that an answer may raise. */
+/** The counters that a response may increment. */
 export type Outcome = "truncated" | "unparsed" | "unmerged" | "lost";
 
 export interface Answer {
@@ -23,9 +23,9 @@ export interface Answer {
 }
 
 /**
- * Assembles a stream, and keeps any other body.
+  * Assembles a body that is a stream, and buffers any other.
  *
- * The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
+  * The first bytes determine whether a body is a stream. If they do not, the request's `stream` member and the `Content-Type` decide.
  */
 export class Body {
   private readonly isStreamWanted: boolean;
@@ -45,12 +45,12 @@ export class Body {
     this.isStreamWanted = isStreamWanted || LABEL.test(contentType);
   }
 
-  /** Returns whether a part of a streamed answer has arrived. */
+  /** Whether any content of a streamed response has arrived. */
   get hasContent(): boolean {
     return this.stream?.hasContent ?? false;
   }
 
-  /** Adds bytes. They are not copied, so nobody may change them later. */
+  /** Adds bytes without copying them, so the caller must not change them later. */
   feed(chunk: Uint8Array): void {
     if (this.isTruncated || chunk.length === 0) return;
     if (this.size + chunk.length > LIMIT) {
@@ -63,7 +63,7 @@ export class Body {
     else if (!this.isDecided) this.decide(false);
   }
 
-  /** Returns the answer of the provider. `incomplete` is the reason if a part of the body is missing. */
+  /** Returns the provider's response. `incomplete` is the reason if a part of the body is missing. */
   finish(status: number, incomplete: Incomplete | undefined): Answer {
     if (!this.isDecided) this.decide(true);
     if (this.isTruncated) incomplete = "truncated";
@@ -131,7 +131,7 @@ function latin1(chunks: Uint8Array[]): string {
   return text;
 }
 
-/** Returns whether a body has only fields without data, and comments, with which servers keep a connection open. */
+/** Returns whether a body has only comments and fields of server-sent events, which servers send to keep a connection open. */
 function isSilent(content: Uint8Array): boolean {
   const lines = Buffer.from(content).toString("latin1").replace(/^\xef\xbb\xbf/, "").split(/[\r\n]/);
   return lines.every((line) => line.trim() === "" || /^(:|event|id|retry|data)/.test(line));
@@ -143,7 +143,7 @@ function streamed(stream: Stream, status: number, incomplete: Incomplete | undef
   return { response, error: error === undefined ? undefined : { status, body: error }, incomplete: rest.incomplete, unmerged, outcomes };
 }
 
-/** Returns a stream whose events are lines of JSON without the framing of server-sent events. */
+/** Parses a stream that has one JSON event per line instead of server-sent events. Ignores a last line that was cut off. */
 function streamOfLines(api: Api, content: Uint8Array): Stream | undefined {
   const stream = new Stream(api);
   const lines = Buffer.from(content).toString().split(/\r\n|\r|\n/).filter((line) => line.trim() !== "");
@@ -160,7 +160,7 @@ function streamOfLines(api: Api, content: Uint8Array): Stream | undefined {
   return lines.length > 0 ? stream : undefined;
 }
 
-/** Returns the JSON value of a body, or its text, or its bytes in Base64. */
+/** Returns the JSON value of a body, its text if it is not JSON, or its bytes in Base64 if it is not text. */
 export function jsonOf(body: Uint8Array | string): Json {
   if (typeof body !== "string") return parsed(body, true).value;
   try {
@@ -170,7 +170,7 @@ export function jsonOf(body: Uint8Array | string): Json {
   }
 }
 
-/** Returns a value, and the reason if it is not JSON. */
+/** Returns the same value as {@link jsonOf}, and the reason if the body is not JSON. */
 function parsed(body: Uint8Array, isWhole: boolean): { value: Json; reason?: string } {
   let isText = true;
   let text: string;
@@ -189,7 +189,7 @@ function parsed(body: Uint8Array, isWhole: boolean): { value: Json; reason?: str
   return isText ? { value: text.toWellFormed(), reason: "the body is not JSON" } : { value: Buffer.from(body).toString("base64"), reason: "the body is not text" };
 }
 
-/** Returns the encoding of JSON, which some servers send as UTF-16 (RFC 4627, section 3). */
+/** Detects the encoding of a JSON body, because some servers send UTF-16 (RFC 4627, section 3). */
 function encodingOf([first, second]: Uint8Array): string {
   if (first === 0xff && second === 0xfe) return "utf-16le";
   if (first === 0xfe && second === 0xff) return "utf-16be";

@@ -1,4 +1,4 @@
-/** A `fetch` that copies each call of a model, and passes every byte to the application as it arrives. */
+/** A `fetch` that copies each model call, and passes every byte to the application as it arrives. */
 
 import { apiOf, pathOf } from "./api.js";
 import { background } from "./background.js";
@@ -10,17 +10,16 @@ type Fetch = typeof globalThis.fetch;
 
 /** The calls whose responses have not ended. */
 const inFlight = new Set<Recording>();
-/** Whether these calls are finished when the process ends. */
+/** Whether the exit handler that finishes these calls is installed. */
 let isWatched = false;
-/** Cleans up after a response that the application dropped before its end. `fetch` does the same with a body that nobody reads. */
+/** Cleans up after a response that the application dropped before reading its end, as `fetch` does for unread bodies. */
 const dropped = new FinalizationRegistry<() => void>((end) => end());
 
-/** Finishes the recordings of a process that ends. */
 function finishAll(): void {
   for (const recording of inFlight) recording.finish("closed");
 }
 
-/** The receiver of the calls that a `fetch` copies. */
+/** Receives the calls that a `fetch` copies. */
 export interface Log {
   /** Logs a call whose response has ended. */
   put(call: () => Recorded | undefined): void;
@@ -28,7 +27,7 @@ export interface Log {
   lost(problem: string): void;
 }
 
-/** Returns a `fetch` that passes each call of a model to `log` once its response has ended. */
+/** Returns a `fetch` that passes each model call to `log` once its response has ended. */
 export function recordingFetch(fetch: Fetch, failures: boolean, log: Log): Fetch {
   return async (input, init) => {
     const method = init?.method ?? (input instanceof Request ? input.method : "GET");
@@ -124,12 +123,12 @@ function record(response: Response, recording: Recording, signal: AbortSignal | 
 
 type Finish = (incomplete?: Incomplete) => void;
 
-/** Returns a copy of the response, whose body is a stream. */
+/** Returns a copy of the response with a stream as its body. */
 function copied(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish): Response {
   const { status, statusText, headers } = response;
   const { stream, start } = passThrough(source, recording, finish);
   const copy = new Response(stream, { status, statusText, headers });
-  // The headers of a response are immutable, and those of a new one are not.
+  // The headers of a fetched response are immutable; those of a constructed one are not.
   const kept = response instanceof Response ? (["url", "redirected", "type", "headers"] as const) : (["url", "redirected", "type"] as const);
   for (const name of kept) Object.defineProperty(copy, name, { value: response[name] });
   start(); // last: if anything above fails, the application gets the response with its original body
@@ -137,8 +136,8 @@ function copied(response: Response, source: ReadableStream<Uint8Array>, recordin
 }
 
 /**
- * Replaces the methods that read the whole body, because another stream would cost as much as the rest of the recording. A stream is
- * created only if the application asks for `body` or `clone`.
+  * Replaces the methods that read the whole body, because wrapping it in a stream would cost as much as the rest of the recording. A
+  * stream is created only if the application uses `body`, `clone` or `formData`.
  */
 function readable(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish, log: Log): Response {
   if (response.bodyUsed || source.locked) throw new TypeError("the body is already being read");
@@ -147,7 +146,7 @@ function readable(response: Response, source: ReadableStream<Uint8Array>, record
   const read = async (): Promise<Buffer<ArrayBuffer>> => {
     if (isUsed) throw new TypeError("Body is unusable: Body has already been read");
     isUsed = true;
-    dropped.unregister(recording); // nothing may refer to the response while it is read
+    dropped.unregister(recording); // the response may be garbage-collected while its body is being read
     return readAll(source, recording, finish);
   };
   const whole = (): Response => {
@@ -197,7 +196,7 @@ async function readAll(source: ReadableStream<Uint8Array>, recording: Recording,
     throw error;
   }
   finish(); // first, so that the trace is in the spool once the application sees the end
-  const body = Buffer.from(new ArrayBuffer(size)); // not a part of Node's pool, whose whole buffer `arrayBuffer` would return
+  const body = Buffer.from(new ArrayBuffer(size)); // outside Node's buffer pool, because `arrayBuffer` would return the whole pool
   let place = 0;
   for (const chunk of chunks) {
     body.set(chunk, place);
@@ -206,7 +205,7 @@ async function readAll(source: ReadableStream<Uint8Array>, recording: Recording,
   return body;
 }
 
-/** Returns the body as a web stream; `node-fetch` has a stream of Node. */
+/** Returns the body as a web stream. `node-fetch` has a Node stream. */
 function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
   if (!body) return undefined;
   return body instanceof ReadableStream ? body : ReadableStream.from(body as AsyncIterable<Uint8Array>);
@@ -214,11 +213,11 @@ function bodyOf({ body }: Response): ReadableStream<Uint8Array> | undefined {
 
 interface PassThrough {
   stream: ReadableStream;
-  /** Locks the source, which throws if it already has a reader. */
+  /** Locks the source. Throws if it already has a reader. */
   start(): void;
 }
 
-/** Reads the source only when the application reads, and passes its cancellation on. */
+/** Reads the source only when the application reads, and forwards its cancellation. */
 function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, finish: (incomplete?: Incomplete) => void): PassThrough {
   let reader: ReadableStreamDefaultReader<Uint8Array>;
   const stream = new ReadableStream({
@@ -233,7 +232,7 @@ function passThrough(source: ReadableStream<Uint8Array>, recording: Recording, f
         throw error;
       }
       if (chunk) {
-        controller.enqueue(new Uint8Array(chunk)); // a copy, because the stream detaches it; `Buffer.slice` shares memory
+        controller.enqueue(new Uint8Array(chunk)); // a copy, because the stream detaches its buffer; `Buffer.slice` would share it
         recording.add(chunk);
       } else {
         finish(); // first, so that the trace is in the spool once the application sees the end

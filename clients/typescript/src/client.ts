@@ -1,4 +1,4 @@
-/** The path of a trace: mask, spool, sender. */
+/** Masks each trace, writes it to the spool, and passes it to the sender. */
 
 import { randomUUID } from "node:crypto";
 import { isObject, type Json, type JsonObject, print } from "./json.js";
@@ -9,11 +9,11 @@ import { type Entry, Spool } from "./spool.js";
 import { toJson } from "./values.js";
 import { kindOf, warn } from "./warn.js";
 
-const TRACE = 4 * 1024 * 1024; // bytes of the largest trace
+const TRACE = 4 * 1024 * 1024; // largest trace, in bytes
 const QUEUE = { traces: 1_000, bytes: 32 * 1024 * 1024 }; // the largest queue in memory
 const BEAT = 10_000; // milliseconds between heartbeats
 const ADOPT = 30_000; // milliseconds between searches for abandoned files
-const END = 10_000; // milliseconds that the end of the process waits
+const END = 10_000; // milliseconds that an ending process waits for the endpoint
 
 /** A message of a trace. docs/mapping.md specifies its other members. */
 export interface Message {
@@ -33,7 +33,7 @@ export interface Trace {
 /** Changes a trace before it is written anywhere. The returned trace is logged. */
 export type Mask = (trace: Trace) => unknown;
 
-/** The numbers of traces in this process, by outcome. */
+/** Counts the traces of this process by outcome. */
 export interface Counters {
   /** Traces that the application passed to the client. */
   logged: number;
@@ -43,7 +43,7 @@ export interface Counters {
   rejected: number;
   /** Traces that were not logged because `mask` failed. */
   unmasked: number;
-  /** Traces that were lost: neither spool nor memory had room, or they could not be turned into JSON. */
+  /** Traces that were lost, for example because neither spool nor memory had room. */
   lost: number;
   /** Responses of which only the first 64 MiB are logged. */
   truncated: number;
@@ -63,9 +63,9 @@ export class Client {
   private adopting = false;
   /** Whether the folder could be read at the last search. */
   private isReadable = true;
-  /** The number of lost traces that an earlier {@link flush} has reported. */
+  /** The count of lost traces at the last {@link flush}, which has reported them. */
   private reported = 0;
-  /** Whether the process has already waited for its traces in vain, and none was logged since. */
+  /** Whether a final flush has failed and nothing was logged since. */
   private ended = false;
 
   constructor({ url, apiKey, spool }: Settings) {
@@ -78,7 +78,7 @@ export class Client {
         // A trace that could not be moved stays in its file for the next process.
         if (this.reject(entry, problem)) this.spool?.release(entry);
       },
-      // Rarely, because each search for files reads the whole folder.
+      // Not after every trace, because each search for files reads the whole folder.
       room: () => this.sender.waiting <= QUEUE.traces / 4 && this.refill(),
     });
     const target = new URL(url);
@@ -180,7 +180,7 @@ export class Client {
     this.sender.add({ id, line });
   }
 
-  /** Moves a trace to the file of rejected traces. Returns whether this succeeded. */
+  /** Moves a trace to `rejected.jsonl`. Returns whether this succeeded. */
   private reject(entry: Entry, problem: string): boolean {
     const { line, segment } = entry;
     const id = entry.id.replace(/[^\x21-\x7e]/g, "?").slice(0, 64);

@@ -1,12 +1,12 @@
-/** Members that the application adds to `log` of the traces of some calls. */
+/** Members that the application adds to the `log` of the calls in a context. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
 const members = new AsyncLocalStorage<Record<string, unknown>>();
 
 /**
- * Calls `run`, and adds `extra` to `log` of each trace whose call begins in it, such as `session_id`, `user` and `tags`. Returns the
- * result of `run`, which may be a promise.
+  * Calls `run`, and adds `extra`, such as `session_id`, `user` and `tags`, to the `log` of each call that starts in it. Returns the
+  * result of `run`, which may be a promise.
  *
  * The members replace those of an outer context and of the client. The request to the provider does not change.
  */

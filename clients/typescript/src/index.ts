@@ -1,5 +1,5 @@
 /**
- * Logs every call of a language model to an attest endpoint, and loses none.
+  * Logs every language model call to an attest endpoint, and loses none.
  *
  * `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL` are read when the first call is logged.
  */
@@ -23,14 +23,14 @@ export { type Api, type Counters, LosslessNumber, type Mask, type Message, type 
 export interface LogOptions {
   /** Changes each trace before it is written anywhere. If it throws, the trace is not written. */
   mask?: Mask;
-  /** Does not mask the members that are known to hold credentials. */
+  /** Leaves members that are known to hold credentials unmasked. */
   keepSecrets?: boolean;
 }
 
 export interface FetchOptions extends LogOptions {
   /** Also logs failed calls, with the provider's error. */
   failures?: boolean;
-  /** Kept in each trace as `log`. */
+  /** Becomes the `log` member of each trace. */
   extra?: Record<string, unknown>;
   /** Sends the requests instead of the global `fetch`. */
   fetch?: typeof globalThis.fetch;
@@ -44,8 +44,8 @@ export interface TraceOptions extends LogOptions {
 let client: Client | undefined;
 
 /**
- * Returns a `fetch` for the client of a provider. Calls of Chat Completions, Responses and Anthropic Messages are logged, streamed or
- * not; other requests pass through unchanged.
+  * Returns a `fetch` for a provider's client. It logs calls of Chat Completions, Responses and Anthropic Messages, streamed or not, and
+  * passes other requests through unchanged.
  */
 export function loggedFetch({ fetch, failures = false, extra = {}, ...options }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
@@ -72,8 +72,8 @@ export function loggedFetch({ fetch, failures = false, extra = {}, ...options }:
 /**
  * Logs one call: its request and its response.
  *
- * `response` is the object of the provider's client, or the final response of a stream. Omit it if the call failed. `extra` is kept in
- * the trace as `log`. The trace is in the spool once this returns. Never throws.
+  * `response` is the object that the provider's client returned, or the final response of a stream. Omit it if the call failed. `extra`
+  * becomes the trace's `log` member. The trace is in the spool once this returns. Never throws.
  */
 export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, ...options }: TraceOptions = {}): void {
   logCall(() => {
@@ -98,7 +98,6 @@ export function counters(): Counters {
   return { ...(client?.counters ?? NO_COUNTS) };
 }
 
-/** The warnings about answers that are not logged as a response of their API. */
 const OUTCOMES: Record<Outcome, string> = {
   lost: "a part of a response could not be read and is not logged",
   truncated: "a response is longer than 64 MiB; the rest is not logged",
@@ -134,7 +133,7 @@ function openClient(): Client | undefined {
   }
 }
 
-/** Returns the members of a value. A value without members becomes the member `name`. */
+/** Converts a value to a JSON object. A value that has no members becomes the member `name`. */
 function objectOf(value: object, name: string): JsonObject {
   const json = toJson(value);
   return isObject(json) ? json : { [name]: json };

@@ -8,17 +8,17 @@ export { LosslessNumber };
 export type Json = null | boolean | number | string | LosslessNumber | Json[] | JsonObject;
 export type JsonObject = { [name: string]: Json };
 
-/** Thrown for a text that is not JSON, or is deeper than a trace can be. */
+/** Thrown for a string that is not JSON, or is nested more deeply than a trace can be. */
 export class NotJson extends Error {
   override readonly name = "NotJson";
 }
 
-/** The levels of lists and objects in a value. The endpoint accepts 128, and a trace adds up to six around a value. */
+/** The maximum nesting of a value. The endpoint accepts 128 levels, and a trace adds up to six around a value. */
 export const DEPTH = 120;
 
 /**
- * Parses a text as JSON. Unpaired surrogates become U+FFFD, because they are not Unicode text. NaN and infinities, which some servers
- * send, become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
+  * Parses JSON. Unpaired surrogates become U+FFFD, because they are not valid Unicode. NaN and infinities, which some servers send,
+  * become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
  *
  * With `keepsSurrogates`, unpaired surrogates stay: the other half of a character may arrive with the next chunk of a stream.
  *
@@ -40,7 +40,7 @@ function parseAny(text: string, keepsSurrogates: boolean): Json {
   }
 }
 
-// An unterminated string matches too. Otherwise, each quote in it would start a search that goes to the end of the text.
+// An unterminated string matches too. Otherwise, each quote in it would start a search to the end of the text.
 const STRING_OR_NOT_FINITE = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|-?Infinity|NaN/g;
 const STRING_OR_NUMBER = /"[^"\\]*(?:\\[^][^"\\]*)*(?:"|\\?$)|-?[0-9][0-9.eE+-]*/g;
 const SURROGATE = /\\u[dD][89a-fA-F]/;
@@ -80,12 +80,12 @@ function parseStrictly(text: string, keepsSurrogates: boolean): Json {
   try {
     value = parseLossless(text, null, { parseNumber: toNumber, onDuplicateKey: ({ newValue }) => newValue }) as Json;
   } catch (error) {
-    throw new NotJson((error as Error).name); // its text quotes the value
+    throw new NotJson((error as Error).name); // the original message quotes the value
   }
   return keepsSurrogates ? value : toWellFormed(value);
 }
 
-/** Sets a member, even one with the name `__proto__`. */
+/** Sets a member, even one called `__proto__`. */
 export function set(object: JsonObject, name: string, value: Json): void {
   if (name === "__proto__") Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
   else object[name] = value;
@@ -98,14 +98,14 @@ export function print(value: Json): string {
   return text;
 }
 
-/** Returns whether `JSON.stringify`, which is faster, prints the value as it is. */
+/** Returns whether the value has no {@link LosslessNumber}, so that the faster `JSON.stringify` prints it correctly. */
 function isPlain(value: Json | undefined): boolean {
   if (typeof value !== "object" || value === null) return true;
   if (value instanceof LosslessNumber) return false;
   return Array.isArray(value) ? value.every(isPlain) : Object.values(value).every(isPlain);
 }
 
-/** Replaces unpaired surrogates in a value by U+FFFD. */
+/** Replaces unpaired surrogates in a value with U+FFFD. */
 export function toWellFormed(value: Json): Json {
   if (typeof value === "string") return value.toWellFormed();
   if (Array.isArray(value)) return value.map(toWellFormed);
@@ -125,7 +125,7 @@ export function isSame(one: Json | undefined, other: Json | undefined): boolean 
   return names.length === Object.keys(other).length && names.every((name) => Object.hasOwn(other, name) && isSame(one[name], other[name]));
 }
 
-/** Returns a member of the object itself, not one that every object inherits. */
+/** Returns an own member of the object, not an inherited one such as `toString`. */
 export function get(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
@@ -150,7 +150,7 @@ export function textOr(value: Json | undefined): string {
   return typeof value === "string" ? value : "";
 }
 
-/** Returns an index into a list, or -1 for any other value. No provider sends lists of more than 100,000 elements. */
+/** Returns a value that is a list index, or -1 for any other. No provider sends lists of more than 100,000 elements. */
 export function indexOr(value: Json | undefined): number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 100_000 ? value : -1;
 }

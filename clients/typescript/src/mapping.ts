@@ -12,20 +12,19 @@ export { type Api, assemble, type Json, type JsonObject, LosslessNumber, parse, 
 
 const TIME_MEMBERS = ["created", "created_at", "timestamp"];
 
-/** Members of the request that are outside its list of messages but become messages, in the order of the conversation. */
+/** Request members outside the message list that become messages, in conversation order. */
 const PROMPTS: Record<Api, string[]> = { "openai-chat": [], "openai-responses": ["instructions", "input"], anthropic: ["system"] };
 
-/** The request's list of messages. */
+/** The request member with the message list. */
 const LISTS: Record<Api, string> = { "openai-chat": "messages", "openai-responses": "input", anthropic: "messages" };
 
 /** The times of a call by a monotonic clock, in seconds since its start. */
 export interface Timing {
   duration: number;
-  /** The time until the first part of a streamed answer. */
+  /** The time until the first content of a streamed response. */
   first_token?: number;
 }
 
-/** A call of a model. */
 export interface Call {
   api: Api;
   request: JsonObject;
@@ -106,7 +105,7 @@ export function rebuild(trace: JsonObject): { request: JsonObject; response?: Js
   return { request, response };
 }
 
-/** Moves the items of the answer out of the response, unless `choices` keeps them. */
+/** Moves the output items out of the response and returns them. With `choices`, returns the first message and moves nothing. */
 function takeAnswer(api: Api, response: JsonObject, choices: Json[] | undefined): Json[] {
   if (choices) {
     const message = isObject(choices[0]) ? choices[0].message : undefined;
@@ -125,7 +124,7 @@ function takeAnswer(api: Api, response: JsonObject, choices: Json[] | undefined)
   return [];
 }
 
-/** Converts the prompts that are outside the request's list of messages into messages. */
+/** Moves the prompts outside the message list out of the request, and returns them as messages. */
 function takePrompts(api: Api, request: JsonObject): JsonObject[] {
   const messages: JsonObject[] = [];
   for (const member of PROMPTS[api]) {

@@ -4,21 +4,21 @@
 
 import type { Mask, Trace } from "./client.js";
 
-/** A regular expression and the replacement of its matches. */
+/** A regular expression and the replacement for its matches. */
 export interface Pattern {
-  /** With the flag `g`. */
+  /** Must have the `g` flag. */
   expression: RegExp;
   replacement: string;
-  /** Decides whether a match is meant, because other texts may look alike. */
+  /** Decides whether to replace a match, because other text may look alike. */
   isMeant?: (text: string) => boolean;
 }
 
 export const EMAIL: Pattern = { expression: /[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+/g, replacement: "[email]" };
 
-/** A number of 13 to 19 digits with a correct check digit (ISO/IEC 7812). */
+/** A card number: 13 to 19 digits with a correct check digit (ISO/IEC 7812). */
 export const CARD: Pattern = { expression: /(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])/g, replacement: "[card]", isMeant: isCard };
 
-/** An international number (E.164). */
+/** An international phone number (E.164). */
 export const PHONE: Pattern = {
   expression: /(?<![0-9A-Za-z])(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){7,13}(?![0-9])/g,
   replacement: "[phone]",
@@ -36,18 +36,18 @@ export const KEY: Pattern = {
   replacement: "[key]",
 };
 
-/** Members that programs write. They contain no personal data, but an id may look like a card number. */
+/** Members that programs fill in. They contain no personal data, but an id may look like a card number. */
 const KEPT = new Set(["id", "model", "created", "api", "request_messages", "incomplete"]);
 
 /**
- * Returns a mask that replaces what the patterns match in every text of a trace, however deep it is nested: messages and their
- * `original`, tools, arguments and `log`. Names of members are not changed.
+  * Returns a mask that replaces what the patterns match in every string of a trace, at any depth: messages and their `original`,
+  * tools, arguments and `log`. Does not change member names.
  */
 export function texts(...patterns: Pattern[]): Mask {
   return (trace) => mapped(trace, (name, value) => (KEPT.has(name) ? value : replaced(value, patterns)));
 }
 
-/** Returns a mask that applies each of the masks to the result of the one before. */
+/** Returns a mask that applies the masks one after another. */
 export function allOf(...masks: Mask[]): Mask {
   return (trace) => masks.reduce((changed: unknown, mask) => mask(changed as Trace), trace);
 }
@@ -57,12 +57,12 @@ function replaced(value: unknown, patterns: Pattern[]): unknown {
     return patterns.reduce((text, { expression, replacement, isMeant }) => text.replace(expression, (found) => (isMeant?.(found) ?? true ? replacement : found)), value);
   }
   if (Array.isArray(value)) return value.map((inner) => replaced(inner, patterns));
-  // Numbers that JavaScript would print differently are objects of a class.
+  // Numbers that JavaScript would print differently are `LosslessNumber` objects. They stay unchanged.
   if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
   return mapped(value, (_, inner) => replaced(inner, patterns));
 }
 
-/** Returns an object with the same names, even `__proto__`, and changed values. */
+/** Returns a copy of the object with changed values. Keeps every name, even `__proto__`. */
 function mapped(object: object, change: (name: string, value: unknown) => unknown): object {
   return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(name, value)]));
 }

@@ -7,8 +7,8 @@ const ASSISTANT_ITEMS = ["reasoning", "mcp_list_tools", "mcp_approval_request", 
 const TOOL_BLOCKS: (Json | undefined)[] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
 /**
- * Converts the items of a conversation into messages: Chat Completions and Anthropic messages, and Responses items. `defaultRole` is
- * the role of an item without a role.
+  * Converts conversation items into trace messages: Chat Completions and Anthropic messages, and Responses items. Items without a role
+  * get `defaultRole`.
  */
 export function toMessages(items: Json[], defaultRole: "user" | "assistant"): JsonObject[] {
   return turns(items).flatMap((run) => {
@@ -28,7 +28,7 @@ export function itemsOf(message: JsonObject): Json[] {
   return [{ ...rest, ...(original as JsonObject) }];
 }
 
-/** Groups the items of one turn of the assistant in the Responses API: its reasoning, text and tool calls. */
+/** Groups the items of each assistant turn in the Responses API: its reasoning, text and tool calls. */
 function turns(items: Json[]): Json[][] {
   const groups: Json[][] = [];
   let run: Json[] = [];
@@ -117,7 +117,7 @@ function split(item: JsonObject & { content: Json[] }, defaultRole: string): Jso
   });
 }
 
-/** Returns a message that is made from other items. */
+/** Builds a message from provider items. */
 class Message {
   private readonly texts: string[] = [];
   private readonly reasoning: string[] = [];
@@ -150,7 +150,7 @@ class Message {
   }
 }
 
-/** Converts a message with a role and a content so that it fits the schema. */
+/** Fits a message with `role` and `content` to the trace schema. */
 function message(item: Json, defaultRole: string): JsonObject {
   if (!isObject(item)) return { role: defaultRole, content: "", original: [item] };
   const { role, content, original, ...rest } = item;
@@ -169,8 +169,8 @@ function roleOf(role: Json | undefined, defaultRole: string): string {
 }
 
 /**
- * Returns the text of a content, which is a string or a list of parts. Each part starts a new line. Adjacent text parts of the
- * assistant are joined, because citations split its text into pieces.
+  * Returns the text of a `content` member, which is a string or a list of parts. Each part starts a new line. Adjacent text parts of
+  * the assistant are joined, because citations split its text into pieces.
  */
 export function textOf(content: Json | undefined, role = "user"): string {
   if (!Array.isArray(content)) return typeof content === "string" ? content : "";

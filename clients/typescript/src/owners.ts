@@ -1,4 +1,4 @@
-/** The processes that own the files of the spool, as `clients/SPOOL.md` specifies them. */
+/** Ownership of spool files, as `clients/SPOOL.md` specifies it. */
 
 import { randomBytes } from "node:crypto";
 import { readFileSync, type Stats } from "node:fs";

@@ -1,7 +1,7 @@
 /**
  * Files and folders that no other user can change.
  *
- * On a shared host, another user may create a folder of the spool first, and put links or files of their own into it.
+  * On a shared host, another user may create the spool folder first, and put links or files of their own into it.
  */
 
 import * as fs from "node:fs";
@@ -10,10 +10,10 @@ import { dirname } from "node:path";
 const OTHERS_WRITE = 0o022;
 const { O_DIRECTORY = 0, O_NOFOLLOW = 0, O_NONBLOCK = 0, O_RDONLY } = fs.constants; // Windows lacks them
 
-/** Another user can change the file or folder. The message names the reason. */
+/** Another user can change the file or folder. The message states the reason. */
 export class NotPrivate extends Error {}
 
-/** Creates a folder with mode 0700, or takes an existing one of this user, and opens it. Throws {@link NotPrivate} for any other. */
+/** Opens a folder of this user with mode 0700, and creates it if necessary. Throws {@link NotPrivate} if others can change it. */
 export function openFolder(path: string): number {
   create(path);
   if (fs.lstatSync(path).isSymbolicLink()) throw new NotPrivate("it is a link");
@@ -30,7 +30,7 @@ export function openFolder(path: string): number {
   }
 }
 
-/** Returns whether this is a regular file of this user that nobody else can write or reach through a link of their own. */
+/** Returns whether this is a regular file of this user that nobody else can write or has hard-linked. */
 export function isPrivate(stat: fs.Stats): boolean {
   return stat.isFile() && isOwn(stat) && (!hasModes() || ((stat.mode & OTHERS_WRITE) === 0 && stat.nlink === 1));
 }

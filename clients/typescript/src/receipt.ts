@@ -1,12 +1,12 @@
 /**
- * The endpoint's answer to a stored trace.
+  * The receipt with which the endpoint confirms a stored trace.
  *
- * Captive portals, login pages and other services answer 200 too. Only a receipt for the sent trace confirms it.
+  * Captive portals, login pages and other services also respond with 200, so only a receipt for the sent trace confirms it.
  */
 
 import { isObject, type JsonObject, parse } from "./json.js";
 
-/** Returns whether an answer is the receipt for a trace (docs/api.md). */
+/** Returns whether a response is the receipt for a trace (docs/api.md). */
 export function confirms(status: number, contentType: string | undefined, body: string, id: string): boolean {
   if (status !== 200 && status !== 201) return false;
   if (contentType?.split(";")[0]!.trim().toLowerCase() !== "application/json") return false;
@@ -18,7 +18,7 @@ export function confirms(status: number, contentType: string | undefined, body: 
   }
 }
 
-/** Returns whether the key is the one of this fingerprint and id. */
+/** Returns whether the receipt's key matches its fingerprint and the id. */
 function fits({ key, system_fingerprint: fingerprint }: JsonObject, id: string): boolean {
   if (typeof key !== "string") return false;
   const slash = key.lastIndexOf("/");

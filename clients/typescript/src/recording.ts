@@ -1,4 +1,4 @@
-/** The copy of one call while it is in flight. */
+/** Records one call while it is in flight. */
 
 import type { Api } from "./api.js";
 import { background } from "./background.js";
@@ -8,27 +8,26 @@ import { currentExtra } from "./context.js";
 import type { Call, Timing } from "./mapping.js";
 import type { Incomplete } from "./streams/assembly.js";
 
-/** The head of a response. */
 export interface Head {
   status: number;
   contentType: string;
   contentEncoding: string;
 }
 
-/** A call, and what became of its answer. */
+/** A finished call, and the counters that its response increments. */
 export interface Recorded {
   call: Call;
-  /** The members of the contexts around the call. */
+  /** The members from the `withExtra` contexts around the call. */
   extra: Record<string, unknown>;
   outcomes: Outcome[];
 }
 
 export class Recording {
-  /** Bytes that arrived before the request's body was known, each with the time of their arrival. */
+  /** Chunks that arrived before the request body was known, each with its arrival time. */
   private readonly early: [Uint8Array, number][] = [];
   private readonly extra = currentExtra();
   private readonly started = performance.now();
-  /** The time at which a part of a streamed answer arrived for the first time. */
+  /** The time at which the first content of a streamed response arrived. */
   private first: number | undefined;
   private isEnded = false;
   private isFaulty = false;
@@ -58,14 +57,14 @@ export class Recording {
     this.head = head;
   }
 
-  /** Parses the request, so that the end of the call has less to do. */
+  /** Parses the request early, so that the end of the call has less to do. */
   prepare(): JsonObject | undefined {
     if (typeof this.request !== "string" && !(this.request instanceof Uint8Array)) return this.request;
     const value = jsonOf(this.request);
     return (this.request = isObject(value) ? value : { body: value });
   }
 
-  /** Adds bytes of the response. They are not copied, so nobody may change them later. */
+  /** Adds response bytes without copying them, so the caller must not change them later. */
   add(chunk: Uint8Array): void {
     if (this.isEnded) return;
     const arrived = performance.now();
@@ -82,7 +81,7 @@ export class Recording {
     this.end(() => (this.retrieved ? undefined : { error, outcomes: [] }));
   }
 
-  /** Ends the recording with the last byte of the response, or earlier. */
+  /** Ends the recording. `incomplete` is the reason if the last byte of the response has not arrived. */
   finish(incomplete?: Incomplete): void {
     this.end(() => {
       const { status } = this.head!;
@@ -104,14 +103,14 @@ export class Recording {
     if (this.first === undefined && body.hasContent) this.first = arrived;
   }
 
-  /** Returns the seconds until the first part of the answer and until the end. Those of a background response are unknown. */
+  /** Returns the seconds until the first content and until the end. Those of a background response are unknown. */
   private timing(ended: number): Timing | undefined {
     if (this.retrieved) return undefined;
     const since = (time: number) => Math.round((time - this.started) * 1_000) / 1_000_000;
     return { duration: since(ended), ...(this.first === undefined ? {} : { first_token: since(this.first) }) };
   }
 
-  /** Passes the call on, unless there is nothing to log. Later calls do nothing. */
+  /** Passes the recorded call on. Only the first call of this method has an effect. */
   private end(answer: () => Answer | undefined): void {
     if (this.isEnded) return;
     this.isEnded = true;

@@ -25,13 +25,13 @@ const KEPT = new Set(["type", "domain", "name"]);
 const URLS = new Set(["server_url", "api_base", "base_url", "azure_endpoint"]);
 /** Members whose `url` is that of a server. */
 const SERVERS = new Set(["mcp_servers", "tools"]);
-/** Texts of people and models. Nothing in them is masked, because a text may only look like a credential. */
+/** Text by people and models. Nothing in it is masked, because text may merely look like a credential. */
 const CONTENT = new Set(["messages", "choices", "input", "output", "content", "instructions", "system", "prompt"]);
-/** JSON Schemas, whose members have the names of an application's own arguments. */
+/** JSON Schemas, whose member names are those of the application's own arguments. */
 const SCHEMAS = new Set(["input_schema", "json_schema", "output_schema", "properties", "schema"]);
 const PUBLIC = ["api-version"];
 
-/** Returns a trace whose credentials are masked. Values that have none are not copied. */
+/** Masks the credentials in a trace. Copies only the values that contain any. */
 export function withoutSecrets(trace: JsonObject): JsonObject {
   return masked("", trace, false) as JsonObject;
 }
@@ -67,7 +67,7 @@ function objectOf(entries: [string, Json][]): JsonObject {
   return result;
 }
 
-/** Masks the user, the values of the query and the fragment of a URL. */
+/** Masks a URL's user, query values and fragment. */
 function withoutQuery(whole: string): string {
   const [url, fragment] = parted(whole, "#");
   const [address, query] = parted(url, "?");

@@ -14,10 +14,10 @@ import type { Entry } from "./spool.js";
 import { kindOf, warn } from "./warn.js";
 
 const CONCURRENCY = { normal: 16, backlog: 96 }; // requests in flight
-const BACKLOG = 100; // traces in the queue above which more requests are in flight
+const BACKLOG = 100; // queue length above which `CONCURRENCY.backlog` applies
 const DELAY = 250; // milliseconds that a trace waits for others, so that sending does not compete with calls in quick succession
 const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the response
-const ANSWER = 64 * 1024; // bytes of an answer that are read
+const ANSWER = 64 * 1024; // bytes read of a response
 const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
 const PAUSE = { first: 250, longest: 10_000 }; // milliseconds between attempts
 const RETRY_AFTER = 60_000; // the longest `Retry-After` that is obeyed, in milliseconds
@@ -55,7 +55,7 @@ export class Sender {
     this.agent = agentFor(new URL(url));
   }
 
-  /** Traces that are neither confirmed nor refused. */
+  /** The count of traces that are neither confirmed nor refused. */
   get waiting(): number {
     return this.incoming.length + this.queue.size + this.queue.pending;
   }
@@ -84,7 +84,7 @@ export class Sender {
     return !isLate;
   }
 
-  /** Ends the requests in flight. Their traces wait until the next one is added. */
+  /** Aborts the requests in flight. Their traces wait until another trace is added. */
   pause(): void {
     clearTimeout(this.starter);
     this.starter = undefined;
@@ -163,14 +163,14 @@ export class Sender {
     if (status === 200 || status === 201) throw new Transient(`status ${status} without the receipt of the trace; check ATTEST_URL`);
     const answer = objectOf(body);
     const kind = typeof answer?.type === "string" ? answer.type : "";
-    // The text of another server may quote anything.
+    // Another server's message may quote anything.
     const parts = kind.startsWith(PROBLEM) ? [answer?.title, answer?.detail, describe(answer?.errors)] : [];
     const detail = [`status ${status}`, ...parts.filter(Boolean).map(printable)].join(", ");
     const isTransient = TRANSIENT.includes(status) || (status >= 500 && kind === GATEWAY);
     throw isTransient ? new Transient(detail, response.headers["retry-after"]) : new Refused(detail);
   }
 
-  /** Node's `http` is used because its sockets can be unreferenced: a request in flight does not keep the process alive. */
+  /** Uses Node's `http`, because its sockets can be unreferenced. So a request in flight does not keep the process alive. */
   private async post({ id, line }: Entry, signal: AbortSignal): Promise<http.IncomingMessage> {
     const agent = await this.agent;
     return await new Promise((resolve, reject) => {
@@ -184,7 +184,7 @@ export class Sender {
   }
 }
 
-/** Returns the agent for a URL: that of the environment's proxy, or a direct one for this machine, so that its traces do not leave it. */
+/** Returns an agent for the environment's proxy, if any. Never proxies a URL of this machine, so that its traces do not leave it. */
 async function agentFor(url: URL): Promise<http.Agent> {
   const proxy = isLoopback(url.hostname) ? "" : getProxyForUrl(url.href);
   const isHttps = url.protocol === "https:";
@@ -199,13 +199,13 @@ async function agentFor(url: URL): Promise<http.Agent> {
   return isHttps ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
 }
 
-/** The modules are loaded on demand: they need `require`, which a bundle of ES modules does not have. */
+/** Loads the modules on demand, because they need `require`, which an ES module bundle does not have. */
 async function proxyAgent(proxy: string, isHttps: boolean): Promise<http.Agent> {
   if (isHttps) return new (await import("https-proxy-agent")).HttpsProxyAgent(proxy, { keepAlive: true });
   return new (await import("http-proxy-agent")).HttpProxyAgent(proxy, { keepAlive: true });
 }
 
-/** Returns the first bytes of an answer as text. */
+/** Returns the first {@link ANSWER} bytes of a response body as text. */
 async function textOf(response: http.IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -217,7 +217,7 @@ async function textOf(response: http.IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString("utf8", 0, ANSWER);
 }
 
-/** Escapes what a terminal could interpret. */
+/** Truncates a value, and escapes characters that a terminal could interpret. */
 function printable(value: unknown): string {
   return String(value).slice(0, 300).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
@@ -235,7 +235,7 @@ class Transient extends Error {
 /** The endpoint will never store the trace unchanged. */
 class Refused extends Error {}
 
-/** Waits for the time in `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date. */
+/** Waits as long as `Retry-After` demands, in seconds or until a date (RFC 9110, section 10.2.3). */
 async function pause(retryAfter: string | undefined, signal: AbortSignal): Promise<void> {
   if (!retryAfter) return;
   const milliseconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
@@ -251,7 +251,7 @@ function objectOf(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Prints the violations of problem details. The endpoint never quotes message content in them. */
+/** Formats the `errors` of a problem details response. The endpoint never quotes message content in them. */
 function describe(errors: unknown): string | undefined {
   if (!Array.isArray(errors)) return undefined;
   return errors.map((error) => `${error?.pointer || "/"} ${error?.detail}`).join("; ");

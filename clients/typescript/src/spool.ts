@@ -25,7 +25,7 @@ export interface Entry {
   readonly segment?: Segment;
 }
 
-/** One file of the spool that this process owns. */
+/** A spool file that this process owns. */
 export class Segment {
   /** Lines that are neither confirmed nor rejected. */
   pending = 0;
@@ -38,23 +38,23 @@ export class Segment {
   constructor(
     readonly path: string,
     readonly fd: number | undefined,
-    /** The device and the inode of the folder in which the file was written. */
+    /** The device and inode of the folder in which the file was created. */
     readonly folder: string,
   ) {}
 }
 
 export class Spool {
-  /** Files that are being written, or have lines with an {@link Entry}. */
+  /** Files that are being written, or whose lines have an {@link Entry} in memory. */
   private readonly segments = new Set<Segment>();
-  /** Files whose lines do not have an {@link Entry} yet, oldest first. */
+  /** Files whose lines have no {@link Entry} yet, oldest first. */
   private readonly parked: Segment[] = [];
   private current: Segment | undefined;
   private overflow: Segment | undefined;
   private folderSize = 0;
   private full = false;
-  /** The device and the inode of the folder. */
+  /** The device and inode of the folder. */
   private identity = "";
-  /** Keeps the inode of the folder, so that a new folder in its place has another one. */
+  /** Kept open, so that a new folder in the same place cannot reuse the inode. */
   private folderFd: number | undefined;
   /** Refused traces that could not be moved to `rejected.jsonl`, for example because the disk is full. */
   readonly unsent = new Set<Entry>();
@@ -66,7 +66,7 @@ export class Spool {
     private readonly lost: (count: number) => void,
   ) {}
 
-  /** Opens the folder and creates it if necessary. Throws if it cannot be written, or if others can change it. `lost` counts traces. */
+  /** Opens or creates the folder. Throws if it cannot be written, or if others can change it. `lost` receives counts of lost traces. */
   static open(folder: string, lost: (count: number) => void): Spool {
     const spool = new Spool(folder, lost);
     spool.measure();
@@ -74,12 +74,12 @@ export class Spool {
     return spool;
   }
 
-  /** Whether a trace cannot leave its file: nobody can read it, or it was refused and cannot be moved. */
+  /** Whether a trace is stuck in its file: the file cannot be read, or the trace was refused and cannot be moved. */
   get hasUnsent(): boolean {
     return this.unsent.size > 0 || [...this.unread].some((path) => fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined);
   }
 
-  /** Returns whether a process has died since the last adoption. */
+  /** Returns whether a dead process has left a file since the last adoption. */
   hasAbandoned(): boolean {
     return this.measure().some(({ name, stat }) => isAbandoned(name, stat));
   }
@@ -102,7 +102,7 @@ export class Spool {
     return this.parked.length > 0;
   }
 
-  /** Reads the oldest parked file back. */
+  /** Reads back the oldest parked file. */
   unpark(): Entry[] {
     const segment = this.parked.shift();
     if (!segment) return [];
@@ -119,7 +119,7 @@ export class Spool {
     this.delete(segment);
   }
 
-  /** Writes a trace that the endpoint refuses to the file of rejected traces. Throws if it cannot be written. */
+  /** Appends a refused trace to `rejected.jsonl`. Throws if it cannot be written. */
   reject(line: Buffer): void {
     if (this.folderSize + line.length + 1 > FOLDER_LIMIT) throw new Full();
     this.prepare();
@@ -128,7 +128,7 @@ export class Spool {
       const { size } = fs.fstatSync(fd);
       const last = Buffer.alloc(1);
       if (size > 0) fs.readSync(fd, last, 0, 1, size - 1);
-      // A full disk may have taken only a part of the last line.
+      // A full disk may have cut off the last line.
       writeLine(fd, size > 0 && last[0] !== LF[0] ? Buffer.concat([LF, line]) : line);
     } finally {
       fs.closeSync(fd);
@@ -136,7 +136,7 @@ export class Spool {
     this.folderSize += line.length + 1;
   }
 
-  /** Retries to move refused traces to `rejected.jsonl`. */
+  /** Tries again to move refused traces to `rejected.jsonl`. */
   rejectAgain(): void {
     for (const entry of this.unsent) {
       try {
@@ -233,7 +233,7 @@ export class Spool {
     warn("adopt", `${path} cannot be adopted: ${kindOf(error)}`);
   }
 
-  /** Counts the lines of a file that nobody adopted, because the whole folder was deleted. */
+  /** Counts a vanished file's parked lines as lost, unless the folder still exists, because then another process adopted the file. */
   private vanished({ parked, folder }: Segment): void {
     if (parked === 0 || folder === this.identityNow()) return;
     this.lost(parked);
@@ -278,7 +278,7 @@ export class Spool {
       }
       segment.size += size;
       this.folderSize += size;
-      // A file with this name is this one, because its name is random.
+      // A file with this name is this very file, because names are random.
       if (fs.existsSync(segment.path) || attempt === 2) return segment;
       this.seal(segment);
     }
@@ -304,7 +304,7 @@ export class Spool {
     try {
       fs.unlinkSync(segment.path);
     } catch (error) {
-      // ENOENT: another process adopted the file, and finds its traces stored.
+      // ENOENT: another process adopted the file. It sends the traces again, and each is stored once.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") warn("delete", `${segment.path} cannot be deleted: ${kindOf(error)}`);
     }
   }
@@ -320,7 +320,7 @@ export class Spool {
     }
   }
 
-  /** Lists the files that hold traces, oldest first, and adds up the size of the folder. */
+  /** Lists the trace files, oldest first, and measures the size of the folder. */
   private measure(): { name: RegExpExecArray; created: number; path: string; stat: fs.Stats }[] {
     this.prepare();
     const files = [];
@@ -345,7 +345,6 @@ export class Spool {
   }
 }
 
-/** The folder is at its size limit. */
 class Full extends Error {
   override readonly message = "the spool is full";
 }

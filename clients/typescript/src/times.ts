@@ -1,4 +1,4 @@
-/** Times of providers, in whole seconds since 1970. */
+/** Converts providers' times to whole seconds since 1970. */
 
 import { type Json, LosslessNumber } from "./json.js";
 
@@ -9,7 +9,7 @@ const RFC_3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|([+-]
  * an offset is in UTC.
  */
 export function seconds(value: Json | undefined): number | LosslessNumber | undefined {
-  if (typeof value === "number" && Number.isSafeInteger(value)) return value || 0; // `|| 0` because -0 has no place in JSON
+  if (typeof value === "number" && Number.isSafeInteger(value)) return value || 0; // `|| 0` turns -0 into 0
   if (typeof value === "number" || value instanceof LosslessNumber) value = String(value);
   if (typeof value !== "string") return undefined;
   if (/^-?[0-9]{1,19}$/.test(value)) {
@@ -28,7 +28,7 @@ export function seconds(value: Json | undefined): number | LosslessNumber | unde
 function moment([, date, time, sign, hours = "00", minutes = "00"]: RegExpExecArray): number | undefined {
   const local = `${date}T${time}`;
   const milliseconds = Date.parse(`${local}Z`);
-  // `Date` reads 30 February as 2 March.
+  // `Date` parses 30 February as 2 March.
   if (Number.isNaN(milliseconds) || !new Date(milliseconds).toISOString().startsWith(local) || date!.startsWith("0000")) return undefined;
   if (Number(hours) > 23 || Number(minutes) > 59) return undefined;
   const offset = (Number(hours) * 60 + Number(minutes)) * 60;

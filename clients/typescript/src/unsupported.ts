@@ -1,4 +1,4 @@
-/** Stands for the package in edge runtimes, which have no files and no `node:http`, so that importing it names the reason. */
+/** Replaces the package in edge runtimes, which have no file system and no `node:http`. Importing it throws an error that says so. */
 
 function fail(): never {
   throw new Error("attest-client needs Node.js or Bun: an edge runtime has no file system for traces. Log the calls on a server.");
@@ -6,5 +6,5 @@ function fail(): never {
 
 fail();
 
-// A bundler would refuse the import of a name that is missing here.
+// Bundlers reject imports of names that this module does not export.
 export const [LosslessNumber, counters, flush, logTrace, loggedFetch, masks] = [] as undefined[];

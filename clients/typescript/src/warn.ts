@@ -1,4 +1,4 @@
-/** Warnings on standard error. They never contain the content of a trace, a key, or the text of another program's error. */
+/** Warnings on standard error. They never contain trace content, a key, or the message of another program's error. */
 
 const PAUSE = 60_000; // milliseconds between two warnings of one kind
 
@@ -20,14 +20,14 @@ export function warn(kind: string, text: string): void {
   }
 }
 
-/** Returns the code or class of an error, because its text may quote a key, a password or content. */
+/** Returns the code or class of an error, because its message may quote a key, a password or content. */
 export function kindOf(error: unknown): string {
   if (!(error instanceof Error)) return typeof error;
   const { code } = error as NodeJS.ErrnoException;
   return typeof code === "string" && /^[A-Z0-9_]{1,64}$/.test(code) ? code : error.name.replace(/[^\w$.]/g, "").slice(0, 64) || "Error";
 }
 
-/** Returns the message of anything that can be thrown, with the cause that `fetch` hides behind "fetch failed". Only for a trace. */
+/** Returns the message of any thrown value, with the cause that `fetch` hides behind "fetch failed". For traces only, not for warnings. */
 export function reason(error: unknown): string {
   if (!(error instanceof Error)) return typeof error === "string" ? error : "unknown error";
   const cause = error.cause;

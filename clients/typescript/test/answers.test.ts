@@ -1,4 +1,4 @@
-/** Every kind of answer is logged: streams with any label, bodies that are not JSON objects, and the answers of background responses. */
+/** Tests that every kind of response is logged: streams with any `Content-Type`, bodies that are not JSON objects, background responses. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -147,7 +147,7 @@ test("the headers of a logged stream are as immutable as without logging", async
   await received.text();
 });
 
-/** The cases that test both clients. */
+/** Cases shared with the Python client. */
 const CALLS = JSON.parse(readFileSync(join(process.env.STREAMS ?? fileURLToPath(new URL("../../streams/", import.meta.url)), "calls.json"), "utf8"));
 
 const respond: typeof fetch = async (input) => {

@@ -1,4 +1,4 @@
-/** Which answers confirm a trace, and what `flush` may promise. */
+/** Tests which responses confirm a trace, and what `flush` returns. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -93,7 +93,7 @@ test("an id that no header can have is sent in the trace", async () => {
   assert.deepEqual(came.toSorted(), ids.map((id) => [undefined, id]).toSorted());
 });
 
-/** Writes files of processes that have ended. */
+/** Writes spool files as dead processes leave them. */
 function dead(spool: string, files: number, lines: number, more = ""): void {
   mkdirSync(spool, { recursive: true, mode: 0o700 });
   for (let file = 0; file < files; file++) {

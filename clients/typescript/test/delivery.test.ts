@@ -1,4 +1,4 @@
-/** Delivery to the endpoint. Each case runs in a separate process. */
+/** Tests delivery to the endpoint. Each case runs in a separate process. */
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
@@ -205,7 +205,7 @@ for (const [what, make] of Object.entries<(path: string) => string>({
 
 test("a disk that fills up is a warning, and traces are sent from memory", async () => {
   const attest = await endpoint();
-  // With a limit on the size of files, writes fail as on a full disk.
+  // With a file size limit, writes fail as on a full disk.
   const limited = `ulimit -f 8; exec "$0" "$@"`;
   const source = `${LOG} process.on("SIGXFSZ", () => {}); for (let n = 1; n <= 20; n++) log(n, { text: "x".repeat(5_000) });`;
   const program = await run(

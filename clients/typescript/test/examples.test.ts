@@ -1,4 +1,4 @@
-/** Runs each file of examples/typescript against a stand-in for its provider. `EXAMPLES` names their folder. */
+/** Runs each example in examples/typescript against a stand-in for its provider. `EXAMPLES` is that folder if the tests run elsewhere. */
 
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";

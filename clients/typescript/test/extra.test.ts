@@ -1,4 +1,4 @@
-/** Sessions, users, tags and other members of one's own, per client and per call. */
+/** Tests sessions, users, tags and other `extra` members, per client and per call. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ Object.assign(process.env, attest.environment);
 
 const REQUEST = { model: "m", messages: [{ role: "user", content: "Hi" }] };
 
-/** Answers with the request, so that a test sees what the provider received. */
+/** Responds with the request, so that a test sees what the provider received. */
 const echo: typeof globalThis.fetch = async (input, init) => {
   const { method, url, headers, body } = new Request(input, { ...init, duplex: "half" } as RequestInit);
   const received = { method, url, headers: [...headers], body: body && (await new Response(body).text()) };
@@ -22,7 +22,7 @@ async function call(fetch: typeof globalThis.fetch): Promise<Json> {
   return ((await response.json()) as Json).received;
 }
 
-/** Delivers the logged traces, and returns the `log` of those of a test without the test's name. */
+/** Delivers the logged traces. Returns the `log` of each of the test's traces, without the test's name. */
 async function logs(name: string): Promise<Json[]> {
   assert.ok(await flush({ timeout: 120_000 }));
   const found = attest.traces().filter(({ log }) => log?.test === name);

@@ -1,4 +1,4 @@
-/** The traces that the Python client holds for LiteLLM until another one replaces them. */
+/** Tests that a kill of the Python client never leaves both a trace that it holds for LiteLLM and the replacement. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -31,7 +31,7 @@ test(`${TRACES} traces survive SIGKILL of their processes and of the endpoint, e
   /** Runs processes, one after the other, until there are enough traces. */
   const slot = async () => {
     while (logged.size < TRACES) {
-      // A number that was not printed may be stored, because the process may have died before its call returned. It is not reused.
+      // Numbers are not reused, because a trace may be stored although the process died before it printed the number.
       const first = 1_000_000 * ++block;
       const program = new Program(PROGRAM, { ...attest.environment, FIRST: String(first) });
       const last = String(first + randomInt(1, 200));

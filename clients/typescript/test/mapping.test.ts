@@ -1,4 +1,4 @@
-/** The cases that every implementation of docs/mapping.md shares. `MAPPING` names their folder if the tests run elsewhere. */
+/** Tests the cases that all implementations of docs/mapping.md share. `MAPPING` is their folder if the tests run elsewhere. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

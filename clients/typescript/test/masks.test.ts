@@ -1,4 +1,4 @@
-/** Members with credentials are masked, and the ready-made masks change every text. The cases are shared with the Python client. */
+/** Tests that credentials are masked, and that the ready-made masks change every string. The Python client shares the cases. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

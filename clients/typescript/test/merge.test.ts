@@ -1,4 +1,4 @@
-/** Merging the chunks of a stream loses no value and takes linear time. `STREAMS` names clients/streams if the tests run elsewhere. */
+/** Tests that merging stream chunks loses no value and takes linear time. `STREAMS` is clients/streams if the tests run elsewhere. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -26,13 +26,13 @@ for (const name of readdirSync(FOLDER).filter((name) => name.endsWith(".sse"))) 
   });
 }
 
-/** Random events. Every text and number is unique, so a lost one is noticed. */
+/** Generates random events. Every string and number is unique, so that a lost one is noticed. */
 class Chunks {
   private count = 100_000;
 
   constructor(private state: number) {}
 
-  /** Returns an integer below `end`, by a linear congruential generator. */
+  /** Returns an integer below `end` from a linear congruential generator. */
   below(end: number): number {
     this.state = (Math.imul(this.state, 1_664_525) + 1_013_904_223) >>> 0;
     return Math.floor((this.state / 2 ** 32) * end);

@@ -1,6 +1,6 @@
 /**
- * Compares the trace of every prefix of a stream with the trace of the Python client, byte for byte. PYTHON names a Python with the
- * package `attest-client`, and PREFIXES its program `prefixes.py`.
+  * Compares the trace of every stream prefix with the Python client's trace, byte for byte. `PYTHON` is an interpreter with the package
+  * `attest-client`, and `PREFIXES` is the path of that client's `prefixes.py`.
  */
 
 import assert from "node:assert/strict";
@@ -30,7 +30,7 @@ for (const folder of folders) {
   });
 }
 
-/** Returns the traces of the prefixes of a file, without repetitions. */
+/** Returns the trace of each prefix of a file, unless it equals that of the previous prefix. */
 function traces(path: string): string[] {
   const api = basename(path).split(".")[0] as Api;
   const body = readFileSync(path);

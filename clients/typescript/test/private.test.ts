@@ -1,4 +1,4 @@
-/** The folder of the spool on a host that other users share. */
+/** Tests the spool folder on a host with other users. */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -72,7 +72,7 @@ test("an own folder that others can read becomes private", async () => {
   assert.equal(statSync(spool).mode & 0o777, 0o700);
 });
 
-/** Gives something the name of a dead process's file. Returns a private file, which must stay unchanged. */
+/** Creates a `kind` of entry under the name of a dead process's spool file. Returns a private file that must stay unchanged. */
 function trap(spool: string, kind: string): string {
   mkdirSync(spool, { mode: 0o700 });
   const secret = `${spool}-secret`;

@@ -1,4 +1,4 @@
-/** Calls of the real SDKs through `loggedFetch`, against stand-ins for the providers and the real endpoint. */
+/** Tests calls of the real SDKs through `loggedFetch`, against stand-ins for the providers and the real endpoint. */
 
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
@@ -17,7 +17,7 @@ import { endpoint, events, type Json, listen, serve } from "./support.js";
 const attest = await endpoint();
 Object.assign(process.env, attest.environment);
 
-/** Delivers the logged traces, and returns the only trace that has `extra.test`. */
+/** Delivers the logged traces, and returns the only one whose `log.test` is `name`. */
 async function traceOf(name: string): Promise<Json> {
   assert.ok(await flush({ timeout: 120_000 }));
   const found = attest.traces().filter(({ log }) => log?.test === name);
@@ -56,7 +56,7 @@ test("OpenAI, Chat Completions: a stream is assembled as the SDK does", async (t
   const final = await client.chat.completions.stream(request).finalChatCompletion();
   const trace = await assertRebuilt(t.name, { ...request, stream: true }, CHAT.response);
   assert.equal(trace.incomplete, undefined);
-  // The SDK adds `parsed`, and `refusal` and `logprobs` where the provider sent none.
+  // The SDK adds `parsed` and `parsed_arguments`.
   for (const { message } of final.choices) delete (message as Json).parsed, delete (message as Json).tool_calls?.[0].function.parsed_arguments;
   assert.deepEqual(JSON.parse(JSON.stringify(final)), CHAT.response);
 });
@@ -208,7 +208,7 @@ test("the application's backpressure reaches the provider", async (t) => {
   assert.equal((await traceOf(t.name)).incomplete, "closed");
 });
 
-/** A provider whose stream stops after `count` events, until the test ends it. */
+/** Starts a provider whose stream stalls after `count` events until the test cuts it off. */
 async function cutStream(exchange: Exchange, count: number): Promise<{ url: string; cut: () => void; closed: Promise<void> }> {
   let cut = () => {};
   let close = () => {};
@@ -313,7 +313,7 @@ test("the application gets status, headers, address and body as they came", asyn
   assert.equal(await response.text(), '{"a": 1.0}');
 });
 
-/** Each way to read a body, with its result. */
+/** The ways to read a body. Each returns what the application observes. */
 const READERS: Record<string, (response: Response) => Promise<unknown>> = {
   json: (response) => response.json(),
   text: (response) => response.text(),

@@ -1,4 +1,4 @@
-/** Compares assembled streams with the results of the SDKs. `STREAMS` names clients/streams; `RECORDED_STREAMS`, if set, a folder with more. */
+/** Compares assembled streams with the SDKs' results. `STREAMS` is clients/streams if the tests run elsewhere; `RECORDED_STREAMS` adds a folder. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -21,7 +21,7 @@ assert.ok(streams.length > recorded.length, `${FOLDER} contains no streams`);
 const fetchOf = (body: string) => async () => new Response(body, { headers: { "content-type": "text/event-stream" } });
 const openai = (body: string) => new OpenAI({ apiKey: "sk", fetch: fetchOf(body) });
 
-/** Functions that assemble a stream with the SDK of an API. */
+/** Assembles a stream with the SDK of each API. */
 const REFERENCES: Record<Api, (body: string) => Promise<unknown>> = {
   "openai-chat": (body) => openai(body).chat.completions.stream({ model: "m", messages: [] }).finalChatCompletion(),
   "openai-responses": async (body) => {

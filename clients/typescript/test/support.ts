@@ -1,4 +1,4 @@
-/** The local endpoint, stand-ins for providers, and processes that use the package. */
+/** The local endpoint, provider stand-ins, and processes that use the package. */
 
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
@@ -50,7 +50,7 @@ export class Endpoint {
     return { ATTEST_URL: this.url, ATTEST_API_KEY: "key", ATTEST_SPOOL: this.spool };
   }
 
-  /** Returns the stored objects in the order of creation. */
+  /** Returns the stored traces, ordered by `created`. */
   traces(): Json[] {
     return this.texts().map((text) => JSON.parse(text)).sort((one, other) => one.created - other.created);
   }
@@ -61,12 +61,12 @@ export class Endpoint {
     return stored.map((file) => readFileSync(join(file.parentPath, file.name), "utf8"));
   }
 
-  /** Returns the names of the files in the spool. */
+  /** The file names in the spool folder. */
   get spooled(): string[] {
     return existsSync(this.spool) ? readdirSync(this.spool) : [];
   }
 
-  /** Returns the lines of the spool, without those of rejected traces. */
+  /** The traces in the spool, except rejected ones. */
   get waiting(): Json[] {
     return this.spooled.filter((name) => name !== "rejected.jsonl").flatMap((name) => lines(join(this.spool, name)));
   }
@@ -128,7 +128,7 @@ export function stored({ id }: Json): [number, Json, string] {
   return [201, { "content-type": "application/json" }, JSON.stringify(answer)];
 }
 
-/** Returns server-sent events in the form of OpenAI (data only) or Anthropic (`named`). */
+/** Formats server-sent events as OpenAI does (data only), or as Anthropic does (`named`). */
 export function events(data: (Json | string)[], named = false): string {
   const text = (event: Json | string) => (typeof event === "string" ? event : JSON.stringify(event));
   return data.map((event) => `${named ? `event: ${(event as Json).type}\n` : ""}data: ${text(event)}\n\n`).join("");
@@ -167,7 +167,7 @@ export class Program {
     this.process.stdin!.write(`${line}\n`);
   }
 
-  /** Waits for the end of the process and returns its exit status. */
+  /** Waits for the process to exit, and returns its status. */
   async end(): Promise<number | null> {
     return await ended(this.process);
   }
@@ -177,7 +177,7 @@ export class Program {
   }
 }
 
-/** Runs a program to its end. */
+/** Runs a program to completion. */
 export async function run(source: string, env: Json, options: string[] = []): Promise<Program> {
   const program = new Program(source, env, options);
   program.process.stdin!.end();
@@ -185,7 +185,7 @@ export async function run(source: string, env: Json, options: string[] = []): Pr
   return program;
 }
 
-/** Runs `act`, which ends a process, and waits for that end. Returns the exit status. */
+/** Runs `act`, which may end the process, and waits for the process to exit. Returns its status. */
 async function ended(process: ChildProcess, act = () => {}): Promise<number | null> {
   if (process.exitCode !== null || process.signalCode !== null) return process.exitCode;
   const end = new Promise<number | null>((resolve) => process.once("close", resolve));
@@ -193,7 +193,7 @@ async function ended(process: ChildProcess, act = () => {}): Promise<number | nu
   return await end;
 }
 
-/** Waits until a condition holds. Only the test's timeout ends it. */
+/** Waits until a condition is true. Only the test's timeout limits it. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -1,4 +1,4 @@
-/** The duration of a call and the time until the first part of its answer, by a clock that the tests advance. */
+/** Tests the duration of a call and the time until its first content, with a clock that the tests advance. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -13,7 +13,7 @@ const URLS: Json = { "openai-chat": "/chat/completions", "openai-responses": "/r
 const attest = await endpoint();
 Object.assign(process.env, attest.environment);
 
-/** A clock in seconds that replaces the monotonic one while `run` runs. */
+/** Replaces the monotonic clock while `run` runs. `run` gets the new clock, in seconds. */
 async function withClock<T>(t: TestContext, run: (clock: { now: number }) => Promise<T>): Promise<T> {
   const clock = { now: 100 };
   const mock = t.mock.method(performance, "now", () => clock.now * 1_000);
@@ -24,13 +24,13 @@ async function withClock<T>(t: TestContext, run: (clock: { now: number }) => Pro
   }
 }
 
-/** Returns the events of a recorded stream as they arrive, one by one. */
+/** Splits a recorded stream into its events. */
 function events(name: string): string[] {
   const text = readFileSync(new URL(name, STREAMS), "utf8").replaceAll("\r\n", "\n").replace(/^\n+|\n+$/g, "");
   return text.split("\n\n").map((event) => `${event}\n\n`);
 }
 
-/** A provider each of whose chunks arrives one second after the one before. */
+/** Returns a `fetch` whose responses send one chunk per second of the clock. */
 function provider(chunks: string[], clock: { now: number }, init: ResponseInit = {}): typeof globalThis.fetch {
   return async () => {
     let place = 0;

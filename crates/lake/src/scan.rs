@@ -69,6 +69,11 @@ impl Scan {
         Ok(Self { snapshot, files, next, open: None })
     }
 
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.snapshot.version()
+    }
+
     /// Returns the files of the version, the newest day first.
     #[must_use]
     pub fn files(&self) -> &[DataFile] {

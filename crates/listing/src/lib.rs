@@ -1,7 +1,7 @@
-//! Lists a bucket, and checks each page, because some S3s return only a part of a listing.
+//! Lists a bucket and checks each page, because some S3 implementations return incomplete listings.
 //!
-//! An export of an incomplete listing would end with success, and a lake would lose rows. Every page must therefore be
-//! whole, begin after the page before it, and name the next page unless it is the last one.
+//! With an incomplete listing, an export would still succeed, and a lake would lose rows. Every page must therefore be
+//! whole, start after the page before it, and name the next page unless it is the last one.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use aws_sdk_s3::{
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use xmlparser::{ElementEnd, Token, Tokenizer};
 
-/// The largest number of pages in a row without an object. S3 returns such pages where many objects were deleted.
+/// The largest number of consecutive pages without an object. S3 returns such pages where many objects were deleted.
 const MAX_EMPTY: u32 = 1_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +37,11 @@ struct Position {
 
 pub struct CheckedPage {
     pub objects: Vec<Object>,
-    /// The token of the next page. `None` on the last page.
+    /// The token of the next page, or `None` on the last page.
     pub next: Option<String>,
 }
 
-/// Lists all objects after the key `after`, in the order of their keys.
+/// Lists all objects after the key `after`, in key order.
 pub fn objects(
     list: ListObjectsV2FluentBuilder,
     after: Option<String>,
@@ -55,8 +55,8 @@ pub fn objects(
     pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
 }
 
-/// Lists the page after a key, which holds at least one object unless it is the last one. S3 returns pages without
-/// objects where many were deleted. Also returns whether more objects follow.
+/// Lists the first page after a key that contains an object, or the last page. Also returns whether more objects
+/// follow. Skips empty pages, which S3 returns where many objects were deleted.
 pub async fn page_after(list: ListObjectsV2FluentBuilder, after: String) -> Result<(Vec<Object>, bool)> {
     let mut position = Position { last: after, ..Position::default() };
     loop {
@@ -79,12 +79,12 @@ async fn page_at(list: &ListObjectsV2FluentBuilder, position: &Position) -> Resu
     check(send(request).await?, position)
 }
 
-/// Sends a request, and fails if the XML of the response is cut off.
+/// Sends a request. Fails if the XML of the response is truncated.
 pub async fn send(list: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Output> {
     list.customize().interceptor(WholeXml).send().await.map_err(|error| Error::Request(Box::new(error)))
 }
 
-/// Checks a page, and returns its objects and the place of the next page.
+/// Checks a page. Returns its objects and the position of the next page.
 fn check(page: ListObjectsV2Output, before: &Position) -> Result<(Vec<Object>, Option<Position>)> {
     let prefixes = page.common_prefixes.unwrap_or_default();
     let objects = page.contents.unwrap_or_default();
@@ -133,7 +133,7 @@ fn advance(position: &mut Position, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Fails if the XML of a response is not whole. The SDK accepts a document without its end.
+/// Fails if the XML of a response is truncated, which the SDK accepts.
 #[derive(Debug)]
 struct WholeXml;
 
@@ -157,7 +157,7 @@ impl Intercept for WholeXml {
     }
 }
 
-/// Returns whether XML has one root element that is closed.
+/// Returns whether the XML has exactly one root element, which is closed.
 fn is_whole(xml: &[u8]) -> bool {
     let Ok(xml) = std::str::from_utf8(xml) else { return false };
     let (mut depth, mut roots) = (0_u32, 0);

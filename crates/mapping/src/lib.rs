@@ -20,7 +20,7 @@ mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
-pub use needle::{LetterCase, Needle};
+pub use needle::{LetterCase, Needle, Occurrence};
 
 use json::Json;
 

@@ -8,6 +8,10 @@ use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+mod find;
+
+pub use find::Occurrence;
+
 /// The number of levels that are searched one by one. A level doubles the backslashes before a quote, so 22 levels fill
 /// 4 MiB.
 const LEVELS: usize = 24;

@@ -57,6 +57,19 @@ impl BucketReader {
             .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
+    /// Lists the objects with keys that begin with `prefix`, in the order of their keys, after the key `after`.
+    pub fn walk(
+        &self,
+        prefix: String,
+        after: Option<String>,
+    ) -> impl Stream<Item = Result<ListingEntry>> + Send + 'static {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        let failed = self.cannot_list();
+        attest_listing::objects(list, after)
+            .map(move |object| object.with_context(|| failed.clone()))
+            .try_filter_map(|object| ready(Ok(entry(object))))
+    }
+
     pub async fn page(&self, prefix: String, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let limit = i32::try_from(limit).unwrap_or(1_000).min(1_000);
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(limit);

@@ -61,7 +61,7 @@ impl FolderReader {
             let mut selected = objects[begin..].iter().filter(|object| is_selected(&object.key));
             let entries: Vec<_> = selected.by_ref().take(limit).map(entry).collect();
             let last = entries.last().filter(|_| selected.next().is_some());
-            Ok(ListingPage { next: last.map(|last| format!("{} {}", last.stored, last.key)), entries })
+            Ok(ListingPage { next: last.map(cursor_after), entries })
         })
         .await
     }
@@ -85,6 +85,19 @@ impl FolderReader {
         .await
     }
 
+    /// Reads a listed object on this thread, or returns why only this one cannot be read. Returns `None` if it was
+    /// deleted.
+    pub fn read(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
+        if let Some(reason) = Unreadable::of_size(entry.size) {
+            return Ok(Some(Err(reason)));
+        }
+        match self.store.read(&entry.key) {
+            Ok(object) => Ok(object.map(|(json, _)| Ok(json.into()))),
+            Err(FileStoreError::AccessDenied(_)) => Ok(Some(Err(Unreadable::Denied))),
+            Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", entry.key))),
+        }
+    }
+
     /// Reads an object. Returns `None` if it does not exist. The error has an [`Unreadable`] if the object is too large.
     pub async fn get(&self, key: String) -> Result<Option<Bytes>> {
         let failed = format!("cannot read {key}");
@@ -98,6 +111,11 @@ impl FolderReader {
         let object = blocking(self.store.clone(), read).await.with_context(|| failed.clone())?;
         object.transpose().map_err(anyhow::Error::msg).context(failed)
     }
+}
+
+/// Returns the start of the page after an entry.
+pub fn cursor_after(entry: &ListingEntry) -> String {
+    format!("{} {}", entry.stored, entry.key)
 }
 
 fn entry(object: &ObjectInfo) -> ListingEntry {

@@ -14,10 +14,10 @@ mod reader;
 mod selection;
 
 pub use aws::{aws_config, s3_client};
-pub use folder_reader::serve_folder;
+pub use folder_reader::{FolderReader, serve_folder};
 #[cfg(feature = "lake")]
 pub use lake_index::LakeIndex;
-pub use listing::{Branch, ListingEntry, ListingPage};
+pub use listing::{Branch, ListingEntry, ListingPage, Walk};
 pub use location_options::LocationOptions;
 pub use place_id::PlaceId;
 pub use reader::{Location, TraceReader};

@@ -1,5 +1,7 @@
 //! The parts of a listing, which both kinds of places share.
 
+use anyhow::Result;
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,15 @@ pub struct ListingPage {
     pub entries: Vec<ListingEntry>,
     /// The start of the next page. `None` on the last page.
     pub next: Option<String>,
+}
+
+/// A walk through a whole listing, which reads it on demand.
+pub struct Walk {
+    /// The number of traces, if it is known in advance.
+    pub total: Option<usize>,
+    /// A number that changes with the listed traces. `None` if only another listing would show a change.
+    pub version: Option<u64>,
+    pub entries: BoxStream<'static, Result<ListingEntry>>,
 }
 
 /// A common prefix of keys that ends with a slash.

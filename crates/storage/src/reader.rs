@@ -1,11 +1,14 @@
 //! Reads traces from a bucket or a folder.
 
-use std::path::PathBuf;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use attest::{key::Key, place::bucket_name, writer::Writer};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
 
 #[cfg(feature = "lake")]
@@ -13,8 +16,8 @@ use super::lake_index::LakeIndex;
 use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
-    folder_reader::FolderReader,
-    listing::{Branch, ListingEntry, ListingPage},
+    folder_reader::{FolderReader, cursor_after},
+    listing::{Branch, ListingEntry, ListingPage, Walk},
     place_id::{PlaceId, folder_name},
     selection::{Fingerprint, TimeRange},
 };
@@ -182,6 +185,37 @@ impl TraceReader {
         }
     }
 
+    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// [cursor](Self::cursor_after).
+    pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
+        match &self.place {
+            Place::Bucket(bucket) => {
+                let (reader, prefix) = (self.clone(), self.within_fingerprint(prefix).to_owned());
+                let entries = bucket.walk(prefix, from.map(str::to_owned));
+                let entries = entries.try_filter(move |entry| std::future::ready(reader.contains(&entry.key))).boxed();
+                Ok(Walk { total: None, version: None, entries })
+            }
+            Place::Folder(_) => {
+                let entries = self.page(prefix, from, usize::MAX).await?.entries;
+                let mut version = DefaultHasher::new();
+                for ListingEntry { key, stored, size } in &entries {
+                    (key, stored, size).hash(&mut version);
+                }
+                let (total, version) = (Some(entries.len()), Some(version.finish()));
+                Ok(Walk { total, version, entries: stream::iter(entries.into_iter().map(Ok)).boxed() })
+            }
+        }
+    }
+
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    #[must_use]
+    pub fn cursor_after(&self, entry: &ListingEntry) -> String {
+        match &self.place {
+            Place::Bucket(_) => entry.key.clone(),
+            Place::Folder(_) => cursor_after(entry),
+        }
+    }
+
     /// Returns the tree that the slashes in keys form. The branches that lead to `prefix` are expanded.
     pub async fn tree(&self, prefix: &str) -> Result<Vec<Branch>> {
         if let Some(fingerprint) = &self.fingerprint {
@@ -209,6 +243,15 @@ impl TraceReader {
     /// [`Unreadable`](attest::unreadable::Unreadable) if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
+    }
+
+    /// Reads listed traces on this thread, which blocks. Returns `None` if they are not in a folder.
+    #[must_use]
+    pub fn blocking(&self) -> Option<&FolderReader> {
+        match &self.place {
+            Place::Bucket(_) => None,
+            Place::Folder(folder) => Some(folder),
+        }
     }
 
     /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not name the writers.

@@ -1,9 +1,9 @@
 //! Shared parts of the commands: lines on standard output and standard error, progress, option values, signals and
 //! locks.
 //!
-//! `println!` and `eprintln!` panic if the stream is closed or its disk is full. Then `serve 2>&1 | head -1` would stop
-//! storing traces, and a full log disk would end an export. [`note!`] therefore ignores a failed write, and [`result!`]
-//! returns it. The lints `print_stdout` and `print_stderr` refuse the standard macros.
+//! `println!` and `eprintln!` panic if the stream is closed or its disk is full. With them, `serve 2>&1 | head -1`
+//! would stop storing traces, and a full log disk would end an export. [`note!`] therefore ignores a failed write, and
+//! [`result!`] returns the error. The lints `print_stdout` and `print_stderr` forbid the standard macros.
 
 use std::{
     borrow::Cow,
@@ -19,11 +19,11 @@ pub mod run_lock;
 pub mod shutdown;
 pub mod url;
 
-/// The exit status if the reader of standard output is gone: 128 plus the number of SIGPIPE, as a shell reports it for
-/// a tool that the signal ended. It is not 0, because the reader did not get everything.
+/// The exit status if standard output is closed: 128 plus SIGPIPE, which a shell reports for a tool that this signal
+/// ended. It is not 0, because the reader did not get everything.
 const CLOSED: u8 = 141;
 
-/// Writes a line to standard error. Ignores a failed write, because the work is worth more than its log.
+/// Writes a line to standard error. Ignores a failed write, because a lost message must not stop the work.
 #[macro_export]
 macro_rules! note {
     ($($text:tt)*) => { $crate::write_note(::core::format_args!($($text)*)) };
@@ -35,10 +35,10 @@ macro_rules! result {
     ($($text:tt)*) => { $crate::write_result(::core::format_args!($($text)*)) };
 }
 
-/// Escapes the control characters of a text: a terminal would execute those that an endpoint or a file contains.
+/// Escapes control characters, because a terminal would execute those in the data of an endpoint or a file.
 ///
 /// These are C0 except tab and line feed, DEL, C1, and the characters that change the direction of text (Unicode
-/// Standard Annex #9). The escapes are those of JSON, so a line of JSON stays one.
+/// Standard Annex #9). The escapes are valid in JSON, so a line of JSON stays valid.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     let is_control = |char: char| {
@@ -62,7 +62,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 
 /// Implements [`note!`].
 pub fn write_note(line: fmt::Arguments<'_>) {
-    // A single write keeps the lines of several processes apart.
+    // A single write keeps the lines of concurrent processes apart.
     let _ = io::stderr().write_all(format!("{}\n", escaped(&line.to_string())).as_bytes());
 }
 
@@ -104,11 +104,11 @@ impl Write for Output {
 pub struct OutputError(io::Error);
 
 impl OutputError {
-    /// Marks an error as one of standard output, for [`fail`].
+    /// Marks an error as one of standard output, so that [`fail`] recognizes it.
     #[must_use]
     pub fn wrap(error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::Interrupted {
-            return error; // `write_all` repeats it
+            return error; // `write_all` retries it
         }
         io::Error::new(error.kind(), Self(error))
     }
@@ -122,8 +122,8 @@ impl fmt::Display for OutputError {
 
 impl Error for OutputError {}
 
-/// Reports the error that ends a command, and returns `code`. If the reader of standard output is gone, reports
-/// nothing, as usual for Unix tools.
+/// Reports the error that ends a command, and returns `code`. Reports nothing if the reader of standard output has
+/// closed it, as is usual for Unix tools.
 #[must_use]
 pub fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     if is_closed_output(error) {

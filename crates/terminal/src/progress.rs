@@ -28,8 +28,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts to show progress. `size` is the total amount to read, if known, and `read` is the amount read so far.
-    /// `unit` names the things that [`Progress::update`] counts.
+    /// Starts to show progress. `size` is the total amount to read, if known, and `read` the amount read so far. `unit`
+    /// is the plural of what [`Progress::update`] counts.
     pub fn new(name: String, unit: &'static str, size: Option<u64>, read: Arc<AtomicU64>, is_quiet: bool) -> Self {
         let is_bar = !is_quiet && io::stderr().is_terminal();
         let bar = match (is_bar, size) {

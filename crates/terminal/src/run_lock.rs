@@ -1,7 +1,7 @@
-//! Exclusive use of the files that one run of a command writes.
+//! Locks the files that a command writes.
 //!
-//! Two runs that write the same output or checkpoint would destroy each other's work. A run therefore holds a lock
-//! file next to its output. The operating system releases the lock when the process ends, even after a crash.
+//! Two runs that write the same output or checkpoint would destroy each other's work. A run therefore locks a file next
+//! to its output. The operating system releases the lock when the process ends, even after a crash.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -22,8 +22,8 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Acquires the lock file `path`, or fails with the id of the process that holds it. `what` names the locked
-    /// resource in errors.
+    /// Acquires the lock file `path`, or fails with the id of the process that holds it. Errors call the locked
+    /// resource `what`.
     pub fn acquire(path: &Path, what: &str) -> Result<Self> {
         let not_a_lock =
             || anyhow!("{} is not a lock file: move it, or choose another path than {what}", path.display());
@@ -51,7 +51,7 @@ impl RunLock {
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
             }
-            // The previous holder may have removed the file between the two calls above.
+            // The previous holder may have removed the file between opening and locking it.
             let held = file.metadata().with_context(failed)?;
             if fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
                 file.set_len(0).with_context(failed)?;

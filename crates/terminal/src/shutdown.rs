@@ -1,5 +1,3 @@
-//! The signals that end a command.
-
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits for Ctrl-C or SIGTERM.

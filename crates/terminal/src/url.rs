@@ -1,4 +1,4 @@
-//! URLs of an endpoint on the command line.
+//! Endpoint URLs on the command line.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::note;
 
-/// Parses the option `--url`. Errors do not quote it, because it may contain a password.
+/// Parses the value of `--url`. Errors do not quote it, because it may contain a password.
 pub fn parse(text: &str) -> Result<Url> {
     let advice = "--url is not a URL that begins with https:// or http://";
     let url = Url::parse(text).context(advice)?;
@@ -15,7 +15,7 @@ pub fn parse(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Returns a URL without user and password, for messages and files.
+/// Returns a URL without user name and password, for messages and files.
 pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for a URL without a host, which `parse` refuses.
@@ -24,7 +24,8 @@ pub fn shown(url: &Url) -> String {
     url.into()
 }
 
-/// Returns whether a URL refers to this machine. Through a proxy, its traces and keys would leave the machine.
+/// Returns whether a URL refers to this machine. Such a URL must bypass any proxy, or traces and keys would leave the
+/// machine.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();

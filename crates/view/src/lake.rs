@@ -1,120 +1,81 @@
 //! Search and figures over a lake, which contains the whole text of every trace.
 
 use std::{
-    cmp::Reverse,
     collections::BTreeMap,
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicUsize},
 };
 
-use attest_mapping::conversation::StoredTrace;
-use attest_storage::{LakeIndex, ListingEntry, TimeRange, TraceReader};
+use anyhow::Result;
+use attest_lake::{DataFile, scan::Rows};
+use attest_storage::{LakeIndex, ListingEntry};
+use futures_util::{StreamExt, stream};
 use jiff::civil::Date;
+use tokio::sync::mpsc::channel;
 
 use super::{
-    query::Query,
-    search::{Found, Row, fits, fits_key, needles, prefix_of, read_row},
-    stats::Stats,
+    scan::{BATCHES, Batch, BatchBuilder, Scan},
+    selection::Selection,
     workers::Workers,
 };
 
-/// The time after which a page shows the rows that it found so far. The next page continues.
-const SEARCH: Duration = Duration::from_secs(5);
-
-/// The largest number of traces that the overview reads.
-const READ: usize = 10_000;
-
-/// The time after which the overview stops reading.
-const OVERVIEW: Duration = Duration::from_secs(2);
-
-/// Finds the rows of a page that begins at the position `from` and has at most `limit` rows. Searches the newest day
-/// first.
-pub async fn find(
-    traces: &TraceReader,
+/// Begins a search behind the position `from`. Searches the newest day first.
+pub async fn scan(
     lake: &LakeIndex,
     workers: &Workers,
-    query: &Query,
+    selection: &Arc<Selection>,
     from: &str,
-    limit: usize,
-) -> anyhow::Result<Found> {
-    let matcher =
-        Matcher { traces: traces.clone(), query: query.clone(), prefix: prefix_of(query), times: query.times()? };
+    limit: Arc<AtomicUsize>,
+) -> Result<Scan> {
     let mut scan = lake.scan(from).await?;
-    let mut found = Found { rows: Vec::new(), looked_at: 0, unreadable: 0, next: None };
-    let deadline = Instant::now() + SEARCH;
-    while let Some(rows) = scan.next(|day| matcher.times.overlaps(day)).await? {
-        let (matcher, wanted) = (matcher.clone(), limit - found.rows.len());
-        let (matching, looked_at) = workers.run(move || matcher.matching(&rows.traces, wanted)).await?;
-        found.rows.extend(matching);
-        found.looked_at += looked_at;
-        if found.rows.len() >= limit || Instant::now() > deadline {
-            found.next = Some(rows.position.after(looked_at).to_string());
-            break;
+    let is_counted = from.is_empty() && !selection.traces.is_restricted();
+    let days = scan.files().iter().filter(|file| selection.times.overlaps(file.day));
+    let total = is_counted.then(|| usize::try_from(days.map(DataFile::rows).sum::<u64>()).unwrap_or(usize::MAX));
+    let version = scan.version();
+    // Decodes the next rows while the workers search the ones before.
+    let (decoded, mut waiting) = channel(1);
+    let times = selection.times;
+    tokio::spawn(async move {
+        while let Some(rows) = scan.next(|day| times.overlaps(day)).await.transpose() {
+            let is_over = rows.is_err();
+            if decoded.send(rows).await.is_err() || is_over {
+                return; // nobody waits for more
+            }
         }
-    }
-    found.rows.sort_by_key(|row| Reverse(row.entry.stored));
-    Ok(found)
+    });
+    let (workers, selection, hits) = (workers.clone(), Arc::clone(selection), Arc::clone(&limit));
+    let batches = stream::poll_fn(move |context| waiting.poll_recv(context)).map(move |rows| {
+        let (workers, batch) = (workers.clone(), BatchBuilder::new(&selection, &hits));
+        async move {
+            let rows = rows?;
+            workers.run(move || search(&rows, batch)).await
+        }
+    });
+    Ok(Scan::new(total, Some(version), batches.buffered(BATCHES).boxed(), limit))
 }
 
-/// Counts the traces of every day, and reads those of the newest days as far as the limits allow.
-pub async fn stats(traces: &TraceReader, lake: &LakeIndex, workers: &Workers) -> anyhow::Result<Stats> {
-    let mut scan = lake.scan("").await?;
-    let mut days: BTreeMap<Date, u64> = BTreeMap::new();
-    for file in scan.files() {
+fn search(rows: &Rows, mut batch: BatchBuilder) -> Batch {
+    let selection = Arc::clone(&batch.selection);
+    for (place, (entry, json)) in rows.traces.iter().enumerate() {
+        if !selection.traces.contains(&entry.key) {
+            continue;
+        }
+        batch.batch.looked_at += 1;
+        let entry = listed(entry, json);
+        if selection.decide(&entry) != Some(false) {
+            batch.add_trace(entry, json.as_bytes(), || rows.position.after(place + 1).to_string());
+        }
+    }
+    batch.batch.cursor = rows.position.after(rows.traces.len()).to_string();
+    batch.batch
+}
+
+/// Counts the traces of every storage day, as the log knows them.
+pub async fn days(lake: &LakeIndex) -> Result<BTreeMap<Date, u64>> {
+    let mut days = BTreeMap::new();
+    for file in lake.scan("").await?.files() {
         *days.entry(file.day).or_default() += file.rows();
     }
-    let mut read = Vec::new();
-    let mut has_more = true;
-    let deadline = Instant::now() + OVERVIEW;
-    while read.len() < READ && Instant::now() < deadline {
-        let Some(rows) = scan.next(|_| true).await? else {
-            has_more = false;
-            break;
-        };
-        let traces = traces.clone();
-        let rows = move || {
-            let own = rows.traces.iter().filter(|(entry, _)| traces.contains(&entry.key));
-            own.map(|(entry, json)| read_row(listed(entry, json), &StoredTrace::read(json.as_bytes())))
-                .collect::<Vec<_>>()
-        };
-        read.extend(workers.run(rows).await?);
-    }
-    if traces.is_restricted() {
-        days.clear(); // the log counts the traces of all fingerprints
-    } else {
-        has_more = false; // the log counts those that were not read
-    }
-    workers.run(move || Stats::of_lake(&days, read, has_more)).await
-}
-
-#[derive(Clone)]
-struct Matcher {
-    traces: TraceReader,
-    query: Query,
-    prefix: String,
-    times: TimeRange,
-}
-
-impl Matcher {
-    /// Returns at most `wanted` matching rows, and the number of traces that were looked at.
-    fn matching(&self, traces: &[(attest_lake::Entry, String)], wanted: usize) -> (Vec<Row>, usize) {
-        let words = needles(&self.query);
-        let mut rows = Vec::new();
-        for (looked_at, (entry, json)) in traces.iter().enumerate() {
-            if rows.len() == wanted {
-                return (rows, looked_at);
-            }
-            let is_selected = entry.key.starts_with(&self.prefix) && self.traces.contains(&entry.key);
-            let entry = listed(entry, json);
-            if is_selected && fits_key(&self.query, &entry, self.times) && words.iter().all(|word| word.is_in(json)) {
-                let stored = StoredTrace::read(json.as_bytes());
-                let row = read_row(entry, &stored);
-                if fits(&self.query, &row, &stored) {
-                    rows.push(row);
-                }
-            }
-        }
-        (rows, traces.len())
-    }
+    Ok(days)
 }
 
 fn listed(entry: &attest_lake::Entry, json: &str) -> ListingEntry {

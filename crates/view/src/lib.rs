@@ -5,18 +5,22 @@
 //! no inline script and no request to another host. Requests for a host other than loopback are refused. Every page
 //! limits its work, and is computed outside the async threads.
 
+mod body;
 mod commands;
-mod find;
 mod guard;
 #[cfg(feature = "lake")]
 mod lake;
+mod list_stream;
 mod pages;
-mod query;
 mod results;
 mod routes;
+mod scan;
 mod search;
+mod selection;
 mod session;
+mod snippet;
 mod stats;
+mod stop;
 mod transcript;
 mod workers;
 

@@ -1,29 +1,131 @@
 //! Pages of results that were found recently. Going from one trace to the next does not repeat a search.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Result;
+use attest_query::Query;
 use attest_storage::TraceReader;
 
 use super::{
-    find,
-    query::Query,
-    search::{Found, ROWS, Search},
+    scan::{Batch, Scan},
+    search::{ROWS, Row, Search, Totals},
+    selection::Selection,
     workers::Workers,
 };
 
-/// The number of remembered pages. A page has at most 50 keys of at most 1,024 bytes, so all of them need at most
-/// 3.2 MB.
+/// The number of remembered pages. A page has at most 50 rows of about 2 KB, so all of them need about 6 MB.
 const PAGES: usize = 64;
 
 /// The largest number of pages that are read from the beginning to find the page before a trace.
 const WALKED: usize = 100;
 
-/// The largest number of such pages for a search that reads the contents of traces, which is slower.
-const WALKED_WITH_CONTENTS: usize = 5;
+/// The rows of one page, as far as a search has found them.
+#[derive(Debug, Default)]
+pub struct PageRows {
+    pub rows: Vec<Row>,
+    /// The totals behind the start of the page, including later pages.
+    pub totals: Totals,
+    /// The cursor of the next page, or of the rest of this one. `None` if there is nothing more.
+    pub next: Option<String>,
+}
+
+impl PageRows {
+    /// Adds the hits of a batch until the page is full. Returns the number of rows before it.
+    fn add(&mut self, batch: Batch, is_of_a_lake: bool) -> usize {
+        self.totals.add(&batch);
+        let before = self.rows.len();
+        if before == ROWS {
+            return before;
+        }
+        self.next = Some(batch.cursor);
+        for hit in batch.hits.into_iter().take(ROWS - before) {
+            self.rows.push(hit.row);
+            if self.rows.len() == ROWS {
+                self.next = Some(hit.cursor);
+            }
+        }
+        if is_of_a_lake {
+            self.rows[before..].sort_by_key(|row| Reverse(row.entry.stored)); // a lake is ordered by days
+        }
+        before
+    }
+
+    /// Returns whether the page has all its rows, and another one follows.
+    pub fn has_more(&self) -> bool {
+        self.totals.found > self.rows.len()
+    }
+
+    fn end(&mut self) {
+        if !self.has_more() {
+            self.next = None;
+        }
+    }
+}
+
+/// A search for the rows of one page.
+pub struct PageSearch {
+    pub page: PageRows,
+    pub scan: Scan,
+    q: String,
+    from: String,
+    pub is_of_a_lake: bool,
+    results: Results,
+}
+
+impl PageSearch {
+    /// Looks at the next traces. Returns the number of rows before them, or `None` behind the last trace.
+    pub async fn next(&mut self) -> Result<Option<usize>> {
+        let Some(batch) = self.scan.next().await? else {
+            self.page.end();
+            self.remember(None);
+            return Ok(None);
+        };
+        let before = self.page.add(batch, self.is_of_a_lake);
+        if self.page.rows.len() == ROWS {
+            self.scan.count_only();
+        }
+        if self.page.rows.len() > before {
+            self.remember(None);
+        }
+        Ok(Some(before))
+    }
+
+    fn remember(&self, complete: Option<Complete>) -> ResultPage {
+        let keys = self.page.rows.iter().map(|row| row.entry.key.clone()).collect();
+        let (q, from, next) = (self.q.clone(), self.from.clone(), self.page.next.clone());
+        let page = ResultPage { q, from, keys, next, complete };
+        self.results.remember(page.clone());
+        page
+    }
+
+    /// Remembers the rows of a search that has read everything.
+    pub fn complete(mut self) -> Complete {
+        let rows = std::mem::take(&mut self.page.rows);
+        let keys = rows.iter().map(|row| row.entry.key.clone()).collect();
+        let complete = Complete {
+            rows: rows.into(),
+            totals: self.page.totals,
+            next: self.page.next.clone(),
+            version: self.scan.version,
+        };
+        let (q, from, next) = (self.q, self.from, self.page.next);
+        self.results.remember(ResultPage { q, from, keys, next, complete: Some(complete.clone()) });
+        complete
+    }
+}
+
+/// A page of a search that has read everything.
+#[derive(Debug, Clone)]
+pub struct Complete {
+    pub rows: Arc<[Row]>,
+    pub totals: Totals,
+    pub next: Option<String>,
+    version: Option<u64>,
+}
 
 #[derive(Debug, Clone)]
 struct ResultPage {
@@ -31,6 +133,7 @@ struct ResultPage {
     from: String,
     keys: Arc<[String]>,
     next: Option<String>,
+    complete: Option<Complete>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -45,7 +148,7 @@ pub enum Direction {
 pub enum Neighbour {
     /// A trace on the page that begins at the cursor `from`.
     Trace { key: String, from: String },
-    /// An adjacent page. It is read only when somebody opens it.
+    /// A page that is read only when somebody opens it.
     Page { from: String },
 }
 
@@ -61,17 +164,43 @@ impl Results {
         Self { traces, workers, recent: Arc::default() }
     }
 
-    /// Finds the rows of a page, and remembers their keys.
-    pub async fn find(&self, query: &Query, search: &Search) -> Result<Found> {
-        let found = find::find(&self.traces, &self.workers, query, &search.from, ROWS).await?;
-        let keys = found.rows.iter().map(|row| row.entry.key.clone()).collect();
-        self.remember(ResultPage { q: search.q.clone(), from: search.from.clone(), keys, next: found.next.clone() });
-        Ok(found)
+    /// Begins to search the rows of a page.
+    pub async fn begin(&self, query: &Query, q: &str, from: &str) -> Result<PageSearch> {
+        let scan = Scan::begin(&self.workers, Selection::new(&self.traces, query), from, ROWS).await?;
+        let (q, from, results) = (q.to_owned(), from.to_owned(), self.clone());
+        Ok(PageSearch { page: PageRows::default(), scan, q, from, is_of_a_lake: has_lake(&self.traces), results })
     }
 
-    /// Returns the neighbours of a trace that was opened from a page of results. Asks for at most two pages.
+    /// Remembers the keys of all traces that a search selects.
+    pub fn remember_all(&self, q: &str, keys: Vec<String>) {
+        let (q, from) = (q.to_owned(), String::new());
+        self.remember(ResultPage { q, from, keys: keys.into(), next: None, complete: None });
+    }
+
+    /// Returns the page of a search that has read everything, unless the traces have changed since.
+    pub fn unchanged(&self, search: &Search, version: Option<u64>) -> Option<Complete> {
+        let page = self.remembered(|page| page.q == search.q && page.from == search.from)?;
+        page.complete.filter(|complete| version.is_some() && complete.version == version)
+    }
+
+    /// Returns what the first page of a search found in all traces.
+    pub fn totals(&self, q: &str) -> Option<Totals> {
+        Some(self.remembered(|page| page.q == q && page.from.is_empty())?.complete?.totals)
+    }
+
+    /// Returns the neighbours of a trace that was opened from a page of results. Never searches the contents of traces:
+    /// the neighbours of a search that is no longer known are found when somebody goes to them.
     pub async fn neighbours(&self, key: &str, search: &Search) -> Result<[Option<Neighbour>; 2]> {
-        let page = self.page_of(key, search).await?;
+        let is_search = Query::parse(&search.q)?.needs_content();
+        let known = self.remembered(|page| page.q == search.q && page.position(key).is_some());
+        let page = match known {
+            Some(page) if is_search => page,
+            _ if is_search => {
+                let from = || Some(Neighbour::Page { from: search.from.clone() });
+                return Ok([from(), from()]);
+            }
+            _ => self.page_of(key, search).await?,
+        };
         let Some(at) = page.position(key) else { return Ok([None, None]) };
         let trace = |at: usize| page.keys.get(at).map(|key| page.trace(key));
         let before = || (!page.from.is_empty()).then(|| Neighbour::Page { from: page.from.clone() });
@@ -95,13 +224,15 @@ impl Results {
                 let page = self.page(&page.q, &next).await?;
                 Ok(match page.keys.first() {
                     Some(first) => page.trace(first),
-                    None if page.next.is_none() => Neighbour::Trace { key: key.to_owned(), from: search.from.clone() },
-                    None => Neighbour::Page { from: next },
+                    None => Neighbour::Trace { key: key.to_owned(), from: search.from.clone() },
                 })
             }
             Direction::Previous => {
                 if let Some(before) = at.and_then(|at| page.keys.get(at.checked_sub(1)?)) {
                     return Ok(page.trace(before));
+                }
+                if page.from.is_empty() {
+                    return Ok(page.trace(key)); // the first trace
                 }
                 let mut from = page.from;
                 for _ in 0..PAGES {
@@ -119,10 +250,9 @@ impl Results {
 
     /// Walks from the beginning of a result to the trace before `key`, or to the end of the page before `from`.
     async fn walk(&self, key: &str, q: &str, from: &str) -> Result<Neighbour> {
-        let limit = if Query::parse(q).needs_content() { WALKED_WITH_CONTENTS } else { WALKED };
         let mut before = Neighbour::Page { from: String::new() };
         let mut cursor = String::new();
-        for _ in 0..limit {
+        for _ in 0..WALKED {
             let page = self.page(q, &cursor).await?;
             let end = page.position(key).unwrap_or(page.keys.len());
             if let Some(last) = page.keys[..end].last() {
@@ -157,15 +287,18 @@ impl Results {
 
     /// Returns a page: the remembered one, unless listing the newest traces again is cheap.
     async fn page(&self, q: &str, from: &str) -> Result<ResultPage> {
-        let query = Query::parse(q);
+        let query = Query::parse(q)?;
         let is_listing = from.is_empty() && !query.needs_content();
         if let Some(page) = self.remembered(|page| page.q == q && page.from == from).filter(|_| !is_listing) {
             return Ok(page);
         }
-        let (keys, next) = find::find_keys(&self.traces, &self.workers, &query, from).await?;
-        let page = ResultPage { q: q.to_owned(), from: from.to_owned(), keys: keys.into(), next };
-        self.remember(page.clone());
-        Ok(page)
+        let mut search = self.begin(&query, q, from).await?;
+        while search.page.rows.len() < ROWS || !search.page.has_more() {
+            if search.next().await?.is_none() {
+                break;
+            }
+        }
+        Ok(search.remember(None))
     }
 
     /// Returns whether it is known that no trace follows the cursor.
@@ -202,4 +335,14 @@ impl ResultPage {
     fn trace(&self, key: &str) -> Neighbour {
         Neighbour::Trace { key: key.to_owned(), from: self.from.clone() }
     }
+}
+
+#[cfg(feature = "lake")]
+fn has_lake(traces: &TraceReader) -> bool {
+    traces.lake().is_some()
+}
+
+#[cfg(not(feature = "lake"))]
+const fn has_lake(_: &TraceReader) -> bool {
+    false
 }

@@ -1,28 +1,33 @@
 use attest::writer::Writer;
+use attest_query::{Field, Query, QueryError};
 use attest_storage::TraceReader;
 use axum::{
-    Router,
+    Form, Router,
     extract::{FromRequestParts, Query as UrlQuery, State},
     http::{
+        StatusCode,
         header::{CONTENT_DISPOSITION, CONTENT_TYPE},
         request::Parts,
     },
     middleware::from_fn,
     response::{IntoResponse, Redirect, Response},
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
 use maud::Markup;
 
 use super::{
+    body,
     commands::commands,
-    find,
     guard::{guard, guarded},
-    pages::{self, Failure, List, Overview, TracePage, TraceView, trace_url},
-    query::{Field, Query},
+    list_stream::{ListStream, SessionStream, halves, known_page},
+    pages::{self, Choice, Failure, List, Overview, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
-    search::{Search, prefix_of},
-    session::{self, Session},
+    scan::Scan,
+    search::Search,
+    selection::Selection,
+    stats::Stats,
+    stop::Searches,
     transcript::{excerpt, transcript},
     workers::Workers,
 };
@@ -32,6 +37,7 @@ struct Viewer {
     traces: TraceReader,
     workers: Workers,
     results: Results,
+    searches: Searches,
 }
 
 pub fn router(traces: TraceReader) -> Router {
@@ -42,14 +48,16 @@ pub fn router(traces: TraceReader) -> Router {
         .route("/traces", get(list))
         .route("/session", get(session))
         .route("/trace", get(trace))
+        .route("/stop", post(stop))
         .route("/compare", get(chosen))
         .route("/step", get(step))
         .route("/raw", get(raw))
         .route("/share", get(share))
         .route("/markdown", get(markdown))
         .route("/view.css", get(async || asset("text/css", include_str!("view.css"))))
+        .route("/stop.js", get(async || asset("text/javascript", include_str!("stop.js"))))
         .route("/view.js", get(async || asset("text/javascript", include_str!("view.js"))))
-        .with_state(Viewer { traces, workers, results })
+        .with_state(Viewer { traces, workers, results, searches: Searches::default() })
         .layer(from_fn(guard))
 }
 
@@ -76,41 +84,76 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
     ([(CONTENT_TYPE, media_type)], text)
 }
 
-async fn overview(State(Viewer { traces, workers, .. }): State<Viewer>) -> Result<Markup, Failure> {
-    let stats = find::stats(&traces, &workers).await?;
-    let page = Overview { stats, bucket: traces.bucket().to_owned(), is_folder: traces.folder().is_some() };
+async fn overview(
+    State(Viewer { traces, workers, .. }): State<Viewer>,
+    Parameters(choice): Parameters<Choice>,
+) -> Result<Markup, Failure> {
+    let stats = Stats::gather(&traces, &workers, choice.all).await?;
+    let bucket = traces.bucket().to_owned();
+    let page = Overview { stats, choice, bucket, is_folder: traces.folder().is_some() };
     Ok(workers.run(move || page.render()).await?)
 }
 
 async fn list(
-    State(Viewer { traces, workers, results }): State<Viewer>,
+    State(Viewer { traces, workers, results, searches }): State<Viewer>,
     Parameters(search): Parameters<Search>,
-) -> Result<Markup, Failure> {
-    let query = Query::parse(&search.q);
-    if let Err(error) = query.times() {
-        return Err(Failure::BadSearch { q: search.q, error });
+) -> Result<Response, Failure> {
+    let query = parse(&search.q)?;
+    let prefix = query.key_prefix();
+    let begin = results.begin(&query, &search.q, &search.from);
+    let (tree, page) = tokio::try_join!(traces.tree(&prefix), begin)?;
+    let stop = searches.begin();
+    // Counting is cheap in a folder, and a search for content reads everything anyway.
+    let totals = results.totals(&search.q).filter(|_| !search.from.is_empty());
+    let is_counted = totals.is_none() && (query.needs_content() || traces.folder().is_some() && !page.is_of_a_lake);
+    let known = results.unchanged(&search, page.scan.version).filter(|_| query.needs_content());
+    let list = List { search: search.clone(), query, tree, bucket: traces.bucket().to_owned() };
+    let (before, after) = halves(&workers.run(move || list.render()).await?);
+    if let Some(known) = known {
+        return Ok(body::html(async move |writer| {
+            drop(known_page(known, totals, &search, writer, before, after).await);
+        }));
     }
-    let prefix = prefix_of(&query);
-    let (tree, found) = tokio::try_join!(traces.tree(&prefix), results.find(&query, &search))?;
-    let bucket = traces.bucket().to_owned();
-    let page = List { search, query, tree, found, bucket };
-    Ok(workers.run(move || page.render()).await?)
+    let stream = ListStream { search, page, totals, is_counted, stop };
+    Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
+}
+
+fn parse(q: &str) -> Result<Query, Failure> {
+    Query::parse(q).map_err(|error| bad_search(q, error))
+}
+
+fn bad_search(q: &str, error: QueryError) -> Failure {
+    Failure::BadSearch { q: q.to_owned(), error }
 }
 
 #[derive(Debug, serde::Deserialize)]
 struct Of {
     id: String,
-    #[serde(default)]
-    from: String,
 }
 
-async fn session(State(viewer): State<Viewer>, Parameters(Of { id, from }): Parameters<Of>) -> Result<Markup, Failure> {
+async fn session(State(viewer): State<Viewer>, Parameters(Of { id }): Parameters<Of>) -> Result<Response, Failure> {
     if id.is_empty() {
         return Err(Failure::NoSuchTrace("A session needs an id".to_owned()));
     }
-    let query = Query::default().with(Field::Session, &id);
-    let found = find::find(&viewer.traces, &viewer.workers, &query, &from, session::ROWS).await?;
-    Ok(viewer.workers.run(move || pages::session(&Session::new(id, found))).await?)
+    let Viewer { traces, workers, results, searches } = viewer;
+    let query = Query::default().with(Field::Session, &id).map_err(|error| bad_search(&id, error))?;
+    let (q, selection) = (query.to_string(), Selection::new(&traces, &query).with_previews());
+    let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
+    let stop = searches.begin();
+    let (before, after) = halves(&pages::session_frame(&id, &q));
+    let stream = SessionStream { id, q, scan, results, workers, stop };
+    Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Running {
+    search: u64,
+}
+
+/// Stops a search. The browser stays on its page.
+async fn stop(State(viewer): State<Viewer>, Form(Running { search }): Form<Running>) -> StatusCode {
+    viewer.searches.stop(search);
+    StatusCode::NO_CONTENT
 }
 
 #[derive(Debug, serde::Deserialize)]

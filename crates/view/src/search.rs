@@ -1,30 +1,17 @@
 //! The rows on a page of results.
 
-use attest::{key::Key, unreadable::Unreadable};
+use attest::unreadable::Unreadable;
 use attest_mapping::{
-    LetterCase, Needle,
-    conversation::{Conversation, Header, Part, StoredTrace},
+    conversation::{Header, Part, StoredTrace},
     json::{Json, Members},
 };
-use attest_storage::{Fingerprint, ListingEntry, TimeRange, TraceReader};
+use attest_storage::{ListingEntry, TraceReader};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    query::{Field, Query},
-    workers::Workers,
-};
+use super::{scan::Batch, snippet::Snippet};
 
 pub const ROWS: usize = 50;
-
-/// The largest number of traces that a page looks through. The next page continues.
-const LOOKED_AT: usize = 2_000;
-
-/// The largest number of bytes of traces that a page reads, which also bounds the work for large traces.
-const READ_BYTES: u64 = 64 * 1024 * 1024;
-
-const CONCURRENCY: usize = 16;
 
 /// The largest part of the user's first message that a row shows, in characters.
 const WORDS: usize = 160;
@@ -48,17 +35,29 @@ pub struct Row {
     pub header: Header,
     /// The start of the user's first message, by which a person recognizes the trace.
     pub words: String,
+    /// The text around the words that the search found.
+    pub snippet: Option<Snippet>,
+    /// The role and the text of the first and of the last turn. Empty if the page shows none.
+    pub preview: Vec<(String, String)>,
     /// Why the object cannot be read. The header and the words are then empty.
     pub unreadable: Option<Unreadable>,
 }
 
-#[derive(Debug)]
-pub struct Found {
-    pub rows: Vec<Row>,
+/// The progress of a search.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub found: usize,
     pub looked_at: usize,
     /// The objects that a search for content left out, because they cannot be read.
     pub unreadable: usize,
-    pub next: Option<String>,
+}
+
+impl Totals {
+    pub fn add(&mut self, batch: &Batch) {
+        self.found += batch.found;
+        self.looked_at += batch.looked_at;
+        self.unreadable += batch.unreadable;
+    }
 }
 
 impl Search {
@@ -73,121 +72,6 @@ impl Search {
         let query = serde_urlencoded::to_string(self).unwrap_or_default();
         if query.is_empty() { "/traces".to_owned() } else { format!("/traces?{query}") }
     }
-}
-
-/// Returns the prefix of the keys that a query selects: the fingerprint as typed, or the prefix of a key.
-pub fn prefix_of(query: &Query) -> String {
-    let encoded = |typed: &str| {
-        let is_of_a_key = Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
-        match Fingerprint::new(typed) {
-            Ok(encoded) if !is_of_a_key => encoded.key_prefix().trim_end_matches('/').to_owned(),
-            _ => typed.to_owned(),
-        }
-    };
-    query.values(Field::Fingerprint).map(encoded).max_by_key(String::len).unwrap_or_default()
-}
-
-/// Finds the rows of a page of the listing.
-pub async fn find(
-    traces: &TraceReader,
-    workers: &Workers,
-    query: &Query,
-    from: &str,
-    limit: usize,
-) -> anyhow::Result<Found> {
-    let mut walk = ListingWalk::begin(traces, query, from)?;
-    let (mut found, mut unreadable) = (Vec::new(), 0);
-    while found.len() < limit && !walk.is_over {
-        let entries = walk.entries(limit - found.len()).await?;
-        let rows = stream::iter(entries).map(|entry| row(traces, workers, query, entry)).buffered(CONCURRENCY);
-        let mut rows: Vec<Row> = rows.try_filter_map(|row| async { Ok(row) }).try_collect().await?;
-        if query.needs_content() {
-            let before = rows.len();
-            rows.retain(|row| row.unreadable.is_none());
-            unreadable += before - rows.len();
-        }
-        found.extend(rows);
-    }
-    Ok(Found { rows: found, looked_at: walk.looked_at, unreadable, next: walk.next })
-}
-
-/// Finds the keys of the rows on a page of the listing. The query does not depend on the contents of traces.
-pub async fn find_keys(
-    traces: &TraceReader,
-    query: &Query,
-    from: &str,
-) -> anyhow::Result<(Vec<String>, Option<String>)> {
-    let mut walk = ListingWalk::begin(traces, query, from)?;
-    let mut keys = Vec::new();
-    while keys.len() < ROWS && !walk.is_over {
-        keys.extend(walk.entries(ROWS - keys.len()).await?.into_iter().map(|entry| entry.key));
-    }
-    Ok((keys, walk.next))
-}
-
-/// A walk through the pages of a listing, which ends with the listing or at a limit.
-struct ListingWalk<'a> {
-    traces: &'a TraceReader,
-    query: &'a Query,
-    prefix: String,
-    times: TimeRange,
-    looked_at: usize,
-    bytes: u64,
-    next: Option<String>,
-    is_over: bool,
-}
-
-impl<'a> ListingWalk<'a> {
-    fn begin(traces: &'a TraceReader, query: &'a Query, from: &str) -> anyhow::Result<Self> {
-        let (prefix, times) = (prefix_of(query), query.times()?);
-        let next = Some(from.to_owned()).filter(|from| !from.is_empty());
-        Ok(Self { traces, query, prefix, times, looked_at: 0, bytes: 0, next, is_over: false })
-    }
-
-    /// Lists at most `limit` traces, and returns those whose key and time match.
-    async fn entries(&mut self, limit: usize) -> anyhow::Result<Vec<ListingEntry>> {
-        let page = self.traces.page(&self.prefix, self.next.as_deref(), limit).await?;
-        self.looked_at += page.entries.len();
-        let fits = |entry: &ListingEntry| fits_key(self.query, entry, self.times);
-        let entries: Vec<_> = page.entries.into_iter().filter(fits).collect();
-        self.bytes += entries.iter().map(read_bytes).sum::<u64>();
-        self.next = page.next;
-        self.is_over = self.looked_at >= LOOKED_AT || self.bytes >= READ_BYTES || self.next.is_none();
-        Ok(entries)
-    }
-}
-
-/// Returns whether the key and the time of an entry match. Ids are compared as sent, and also as encoded in the key.
-pub fn fits_key(query: &Query, entry: &ListingEntry, times: TimeRange) -> bool {
-    let Some((_, id)) = Key::read(&entry.key) else { return false };
-    let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
-    times.contains(entry.stored) && query.values(Field::Id).all(|part| id.contains(part) || encoded.contains(part))
-}
-
-async fn row(
-    traces: &TraceReader,
-    workers: &Workers,
-    query: &Query,
-    entry: ListingEntry,
-) -> anyhow::Result<Option<Row>> {
-    let json = match content(traces, &entry).await? {
-        Some(Ok(json)) => json,
-        Some(Err(reason)) => return Ok(Some(Row::unreadable(entry, reason))),
-        None => return Ok(None),
-    };
-    let query = query.clone();
-    workers
-        .run(move || {
-            let stored = StoredTrace::read(&json);
-            let row = read_row(entry, &stored);
-            fits(&query, &row, &stored).then_some(row)
-        })
-        .await
-}
-
-/// Returns the number of bytes that reading an object takes at most.
-pub fn read_bytes(entry: &ListingEntry) -> u64 {
-    if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
 /// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
@@ -205,13 +89,19 @@ pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Resu
 }
 
 impl Row {
+    pub fn read(entry: ListingEntry, json: &[u8]) -> Self {
+        let stored = StoredTrace::read(json);
+        let header = Header::read(stored.trace());
+        read_row(entry, &stored, header)
+    }
+
     pub fn unreadable(entry: ListingEntry, reason: Unreadable) -> Self {
-        Self { unreadable: Some(reason), ..read_row(entry, &StoredTrace::read(b"{}")) }
+        Self { unreadable: Some(reason), ..Self::read(entry, b"{}") }
     }
 }
 
 /// Reads the parts of a trace that the list shows.
-pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
+pub fn read_row(entry: ListingEntry, stored: &StoredTrace, header: Header) -> Row {
     let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
     let first = messages.next();
     let is_of_the_user = |message: &&Members| message.text("role") == Some("user");
@@ -222,7 +112,8 @@ pub fn read_row(entry: ListingEntry, stored: &StoredTrace) -> Row {
     let words = spoken.and_then(|message| Some(message.get("content")?.to_text()));
     let words = words.or_else(|| words_of_span(stored)).unwrap_or_default();
     let words = words.split_whitespace().take(30).collect::<Vec<_>>().join(" ");
-    Row { entry, header: Header::read(stored.trace()), words: words.chars().take(WORDS).collect(), unreadable: None }
+    let words = words.chars().take(WORDS).collect();
+    Row { entry, header, words, snippet: None, preview: Vec::new(), unreadable: None }
 }
 
 /// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
@@ -233,46 +124,4 @@ fn words_of_span(stored: &StoredTrace) -> Option<String> {
         Part::Text { text, .. } => Some(text.clone()),
         _ => None,
     })
-}
-
-/// Returns whether the content of a trace matches.
-pub fn fits(query: &Query, row: &Row, stored: &StoredTrace) -> bool {
-    if !query.needs_content() {
-        return true;
-    }
-    let header = &row.header;
-    let is = |state: &str| match state {
-        "error" => header.error.is_some(),
-        "refusal" => header.is_refused,
-        "incomplete" => header.incomplete.is_some(),
-        _ => false,
-    };
-    if !query.values(Field::Model).all(|model| header.model == model)
-        || !query.values(Field::Session).all(|session| header.is_of_session(session))
-        || !query.values(Field::Is).all(is)
-    {
-        return false;
-    }
-    if query.words.is_empty() && query.values(Field::Role).chain(query.values(Field::Tool)).next().is_none() {
-        return true;
-    }
-    let conversation = stored.conversation();
-    let has_stored_role = |role: &str| {
-        let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
-        messages.any(|message| message.text("role") == Some(role))
-    };
-    query.values(Field::Role).all(|role| conversation.has_role(|own| own == role) || has_stored_role(role))
-        && query.values(Field::Tool).all(|tool| conversation.calls(|own| own == tool))
-        && has_words(query, &conversation)
-}
-
-/// Returns the words of a query. Each has to occur in some text of the conversation.
-pub fn needles(query: &Query) -> Vec<Needle> {
-    query.words.iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect()
-}
-
-fn has_words(query: &Query, conversation: &Conversation) -> bool {
-    let mut missing = needles(query);
-    conversation.texts(|text| missing.retain(|word| !word.is_in(text)));
-    missing.is_empty()
 }

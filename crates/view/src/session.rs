@@ -4,22 +4,58 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::search::{Found, Row};
+use super::search::Row;
 
-/// The largest number of traces on a page. The next page continues.
-pub const ROWS: usize = 500;
+/// The largest number of traces on a page. The figures are those of all traces.
+pub const ROWS: usize = 1_000;
+
+/// The largest number of models that are counted on their own, because each model of a trace is a text of its writer.
+const MODELS: usize = 100;
 
 #[derive(Debug)]
 pub struct Session {
     pub id: String,
     pub spans: Vec<SessionSpan>,
-    /// The earliest start, in seconds since 1970.
-    pub start: f64,
-    /// The time from the earliest start to the latest end, in seconds.
-    pub seconds: f64,
-    pub looked_at: usize,
-    pub unreadable: usize,
-    pub next: Option<String>,
+    pub figures: Figures,
+}
+
+/// The figures of all traces of a session.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    pub traces: usize,
+    pub tokens: u64,
+    pub errors: u64,
+    pub refusals: u64,
+    /// The number of traces of each model.
+    pub models: BTreeMap<String, u64>,
+    /// The earliest start and the latest end, in seconds since 1970.
+    pub times: Option<(f64, f64)>,
+}
+
+impl Figures {
+    pub fn add(&mut self, row: &Row) {
+        let header = &row.header;
+        self.traces += 1;
+        self.tokens = self.tokens.saturating_add(header.tokens.total.unwrap_or_default());
+        self.errors += u64::from(header.error.is_some());
+        self.refusals += u64::from(header.is_refused);
+        if self.models.contains_key(&header.model) || self.models.len() < MODELS {
+            *self.models.entry(header.model.clone()).or_default() += 1;
+        }
+        let (start, end) = (start(row), start(row) + header.seconds.unwrap_or_default());
+        let (first, last) = self.times.unwrap_or((start, end));
+        self.times = Some((first.min(start), last.max(end)));
+    }
+
+    /// Returns the earliest start.
+    pub fn start(&self) -> f64 {
+        self.times.map_or(0.0, |(start, _)| start)
+    }
+
+    /// Returns the time from the earliest start to the latest end, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.times.map_or(0.0, |(start, end)| end - start)
+    }
 }
 
 #[derive(Debug)]
@@ -37,13 +73,9 @@ pub enum SessionContent {
 }
 
 impl Session {
-    pub fn new(id: String, found: Found) -> Self {
-        let Found { mut rows, looked_at, unreadable, next } = found;
+    pub fn new(id: String, mut rows: Vec<Row>, figures: Figures) -> Self {
         rows.sort_by(|one, other| start(one).total_cmp(&start(other)));
-        let first = rows.first().map(start).unwrap_or_default();
-        let end = rows.iter().map(|row| start(row) + row.header.seconds.unwrap_or_default()).fold(first, f64::max);
-        let spans = arranged(rows);
-        Self { id, spans, start: first, seconds: end - first, looked_at, unreadable, next }
+        Self { id, spans: arranged(rows), figures }
     }
 
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
@@ -109,9 +141,9 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::search::read_row, *};
-    use attest_mapping::conversation::StoredTrace;
     use attest_storage::ListingEntry;
+
+    use super::*;
 
     /// Returns the names of spans, indented by their depth.
     fn tree(spans: &[(&str, &str, u32)]) -> Vec<String> {
@@ -119,10 +151,9 @@ mod tests {
             let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,
                 "startTimeUnixNano": format!("{start}000000000"), "endTimeUnixNano": format!("{}000000000", start + 2)});
             let trace = serde_json::json!({"model": "m", "created": 1, "messages": [], "otel": otel}).to_string();
-            read_row(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, &StoredTrace::read(trace.as_bytes()))
+            Row::read(ListingEntry { key: format!("m/{id}"), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace.as_bytes())
         });
-        let found = Found { rows: rows.collect(), looked_at: 0, unreadable: 0, next: None };
-        let session = Session::new("s".to_owned(), found);
+        let session = Session::new("s".to_owned(), rows.collect(), Figures::default());
         let name = |span: &SessionSpan| match &span.content {
             SessionContent::Trace(row) => {
                 row.header.span.as_ref().and_then(|span| span.name.clone()).unwrap_or_default()
@@ -154,10 +185,7 @@ mod tests {
     #[test]
     fn spans_of_sdks_are_read() {
         let trace = br#"{"log": {"context": {"trace_id": "0x0af7", "span_id": "0xb7ad"}, "parent_id": null, "name": "chat m"}}"#;
-        let row = read_row(
-            ListingEntry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 },
-            &StoredTrace::read(trace),
-        );
+        let row = Row::read(ListingEntry { key: "m/a".to_owned(), stored: Timestamp::UNIX_EPOCH, size: 0 }, trace);
         let span = row.header.span.expect("a span");
         assert_eq!((span.trace.as_deref(), span.id.as_str(), span.parent), (Some("0af7"), "b7ad", None));
         assert_eq!(span.name.as_deref(), Some("chat m"));

@@ -146,11 +146,10 @@ async function arrive() {
   const known = new Set([...rows.children].map((row) => row.dataset.key));
   const listed = [...page.querySelectorAll("#rows li")];
   const arrived = listed.filter((row) => !known.has(row.dataset.key));
-  // More than one page of new rows: replace all rows and the link, because the other new traces are on later pages.
-  if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) {
-    rows.replaceChildren(...listed);
-    document.querySelector("main .more").replaceWith(page.querySelector("main .more"));
-  } else rows.prepend(...arrived);
+  // More than one page of new rows: replace all rows, because the other new traces are on later pages.
+  if (known.size > 0 && arrived.length === listed.length && arrived.length > 0) rows.replaceChildren(...listed);
+  else rows.prepend(...arrived);
+  if (arrived.length > 0) document.querySelector("main .more").replaceWith(page.querySelector("main .more"));
 }
 
 async function watch() {

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::sync::Semaphore;
 
 /// The number of pages that are computed concurrently. The others wait in order.
-const PAGES: usize = 2;
+pub const PAGES: usize = 2;
 
 /// A bounded share of the machine for pages.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-"""Logs every call of a language model as a chat trace, and loses none.
+"""Logs every language model call as a chat trace, and loses none.
 
 `OpenAI(http_client=attest_client.http_client())` is the only line that an application needs. `ATTEST_URL` and `ATTEST_API_KEY`
 configure the endpoint; they are read when the first call is logged.

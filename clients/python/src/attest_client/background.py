@@ -1,4 +1,4 @@
-"""Background responses of the Responses API: a later request retrieves the answer."""
+"""Background responses of the Responses API, whose output a later request retrieves."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _MAX_ANSWERS = 100_000
 
 
 class Background:
-    """The requests of this process whose answers are pending. An application may retrieve an answer several times."""
+    """The requests of this process whose responses are pending. A response is logged once, however often it is retrieved."""
 
     def __init__(self) -> None:
         self._requests: dict[str, Mapping[str, Any]] = {}
         self._logged: dict[str, None] = {}
 
     def response_of(self, method: str, path: str) -> str | None:
-        """Returns the id of the response that a request retrieves or cancels, if it may be a background response."""
+        """Returns the id of the response that a request retrieves or cancels, unless that response is already logged."""
         pattern = _RETRIEVAL if method == "GET" else _CANCELLATION if method == "POST" else None
         found = pattern.search(path) if pattern else None
         return found[1] if found and found[1] not in self._logged else None
 
     def is_pending(self, request: Mapping[str, Any], response: Any) -> bool:
-        """Returns whether the answer is still missing. If so, keeps the request, which the retrieval does not repeat."""
+        """Returns whether the response is still pending. If so, keeps the request, because the retrieval does not repeat it."""
         if not isinstance(response, dict) or response.get("status") not in _PENDING or not isinstance(response.get("id"), str):
             return False
         self._requests[response["id"]] = request
@@ -37,9 +37,9 @@ class Background:
         return True
 
     def retrieved(self, response_id: str, response: Any) -> Mapping[str, Any] | None:
-        """Returns the request of an answer, or `None` if this is not the answer of a background response.
+        """Returns the request of a retrieved response, or `None` if it is unfinished, already logged, or not a background response.
 
-        The request of another process is not known, and is returned without its members.
+        The members of another process's request are unknown, so only `background` is returned.
         """
         if not isinstance(response, dict) or response.get("id") != response_id or response.get("status") in (None, *_PENDING):
             return None

@@ -1,4 +1,4 @@
-"""The body of a response, read while it arrives."""
+"""Parses a response body as it arrives."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Answer:
 
 
 class Body:
-    """Assembles a stream, and keeps any other body.
+    """Assembles a body that is a stream, and buffers any other.
 
-    The request and the received bytes determine whether a body is a stream. Its `Content-Type` decides only if both leave it open.
+    The first bytes determine whether a body is a stream. If they do not, the request's `stream` and the `Content-Type` decide.
     """
 
     def __init__(self, api: str, is_stream_wanted: bool, content_type: str):
@@ -44,7 +44,7 @@ class Body:
 
     @property
     def has_content(self) -> bool:
-        """Returns whether a part of a streamed answer has arrived."""
+        """Whether any content of a streamed response has arrived."""
         return self._stream is not None and self._stream.has_content
 
     def feed(self, chunk: bytes) -> None:
@@ -79,7 +79,7 @@ class Body:
                 self._chunks.clear()
 
     def finish(self, status: int, incomplete: str | None) -> Answer:
-        """Returns the answer of the provider. `incomplete` is the reason if a part of the body is missing."""
+        """Returns the provider's response. `incomplete` is the reason if a part of the body is missing."""
         if not self._is_decided:
             self._decide(is_end=True)
         if self.is_truncated:
@@ -107,7 +107,7 @@ class Body:
         return {"status": status, "body": _parsed(b"".join(self._chunks), is_whole=False)[0]}
 
     def _is_empty(self) -> bool:
-        """Returns whether the body has only empty lines and comments, with which servers keep a connection open."""
+        """Returns whether the body has only comments and fields of server-sent events, which keep a connection open."""
         lines = b"".join(self._chunks).removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").split(b"\n")
         return all(not line.strip() or line.startswith((b":", b"event", b"id", b"retry", b"data")) for line in lines)
 
@@ -122,7 +122,7 @@ def _streamed(stream: Stream, status: int, incomplete: str | None) -> Answer:
 
 
 def _lines(api: str, content: bytes) -> Stream | None:
-    """Returns a stream whose events are lines of JSON without the framing of server-sent events."""
+    """Parses a stream that has one JSON event per line instead of server-sent events. Ignores a last line that was cut off."""
     stream = Stream(api)
     lines = [line for line in content.splitlines() if line.strip()]
     for place, line in enumerate(lines):
@@ -138,12 +138,12 @@ def _lines(api: str, content: bytes) -> Stream | None:
 
 
 def json_of(body: bytes) -> Any:
-    """Returns the JSON value of a body, or its text, or its bytes in Base64."""
+    """Returns the JSON value of a body, its text if it is not JSON, or its bytes in Base64 if it is not text."""
     return _parsed(body, is_whole=True)[0]
 
 
 def _parsed(body: bytes, is_whole: bool) -> tuple[Any, str | None]:
-    """Returns a value, and the reason if it is not JSON."""
+    """Returns the same value as `json_of`, and the reason if the body is not JSON."""
     is_text = True
     try:
         text = body.decode(_encoding(body))
@@ -160,7 +160,7 @@ def _parsed(body: bytes, is_whole: bool) -> tuple[Any, str | None]:
 
 
 def _encoding(body: bytes) -> str:
-    """Returns the encoding of JSON, which some servers send as UTF-16 (RFC 4627, section 3)."""
+    """Detects the encoding of a JSON body, because some servers send UTF-16 (RFC 4627, section 3)."""
     if body.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     return "utf-16-be" if body[:1] == b"\0" else "utf-16-le" if body[1:2] == b"\0" else "utf-8"

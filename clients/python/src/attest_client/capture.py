@@ -1,4 +1,4 @@
-"""HTTP clients that log each call of a model. They work with `httpx` and with `httpx2`, which the SDKs accept."""
+"""HTTP clients that log each model call. They work with both libraries that the SDKs accept, `httpx` and `httpx2`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def http_client(
     library: ModuleType | None = None,
     **options: Any,
 ) -> Any:
-    """Returns a `Client` that logs each call of a model, for the `http_client` of an SDK.
+    """Returns a `Client` that logs each model call, for an SDK's `http_client` option.
 
     `mask` receives each trace before it is written anywhere, and returns the changed trace. With `failures`, failed calls are
     logged too. With `keep_secrets`, members that are known to hold credentials are not masked. `extra` becomes the member
-    `log` of each trace. `library` is `httpx` or `httpx2`, by default the newest one installed. `options` are those of its `Client`.
+    `log` of each trace. `library` is `httpx` or `httpx2`, by default `httpx2` if installed. `options` are those of its `Client`.
     """
     library = library or _library()
     return classes(library)[0](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
@@ -51,7 +51,7 @@ def async_http_client(
     library: ModuleType | None = None,
     **options: Any,
 ) -> Any:
-    """Returns an `AsyncClient` that logs each call of a model. The arguments are those of `http_client`."""
+    """Returns an `AsyncClient` that logs each model call. Takes the same arguments as `http_client`."""
     library = library or _library()
     return classes(library)[1](**{**_defaults(library), **options}, attest=Options(mask, failures, keep_secrets, extra or {}))
 
@@ -66,14 +66,14 @@ def _library() -> ModuleType:
 
 
 def _defaults(library: ModuleType) -> dict[str, Any]:
-    """The options with which OpenAI's and Anthropic's SDKs create their clients. The SDKs set the timeout themselves."""
+    """Returns the options with which OpenAI's and Anthropic's SDKs create their clients. The SDKs set the timeout themselves."""
     limits = library.Limits(max_connections=1_000, max_keepalive_connections=100)
     return {"limits": limits, "follow_redirects": True}
 
 
 @functools.cache
 def classes(library: Any) -> tuple[type, type, type, type]:
-    """The clients and the streams of a library. The classes are created on demand, because neither library is required."""
+    """Creates the logging clients and copied streams of a library. Neither library is required, so this happens on demand."""
 
     class LoggingClient(library.Client):  # type: ignore[misc]
         def __init__(self, *, attest: Options, **options: Any):
@@ -149,8 +149,8 @@ def classes(library: Any) -> tuple[type, type, type, type]:
 class _Copy:
     """Copies the bytes of a response as the application receives them. Logs the call once, when the response ends.
 
-    Chunks are read at once, so that the end of a long stream does not block the application. One thread at a time reads them: the
-    application's, or the one that ends the process. A finalizer that runs within a read leaves its work to that read.
+    Chunks are parsed immediately, so that the end of a long stream does not block the application. One thread at a time parses
+    them: the application's, or the one that ends the process. A finalizer that runs during this leaves its work to that thread.
     """
 
     in_flight: ClassVar[set[_Copy]] = set()
@@ -182,15 +182,15 @@ class _Copy:
             self._is_deferred = True
             handoff.defer(functools.partial(self.finish, "closed"))
             return
-        is_closed = kind is None or not issubclass(kind, Exception)  # GeneratorExit, or a task that was cancelled
+        is_closed = kind is None or not issubclass(kind, Exception)  # for example, in a cancelled task
         self.finish("closed" if is_closed else "broken")
 
     def close(self) -> None:
-        if not self._is_deferred:  # httpx closes a response in the finalizer of its iterator too
+        if not self._is_deferred:  # httpx also closes a response in its iterator's finalizer
             self.finish("closed")
 
     def inherit(self) -> None:
-        """Leaves the call to the parent after a fork, unless this process reads on."""
+        """Leaves the call to the parent after a fork, unless this process continues to read."""
         self._inherited = self._count
         self._turn, self._reader = threading.Lock(), None
 
@@ -240,7 +240,7 @@ def start(request: Any, options: Options) -> Recording | None:
 
 @never_raises
 def watch(library: Any, recording: Recording | None, response: Any, copied: type) -> None:
-    """Logs a response that was read already, or else copies its stream."""
+    """Logs a response that has already been read, or else copies its stream."""
     if not recording or not recording.wants(response.status_code):
         return
     if response.is_stream_consumed:
@@ -250,7 +250,7 @@ def watch(library: Any, recording: Recording | None, response: Any, copied: type
         return
     copy = _Copy(library, recording, response)
     response.stream = copied(response.stream, copy)
-    # An iterator that was started logs the call when it is collected. This covers a stream that is never read.
+    # A started iterator logs the call when it is garbage-collected. This finalizer covers a stream that is never read.
     weakref.finalize(response.stream, handoff.defer, functools.partial(copy.finish, "closed")).atexit = False
 
 
@@ -270,7 +270,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Decoder:
-    """Removes the content encoding of a body, up to the point where decoding fails. No more than the kept part is decoded."""
+    """Decodes a body's content encoding until decoding fails, and no further than the part that is kept."""
 
     def __init__(self, library: Any, encoding: str):
         self._library, self._encoding = library, encoding.strip().lower()

@@ -27,14 +27,14 @@ from attest_client.warn import COUNTERS, count, reason, warn
 MAX_TRACE = 4 << 20  # bytes; the endpoint's default limit
 THREADS = 8
 BACKLOG_THREADS = 64  # threads that send the traces of dead processes: at a latency of 30 ms, 1,500 traces per second
-MEMORY_BYTES = 64 << 20  # bytes of traces that are in no spool
-EXIT_SECONDS = 10  # seconds that the end of the process waits for the queue
+MEMORY_BYTES = 64 << 20  # largest total of traces outside the spool
+EXIT_SECONDS = 10  # seconds that an ending process waits for its queue
 ADOPT_SECONDS = 30  # seconds between two searches for files of dead processes
 BEAT_SECONDS = 10
-MAX_QUEUE = 1_000  # the number of pending traces above which no file is adopted
+MAX_QUEUE = 1_000  # pending traces above which no file is adopted
 PAUSE_SECONDS = 0.5  # seconds before a trace in the spool is sent: bursts disturb the application less than single requests
-HELD_SECONDS = 60  # a trace that is held for longer is not waited for
-MAX_WAITING = 100  # the number of traces that ends the pause
+HELD_SECONDS = 60  # `flush` and an ending process do not wait for traces that are held for longer
+MAX_WAITING = 100  # traces that end the pause
 
 
 @dataclasses.dataclass(eq=False, frozen=True)
@@ -72,7 +72,7 @@ class Client:
             warn("insecure", "ATTEST_URL has http, so the key and the traces are sent without encryption")
 
     def put(self, trace: dict[str, Any], held: Held | None = None) -> None:
-        """Accepts a trace with an `id`. The trace is in the spool once this returns. It replaces a held one."""
+        """Accepts a trace with an `id`. The trace is in the spool once this returns. It replaces `held`, if given."""
         line = values.dumps(trace)
         count("logged")
         before = self._take(held)
@@ -113,7 +113,7 @@ class Client:
         return entry is not None
 
     def _take(self, held: Held | None) -> Entry | None:
-        """Returns the entry of a held trace, which is then no longer held, or `None` if it is being sent already."""
+        """Removes a trace from those held, and returns its entry. Returns `None` if it is already being sent."""
         if held not in self._held:
             return None
         try:
@@ -131,7 +131,7 @@ class Client:
                 self._queue.put(entry)
 
     def _wait_for_held(self, end: float) -> bool:
-        """Waits for the traces that replace held ones, but not for streams, which may be in progress."""
+        """Waits until the held traces are replaced, except those of streams, which may be in progress."""
         while any(held.seconds <= HELD_SECONDS for held in list(self._held)):
             if time.monotonic() > end:
                 return False
@@ -157,7 +157,7 @@ class Client:
             return False
 
     def close(self) -> None:
-        """Sends traces for a bounded time at the end of the process. The others stay in the spool."""
+        """Sends traces for a bounded time when the process ends. The others stay in the spool."""
         end = time.monotonic() + EXIT_SECONDS
         handoff.wait(end)
         self._wait_for_held(time.monotonic() + EXIT_SECONDS / 10)
@@ -202,7 +202,7 @@ class Client:
                 self._threads.append(thread)
 
     def forget(self) -> None:
-        """Leaves the traces and files to the parent after a fork, which owns them."""
+        """Leaves the traces and files to their owner after a fork, the parent."""
         if self._spool:
             self._spool.forget()
 
@@ -285,11 +285,11 @@ class Client:
                 self._memory -= len(line or b"")
         with self._changed:
             self._pending.discard(entry)
-            if len(self._pending) <= self._awaited:  # waking the waiting thread for each trace doubles the work
+            if len(self._pending) <= self._awaited:  # waking the waiting thread for each trace would double the work
                 self._changed.notify_all()
 
     def _reject(self, entry: Entry, line: bytes, problem: str) -> bool:
-        """Moves a trace to the file of rejected traces. Returns `False` if the trace stays in its file of the spool."""
+        """Moves a trace to `rejected.jsonl`. Returns `False` if the trace stays in its spool file."""
         try:
             if self._spool is None:
                 raise FileNotFoundError
@@ -336,7 +336,7 @@ class Client:
         handoff.run(self._sender.closing.is_set)
 
     def _adopt(self, wanted: Callable[[], bool]) -> bool | None:
-        """Queues traces of dead processes while there is room. Returns whether none is left; `None` if that cannot be known."""
+        """Queues traces of dead processes while there is room. Returns whether none is left, or `None` if that is unknown."""
         if not self._spool:
             return True
         is_left = False
@@ -364,7 +364,7 @@ class Client:
 
 
 def _shown(trace_id: str) -> str:
-    """Returns an id for a warning. A mask may have replaced it by any text."""
+    """Escapes and shortens an id for a warning, because a mask may have set it to any string."""
     return ascii(trace_id)[1:-1][:64]
 
 
@@ -374,7 +374,7 @@ _has_warned = False
 
 
 def put(trace: dict[str, Any], held: Held | None = None) -> None:
-    """Logs a trace, with a new `id` if it has none, in place of a held one. Warns once if the environment names no endpoint."""
+    """Logs a trace, with a new `id` if it has none, in place of `held`. Warns once if no endpoint is configured."""
     if is_inside():
         handoff.defer(lambda: put(trace, held))  # a finalizer: this thread may hold a lock
     elif client := _open():
@@ -383,7 +383,7 @@ def put(trace: dict[str, Any], held: Held | None = None) -> None:
 
 
 def hold(trace: dict[str, Any], seconds: float) -> Held | None:
-    """Writes a trace to the spool, and logs it after `seconds` unless `put` replaces it or `settle` removes it before."""
+    """Writes a trace to the spool, and logs it after `seconds` unless `put` replaces it or `settle` removes it first."""
     if is_inside() or not (client := _open()):
         return None
     with inside():
@@ -397,10 +397,10 @@ def settle(held: Held) -> bool:
 
 
 def flush(timeout: float = 10.0) -> bool:
-    """Sends all pending traces, also those of dead processes, for at most `timeout` seconds.
+    """Sends all pending traces, including those of dead processes, for at most `timeout` seconds.
 
-    Returns whether the endpoint stored or refused every one of them. Call it where the host freezes the process between requests,
-    such as on AWS Lambda. Unconfirmed traces stay in the spool.
+    Returns whether the endpoint stored or refused every one of them. Call it on hosts that freeze the process between requests,
+    such as AWS Lambda. Unconfirmed traces stay in the spool.
     """
     client = _open() if os.environ.get("ATTEST_URL") else _client
     if client is None:
@@ -409,7 +409,7 @@ def flush(timeout: float = 10.0) -> bool:
 
 
 def is_configured() -> bool:
-    """Returns whether the environment names an endpoint. Warns the first time that it does not."""
+    """Returns whether an endpoint is configured. Warns once if none is."""
     if is_inside():
         return _client is not None
     client = _open()
@@ -449,7 +449,7 @@ def _close() -> None:
 
 
 def _after_fork() -> None:
-    """Creates a new client in the child, because threads do not survive a fork, and locks may be held."""
+    """Makes the child create a new client, because threads do not survive a fork, and locks may be held."""
     global _client, _lock
     _lock = Lock()
     handoff.forget()

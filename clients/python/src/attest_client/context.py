@@ -1,4 +1,4 @@
-"""Members that the application adds to `log` of the traces of some calls."""
+"""Members that the application adds to the `log` of the calls in a context."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _members: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("at
 
 @contextlib.contextmanager
 def extra(**members: Any) -> Iterator[None]:
-    """Adds `members` to `log` of each trace whose call begins in this context, such as `session_id`, `user` and `tags`.
+    """Adds `members`, such as `session_id`, `user` and `tags`, to the `log` of each call that starts in this context.
 
-    The context belongs to the thread or task, and to the tasks that it creates. A thread needs `contextvars.copy_context`.
+    The context belongs to the thread or task, and to the tasks that it creates. New threads need `contextvars.copy_context`.
     Members replace those of an outer context and of the client. The request to the provider does not change.
     """
     token = _members.set({**_members.get(), **members})

@@ -1,6 +1,6 @@
-"""Logs the calls of CrewAI's models of OpenAI and Anthropic: `LLM(..., interceptor=attest_client.crewai.interceptor)`.
+"""Logs CrewAI's calls to OpenAI and Anthropic: `LLM(..., interceptor=attest_client.crewai.interceptor)`.
 
-A call without a response, such as one whose connection broke, is not logged: CrewAI tells an interceptor only of responses.
+A call without a response, such as one whose connection broke, is not logged, because CrewAI reports only responses to interceptors.
 """
 
 from __future__ import annotations

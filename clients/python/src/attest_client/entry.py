@@ -13,7 +13,7 @@ _QUICK_ID = re.compile(rb'\{"id":"([0-9a-f-]{36})",')
 
 @dataclasses.dataclass(eq=False)
 class Segment:
-    """A file that this process owns."""
+    """A spool file that this process owns."""
 
     path: pathlib.Path
     fd: int | None = None
@@ -21,7 +21,7 @@ class Segment:
     pending: int = 0
     """Lines that are neither confirmed nor rejected."""
     folder: tuple[int, int] | None = None
-    """The device and the inode of the folder in which the file was written."""
+    """The device and inode of the folder in which the file was created."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -37,7 +37,7 @@ class Entry:
 
 def id_of(line: bytes) -> str | None:
     if line.endswith(b"}") and (quick := _QUICK_ID.match(line)):
-        return quick[1].decode()  # both clients write the id there; the endpoint judges the rest
+        return quick[1].decode()  # both clients write the id first; the endpoint validates the rest
     try:
         trace = simplejson.loads(line)
     except (ValueError, RecursionError):

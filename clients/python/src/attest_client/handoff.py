@@ -1,8 +1,8 @@
 """Does work that a finalizer must not do itself.
 
-The garbage collector runs finalizers at any allocation, also in a thread that holds a lock of this package, of the application's
-mask or of its log handler. A finalizer that waited for such a lock would wait forever. It therefore only adds to a `SimpleQueue`,
-whose `put` is reentrant, and a thread does the work.
+The garbage collector runs finalizers at any allocation, even in a thread that holds a lock of this package, the application's mask
+or its log handler. A finalizer that waited for such a lock would wait forever. Therefore, it only adds to a `SimpleQueue`, whose
+`put` is reentrant, and a thread does the work.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _inside = threading.local()
 
 
 class Lock:
-    """A lock that is never waited for by a finalizer of the thread that holds it: see `inside`.
+    """A lock for which no finalizer waits in the thread that holds it: see `inside`.
 
-    While the interpreter finalizes, daemon threads never run again, so a lock that they hold is ignored.
+    When the interpreter shuts down, daemon threads never run again, so a lock that they hold is ignored after a second.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Lock:
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # the interpreter finalizes, and another thread held the lock
+            pass  # the interpreter shuts down, and another thread held the lock
 
 
 class inside:

@@ -1,7 +1,7 @@
 """The socket options that Anthropic's SDK sets for its own client, because a long request may be silent for minutes.
 
-The SDK cannot set them for a client that it is given. A new connection gets them through the extension `trace` of `httpcore`, which
-also works behind a proxy.
+The SDK cannot set them for a client that it is given. A new connection gets them through `httpcore`'s `trace` extension, which also
+works behind a proxy.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def keep_alive_async(request: Any) -> None:
 
 
 def _set_options(info: dict[str, Any]) -> None:
-    with contextlib.suppress(Exception):  # a transport of another library may have no socket
+    with contextlib.suppress(Exception):  # another library's transport may have no socket
         connection = info["return_value"].get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _SECONDS.items():

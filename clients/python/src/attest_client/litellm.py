@@ -1,7 +1,7 @@
 """Logs every call that goes through LiteLLM's SDK or proxy.
 
-The SDK needs `litellm.callbacks = [attest_client.litellm.logger]`, and the proxy's configuration
-`litellm_settings: {callbacks: attest_client.litellm.logger}`.
+For the SDK, set `litellm.callbacks = [attest_client.litellm.logger]`. For the proxy, set
+`litellm_settings: {callbacks: attest_client.litellm.logger}` in its configuration.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from attest_client import client, context, mapping, recording, values
 from attest_client.body import json_of
 from attest_client.warn import never_raises
 
-HELD_STREAM_SECONDS = 600  # a stream that lasts longer is logged without its answer, and again when it ends
-MAX_LOGGED = 10_000  # calls whose repeated events are recognized
+HELD_STREAM_SECONDS = 600  # a stream that lasts longer is logged without its response, and again when it ends
+MAX_LOGGED = 10_000  # calls that are remembered, to recognize repeated events
 
 _LABELS = ("session_id", "litellm_session_id", "user", "user_id", "trace_user_id", "tags")
 """Members of the caller's metadata that LiteLLM's payload lacks. The rest of this metadata also has keys and headers."""
 
-# `optional_params` also has headers, keys and hosts, which no trace contains.
+# A list of permitted members, because `optional_params` also has headers, keys and hosts, which no trace may contain.
 _PARAMETERS = """temperature top_p top_k n max_tokens max_completion_tokens max_output_tokens stop seed tools tool_choice stream
 response_format reasoning_effort reasoning thinking system instructions frequency_penalty presence_penalty logprobs user""".split()
 
@@ -31,9 +31,9 @@ response_format reasoning_effort reasoning thinking system instructions frequenc
 class AttestLogger(CustomLogger):  # type: ignore[misc]
     """A callback that LiteLLM invokes for each call.
 
-    LiteLLM's events of success and failure come from a thread or a task, after the call has returned. `log_post_api_call` comes
-    before that, with the provider's response. Its trace is held in the spool, so that a call survives SIGKILL; the trace of the
-    later event replaces it.
+    LiteLLM reports success and failure from a thread or task, after the call has returned. `log_post_api_call` is called before
+    that, with the provider's response. Its trace is held in the spool until the trace of the later event replaces it, so that the
+    call survives SIGKILL.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         payload = kwargs["standard_logging_object"]
         event = tuple(payload.get(name) for name in ("litellm_call_id", "id", "status", "startTime"))
         if event in self._logged:
-            return  # LiteLLM reports streams of Responses twice
+            return  # LiteLLM reports Responses streams twice
         self._logged[event] = None
         if len(self._logged) > MAX_LOGGED:
             self._logged.popitem(last=False)
@@ -116,7 +116,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
 
 
 def _labels(kwargs: Any) -> dict[str, Any]:
-    """Returns the session, the user and the tags in the metadata of the caller."""
+    """Returns the session, user and tags from the caller's metadata."""
     parameters = kwargs.get("litellm_params") or {}
     found = {}
     for holder in (parameters.get("litellm_metadata"), parameters.get("metadata")):
@@ -126,7 +126,7 @@ def _labels(kwargs: Any) -> dict[str, Any]:
 
 
 def _provisional(kwargs: Any) -> dict[str, Any]:
-    """Returns what is known of a call before LiteLLM has built its payload."""
+    """Returns what is known about a call before LiteLLM has built its payload."""
     parameters = kwargs.get("optional_params") or {}
     started = kwargs.get("start_time")
     payload = {

@@ -83,7 +83,7 @@ def to_trace(
 
 
 def _answer(api: str, response: Members, choices: list[Json] | None) -> list[Json]:
-    """Returns the items of the answer. Removes them from the response unless `choices` keeps them."""
+    """Moves the output items out of the response and returns them. With `choices`, returns the first message and moves nothing."""
     if choices is not None:
         message = choices[0].get("message") if choices and isinstance(choices[0], dict) else None
         return [message] if isinstance(message, dict) else []
@@ -103,7 +103,7 @@ def _is_anthropic_answer(api: str, response: Mapping[str, Json]) -> bool:
 
 
 def litellm_to_trace(payload: Mapping[str, Json]) -> Members:
-    """Returns the trace of LiteLLM's `StandardLoggingPayload`."""
+    """Maps LiteLLM's `StandardLoggingPayload` onto a trace."""
     payload = dict(payload)
     request: Members = {name: payload.pop(name) for name in ("model", "messages") if name in payload}
     parameters = payload.get("model_parameters")
@@ -158,7 +158,7 @@ def rebuild_litellm(trace: Mapping[str, Json]) -> Members:
 
 
 def _prompts(api: str, request: Members) -> list[Members]:
-    """Converts the prompts that are outside the request's list of messages into messages."""
+    """Moves the prompts outside the message list out of the request, and returns them as messages."""
     messages = []
     for member in _PROMPTS.get(api, []):
         value = request.get(member)

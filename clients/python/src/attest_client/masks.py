@@ -2,7 +2,7 @@
 
     mask = masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)
 
-`texts` changes every text of a trace, however deep it is nested: messages and their `original`, tools, arguments and `log`.
+`texts` changes every string of a trace, at any depth: messages and their `original`, tools, arguments and `log`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Mask = Callable[[Trace], Trace]
 
 
 class Pattern(NamedTuple):
-    """A regular expression and the replacement of its matches."""
+    """A regular expression and the replacement for its matches."""
 
     expression: re.Pattern[str]
     replacement: str
     is_meant: Callable[[str], bool] = bool
-    """Decides whether a match is meant, because other texts may look alike."""
+    """Decides whether to replace a match, because other text may look alike."""
 
 
 def _is_card(text: str) -> bool:
@@ -55,7 +55,7 @@ _KEPT = frozenset(("id", "model", "created", "api", "request_messages", "incompl
 
 
 def texts(*patterns: Pattern) -> Mask:
-    """Returns a mask that replaces what the patterns match in every text of a trace. Names of members are not changed."""
+    """Returns a mask that replaces what the patterns match in every string of a trace. Does not change member names."""
 
     def mask(trace: Trace) -> Trace:
         return {name: value if name in _KEPT else _replaced(value, patterns) for name, value in trace.items()}
@@ -64,7 +64,7 @@ def texts(*patterns: Pattern) -> Mask:
 
 
 def all_of(*masks: Mask) -> Mask:
-    """Returns a mask that applies each of the masks to the result of the one before."""
+    """Returns a mask that applies the masks one after another."""
 
     def mask(trace: Trace) -> Trace:
         for change in masks:

@@ -13,9 +13,9 @@ _ASSISTANT_ITEMS = ("reasoning", "mcp_list_tools", "mcp_approval_request", "comp
 
 
 def to_messages(items: Iterable[Json], default_role: str = "user") -> list[Members]:
-    """Converts the items of a conversation into messages: Chat Completions and Anthropic messages, and Responses items.
+    """Converts conversation items into trace messages: Chat Completions and Anthropic messages, and Responses items.
 
-    `default_role` is the role of an item without a role.
+    Items without a role get `default_role`.
     """
     messages: list[Members] = []
     for run in _turns(items):
@@ -41,7 +41,7 @@ def items_of(message: Members) -> list[Json]:
 
 
 def _turns(items: Iterable[Json]) -> Iterator[list[Json]]:
-    """Groups the items of one turn of the assistant in the Responses API: its reasoning, text and tool calls."""
+    """Groups the items of each assistant turn in the Responses API: its reasoning, text and tool calls."""
     run: list[Json] = []
     for item in items:
         if _is_assistant_item(item) or _is_assistant_message(item):
@@ -54,7 +54,7 @@ def _turns(items: Iterable[Json]) -> Iterator[list[Json]]:
 
 
 def _cut(run: list[Json]) -> Iterator[list[Json]]:
-    """Keeps a run as one group if it has a typed item, and splits it otherwise: messages alone are not merged."""
+    """Keeps a run as one group if it has a typed item, and splits it otherwise, because messages alone are not merged."""
     if any(_is_assistant_item(item) for item in run):
         yield run
     else:
@@ -135,7 +135,7 @@ def _is_thinking_or_result(block: Json) -> bool:
 
 
 class _Message:
-    """Returns a message that is made from other items."""
+    """Builds a message from provider items."""
 
     def __init__(self, original: list[Json]):
         self._texts: list[str] = []
@@ -165,7 +165,7 @@ class _Message:
 
 
 def _message(item: Json, default_role: str) -> Members:
-    """Converts a message with a role and a content so that it fits the schema."""
+    """Fits a message with `role` and `content` to the trace schema."""
     if not isinstance(item, dict):
         return {"role": default_role, "content": "", "original": [item]}
     role, content = item.get("role"), item.get("content")
@@ -186,7 +186,7 @@ def _role(role: Json, default_role: str) -> str:
 
 
 def text_of(content: Json, role: str = "user") -> str:
-    """Returns the text of a content, which is a string or a list of parts.
+    """Returns the text of a `content` member, which is a string or a list of parts.
 
     Each part starts a new line. Adjacent text parts of the assistant are joined, because citations split its text into pieces.
     """

@@ -1,4 +1,4 @@
-"""The processes that own the files of the spool, as `clients/SPOOL.md` specifies them."""
+"""Ownership of spool files, as `clients/SPOOL.md` specifies it."""
 
 from __future__ import annotations
 

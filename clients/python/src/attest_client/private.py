@@ -1,6 +1,6 @@
 """Files and folders that no other user can change.
 
-On a shared host, another user may create a folder of the spool first, and put links or files of their own into it.
+On a shared host, another user may create the spool folder first, and put links or files of their own into it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotPrivate(OSError):
-    """Another user can change the file or folder. The message names the reason."""
+    """Another user can change the file or folder. The message states the reason."""
 
 
 def open_folder(path: pathlib.Path) -> int:
-    """Creates a folder with mode 0700, or takes an existing one of this user, and opens it. Raises `NotPrivate` for any other."""
+    """Opens a folder of this user with mode 0700, and creates it if necessary. Raises `NotPrivate` if others can change it."""
     missing = path
     absent = []
     while not os.path.lexists(missing):
@@ -46,7 +46,7 @@ def open_folder(path: pathlib.Path) -> int:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Returns whether this is a regular file of this user that nobody else can write or reach through a link of their own."""
+    """Returns whether this is a regular file of this user that nobody else can write or has hard-linked."""
     is_own = status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
     return is_own and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 

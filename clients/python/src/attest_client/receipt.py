@@ -1,6 +1,6 @@
-"""The endpoint's answer to a stored trace.
+"""The receipt with which the endpoint confirms a stored trace.
 
-Captive portals, login pages and other services answer 200 too. Only a receipt for what was sent confirms a trace.
+Captive portals, login pages and other services also respond with 200, so only a receipt for the sent trace confirms it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import simplejson
 
 
 def confirms(status: int, content_type: str, body: bytes, trace_id: str) -> bool:
-    """Returns whether an answer is the receipt for a trace (docs/api.md)."""
+    """Returns whether a response is the receipt for a trace (docs/api.md)."""
     if status not in (200, 201) or content_type.partition(";")[0].strip().lower() != "application/json":
         return False
     try:
@@ -22,7 +22,7 @@ def confirms(status: int, content_type: str, body: bytes, trace_id: str) -> bool
 
 
 def _fits(receipt: dict[str, object], trace_id: str) -> bool:
-    """Returns whether the key is the one of this fingerprint and id."""
+    """Returns whether the receipt's key matches its fingerprint and the id."""
     key, fingerprint = receipt.get("key"), receipt.get("system_fingerprint")
     if not isinstance(key, str):
         return False

@@ -1,4 +1,4 @@
-"""One call of a model, from its bytes to its trace."""
+"""Records one model call, from its bytes to its trace."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _THREAD = re.compile(r"/threads/[^/]+/messages/?$")
 
 
 def api_of(method: str, path: str) -> str | None:
-    """Returns the API that a request calls, or `None` if it is not a call of a model."""
+    """Returns the API that a request calls, or `None` if it is not a model call."""
     if method != "POST" or _THREAD.search(path):
         return None
     return next((api for api, pattern in _PATHS.items() if pattern.search(path)), None)
 
 
 class Options(NamedTuple):
-    """The options of a client, apart from those of its library."""
+    """The options of a client, apart from those of its HTTP library."""
 
     mask: Mask | None = None
     failures: bool = False
@@ -71,7 +71,7 @@ class Recording:
         return Body(self._api, self.request.get("stream") is True, content_type)
 
     def note(self, body: Body, time: float) -> None:
-        """Records the time at which the chunk arrived that `body` has read."""
+        """Records `time` if the chunk that arrived then gave `body` its first content."""
         if self._first is None and body.has_content:
             self._first = time
 
@@ -98,7 +98,7 @@ class Recording:
             self._log(Answer(error={"type": type(error).__name__, "message": str(error)}), time.perf_counter())
 
     def _timing(self, ended: float) -> Trace | None:
-        """Returns the seconds until the first part of the answer and until the end. Those of a background response are unknown."""
+        """Returns the seconds until the first content and until the end. Those of a background response are unknown."""
         if self._background:
             return None
         first = {} if self._first is None else {"first_token": round(self._first - self._started, 6)}
@@ -121,7 +121,7 @@ class Recording:
 
 
 def put(trace: Trace, mask: Mask | None, keep_secrets: bool = False, held: client.Held | None = None) -> None:
-    """Masks a trace and logs it in place of a held one. If `mask` raises, no content is written."""
+    """Masks a trace, and logs it in place of `held`. If `mask` fails, nothing is written."""
     if (masked := _masked(trace, mask, keep_secrets)) is not None:
         client.put(masked, held)
     elif held:

@@ -43,7 +43,7 @@ _PUBLIC = ("api-version",)
 
 
 def without_secrets(trace: dict[str, Json]) -> dict[str, Json]:
-    """Returns a trace whose credentials are masked. Values that have none are not copied."""
+    """Masks the credentials in a trace. Copies only the values that contain any."""
     changed = _masked("", trace, is_server=False)
     return changed if isinstance(changed, dict) else trace
 
@@ -60,7 +60,7 @@ def _masked(name: str, value: Json, is_server: bool) -> Json:
     is_server = is_server or name in _SERVERS
     changed: dict[Any, Json] = {}
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        # Most values are texts and numbers with other names, so they are not passed on.
+        # Saves the call for most values, which are strings and numbers with other names.
         if isinstance(inner, (dict, list)) or key in _WATCHED:
             masked = _masked(key if isinstance(key, str) else "", inner, is_server)
             if masked is not inner:
@@ -82,7 +82,7 @@ _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 
 
 def _url(url: str) -> str:
-    """Masks the user, the values of the query and the fragment of a URL."""
+    """Masks a URL's user, query values and fragment."""
     url, hash_sign, fragment = url.partition("#")
     url, question_mark, query = url.partition("?")
     query = "&".join(map(_parameter, query.split("&")))

@@ -26,7 +26,7 @@ from attest_client.warn import reason, warn
 
 ATTEMPT = 30  # seconds for one attempt, even if the response is arriving byte by byte
 LONGEST_PAUSE = 60  # seconds, even if `Retry-After` is longer
-MAX_ANSWER = 64 << 10  # the number of bytes of an answer that are read
+MAX_ANSWER = 64 << 10  # bytes read of a response
 
 _TRANSIENT = (408, 429, 502, 503, 504)
 _PROBLEM = "urn:attest:problem:"
@@ -36,7 +36,7 @@ _HEADER = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
 class Refused(Exception):
-    """The endpoint returned an error, or a server that is not the endpoint answered."""
+    """The endpoint returned an error, or another server responded."""
 
     def __init__(self, detail: str, is_transient: bool, retry_after: float = 0.0):
         super().__init__(detail)
@@ -63,14 +63,14 @@ class Sender:
         )
 
     def deliver(self, trace_id: str, line: bytes) -> None:
-        """Sends a trace until it is confirmed or refused. Raises the last error if `closing` is set before that."""
+        """Sends a trace until it is confirmed or refused. Raises the last error if `closing` is set first."""
         self._retrying(self._send, trace_id, line)
 
     def _send(self, trace_id: str, line: bytes) -> None:
         thread = threading.get_ident()
         self._deadlines[thread] = (time.monotonic() + ATTEMPT, None)
         _current.deadlines = self._deadlines
-        # A header cannot contain any other id. The id is in the trace too, where the endpoint prefers it.
+        # A header cannot contain any other id. The endpoint prefers the id in the trace anyway.
         key = {"idempotency-key": trace_id} if _HEADER.fullmatch(trace_id) else {}
         try:
             response = self._pool.request(
@@ -156,7 +156,7 @@ def _pool(settings: Settings, connections: int) -> urllib3.PoolManager:
 
 
 def _proxy(settings: Settings, options: dict[str, Any]) -> urllib3.PoolManager | None:
-    """Returns the pool of the environment's proxy. Returns `None` for this machine, so that its traces do not leave it."""
+    """Returns a pool for the environment's proxy. Returns `None` for a URL of this machine, so that its traces do not leave it."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https" if settings.is_encrypted else "http") or proxies.get("all")
     if not proxy or is_loopback(settings.host) or urllib.request.proxy_bypass(settings.host):
@@ -181,7 +181,7 @@ def _refused(status: int, retry_after: str, body: bytes) -> Refused:
     kind = str(problem.get("type", "")) if isinstance(problem, dict) else ""
     is_transient = status in _TRANSIENT or (status >= 500 and kind == _GATEWAY)
     detail = f"status {status}"
-    if isinstance(problem, dict) and kind.startswith(_PROBLEM):  # the text of another server may quote anything
+    if isinstance(problem, dict) and kind.startswith(_PROBLEM):  # another server's message may quote anything
         errors = problem.get("errors")
         places = [error.get("pointer") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
         parts = [problem.get("title"), problem.get("detail"), *places[:5]]
@@ -190,7 +190,7 @@ def _refused(status: int, retry_after: str, body: bytes) -> Refused:
 
 
 def _seconds(retry_after: str) -> float:
-    """Parses `Retry-After` (RFC 9110, section 10.2.3), which is a number of seconds or a date."""
+    """Returns the seconds that `Retry-After` demands, directly or as a date (RFC 9110, section 10.2.3)."""
     if retry_after.isdecimal() and retry_after.isascii():
         return float(retry_after[:10])
     if date := email.utils.parsedate_tz(retry_after):

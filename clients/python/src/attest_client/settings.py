@@ -1,4 +1,4 @@
-"""Reads the environment: the endpoint, its API key, and the folder of the spool."""
+"""Reads the endpoint, its API key and the spool folder from the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import urllib3
 
-_KEY = re.compile(r"[\x20-\x7e]+")  # what a header can hold (RFC 9110, section 5.5)
+_KEY = re.compile(r"[\x20-\x7e]+")  # what a header can contain (RFC 9110, section 5.5)
 
 
 class NotConfigured(Exception):
@@ -34,13 +34,12 @@ class Settings:
 
     @property
     def folder(self) -> pathlib.Path:
-        """The folder of the spool. Raises `OSError` if the environment has no place for it."""
+        """The spool folder. Raises `OSError` if neither `ATTEST_SPOOL` nor a home folder determines one."""
         return pathlib.Path(self.spool).absolute() if self.spool else default_folder(self.url)
 
 
 def read() -> Settings:
-    """Reads and checks `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. Removes white space around a value, such as a line break.
-    """
+    """Validates `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL`. Trims whitespace, such as a line break from a key file."""
     url, api_key, spool = (os.environ.get(f"ATTEST_{name}", "").strip() for name in ("URL", "API_KEY", "SPOOL"))
     if missing := [name for name, value in [("ATTEST_URL", url), ("ATTEST_API_KEY", api_key)] if not value]:
         raise NotConfigured(f"set {' and '.join(missing)}")
@@ -58,7 +57,7 @@ def read() -> Settings:
 def default_folder(url: str) -> pathlib.Path:
     """Returns the default folder for an endpoint's traces. Two endpoints never share a default folder."""
     state = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):  # the specification of the variable ignores relative paths
+    if not os.path.isabs(state):  # the XDG specification requires relative paths to be ignored
         state = os.path.join(os.path.expanduser("~"), ".local", "state")
     if not os.path.isabs(state):
         raise FileNotFoundError("the user has no home folder")

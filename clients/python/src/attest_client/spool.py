@@ -78,7 +78,7 @@ class Spool:
             return self._cache(Entry(trace_id, line, segment, offset, len(line)))
 
     def hold(self, trace_id: str, line: bytes) -> Entry:
-        """Writes a trace to a file of its own, which `replace` can exchange at once."""
+        """Writes a trace to a file of its own, which `replace` can exchange atomically."""
         data = line + b"\n"
         with self._lock:
             self._check_room(data)
@@ -158,7 +158,7 @@ class Spool:
                 self._delete(segment)
 
     def reject(self, line: bytes) -> pathlib.Path:
-        """Writes a trace that the endpoint refuses to the file of rejected traces, and returns its path."""
+        """Appends a refused trace to `rejected.jsonl`, and returns the path of that file."""
         path = self.folder / REJECTED
         data = line + b"\n"
         with self._lock:
@@ -168,7 +168,7 @@ class Spool:
             try:
                 size = os.fstat(fd).st_size
                 if size and os.pread(fd, 1, size - 1) != b"\n":
-                    data = b"\n" + data  # a full disk took only a part of the last line
+                    data = b"\n" + data  # a full disk cut off the last line
                 _write_all(fd, data)
             finally:
                 os.close(fd)
@@ -176,7 +176,7 @@ class Spool:
         return path
 
     def reject_again(self) -> None:
-        """Retries to move refused traces to `rejected.jsonl`."""
+        """Tries again to move refused traces to `rejected.jsonl`."""
         with self._moving:
             for entry in list(self.unsent):
                 line = self.read(entry)
@@ -210,7 +210,7 @@ class Spool:
                 yield from self._load(segment)
 
     def has_abandoned(self) -> bool:
-        """Returns whether a process has died since the last adoption, or that cannot be known."""
+        """Returns whether a dead process has left a file since the last adoption, or `True` if that is unknown."""
         try:
             return next(self._files(), None) is not None
         except OSError:
@@ -218,7 +218,7 @@ class Spool:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether a trace cannot leave its file: nobody can read it, or it was refused and cannot be moved."""
+        """Whether a trace is stuck in its file: the file cannot be read, or the trace was refused and cannot be moved."""
         return bool(self.unsent) or any(map(os.path.lexists, self._unread))
 
     def forget(self) -> None:
@@ -276,12 +276,12 @@ class Spool:
         try:
             segment.path.unlink()
         except FileNotFoundError:
-            pass  # another process adopted the file, and finds its traces stored
+            pass  # another process adopted the file; it sends the traces again, and each is stored once
         except OSError as error:
             warn("spool", "%s cannot be deleted (%s)", segment.path, reason(error))
 
     def _files(self) -> Iterator[tuple[int, float, pathlib.Path]]:
-        """Yields the abandoned files with the times of their creation and last change. Measures the folder."""
+        """Yields the abandoned files with their creation and modification times. Measures the folder."""
         size = 0
         abandoned = []
         self._prepare()
@@ -319,7 +319,7 @@ class Spool:
         return Segment(mine, folder=self._identity)
 
     def _load(self, segment: Segment) -> list[Entry]:
-        """Creates an entry for each line, and moves what is not a trace to the file of rejected traces."""
+        """Creates an entry for each line, and moves lines that are not traces to `rejected.jsonl`."""
         entries, unreadable = [], []
         try:
             with open(private.open_file(segment.path, os.O_RDONLY), "rb") as file:

@@ -1,4 +1,4 @@
-"""Times of providers, in whole seconds since 1970."""
+"""Converts providers' times to whole seconds since 1970."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Number(simplejson.RawJSON):
 
 
 def loads(text: str | bytes) -> Any:
-    """Parses JSON. NaN and infinities, which some servers send, become strings. Refuses values that no trace can hold."""
+    """Parses JSON. NaN and infinities, which some servers send, become strings. Raises `ValueError` for too many levels."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     value = _DECODER.decode(text)
@@ -61,7 +61,7 @@ def _is_too_deep(value: Any) -> bool:
 
 
 def _integer(text: str) -> int | Number:
-    return Number(text) if text == "-0" or len(text) > 4_000 else int(text)  # Python reads 4,300 digits at most
+    return Number(text) if text == "-0" or len(text) > 4_000 else int(text)  # Python parses 4,300 digits at most
 
 
 _DECODER = simplejson.JSONDecoder(parse_float=Number, parse_int=_integer, parse_constant=str)
@@ -69,7 +69,7 @@ _ENCODER = simplejson.JSONEncoder(ensure_ascii=False, separators=(",", ":"), use
 
 
 def dumps(value: Any) -> bytes:
-    """Prints a value of `loads` or `to_json` as one line. Unpaired surrogates become U+FFFD."""
+    """Serializes a value from `loads` or `to_json` as one line. Unpaired surrogates become U+FFFD."""
     text: str = _ENCODER.encode(value)
     try:
         return text.encode()

@@ -1,4 +1,4 @@
-"""Warnings that do not flood the log of an application, and counters of traces."""
+"""Warnings that do not flood an application's log, and trace counters."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ T = TypeVar("T")
 
 
 def count(name: str, number: int = 1) -> None:
-    """Counts traces without a lock, because finalizers count too. CPython adds to an existing member atomically."""
+    """Counts traces without a lock, because finalizers count too. CPython increments an existing member atomically."""
     COUNTERS[name] += number
 
 
 def warn(kind: str, message: str, *arguments: object) -> None:
-    """Logs an event, unless one of its kind was logged less than a minute ago. Messages never contain content, keys or foreign
-    texts.
-    """
+    """Logs a warning, at most once a minute for each kind. It must not contain content, keys or error messages."""
     now = time.monotonic()
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return
@@ -39,7 +37,7 @@ def warn(kind: str, message: str, *arguments: object) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Returns the name of an error. Its text may quote a key, a password or content, so it is never logged."""
+    """Returns the name of an error. Its message may quote a key, a password or content, so it is never logged."""
     names: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(names) < 3:
@@ -65,7 +63,7 @@ def never_raises(function: Callable[P, T]) -> Callable[P, T | None]:
 
 
 def counters() -> dict[str, int]:
-    """Returns the numbers of traces in this process, by outcome.
+    """Returns how many traces of this process had each outcome.
 
     `logged`: accepted from the application. `stored`: confirmed by the endpoint, including those of dead processes. `rejected`:
     refused by the endpoint, or too large. `unmasked`: not logged, because `mask` failed. `lost`: neither sent nor kept. Of the

@@ -4,7 +4,7 @@ import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, parse 
 import { Assembly } from "./assembly.js";
 import { PIECES, STATE } from "./merge.js";
 
-/** The types of the blocks to which deltas belong, for a delta without a block before it. */
+/** The block type of a delta type, for deltas whose `content_block_start` is missing. */
 const KINDS = new Map([["input_json_delta", "tool_use"], ["citations_delta", "text"], ["signature_delta", "thinking"]]);
 
 interface Block {
@@ -19,7 +19,7 @@ export class AnthropicAssembly extends Assembly {
   private readonly message: JsonObject = {};
   private isStarted = false;
   private readonly blocks: Block[] = [];
-  /** The last block of each index. */
+  /** The last block with each index. */
   private readonly current = new Map<number, Block>();
   private next = 0;
 
@@ -73,7 +73,7 @@ export class AnthropicAssembly extends Assembly {
     for (const { members, input, isStopped } of this.blocks) {
       if (!input) continue;
       if (!isEmpty(members.input)) this.unmerged.push({ content: [{ input: members.input! }] });
-      // The start of a number is also a number, so a truncated input is kept as a string instead of parsed.
+      // A number that was cut off is still a number, so an unfinished input is kept as a string instead of parsed.
       members.input = isStopped ? inputOf(input) : input;
     }
     const content = this.blocks.toSorted((one, other) => one.place - other.place).map(({ members }) => members);
@@ -141,7 +141,7 @@ export class AnthropicAssembly extends Assembly {
   }
 }
 
-/** Parses the input of a tool. Some models write inputs that are not JSON; their text is kept. */
+/** Parses a tool's input. Returns an input that is not JSON, which some models write, as a string. */
 function inputOf(text: string): Json {
   try {
     return parse(text);

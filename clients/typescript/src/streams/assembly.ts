@@ -3,7 +3,7 @@ import { Merger, type Rule } from "./merge.js";
 
 /**
  * The reason why a response is incomplete: the application closed it, the connection broke, the provider ended it early or sent an
- * error, it is longer than what is kept, a part of it has no place, or its answer arrives with a later request.
+  * error, it exceeds the size limit, a part of it has no place, or a later request retrieves it.
  */
 export type Incomplete = "closed" | "broken" | "ended" | "error" | "truncated" | "unmerged" | "background";
 
@@ -20,7 +20,7 @@ export abstract class Assembly {
   protected readonly merger = new Merger();
 
   abstract add(event: JsonObject): void;
-  /** Returns the response after the last event, or `undefined` without any event. */
+  /** Returns the response after the last event, or `undefined` if there was no event. */
   protected abstract assembled(): JsonObject | undefined;
 
   finish(keepsSurrogates: boolean): JsonObject | undefined {

@@ -76,7 +76,7 @@ export class ChatAssembly extends Assembly {
   }
 }
 
-/** Adds the members to a choice that the API sends without streaming. */
+/** Gives a choice the members that it would have without streaming. */
 function finish({ index, message, logprobs, finish_reason, ...rest }: JsonObject): JsonObject {
   const { role, content, refusal, tool_calls: calls, ...others } = message as JsonObject;
   const toolCalls = (calls as JsonObject[] | undefined)?.toSorted((one, other) => Math.max(indexOr(one.index), 0) - Math.max(indexOr(other.index), 0));

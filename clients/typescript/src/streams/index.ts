@@ -22,10 +22,10 @@ export interface Assembled {
 
 const ASSEMBLIES = { "openai-chat": ChatAssembly, "openai-responses": ResponsesAssembly, anthropic: AnthropicAssembly };
 
-/** A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream causes no delay. */
+/** A response that arrives in chunks. Each chunk is parsed as it arrives, so that the end of a long stream causes no delay. */
 export class Stream {
   hasEvents = false;
-  /** Whether a part of the answer has arrived. */
+  /** Whether any generated content has arrived. */
   hasContent = false;
   private readonly assembly: Assembly;
   private readonly parser = createParser({ onEvent: ({ data }) => this.addText(data) });
@@ -41,7 +41,7 @@ export class Stream {
     this.parser.feed(text);
   }
 
-  /** Adds an event that is JSON. */
+  /** Adds a parsed event. */
   add(event: Json): void {
     this.hasEvents = true;
     if (isObject(event)) {
@@ -82,7 +82,7 @@ export class Stream {
 
 const SURROGATE = /\\u[dD][89a-fA-F]/;
 
-/** Reads a body of server-sent events. */
+/** Assembles a whole body of server-sent events. */
 export function assemble(api: Api, text: string): Assembled {
   const stream = new Stream(api);
   stream.feed(text);

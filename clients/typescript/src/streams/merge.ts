@@ -2,7 +2,7 @@
 
 import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonObject, LosslessNumber, set } from "../json.js";
 
-/** The way in which the strings and lists of a chunk continue the earlier ones. */
+/** How the strings and lists of a chunk continue the earlier ones. */
 export interface Rule {
   /** `append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own. */
   texts: "append" | "extend" | "finish" | "replace";
@@ -10,7 +10,7 @@ export interface Rule {
   lists: "append" | "extend";
 }
 
-/** For the members of a `delta`, which are pieces. */
+/** The members of a `delta`, which are pieces. */
 export const PIECES: Rule = { texts: "append", lists: "append" };
 /** A `message`, which some servers repeat as it grows. */
 export const WHOLE: Rule = { texts: "extend", lists: "extend" };
@@ -20,7 +20,7 @@ export const CHOICE: Rule = { texts: "replace", lists: "append" };
 export const STATE: Rule = { texts: "replace", lists: "extend" };
 
 const CONTENTS = new Set(["content", "thinking"]);
-/** Strings that are never pieces of a text. */
+/** Members whose strings are never pieces of a text. */
 const NAMES = new Set(["id", "index", "type", "role", "format", "status"]);
 
 /** Merges chunks into objects, in time linear in their size. */
@@ -125,7 +125,7 @@ function addText(whole: JsonObject, name: string, before: string, value: string,
   return isRepeated || !isWhole ? undefined : before;
 }
 
-/** Returns whether two parts of a content without an index are pieces of one. */
+/** Returns whether two content parts without an index are pieces of the same part. */
 function isPieceOf(last: Json | undefined, part: Json | undefined): boolean {
   if (!isObject(last) || !isObject(part)) return false;
   const { type } = part;

@@ -4,13 +4,13 @@ import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonO
 import { Assembly } from "./assembly.js";
 import { FINAL, PIECES, STATE } from "./merge.js";
 
-/** The place of a text: in an item itself, or in one of the item's lists of parts. */
+/** Where a text belongs: in an item itself, or in a part from one of the item's lists. */
 interface Place {
-  /** The type of the item, for an event without one before it. */
+  /** The type of the item, for an event whose item was never added. */
   item: string;
   member: string;
   parts?: string;
-  /** The event's index into the list. */
+  /** The event member with the index into the list. */
   index?: string;
 }
 
@@ -37,7 +37,7 @@ const PREVIEW = "response.image_generation_call.partial_image";
 export class ResponsesAssembly extends Assembly {
   private readonly snapshot: JsonObject = {};
   private readonly items: { place: number; item: JsonObject }[] = [];
-  /** The last item of each index and of each id, because a delta may name either. */
+  /** The last item with each index and each id, because a delta may refer to either. */
   private readonly current = new Map<number | string, JsonObject>();
   private next = 0;
   private readonly previews = new Map<JsonObject, JsonObject>();
@@ -222,7 +222,7 @@ export class ResponsesAssembly extends Assembly {
   }
 }
 
-/** Returns a list member of the object, and creates it if necessary. */
+/** Returns the list in a member of the object, and creates it if necessary. */
 function elements(object: JsonObject, name: string): Json[] {
   const before = object[name];
   if (Array.isArray(before)) return before;

@@ -1,13 +1,14 @@
 //! Explains why there is nothing to show.
 
 use attest::unreadable::Unreadable;
+use attest_query::QueryError;
 use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
 
-use super::layout::Frame;
+use super::layout::{Frame, fields};
 use crate::commands;
 
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub enum Failure {
     /// The search cannot be understood.
     BadSearch {
         q: String,
-        error: anyhow::Error,
+        error: QueryError,
     },
     /// Traces cannot be read, or the page cannot be computed.
     Failed(anyhow::Error),
@@ -48,6 +49,7 @@ impl From<anyhow::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let fields = matches!(self, Self::BadSearch { .. }).then(fields);
         let (status, title, detail, q) = match self {
             Self::NoSuchPage => {
                 let detail = "Nothing is at this address. Links and the search box lead to every page.".to_owned();
@@ -56,7 +58,7 @@ impl IntoResponse for Failure {
             Self::WrongAddress(detail) => (StatusCode::BAD_REQUEST, "A wrong address", detail, String::new()),
             Self::NoSuchTrace(key) => (StatusCode::NOT_FOUND, "No such trace", key, String::new()),
             Self::BadSearch { q, error } => {
-                (StatusCode::BAD_REQUEST, "The search cannot be understood", format!("{error:#}"), q)
+                (StatusCode::BAD_REQUEST, "The search cannot be understood", error.to_string(), q)
             }
             Self::Failed(error) => {
                 let title =
@@ -64,7 +66,7 @@ impl IntoResponse for Failure {
                 (StatusCode::BAD_GATEWAY, title, format!("{error:#}"), String::new())
             }
         };
-        let body = html! { main #main { h1 { (title) } pre { (detail) } p { a href="/traces" { "All traces" } } } };
+        let body = html! { main #main { h1 { (title) } pre { (detail) } @if let Some(fields) = fields { (fields) } p { a href="/traces" { "All traces" } } } };
         (status, Frame { title, q: &q, ..Frame::default() }.page(&body)).into_response()
     }
 }

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::query::Field;
+use attest_query::Field;
 
 const KEYS: [(&str, &str); 12] = [
     ("/", "go to the search box"),
@@ -83,15 +83,23 @@ fn help() -> Markup {
         dialog #help aria-labelledby="help-title" {
             h2 #help-title { "Help" }
             h3 { "Search" }
-            p { "All words and conditions must hold. "
-                "Words are searched for in messages, tool calls and results, ignoring case. "
-                "Quote a value that contains spaces." }
-            dl {
-                @for (_, name, meaning) in Field::ALL { dt { code { (name) ":" } } dd { (meaning) } }
-            }
+            (fields())
             h3 { "Keyboard" }
             dl { @for (keys, meaning) in KEYS { dt { kbd { (keys) } } dd { (meaning) } } }
             form method="dialog" { button { "Close" } }
         }
+    }
+}
+
+/// Explains the language of the search box.
+pub fn fields() -> Markup {
+    html! {
+        p { "Words are searched for in messages, tool calls and results, ignoring case. All words and conditions must hold; "
+            code { "or" } ", " code { "not" } ", " code { "-" } " and parentheses combine them. "
+            "Quote a text that contains spaces or operators. Operators are " code { ": = > >= < <=" } "." }
+        dl.fields { @for (_, name, meaning) in Field::ALL { dt { code { (name) } } dd { (meaning) } } }
+        p { "Members of a trace are named by their path, such as " code { "usage.total_tokens>1000" }
+            ". The first name is one of " (Field::MEMBERS.join(", "))
+            "; any other member is written with a dot before it, such as " code { ".rating>=4" } "." }
     }
 }

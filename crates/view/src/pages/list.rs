@@ -1,35 +1,38 @@
 use std::borrow::Cow;
 
+use attest_query::{Field, Query};
 use attest_storage::Branch;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use percent_encoding::percent_decode_str;
 
 use super::{
     failure::first_trace,
     layout::{Frame, choice},
+    trace::TURNS,
+    turn::turn_id,
     urls::trace_url,
 };
-use crate::{
-    query::{Field, Query},
-    search::{Found, Row, Search, prefix_of},
-};
+use crate::search::{ROWS, Row, Search, Totals};
+
+/// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
+pub const STREAMED: &str = "<!--streamed-->";
 
 #[derive(Debug)]
 pub struct List {
     pub search: Search,
     pub query: Query,
     pub tree: Vec<Branch>,
-    pub found: Found,
     pub bucket: String,
 }
 
 impl List {
     pub fn render(&self) -> Markup {
-        let Self { search, query, tree, found, bucket } = self;
-        let prefix = prefix_of(query);
+        let Self { search, query, tree, bucket } = self;
+        let prefix = query.key_prefix();
         let body = html! {
+            (stop_form())
             div.columns {
                 nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
                 main #main {
@@ -37,21 +40,125 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
-                    ol.rows #rows data-live { @for row in &found.rows { (row_of(row, search)) } }
-                    div.none { p { "No trace here." } @if *search == Search::default() { (first_trace()) } }
-                    p.more {
-                        @if found.looked_at > found.rows.len() {
-                            (HumanCount(found.looked_at as u64)) " looked through. "
-                        }
-                        (not_searched(found.unreadable))
-                        @if let Some(next) = &found.next {
-                            a rel="next" href=(search.url(|search| search.from.clone_from(next))) { "Further" }
-                        }
-                    }
+                    (PreEscaped(STREAMED))
                 }
             }
         };
         Frame { title: "Traces", q: &search.q, with: &search.with, view: "/traces" }.page(&body)
+    }
+}
+
+/// The form of the buttons that stop a search. The script sends it without leaving the page. Without the script, the
+/// browser stops loading the page, which also ends the search.
+pub fn stop_form() -> Markup {
+    html! {
+        form #stop method="post" action="/stop" {}
+        script src="/stop.js" async {}
+    }
+}
+
+/// Renders a row without its end tag, which HTML allows: progress may follow within the row. The first row begins the
+/// list.
+pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
+    let row = row_of(row, search).into_string();
+    let begin = if place == 0 { list_begin(search) } else { "" };
+    format!("{begin}{}", row.trim_end_matches("</li>"))
+}
+
+fn list_begin(search: &Search) -> &'static str {
+    if Query::parse(&search.q).is_ok_and(|query| query.needs_content()) {
+        "<ol class=\"rows\" id=\"rows\">"
+    } else {
+        "<ol class=\"rows\" id=\"rows\" data-live>"
+    }
+}
+
+/// Shows how far a search is. Each one hides those before it, and the end of the list hides all.
+pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
+    html! {
+        p.progress {
+            progress aria-label="Traces searched" value=(found.looked_at) max=[total] {}
+            " " (count(found.found)) " found in " (searched(found.looked_at, total)) " so far. "
+            button form="stop" name="search" value=(number) { "Stop" }
+            @if let Some(next) = next { " " a href=(search.url(|search| next.clone_into(&mut search.from))) { "Further" } }
+        }
+    }
+}
+
+fn count(count: usize) -> HumanCount {
+    HumanCount(count as u64)
+}
+
+pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
+    html! {
+        (count(looked_at)) " "
+        @if let Some(total) = total.filter(|total| *total >= looked_at) { "of " (count(total)) " " }
+        "traces"
+    }
+}
+
+/// The end of the search for a page.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It has read all traces.
+    Complete,
+    /// The page is full. Nothing is known about later traces.
+    Listed,
+    Stopped,
+    Failed(anyhow::Error),
+}
+
+/// The end of a list.
+#[derive(Debug)]
+pub struct ListEnd<'a> {
+    pub search: &'a Search,
+    pub rows: usize,
+    /// The totals behind the start of the page.
+    pub found: Totals,
+    /// The number of traces behind the start of the page, if it is known.
+    pub total: Option<usize>,
+    /// The totals over all traces, if the first page has counted.
+    pub all: Option<Totals>,
+    pub next: Option<&'a str>,
+    pub outcome: Outcome,
+}
+
+pub fn list_end(end: &ListEnd<'_>) -> Markup {
+    let ListEnd { search, rows, found, total, all, next, outcome } = end;
+    let is_first = search.from.is_empty();
+    html! {
+        @if *rows == 0 { (PreEscaped(list_begin(search))) }
+        (PreEscaped("</ol>"))
+        div.none { p { "No trace here." } @if **search == Search::default() { (first_trace()) } }
+        @if let Outcome::Failed(error) = outcome {
+            div.alert role="alert" { p.label { "The search failed, so the list is not complete" } pre { (format!("{error:#}")) } }
+        }
+        p.more {
+            @match (outcome, all) {
+                (Outcome::Listed, None) => { (count(*rows)) " traces on this page. " }
+                (Outcome::Complete, _) if is_first => {
+                    (count(found.found)) " found in " (count(found.looked_at)) " traces. "
+                }
+                (Outcome::Complete | Outcome::Listed, Some(all)) => {
+                    (count(*rows)) " of " (count(all.found)) " found in " (count(all.looked_at)) " traces. "
+                }
+                (Outcome::Complete, None) => {
+                    (count(found.found)) " found in " (count(found.looked_at)) " traces from here on. "
+                }
+                (Outcome::Stopped, _) => {
+                    "Stopped: " (count(found.found)) " found in " (searched(found.looked_at, *total)) ". "
+                }
+                (Outcome::Failed(_), _) => {
+                    (count(found.found)) " found in " (searched(found.looked_at, *total)) " until then. "
+                }
+            }
+            (not_searched(found.unreadable))
+            @if let Some(next) = next {
+                a rel="next" href=(search.url(|search| (*next).clone_into(&mut search.from))) {
+                    @if *rows < ROWS { "Continue" } @else { "Further" }
+                }
+            }
+        }
     }
 }
 
@@ -61,7 +168,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
         ul {
             @for Branch { prefix, traces, below } in branches {
                 li {
-                    a href=(search.url(|search| search.q = query.clone().with(Field::Fingerprint, prefix).to_string()))
+                    a href=(search.url(|search| search.q = q_with(query, Field::Fingerprint, prefix)))
                         aria-current=[(prefix == shown).then_some("page")] {
                         (segment(prefix))
                     }
@@ -71,6 +178,11 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
             }
         }
     }
+}
+
+/// Returns the text of a query with a condition. A value that no condition can have changes nothing.
+pub fn q_with(query: &Query, field: Field, value: &str) -> String {
+    query.clone().with(field, value).unwrap_or_else(|_| query.clone()).to_string()
 }
 
 /// Returns the last segment of a prefix, decoded as in the fingerprint.
@@ -84,13 +196,20 @@ pub fn not_searched(unreadable: usize) -> Markup {
     html! { @if unreadable > 0 { (HumanCount(unreadable as u64)) " cannot be read, and were not searched. " } }
 }
 
+/// Returns the URL of a trace, at the turn in which the search found its words.
+fn hit_url(row: &Row, search: &Search) -> String {
+    let Some(snippet) = &row.snippet else {
+        return trace_url(&row.entry.key, &[("q", &search.q), ("from", &search.from)]);
+    };
+    let first = snippet.turn - snippet.turn % TURNS;
+    let first = if first == 0 { String::new() } else { first.to_string() };
+    let url = trace_url(&row.entry.key, &[("turn", &first), ("q", &search.q), ("from", &search.from)]);
+    format!("{url}#{}", if snippet.is_choice { "choices".to_owned() } else { turn_id(snippet.turn) })
+}
+
 pub fn row_of(row: &Row, search: &Search) -> Markup {
     let key = row.entry.key.as_str();
-    let url = if search.with.is_empty() {
-        trace_url(key, &[("q", &search.q), ("from", &search.from)])
-    } else {
-        trace_url(&search.with, &[("with", key)])
-    };
+    let url = if search.with.is_empty() { hit_url(row, search) } else { trace_url(&search.with, &[("with", key)]) };
     let time = row.entry.stored.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let header = &row.header;
     html! {
@@ -108,6 +227,11 @@ pub fn row_of(row: &Row, search: &Search) -> Markup {
                 }
                 span.tokens { @if let Some(tokens) = header.tokens.total { (HumanCount(tokens)) " tokens" } }
                 span.size { (BinaryBytes(row.entry.size)) }
+                @if let Some(snippet) = &row.snippet {
+                    span.snippet {
+                        @for (text, is_word) in &snippet.parts { @if *is_word { mark { (text) } } @else { (text) } }
+                    }
+                }
             }
         }
     }

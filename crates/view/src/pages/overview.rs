@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use attest_query::{Field, Query};
 use indicatif::{BinaryBytes, HumanCount};
-use jiff::{ToSpan, civil::Date};
+use jiff::civil::Date;
 use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
 
 use super::{
     chart::{self, Bar, COLORS},
     failure::first_trace,
     layout::Frame,
-    list::row_of,
+    list::{q_with, row_of},
 };
 use crate::{
-    query::{Field, Query},
     search::Search,
-    stats::{Figures, SIZES, Stats, UNREAD},
+    stats::{Days, Figures, OTHERS, SIZES, Stats, TimeBasis, UNREAD, by_model},
 };
 
 /// The largest number of days in a chart. The newest days are shown.
@@ -27,9 +28,28 @@ const SERIES: usize = COLORS.len() - 1;
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
+/// The choices of a reader, as the URL of the page contains them.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Choice {
+    /// The time that decides the day of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeBasis>,
+    /// Whether all traces are read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+impl Choice {
+    fn url(self) -> String {
+        format!("/?{}", serde_urlencoded::to_string(self).unwrap_or_default())
+    }
+}
+
 #[derive(Debug)]
 pub struct Overview {
     pub stats: Stats,
+    pub choice: Choice,
     pub bucket: String,
     pub is_folder: bool,
 }
@@ -37,25 +57,29 @@ pub struct Overview {
 impl Overview {
     pub fn render(&self) -> Markup {
         let Self { stats, bucket, .. } = self;
-        let models = stats.models();
-        let sum = |of: fn(&Figures) -> u64| models.iter().map(|(_, figures)| of(figures)).fold(0, u64::saturating_add);
+        let basis = self.choice.time.unwrap_or_else(|| stats.basis());
+        let days = stats.days(basis);
+        let models = by_model(&days);
+        let read = stats.read;
+        let count = |count: u64| HumanCount(count).to_string();
         let body = html! {
             main.overview #main {
                 h1 { "Overview " small { (bucket) } }
-                p.bound { (self.bound()) }
+                p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
                 @if stats.traces == 0 { (first_trace()) } @else {
                     dl.totals {
-                        (total("traces", &HumanCount(stats.traces as u64).to_string(), "/traces"))
-                        (total("size", &BinaryBytes(stats.bytes).to_string(), "/traces"))
-                        (total("tokens", &HumanCount(sum(|figures| figures.tokens)).to_string(), "/traces"))
-                        (total("errors", &HumanCount(sum(|figures| figures.errors)).to_string(), &url("is:error")))
-                        (total("refusals", &HumanCount(sum(|figures| figures.refusals)).to_string(), &url("is:refusal")))
+                        (total("traces", &count(read.traces), &self.scope(), "/traces"))
+                        (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
+                        (total("tokens", &count(read.tokens), &self.scope(), "/traces"))
+                        (total("errors", &count(read.errors), &self.scope(), &url("is:error")))
+                        (total("refusals", &count(read.refusals), &self.scope(), &url("is:refusal")))
                     }
+                    (self.basis(basis))
                     div.charts {
-                        (by_day(stats, &models, "Traces per day", "traces", |figures| figures.traces))
-                        (by_day(stats, &models, "Tokens per day", "tokens", |figures| figures.tokens))
-                        (sizes(stats))
-                        (table(&models))
+                        (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
+                        (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
+                        (sizes(stats, if stats.is_lake { self.scope() } else { self.scope_of_listing() }.as_str()))
+                        (table(&stats.models(), &self.scope()))
                     }
                     section aria-labelledby="newest" {
                         h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
@@ -67,28 +91,74 @@ impl Overview {
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
+    /// Says which traces the figures describe, unless they describe all.
+    fn scope(&self) -> String {
+        if self.stats.is_whole() {
+            String::new()
+        } else {
+            format!("of {} traces read", HumanCount(self.stats.read.traces))
+        }
+    }
+
+    fn scope_of_listing(&self) -> String {
+        let traces = HumanCount(self.stats.traces as u64);
+        if self.stats.is_whole() {
+            String::new()
+        } else if self.stats.has_more {
+            format!("of the first {traces} traces")
+        } else {
+            format!("of all {traces} traces")
+        }
+    }
+
+    fn scope_of_days(&self, basis: TimeBasis) -> String {
+        if basis == TimeBasis::Created || self.stats.is_lake && self.stats.has_more {
+            self.scope()
+        } else {
+            self.scope_of_listing()
+        }
+    }
+
+    /// Says which time the days are, and offers the other one.
+    fn basis(&self, basis: TimeBasis) -> Markup {
+        let timeless = self.stats.timeless;
+        html! {
+            p.basis {
+                @match basis {
+                    TimeBasis::Created => {
+                        "Days are those of " code { "created" } " in the trace, in UTC. "
+                        @if timeless > 0 { (HumanCount(timeless)) @if timeless == 1 { " trace has" } @else { " traces have" } " no such time, and no day here. " }
+                        a href=(Choice { time: Some(TimeBasis::Stored), ..self.choice }.url()) { "Show days of storage" }
+                    }
+                    TimeBasis::Stored => {
+                        "Days are those of storage, in UTC. "
+                        a href=(Choice { time: Some(TimeBasis::Created), ..self.choice }.url()) { "Show days of " code { "created" } }
+                    }
+                }
+            }
+        }
+    }
+
     fn bound(&self) -> Markup {
-        let Stats { traces, read, unreadable, has_more, .. } = self.stats;
-        let (traces, read) = (HumanCount(traces as u64), HumanCount(read as u64));
+        let Stats { unreadable, has_more, .. } = self.stats;
+        let (traces, read) = (HumanCount(self.stats.traces as u64), HumanCount(self.stats.read.traces));
         html! {
             @if self.stats.traces == 0 { "No trace is stored here yet." }
-            @else if self.stats.read == self.stats.traces && !has_more { "All " (traces) " traces were read." }
-            @else if self.stats.read + unreadable == self.stats.traces && !has_more { (read) " of " (traces) " traces were read." }
+            @else if self.stats.is_whole() && unreadable == 0 { "All " (traces) " traces were read." }
+            @else if self.stats.is_whole() { (read) " of " (traces) " traces were read." }
             @else if self.stats.is_lake && has_more {
                 (read) " traces of the newest days of the lake were read. The lake does not count the traces of one fingerprint."
             } @else if has_more {
-                "The first " (traces) " traces in the order of the keys are counted, because S3 lists in no other order. "
-                "Models, tokens, errors and refusals are those of the first " (read) "."
+                "The first " (traces) " traces in the order of the keys are listed, because S3 lists in no other order. "
+                "Figures and models are those of the first " (read) "."
             } @else if self.stats.is_lake {
-                "All " (traces) " traces of the lake are counted. Models, tokens, errors, refusals and sizes are those of "
-                (read) " traces of the newest days."
+                "The lake has " (traces) " traces. Figures, models and sizes are those of " (read) " traces of the newest days."
             } @else if self.is_folder {
-                "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the newest " (read) "."
+                (traces) " traces are stored. Figures and models are those of the newest " (read) "."
             } @else {
-                "All " (traces) " traces are counted. Models, tokens, errors and refusals are those of the first " (read)
-                " in the order of the keys."
+                (traces) " traces are stored. Figures and models are those of the first " (read) " in the order of the keys."
             }
-            @if unreadable > 0 { " " (HumanCount(unreadable as u64)) " objects cannot be read." }
+            @if unreadable > 0 { " " (HumanCount(unreadable as u64)) @if unreadable == 1 { " object" } @else { " objects" } " cannot be read." }
         }
     }
 }
@@ -97,20 +167,34 @@ fn url(q: &str) -> String {
     Search { q: q.to_owned(), ..Search::default() }.own_url()
 }
 
-fn total(name: &str, value: &str, url: &str) -> Markup {
-    html! { div { dt { (name) } dd { a href=(url) { (value) } } } }
+fn total(name: &str, value: &str, scope: &str, url: &str) -> Markup {
+    html! { div { dt { (name) } dd { a href=(url) { (value) } @if !scope.is_empty() { " " small { (scope) } } } } }
 }
 
 /// Returns the URL of a day's traces, limited to one model if it is known.
-fn day_url(day: Date, model: Option<&str>) -> String {
-    let next = day.checked_add(1.day()).unwrap_or(day);
-    let query = Query::default().with(Field::Model, model.unwrap_or_default());
-    let query = query.with(Field::Since, &day.to_string()).with(Field::Until, &next.to_string());
-    url(&query.to_string())
+fn day_url(day: Date, basis: TimeBasis, model: Option<&str>) -> String {
+    let field = match basis {
+        TimeBasis::Created => Field::Created,
+        TimeBasis::Stored => Field::Stored,
+    };
+    let query = Query::default().with(Field::Model, model.unwrap_or_default()).unwrap_or_default();
+    url(&q_with(&query, field, &day.to_string()))
+}
+
+fn heading(title: &str, scope: &str) -> Markup {
+    html! { h2 { (title) @if !scope.is_empty() { " " small { (scope) } } } }
 }
 
 /// Draws a figure by day, stacked by model, with its numbers in a table.
-fn by_day(stats: &Stats, models: &[(&str, Figures)], title: &str, unit: &str, of: fn(&Figures) -> u64) -> Markup {
+fn by_day(
+    all: &Days,
+    models: &[(&str, Figures)],
+    basis: TimeBasis,
+    title: &str,
+    unit: &str,
+    scope: &str,
+    of: fn(&Figures) -> u64,
+) -> Markup {
     let series: BTreeMap<&str, usize> = models
         .iter()
         .filter(|(model, _)| *model != UNREAD)
@@ -118,7 +202,7 @@ fn by_day(stats: &Stats, models: &[(&str, Figures)], title: &str, unit: &str, of
         .enumerate()
         .map(|(place, (model, _))| (*model, place))
         .collect();
-    let days: Vec<_> = stats.days.iter().rev().take(DAYS).collect();
+    let days: Vec<_> = all.iter().rev().take(DAYS).collect();
     let bars: Vec<Bar> = days
         .iter()
         .rev()
@@ -128,30 +212,35 @@ fn by_day(stats: &Stats, models: &[(&str, Figures)], title: &str, unit: &str, of
             for (model, _) in models.iter().filter(|(model, _)| series.contains_key(model)) {
                 if let Some(value) = by_model.get(*model).map(of).filter(|value| *value > 0) {
                     bar.parts.push((series[model], value, format!("{day}, {model}: {} {unit}", HumanCount(value))));
-                    bar.urls.push(day_url(**day, Some(model)));
+                    bar.urls.push(day_url(**day, basis, Some(model)));
                 }
             }
-            for (model, figures) in by_model.iter().filter(|(model, _)| !series.contains_key(model.as_str())) {
-                let _ = model;
+            for (_, figures) in by_model.iter().filter(|(model, _)| !series.contains_key(model.as_str())) {
                 others += of(figures);
             }
             if others > 0 {
                 bar.parts.push((SERIES, others, format!("{day}, others: {} {unit}", HumanCount(others))));
-                bar.urls.push(day_url(**day, None));
+                bar.urls.push(day_url(**day, basis, None));
             }
             bar
         })
         .collect();
-    let has_others = models.iter().any(|(model, figures)| !series.contains_key(model) && of(figures) > 0);
+    let has = |is_unread: bool| {
+        models
+            .iter()
+            .any(|(model, figures)| !series.contains_key(model) && (*model == UNREAD) == is_unread && of(figures) > 0)
+    };
+    let rest = [has(false).then_some("others"), has(true).then_some(UNREAD)];
+    let rest: Vec<&str> = rest.into_iter().flatten().collect();
     html! {
         section.card aria-label=(title) {
-            h2 { (title) }
+            (heading(title, scope))
             (chart::bars(title, &bars))
             ul.legend {
                 @for (model, _) in models.iter().filter(|(model, _)| series.contains_key(model)) {
                     li { span class=(format!("swatch c{}", series[model])) {} (model) }
                 }
-                @if has_others { li { span class=(format!("swatch c{SERIES}")) {} "others and " (UNREAD) } }
+                @if !rest.is_empty() { li { span class=(format!("swatch c{SERIES}")) {} (rest.join(" and ")) } }
             }
             details {
                 summary { "Numbers" }
@@ -160,7 +249,7 @@ fn by_day(stats: &Stats, models: &[(&str, Figures)], title: &str, unit: &str, of
                     tbody {
                         @for (day, by_model) in &days {
                             tr {
-                                td { a href=(day_url(**day, None)) { (day) } }
+                                td { a href=(day_url(**day, basis, None)) { (day) } }
                                 td.number { (HumanCount(by_model.values().map(of).fold(0, u64::saturating_add))) }
                             }
                         }
@@ -171,7 +260,7 @@ fn by_day(stats: &Stats, models: &[(&str, Figures)], title: &str, unit: &str, of
     }
 }
 
-fn sizes(stats: &Stats) -> Markup {
+fn sizes(stats: &Stats, scope: &str) -> Markup {
     let label = |place: usize| match SIZES[place] {
         u64::MAX => format!("over {}", BinaryBytes(SIZES[place - 1])),
         bound => format!("to {}", BinaryBytes(bound)),
@@ -188,7 +277,7 @@ fn sizes(stats: &Stats) -> Markup {
         .collect();
     html! {
         section.card aria-label="Sizes" {
-            h2 { "Sizes" }
+            (heading("Sizes", scope))
             (chart::bars("Traces by size", &bars))
             details {
                 summary { "Numbers" }
@@ -205,18 +294,18 @@ fn sizes(stats: &Stats) -> Markup {
     }
 }
 
-fn table(models: &[(&str, Figures)]) -> Markup {
+fn table(models: &[(&str, Figures)], scope: &str) -> Markup {
     html! {
         section.card aria-labelledby="models" {
-            h2 #models { "Models" }
+            h2 #models { "Models" @if !scope.is_empty() { " " small { (scope) } } }
             table {
                 thead { tr { th { "Model" } th { "Traces" } th { "Tokens" } th { "Errors" } th { "Refusals" } } }
                 tbody {
                     @for (model, figures) in models.iter().take(MODELS) {
                         tr {
                             td {
-                                @if *model == UNREAD { (model) }
-                                @else { a href=(url(&Query::default().with(Field::Model, model).to_string())) { (model) } }
+                                @if *model == OTHERS { (model) }
+                                @else { a href=(url(&q_with(&Query::default(), Field::Model, model))) { (model) } }
                             }
                             @for value in [figures.traces, figures.tokens, figures.errors, figures.refusals] {
                                 td.number { (HumanCount(value)) }

@@ -2,16 +2,15 @@
 
 use indicatif::HumanCount;
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::{
     layout::Frame,
-    list::not_searched,
+    list::{Outcome, STREAMED, not_searched, searched, stop_form},
     urls::{session_url, trace_url},
 };
 use crate::{
-    query::{Field, Query},
-    search::{Row, Search},
+    search::{Row, Search, Totals},
     session::{Session, SessionContent, SessionSpan, start},
 };
 
@@ -21,45 +20,65 @@ const WIDTH: f64 = 1_000.0;
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
 
-pub fn session(session: &Session) -> Markup {
-    let q = Query::default().with(Field::Session, &session.id).to_string();
-    let search = Search { q: q.clone(), ..Search::default() };
-    let sum = |of: fn(&Row) -> u64| session.rows().map(of).fold(0, u64::saturating_add);
-    let tokens = sum(|row| row.header.tokens.total.unwrap_or_default());
-    let errors = sum(|row| u64::from(row.header.error.is_some()));
+/// Renders the frame of the page. The session is streamed after how far its search is.
+pub fn session_frame(id: &str, q: &str) -> Markup {
+    let body = html! { (stop_form()) main.session #main { (PreEscaped(STREAMED)) } };
+    Frame { title: id, q, ..Frame::default() }.page(&body)
+}
+
+pub fn session(session: &Session, q: &str, found: Totals, total: Option<usize>, outcome: &Outcome) -> Markup {
+    let search = Search { q: q.to_owned(), ..Search::default() };
+    let figures = &session.figures;
     let is_trace = session.rows().any(|row| row.header.span.is_some());
-    let body = html! {
-        main.session #main {
-            header.facts {
-                h1 { (session.id) " " small { @if is_trace { "OpenTelemetry trace" } @else { "session" } } }
+    let fact = |name: &str, value: String| html! { div { dt { (name) } dd { (value) } } };
+    let count = |count: u64| HumanCount(count).to_string();
+    html! {
+        header.facts {
+            h1 { (session.id) " " small { @if is_trace { "OpenTelemetry trace" } @else { "session" } } }
+            @match outcome {
+                Outcome::Failed(error) => {
+                    div.alert role="alert" {
+                        p.label { "The search failed, so traces may be missing here" } pre { (format!("{error:#}")) }
+                    }
+                }
+                Outcome::Stopped => { p.notice { "Stopped: traces may be missing here, and the figures are those of the traces found. " a href=(session_url(&session.id)) { "Search again" } } }
+                Outcome::Complete | Outcome::Listed => {}
+            }
+            @if figures.traces > 0 {
                 dl {
-                    div { dt { "traces" } dd { (HumanCount(session.rows().count() as u64)) } }
-                    div { dt { "start" } dd { (time(session.start)) } }
-                    div { dt { "duration" } dd { (seconds(session.seconds)) } }
-                    @if tokens > 0 { div { dt { "tokens" } dd { (HumanCount(tokens)) } } }
-                    @if errors > 0 { div { dt { "errors" } dd { (HumanCount(errors)) } } }
+                    (fact("traces", count(figures.traces as u64)))
+                    @if figures.models.len() == 1 {
+                        @for model in figures.models.keys() { (fact("model", model.clone())) }
+                    } @else {
+                        div {
+                            dt { "models" }
+                            dd { @for (place, (model, traces)) in figures.models.iter().enumerate() { @if place > 0 { ", " } (model) " (" (HumanCount(*traces)) ")" } }
+                        }
+                    }
+                    (fact("start", time(figures.start())))
+                    (fact("duration", seconds(figures.seconds())))
+                    @if figures.tokens > 0 { (fact("tokens", count(figures.tokens))) }
+                    (fact("errors", count(figures.errors)))
+                    @if figures.refusals > 0 { (fact("refusals", count(figures.refusals))) }
                 }
                 div.actions { a href=(search.own_url()) { "As a list" } }
             }
+        }
+        @if figures.traces > 0 {
             div.axis aria-hidden="true" {
-                p { @for part in [0.0, 0.5, 1.0] { span { (seconds(session.seconds * part)) } } }
-            }
-            ol.rows.spans #rows { @for span in &session.spans { (line(span, session, &q)) } }
-            p.none { "No trace here." }
-            p.more {
-                (HumanCount(session.looked_at as u64)) " traces looked through. "
-                (not_searched(session.unreadable))
-                @if let Some(next) = &session.next {
-                    a rel="next" href=(format!("{}&{}", session_url(&session.id), from(next))) { "Further" }
-                }
+                p { @for part in [0.0, 0.5, 1.0] { span { (seconds(figures.seconds() * part)) } } }
             }
         }
-    };
-    Frame { title: &session.id, q: &q, ..Frame::default() }.page(&body)
-}
-
-fn from(cursor: &str) -> String {
-    serde_urlencoded::to_string([("from", cursor)]).unwrap_or_default()
+        ol.rows.spans #rows { @for span in &session.spans { (line(span, session, q)) } }
+        p.none { "No trace of this session is stored here." }
+        p.more {
+            @if session.rows().count() < figures.traces {
+                "The " (count(session.rows().count() as u64)) " traces that were found first are shown; the figures are those of all. "
+            }
+            (searched(found.looked_at, total)) " searched. "
+            (not_searched(found.unreadable))
+        }
+    }
 }
 
 fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
@@ -77,12 +96,19 @@ fn line(span: &SessionSpan, session: &Session, q: &str) -> Markup {
                             b { (name(row)) }
                             @if row.header.error.is_some() { " " span.badge.bad { "error" } }
                             @if row.header.is_refused { " " span.badge.bad { "refusal" } }
+                            @if name(row) != row.header.model { " " small.model { (row.header.model) } }
                             " " small { (row.words) }
                         }
                         (bar(row, session))
                         span.time { @if let Some(duration) = row.header.seconds { (seconds(duration)) } }
                         span.tokens {
                             @if let Some(tokens) = row.header.tokens.total { (HumanCount(tokens)) " tokens" }
+                        }
+                    }
+                    @if !row.preview.is_empty() {
+                        details.preview {
+                            summary { "Preview" }
+                            @for (role, text) in &row.preview { p.label { (role) } pre.content { (text) } }
                         }
                     }
                 }
@@ -96,8 +122,9 @@ fn name(row: &Row) -> &str {
 }
 
 fn bar(row: &Row, session: &Session) -> Markup {
-    let scale = if session.seconds > 0.0 { WIDTH / session.seconds } else { 0.0 };
-    let offset = start(row) - session.start;
+    let length = session.figures.seconds();
+    let scale = if length > 0.0 { WIDTH / length } else { 0.0 };
+    let offset = start(row) - session.figures.start();
     let width = (row.header.seconds.unwrap_or_default() * scale).max(4.0);
     let x = (offset * scale).clamp(0.0, WIDTH - 4.0);
     let label = format!("starts after {}", seconds(offset));

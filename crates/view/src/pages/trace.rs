@@ -18,7 +18,7 @@ use super::{
 use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 
 /// The largest number of turns on a page; the next page continues.
-const TURNS: usize = 500;
+pub const TURNS: usize = 500;
 
 /// The largest HTML of turns on a page, in bytes.
 const HTML_BYTES: usize = 32 * 1024 * 1024;

@@ -57,7 +57,7 @@ fn is_prompt(role: &str) -> bool {
 pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {
-            fieldset.tabs {
+            fieldset.tabs #choices {
                 legend { (choices.len()) " choices" }
                 @for (place, choice) in choices.iter().take(MEMBERS).enumerate() {
                     @let id = format!("choice-{place}");

@@ -1,4 +1,4 @@
-"""Assembles the events of a stream into the response that the provider would have sent without streaming."""
+"""Assembles stream events into the response that the provider would have sent without streaming."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASSEMBLERS: dict[str, type[Assembler]] = {mapping.OPENAI_RESPONSES: Responses, 
 
 
 class Stream:
-    """A response that arrives in chunks. Each chunk is read when it arrives, so that the end of a long stream causes no delay."""
+    """A response that arrives in chunks. Each chunk is parsed as it arrives, so that the end of a long stream causes no delay."""
 
     def __init__(self, api: str):
         self._assembler = _ASSEMBLERS.get(api, Chat)()
@@ -38,7 +38,7 @@ class Stream:
         return self._assembler
 
     def add(self, event: Any) -> None:
-        """Adds an event that is JSON."""
+        """Adds a parsed event."""
         self.has_events = True
         if isinstance(event, dict):
             self.has_content = self.has_content or has_content(event)
@@ -60,7 +60,7 @@ class Stream:
 
 
 def assemble(api: str, body: bytes) -> Assembler:
-    """Reads a body of server-sent events."""
+    """Assembles a whole body of server-sent events."""
     stream = Stream(api)
     stream.feed(body)
     return stream.finish()

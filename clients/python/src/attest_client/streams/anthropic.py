@@ -114,7 +114,7 @@ class Anthropic(Assembler):
     def finish(self) -> None:
         super().finish()
         for _, block in self._blocks:
-            # The start of a number is also a number, so a truncated input is kept as a string instead of parsed.
+            # A number that was cut off is still a number, so an unfinished input is kept as a string instead of parsed.
             if text := "".join(self._inputs.get(id(block), [])):
                 if not is_empty(block.get("input")):
                     self.unmerged.append({"content": [{"input": block["input"]}]})
@@ -125,7 +125,7 @@ class Anthropic(Assembler):
 
 
 def _input(text: str) -> Json:
-    """Parses the input of a tool. Some models write inputs that are not JSON; their text is kept."""
+    """Parses a tool's input. Returns an input that is not JSON, which some models write, as a string."""
     try:
         return values.loads(text)
     except (ValueError, RecursionError):

@@ -30,7 +30,7 @@ class Assembler(abc.ABC):
         self.is_contradictory |= self.merger.has_conflict
 
     def incomplete(self, reason: str = "ended") -> str | None:
-        """Returns the reason why the response is incomplete. `reason` is the reason that the reader of the stream knows."""
+        """Returns the reason why the response is incomplete, if it is. `reason` is why its last event or its rest is missing."""
         if self.error is not None:
             return "error"
         if reason == "truncated" or not self.is_complete:

@@ -1,4 +1,4 @@
-"""Assembles the chunks of Chat Completions."""
+"""Assembles Chat Completions chunks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Chat(Assembler):
 
 
 def _whole_choice(choice: Members) -> Members:
-    """Adds the members that the API sends without streaming."""
+    """Gives a choice the members that it would have without streaming."""
     choice = dict(choice)
     message = choice.pop("message")
     whole: Members = {"role": message.pop("role", None) or "assistant", "content": message.pop("content", None)}

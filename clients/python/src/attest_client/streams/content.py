@@ -1,4 +1,4 @@
-"""Finds the first event of a stream that has a part of the answer."""
+"""Detects the first event of a stream that contains generated content."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reads server-sent events from the chunks of a response.
+"""Parses server-sent events from the chunks of a response.
 
-The libraries for this pull the next chunk from an iterator. Here, the application reads, and chunks are pushed.
+The libraries for this pull the next chunk from an iterator. Here, the application pulls the chunks, so they are pushed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Members = dict[str, Json]
 
 
 class Rule(NamedTuple):
-    """The way in which the strings and lists of a chunk continue the earlier ones."""
+    """How the strings and lists of a chunk continue the earlier ones."""
 
     texts: str
     """`append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own."""
@@ -40,7 +40,7 @@ _NAMES = frozenset(("id", "index", "type", "role", "format", "status"))
 
 
 def index_of(value: Json) -> int | None:
-    """Returns an index into a list, or `None` for any other value."""
+    """Returns a value that is a list index, or `None` for any other."""
     return value if type(value) is int and 0 <= value < MAX_INDEX else None
 
 
@@ -49,7 +49,7 @@ def is_empty(value: Json) -> bool:
 
 
 class _Text:
-    """Pieces of a text. Python copies the whole text when a member of a dictionary grows."""
+    """The pieces of a text, because Python copies a whole string whenever a dictionary member grows."""
 
     __slots__ = ("length", "pieces")
 
@@ -186,7 +186,7 @@ class Merger:
 
 
 def _is_piece(last: Json, part: Json) -> bool:
-    """Returns whether two parts of a content without an index are pieces of one."""
+    """Returns whether two content parts without an index are pieces of the same part."""
     if not isinstance(last, dict) or not isinstance(part, dict):
         return False
     kind = part.get("type")

@@ -10,14 +10,14 @@ from attest_client.streams.merge import FINAL, PIECES, STATE, Json, Members, ind
 
 
 class _Place(NamedTuple):
-    """The place of a text: in an item itself, or in one of the item's lists of parts."""
+    """Where a text belongs: in an item itself, or in a part from one of the item's lists."""
 
     item: str
-    """The type of the item, for an event without one before it."""
+    """The type of the item, for an event whose item was never added."""
     member: str
     parts: str = ""
     index_member: str = ""
-    """The event's index into the list."""
+    """The event member with the index into the list."""
 
 
 _TEXTS = {
@@ -234,7 +234,7 @@ class Responses(Assembler):
 
 
 def _elements(members: Members, name: str) -> list[Json]:
-    """Returns a member that is a list, and creates it if necessary."""
+    """Returns the list in a member of the object, and creates it if necessary."""
     if not isinstance(members.get(name), list):
         before = members.get(name)
         members[name] = [] if is_empty(before) else [{"type": "output_text", "text": before}]

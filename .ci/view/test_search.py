@@ -1,0 +1,180 @@
+"""A search reads all traces, streams what it finds, and can be stopped."""
+
+import json
+import os
+import re
+import threading
+import time
+import urllib.request
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import PATIENCE, talk
+from playwright.sync_api import expect
+
+MANY = 3_000
+
+
+def fill(site, folder, *names, trace):
+    """Writes many files at once, so that no listing sees a part of them."""
+    later = site.folder.parent / "later" / folder
+    later.mkdir(parents=True)
+    for name in names:
+        (later / f"{name}.json").write_text(json.dumps(trace(name)))
+    later.rename(site.folder / folder)
+    later.parent.rmdir()
+
+
+@pytest.fixture
+def many(site):
+    """Stores 3,000 traces. Three are about a refund, of which one is the oldest."""
+    texts = {7: "Where is my refund?", 1_500: "A REFUND, please", 2_999: "the oldest refund"}
+    fill(site, "many", *range(MANY), trace=lambda number: talk(texts.get(number, f"Question {number}"), "Answer"))
+    for number in range(MANY):
+        os.utime(site.folder / f"many/{number}.json", (time.time() - number, time.time() - number))
+
+
+def slow(site, page, count=40):
+    """Opens a search that takes long: traces of 4 MB, which contain all but the last letter of the word."""
+    text = "refun " * 650_000
+    fill(site, "slow", *range(count), trace=lambda number: talk(f"{text} {number}"))
+    return site.list_url("refun 77777")
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_a_search_reads_everything_and_counts(site, many, page, place):
+    if place == "bucket":
+        site.url = site.view("--bucket", "traces")
+    page.goto(site.list_url("refund"))
+    expect(page.locator("#rows li")).to_have_count(3)
+    expect(page.locator(".more")).to_have_text(re.compile(r"^\s*3 found in 3,000 traces\.\s*$"))
+    expect(page.get_by_role("link", name="Further")).to_have_count(0)
+    expect(page.locator(".progress:visible")).to_have_count(0)
+    page.goto(site.list_url("nowhere"))
+    expect(page.locator(".none")).to_be_visible()
+    expect(page.locator(".more")).to_contain_text("0 found in 3,000 traces")
+
+
+def test_a_search_works_without_scripts(site, many, browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(site.list_url("refund"))
+    expect(page.locator("#rows li")).to_have_count(3)
+    expect(page.locator(".more")).to_contain_text("3 found in 3,000 traces.")
+    page.goto(site.list_url("answer"))
+    expect(page.locator(".more")).to_contain_text("3,000 found in 3,000 traces.")
+    page.get_by_role("link", name="Further").click()
+    expect(page.locator(".more")).to_contain_text("50 of 3,000 found in 3,000 traces.")
+    page.context.close()
+
+
+def test_a_hit_has_a_snippet_and_opens_at_its_turn(site, page, picture):
+    calls = [{"id": "c", "type": "function", "function": {"name": "track", "arguments": '{"city": "D\\u00fcsseldorf"}'}}]
+    trace = talk(*["A long message.\n" * 40] * 30, "Where is my Refund for <b>Düsseldorf</b>?", "On its way")
+    trace["messages"] += [{"role": "assistant", "content": "", "tool_calls": calls}]
+    site.post(trace)
+    page.goto(site.list_url("refund"))
+    expect(page.locator(".snippet")).to_have_text("Where is my Refund for <b>Düsseldorf</b>?")
+    expect(page.locator(".snippet mark")).to_have_text("Refund")
+    picture("search")
+    page.locator("#rows a").first.click()
+    page.wait_for_url(lambda url: url.endswith("#turn-31"))
+    expect(page.locator("#turn-31")).to_be_in_viewport()
+    page.go_back()
+    page.locator("[name=q]").fill("track düsseldorf")
+    page.keyboard.press("Enter")
+    expect(page.locator(".snippet mark").first).to_have_text("Düsseldorf")
+
+
+def test_a_hit_on_a_later_page_of_a_conversation_opens_there(site, page):
+    site.put("long/1", talk(*["Hello"] * 700, "refund"))
+    page.goto(site.list_url("refund"))
+    page.locator("#rows a").first.click()
+    expect(page.locator("#turn-701")).to_be_in_viewport()
+
+
+def test_a_hit_in_another_choice_opens_at_the_choices(site, page):
+    choices = {str(place): {"message": {"role": "assistant", "content": text}} for place, text in enumerate(["yes", "refund"])}
+    site.post(talk("Hello", "yes", choices=choices))
+    page.goto(site.list_url("refund"))
+    expect(page.locator(".snippet mark")).to_have_text("refund")
+    page.locator("#rows a").first.click()
+    expect(page.locator("#choices")).to_be_in_viewport()
+
+
+def test_a_search_shows_how_far_it_is_and_stops(site, page):
+    page.goto(slow(site, page), wait_until="commit")
+    stop = page.locator(".progress:visible").get_by_role("button", name="Stop")
+    stop.click(no_wait_after=True)
+    expect(page.locator(".more")).to_contain_text(re.compile(r"Stopped: 0 found in \d+ of 40 traces\."))
+    expect(page.locator(".progress:visible")).to_have_count(0)
+    searched = int(re.search(r"in (\d+) of", page.locator(".more").text_content())[1])
+    page.get_by_role("link", name="Continue").click()
+    expect(page.locator(".more")).to_contain_text(f"0 found in {40 - searched} traces from here on.")
+
+
+def test_without_scripts_a_search_stops_where_the_browser_stops(site, browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(slow(site, page), wait_until="commit")
+    page.locator(".progress:visible").get_by_role("button", name="Stop").click(no_wait_after=True)
+    page.context.close()
+
+
+def read_bytes(process):
+    """Returns the number of bytes that a process has read."""
+    with open(f"/proc/{process.pid}/io") as io:
+        return int(re.search(r"rchar: (\d+)", io.read())[1])
+
+
+def test_a_closed_connection_ends_the_search(site, page):
+    url = slow(site, page, count=120)
+    with urllib.request.urlopen(url) as response:
+        response.read(2_000)
+    before = read_bytes(site.process)
+    with urllib.request.urlopen(site.list_url("fingerprint:none")) as response:
+        response.read()
+    while (after := read_bytes(site.process)) != before:  # the batches in flight end first
+        before = after
+        time.sleep(0.5)
+    assert after < 60 * 4e6 * 2, "the search went on"
+
+
+def test_rows_arrive_before_the_search_ends(site, page):
+    url = slow(site, page)
+    site.post(talk("refun 77777"))
+    with urllib.request.urlopen(url) as response:
+        text = b""
+        while b"data-key" not in text:
+            text += response.read1()
+        assert b'class="more"' not in text
+        text += response.read()
+    assert b"1 found in 41 traces" in text
+
+
+def test_going_back_to_a_result_does_not_search_again(site, many, page):
+    page.goto(site.list_url("refund"))
+    page.locator("#rows a").first.click()
+    before = read_bytes(site.process)
+    page.get_by_role("link", name="Results", exact=True).click()
+    expect(page.locator("#rows li")).to_have_count(3)
+    assert read_bytes(site.process) - before < 500_000
+    site.post(talk("A new refund"))
+    deadline = time.monotonic() + PATIENCE / 1_000
+    while page.locator("#rows li").count() == 3:  # the listing of a folder is at most a second old
+        assert time.monotonic() < deadline, "the search was not repeated"
+        page.reload()
+        expect(page.locator(".more")).to_contain_text("found in")
+    expect(page.locator("#rows li")).to_have_count(4)
+
+
+def test_objects_that_are_too_large_are_counted(site, page):
+    site.put("large/1", talk("refund" + "x" * 40_000_000))
+    site.post(talk("refund"))
+    page.goto(site.list_url("refund"))
+    expect(page.locator(".more")).to_contain_text("1 cannot be read, and were not searched.")
+
+
+def test_a_result_has_no_accessibility_violations(site, many, page):
+    page.goto(site.list_url("refund"))
+    expect(page.locator("#rows li")).to_have_count(3)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
