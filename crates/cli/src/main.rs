@@ -43,7 +43,7 @@ enum Command {
     Lake(lake::LakeCommand),
     /// Delete traces for good, from their bucket and from its lake
     #[cfg(feature = "lake")]
-    Forget(forget::ForgetOptions),
+    Forget(Box<forget::ForgetOptions>),
     /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds
     /// them)
     #[cfg(not(feature = "lake"))]
@@ -56,8 +56,8 @@ enum Command {
     Check(check::CheckOptions),
     /// Show stored traces in a browser
     View(view::ViewOptions),
-    /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(share::ShareOptions),
+    /// Write traces as HTML files, or upload them and print a URL that expires
+    Share(Box<share::ShareOptions>),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
@@ -88,7 +88,7 @@ async fn main() -> ExitCode {
         #[cfg(feature = "lake")]
         Command::Lake(command) => return lake::run(command).await,
         #[cfg(feature = "lake")]
-        Command::Forget(options) => return forget::run(options).await,
+        Command::Forget(options) => return forget::run(*options).await,
         #[cfg(not(feature = "lake"))]
         Command::Lake { .. } => {
             note!("error: this build of `attest` has no lake. Run it with `cargo run --locked --features lake --`");
@@ -96,7 +96,7 @@ async fn main() -> ExitCode {
         }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
-        Command::Share(options) => share::run(options).await,
+        Command::Share(options) => share::run(*options).await,
         Command::Completions { shell } => {
             let mut script = Vec::new(); // `generate` panics if a write fails
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut script);

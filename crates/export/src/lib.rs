@@ -23,6 +23,8 @@ mod paths;
 mod state_file;
 mod traces;
 
+pub use traces::{ReadOptions, ReadTrace, Traces};
+
 /// The command line of `attest export`.
 #[derive(Debug, Args)]
 #[command(

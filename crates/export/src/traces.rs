@@ -4,7 +4,7 @@ use std::{fmt::Write as _, future::ready, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use attest::{trace, unreadable::Unreadable};
-use attest_query::{Field, Query, Selector};
+use attest_query::{Field, Query, QueryOption, Selector};
 use attest_storage::{Fingerprint, ListingEntry, LocationOptions, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-/// Options of every format: the location and selection of the traces, and the number of concurrent reads.
+/// The location and selection of traces, and the number of concurrent reads. The formats of the export and `share` have
+/// these options.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
@@ -30,9 +31,8 @@ pub struct ReadOptions {
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
-    /// Only traces that this query selects, such as "refund log.rating>=4"; see below
-    #[arg(long, value_parser = Query::parse_option)]
-    query: Option<Query>,
+    #[command(flatten)]
+    selection: QueryOption,
     /// The number of concurrent reads
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -81,10 +81,10 @@ impl ReadTrace {
 impl ReadOptions {
     /// Opens the bucket or the folder. Sends no request to a bucket.
     pub async fn open(&self) -> Result<Traces> {
-        let Self { location, fingerprint, since, until, model, query, concurrency, .. } = self;
+        let Self { location, fingerprint, since, until, model, selection, concurrency, .. } = self;
         let reader = TraceReader::open(&location.location()).await?.restricted_to(fingerprint.clone());
         let model = model.as_deref().map_or(Ok(Query::default()), |model| Query::of(Field::Model, model))?;
-        let query = query.clone().unwrap_or_default().and(model);
+        let query = selection.query.clone().unwrap_or_default().and(model);
         Ok(Traces {
             reader,
             times: TimeRange { since: *since, until: *until }.within(query.times()),
@@ -102,7 +102,7 @@ impl ReadOptions {
             ("since", since.map(|time| time.to_string())),
             ("until", until.map(|time| time.to_string())),
             ("model", self.model.clone()),
-            ("query", self.query.as_ref().map(Query::to_string)),
+            ("query", self.selection.query.as_ref().map(Query::to_string)),
         ];
         let mut restrictions = String::new();
         for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
@@ -113,6 +113,11 @@ impl ReadOptions {
 }
 
 impl Traces {
+    #[must_use]
+    pub fn reader(&self) -> &TraceReader {
+        &self.reader
+    }
+
     /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if the same traces
     /// are selected.
     pub async fn origin(&self) -> Result<String> {

@@ -1,35 +1,12 @@
 //! The query language: one text selects traces on the page, and in `export`, `forget` and `share`.
 //!
-//! ```text
-//! query      = [ either ]                              ; the empty query selects every trace
-//! either     = all *( "or" all )
-//! all        = item *( [ "and" ] item )
-//! item       = *( "not" / "-" ) ( "(" either ")" / condition / word )
-//! condition  = ( field / member ) operator value
-//! operator   = ":" / "=" / ">" / ">=" / "<" / "<="     ; no space around ":"
-//! member     = [ "." ] name *( "." name )              ; without the first dot, a member of `Field::MEMBERS`
-//! name       = 1*( letter / digit / "_" / "-" ) / quoted
-//! word       = bare / quoted
-//! value      = bare / quoted / prefix "*" / "*"
-//! bare       = 1*( any but white space, and but ")" without its "(" )
-//! quoted     = DQUOTE *( any but DQUOTE and "\" / "\" any ) DQUOTE
-//! ```
-//!
-//! `and`, `or` and `not` ignore case, and are words in quotes. `-` negates what follows it directly.
-//!
-//! - A word is a text in the conversation, ignoring case.
-//! - A condition on a member holds if it holds for one of the values with this name, one element of a list, or one value in
-//!   an object. In a path, a list stands for its elements, and a number selects one. So does an object whose names are
-//!   numbers, as in `choices`.
-//! - `:` and `=` compare texts exactly, numbers by their value with every digit, and `true`, `false` and `null`. With `:`, a
-//!   `*` at the end stands for any rest, and `*` alone for any value. The other operators compare numbers.
-//! - A value of another type does not match.
-//! - Times are in UTC. A year, month or day is the whole period.
+//! The section "The query" of `docs/reading.md` defines the language: its grammar, fields, comparisons, times and errors.
 
 mod decimal;
 mod error;
 mod field;
 mod matching;
+mod option;
 mod parse;
 mod period;
 mod prefilter;
@@ -41,6 +18,7 @@ mod test;
 pub use error::QueryError;
 pub use field::Field;
 pub use matching::Candidate;
+pub use option::QueryOption;
 pub use prefilter::Prefilter;
 pub use selector::Selector;
 

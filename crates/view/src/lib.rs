@@ -25,5 +25,5 @@ mod transcript;
 mod workers;
 
 pub use commands::EXAMPLE;
-pub use pages::shared_page;
+pub use pages::{SharedEntry, shared_contents, shared_page, shared_title};
 pub use routes::{no_such_page, router};

@@ -27,7 +27,7 @@ pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress};
 pub use overview::{Choice, Overview};
 pub use part::{is_json, laid_out, part_id};
 pub use session::{session, session_frame};
-pub use shared::shared_page;
+pub use shared::{SharedEntry, shared_contents, shared_page, shared_title};
 pub use trace::{TracePage, TraceView, title};
 pub use turn::{answer_id, turn_id};
 pub use urls::trace_url;
