@@ -1,4 +1,4 @@
-"""Calculates every price of docs/cost-and-scale.md from list prices, and fails if the page has another one.
+"""Calculates every price in docs/cost-and-scale.md from list prices, and fails if the page states a different one.
 
 Prices: list prices of us-east-1 for x86_64, in dollars, without free tiers, as known on 2026-11-22 (pricing pages of AWS Lambda,
 Amazon API Gateway, Amazon S3, Amazon SQS and Amazon CloudWatch).
@@ -11,20 +11,22 @@ from collections import Counter
 import template
 
 LAMBDA_REQUEST, LAMBDA_GB_SECOND = 0.20e-6, 0.0000166667
-# Requests per month up to which a price applies.
+# Each price applies up to this number of requests per month.
 API_TIERS = [(333e6, 3.50e-6), (1e9, 2.80e-6), (20e9, 2.38e-6), (float("inf"), 1.51e-6)]
 S3_PUT, S3_LIST, S3_GET, S3_GB_MONTH = 0.005e-3, 0.005e-3, 0.0004e-3, 0.023
 SQS_REQUEST, LOG_GB, METRIC, DASHBOARD, ALARM = 0.40e-6, 0.50, 0.30, 3.00, 0.10
 
-# The prices above as the page writes them, per million, thousand or piece, and those of services that are only mentioned:
-# HTTP APIs, and Amazon Data Firehose.
+# The prices above as the page states them, per million, per thousand or each, and those of services that are only
+# mentioned: HTTP APIs, and Amazon Data Firehose.
 PRICES_OF_AWS = {0.20, 0.0000166667, 3.50, 0.005, 0.023, 0.50, 0.30, 3, 0.10, 0.40, 1.00, 0.15}
 
 # A function with this memory in MB has one whole vCPU (AWS Lambda Developer Guide, "Configure Lambda function memory").
 PROCESSOR = 1769
-# Measured (docs/performance.md): milliseconds of CPU by the size of a trace in bytes. The time of S3 is assumed.
+# Measured (docs/performance.md): milliseconds of CPU by trace size in bytes. S3's time is assumed.
 CPU, S3_TIME = {1e3: 0.6, 100e3: 1.5}, 30
-# The log line of this function: 450 measured, and 26 for the id of the API key. Not measured: the lines of Lambda itself.
+# Measured (docs/performance.md): milliseconds by the number of spans in a batch, with 512 MB.
+BATCHES = {1: 30.54, 512: 1007.17}
+# Bytes of the function's log line: 450 measured, and 26 for the API key's id. Not measured: Lambda's own lines.
 LOG_BYTES = 480 + 250
 MONTH = 30 * 86_400
 MILLION = 1e6
@@ -52,27 +54,33 @@ def table():
             yield f"| {size / 1e3:.0f} KB | {memory} MB | " + " | ".join(f"{of:.2f}" for of in [*prices, sum(prices)]) + " |"
 
 
+def span(batch):
+    """Returns the price per span in a batch of this size, without storage and logs."""
+    compute = LAMBDA_REQUEST + BATCHES[batch] / 1e3 * 512 / 1024 * LAMBDA_GB_SECOND
+    return S3_PUT + (API_TIERS[0][1] + compute) / batch
+
+
 def monthly(rate):
-    """Returns the price of a month at this rate of traces of 1 KB per second, and the part of its PUTs."""
+    """Returns the price per month at this rate of 1 KB traces per second, and the share of the PUTs."""
     requests = rate * MONTH
     compute, _, put, storage, logs = trace(1e3, 128)
     return api(requests) + requests * (compute + put + storage + logs), requests * put
 
 
 def lake():
-    """Returns the rows of the lake's table, per million new traces."""
+    """Returns the prices in the lake's table, per million new traces."""
     messages = [MILLION * SQS_REQUEST, 0.2 * MILLION * SQS_REQUEST, MILLION * S3_GET, 2_000 * LAMBDA_GB_SECOND, S3_GB_MONTH]
     return [round(of, 2) for of in messages]
 
 
 def rounded(value, digits):
-    """Returns a number of dollars with this many significant digits."""
+    """Formats dollars with this many significant digits."""
     places = digits - len(str(int(value)))
     return f"${round(value, places):,.0f}"
 
 
 def figures():
-    """Returns the texts that the page must contain."""
+    """Yields the strings that the page must contain."""
     yield from table()
     one, large = [of * MILLION for of in trace(1e3, 128)], trace(100e3, 128)
     yield f"make up {(one[1] + one[2]) / sum(one):.0%}".replace("%", " %")
@@ -86,6 +94,8 @@ def figures():
     every, of_otel = alarms["HasAlarms"] + alarms["HasOtelAlarms"], alarms["HasOtelAlarms"]
     yield f"up to 13 metrics at ${METRIC:.2f}, a dashboard at ${DASHBOARD:.0f} and, with `AlarmEmail`, {number(every)} alarms at ${ALARM:.2f}"
     yield f"except for {number(of_otel)} of the {number(every)} alarms. With spans, its function has nine more metrics"
+    alone, together = (span(batch) * MILLION for batch in BATCHES)
+    yield f"A million spans cost ${together:.2f} in batches of 512, of which ${S3_PUT * MILLION:.2f} are PUTs, and ${alone:.2f} one by one"
     rows = lake()
     for row in rows:
         yield f"| {row:.2f} |"
@@ -121,7 +131,7 @@ if __name__ == "__main__":
         page = " ".join(file.read().split())
     expected = list(figures())
     wrong = [text for text in expected if text not in page]
-    # Each other price on the page must come from a figure above, so that no price lacks a calculation.
+    # Every other price on the page must be part of one of these strings, so that no price lacks a calculation.
     known = " ".join(expected)
     for price in re.findall(r"\$[\d,.]*\d", page):
         if price not in known and float(price[1:].replace(",", "")) not in PRICES_OF_AWS:

@@ -1,4 +1,4 @@
-"""Starts the local endpoint for a check. ATTEST names the command; by default, it is `attest` on the PATH."""
+"""Starts the local endpoint for a check. ATTEST is the path of the command, by default `attest` on the PATH."""
 
 import atexit
 import contextlib
@@ -13,7 +13,7 @@ ATTEST = os.environ.get("ATTEST") or "attest"
 
 
 class S3(NamedTuple):
-    """The S3 of an endpoint, with the keys of this start."""
+    """An endpoint's S3, with the keys that it generated at this start."""
 
     url: str
     access_key: str
@@ -39,7 +39,7 @@ def start(folder, api_key, *options, port="0"):
     process = subprocess.Popen(command, pass_fds=[writer], env=environment, **output)
     atexit.register(process.kill)
     os.close(writer)
-    with open(reader, encoding="utf-8") as ready:  # ends at the first document, or when the process ends
+    with open(reader, encoding="utf-8") as ready:  # readline returns at the first line, or at end of file if the process exits
         ready = json.loads(ready.readline() or "null")
     if ready is None:
         raise RuntimeError("the endpoint did not start")
@@ -47,14 +47,14 @@ def start(folder, api_key, *options, port="0"):
 
 
 def traces(folder):
-    """Returns the traces in the folder of an endpoint."""
+    """Returns the traces in an endpoint's folder."""
     folder = pathlib.Path(folder)
     files = [file for file in folder.rglob("*") if file.is_file() and "~" not in str(file.relative_to(folder))]
     return [json.loads(file.read_bytes()) for file in files]
 
 
 class Endpoint:
-    """The local endpoint with its own folder, on a free port that it keeps when it is started again."""
+    """The local endpoint with its own folder, on a free port that it keeps across restarts."""
 
     def __init__(self, folder, api_key):
         self.folder, self.api_key = folder, api_key
@@ -66,12 +66,12 @@ class Endpoint:
         self._port = self.url.split(":")[2].split("/")[0]
 
     def kill(self):
-        """Ends the process at once, without the end of its requests."""
+        """Kills the process without waiting for its requests."""
         self._process.kill()
         self._process.wait()
 
     def stop(self):
-        """Ends the process after the requests that it has begun."""
+        """Ends the process after its current requests."""
         self._process.terminate()
         self._process.wait()
 
@@ -83,7 +83,7 @@ class Endpoint:
 def temporary(api_key):
     """Serves an empty folder, and deletes it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        endpoint = Endpoint(f"{folder}/traces", api_key)  # the name of a bucket, which a temporary name may not be
+        endpoint = Endpoint(f"{folder}/traces", api_key)  # a valid bucket name, which a temporary folder's name may not be
         try:
             yield endpoint
         finally:

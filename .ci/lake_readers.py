@@ -1,4 +1,4 @@
-"""Prints the keys of a lake, as two independent readers of Delta find them: `deltalake` (delta-rs) and DuckDB's extension.
+"""Prints the keys in a lake. Two independent Delta readers must find the same rows: `deltalake` (delta-rs) and DuckDB's extension.
 
 The arguments are the location of the lake and, for a bucket, the address of its S3.
 """

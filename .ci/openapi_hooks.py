@@ -18,7 +18,7 @@ s3 = boto3.client(
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # schemathesis generates uncompressed bodies. The tests of the local endpoint cover compression.
+    # schemathesis generates uncompressed bodies. The local endpoint's own tests cover compression.
     if case.headers.get("Content-Encoding") in ("gzip", "deflate"):
         del case.headers["Content-Encoding"]
     # The schema allows names that do not form a valid key (docs/api.md, "Stored object"): empty ones, and very long ones.

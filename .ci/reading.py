@@ -1,9 +1,9 @@
 """Runs the SQL in docs/reading.md in DuckDB, over a lake and over the local endpoint's S3. The results must be equal.
 
-The traces include values whose conversion would fail, because one of them must not break a query.
+The traces include values that cannot be converted, because a single one must not break a query.
 
 Athena cannot run here. The template's saved queries are parsed in Athena's dialect, translated into DuckDB's dialect, and run
-over the same lake. ATTEST names the program. Run this file with pytest, or as a script.
+over the same lake. ATTEST is the path of the command. Run this file with pytest, or as a script.
 """
 
 import datetime
@@ -27,6 +27,7 @@ import template
 PAGE = Path("docs/reading.md").read_text()
 BLOCKS = re.findall(r"^```sql ?(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 VIEWS = {name: sql for name, sql in BLOCKS if name}
+PRICES = VIEWS["prices"].replace("'prices.jsonl'", "'crates/mapping/prices.jsonl'")
 QUESTIONS = [sql for name, sql in BLOCKS if not name]
 
 DAY = int(datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC).timestamp())
@@ -79,11 +80,13 @@ def folder(tmp_path_factory):
     own = [{"role": "user", "content": "x" * 100_000, "own": {"y": 1}}]
     usage = {"total_tokens": 5, "new": [{"a": 1}]}
     store("m/1,it's", id="1,it's", model="m", created=DAY, messages=refund, usage={"total_tokens": 7})
-    store("m/2", id="2", model="m", created=DAY + 86_399, messages=chat("Hello"), usage=usage)
+    labels = {"session_id": "s-1", "user": "u-7", "tags": ["beta", "b"]}
+    timing = {"duration": 1.5, "first_token": 0.25}
+    store("m/2", id="2", model="m", created=DAY + 86_399, messages=chat("Hello"), usage=usage, log=labels, timing=timing)
     store("a/b/3", id="3", model="a/b", created=DAY + 86_400, messages=chat("Hello"), choices={"0": {"message": None}})
     store("a%2F/4", id="4", model="a/", created=DAY, messages=[], unknown={"deep": [[1]]})
     store("m/5", id="5", model="m", created=DAY, messages=own)
-    # An agent: the second call repeats the messages of the first, and must not count its tool calls again.
+    # An agent: the second call repeats the messages of the first, whose tool calls must not be counted again.
     call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": "{}"}}] * 2}
     first = [{"role": "user", "content": "Paris, Rome"}, call]
     second = [*first, *chat("12 °C", ""), {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "search"}}]}]
@@ -93,7 +96,7 @@ def folder(tmp_path_factory):
     store("gpt-4o/7", model="gpt-4o", created=DAY + 1, messages=second, request_messages=4, usage=tokens, otel={"traceId": OTEL})
     tokens = {"prompt_tokens": 2_000_000, "completion_tokens": 0, "total_tokens": 2_000_000}
     store("gpt-4o/8", model="gpt-4o", created=DAY + 86_400, messages=chat("Hi"), usage=tokens)
-    # Values that the schema allows, and whose conversion would fail: times in nanoseconds, and numbers beyond 64 bits.
+    # Values that the schema allows but that cannot be converted: times in nanoseconds, and numbers beyond 64 bits.
     for place, created in enumerate([1_746_709_563_492_141_000, 10**20, -(10**20), -1], 1):
         odd = {"prompt_tokens": 10**20, "completion_tokens": "many", "total_tokens": {"all": 1}}
         messages = [{"role": "user", "content": "odd" + "!" * (7 - place), "tool_calls": "none"}]
@@ -109,11 +112,12 @@ def lake(folder):
     with duckdb.connect() as connection:
         install(connection, folder, duckdb_extension_delta)
         connection.execute(VIEWS["lake"].replace("'lake'", f"'{folder}/lake'"))
+        connection.execute(PRICES)
         yield connection
 
 
 def install(connection, folder, module):
-    """Installs an extension of DuckDB from its package, because DuckDB would download it."""
+    """Installs a DuckDB extension from its Python package, because DuckDB itself would download it."""
     name = module.__name__.removeprefix("duckdb_extension_")
     [extension] = glob.glob(f"{Path(module.__file__).parent}/extensions/*/{name}.duckdb_extension")
     connection.execute(f"SET extension_directory = '{folder}/extensions'; INSTALL '{extension}'; LOAD {name}")
@@ -121,7 +125,8 @@ def install(connection, folder, module):
 
 @pytest.fixture
 def forget(folder, tmp_path):
-    """Runs `forget` over a copy of the folder and its lake. DuckDB's CLI needs no extension, because `forget` passes it the rows.
+    """Returns a function that runs `forget` on a copy of the folder and its lake. DuckDB's CLI needs no extension, because `forget`
+    passes it the rows.
     """
     shutil.copytree(folder / "my-traces", tmp_path / "my-traces", copy_function=shutil.copy2)
     place = ["--folder", "my-traces"]
@@ -193,12 +198,18 @@ def test_a_condition_of_forget_is_one_expression_that_reads_the_rows_alone(forge
 
 
 def test_the_page_has_every_view_and_question():
-    assert VIEWS.keys() == {"lake", "bucket", "keys"}
+    assert VIEWS.keys() == {"lake", "bucket", "keys", "prices", "labels"}
     assert len(QUESTIONS) == len(EXPECTED)
 
 
 def test_the_questions_over_a_lake(lake):
     assert ask(lake) == EXPECTED
+
+
+def test_the_labels_and_times_over_a_lake(lake):
+    assert lake.execute(VIEWS["labels"]).fetchall() == [("m", "u-7", 1, 1.5, 0.25)]
+    [row] = lake.execute("SELECT session_id, user, tags FROM traces WHERE session_id IS NOT NULL AND key = 'm/2'").fetchall()
+    assert row == ("s-1", "u-7", ["beta", "b"])
 
 
 def test_the_questions_over_the_bucket(folder):
@@ -210,6 +221,7 @@ def test_the_questions_over_the_bucket(folder):
             f"USE_SSL false, ENDPOINT '{s3.url.removeprefix('http://')}')"
         )
         bucket.execute(VIEWS["bucket"])
+        bucket.execute(PRICES)
         assert ask(bucket) == EXPECTED
 
 
@@ -220,7 +232,7 @@ def test_the_keys_of_one_person(folder, lake):
 
 
 def saved_queries():
-    """Returns the text of each saved query by its logical id."""
+    """Returns the SQL of each saved query by logical id."""
     resources = template.load()["Resources"].items()
     return {name: of["Properties"]["QueryString"] for name, of in resources if of["Type"] == "AWS::Athena::NamedQuery"}
 
@@ -228,7 +240,8 @@ def saved_queries():
 def test_the_stack_declares_the_table_in_the_documented_form():
     table = template.load()["Resources"]["LakeTable"]["Properties"]["TableInput"]
     storage = table["StorageDescriptor"]
-    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real columns.
+    # Amazon Athena User Guide, "Synchronize Delta Lake metadata": the command that creates a table without its real
+    # columns.
     assert (table["Name"], table["TableType"]) == ("lake", "EXTERNAL_TABLE")
     assert table["Parameters"] == {"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta"}
     assert storage["Columns"] == [{"Name": "col", "Type": "array<string>"}]
@@ -236,7 +249,8 @@ def test_the_stack_declares_the_table_in_the_documented_form():
     assert storage["SerdeInfo"] == {"Parameters": {"serialization.format": "1", "path": storage["Location"]}}
 
 
-# The usage of one call by API, and its whole input and its output. The page counts the same (crates/mapping, `tokens.rs`).
+# The usage of one call by API, with its total input and its output. The page counts in the same way (crates/mapping,
+# `tokens.rs`).
 USAGES = {
     "OpenAI Chat": ({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 80}, "completion_tokens": 10}, 100, 10),
     "OpenAI Responses": ({"input_tokens": 100, "input_tokens_details": {"cached_tokens": 80}, "output_tokens": 10}, 100, 10),
@@ -255,14 +269,46 @@ def test_cached_tokens_count_once_and_at_their_own_price(name):
     athena = [sqlglot.transpile(saved[of], read="athena", write="duckdb")[0] for of in ("TokensPerModelQuery", "TokensPerDayQuery")]
     for table, (tokens, prices) in {"traces": (QUESTIONS[1], QUESTIONS[6]), "lake": athena}.items():
         with duckdb.connect() as connection:
-            connection.execute(f"CREATE TABLE {table} (model VARCHAR, created BIGINT, usage JSON)")
-            connection.execute(f"INSERT INTO {table} VALUES ('gpt-4o', 0, ?)", [json.dumps(million)])
+            connection.execute(f"CREATE TABLE {table} (key VARCHAR, model VARCHAR, created BIGINT, usage JSON)")
+            connection.execute(f"INSERT INTO {table} VALUES ('k', 'gpt-4o', {DAY}, ?)", [json.dumps(million)])
+            connection.execute(PRICES)
             assert connection.execute(tokens).fetchall() == [("gpt-4o", 10_000 * (whole_input + output))]
             written = usage.get("cache_creation_input_tokens", 0)
             read = 0 if name == "embeddings" else 80
             dollars = ((whole_input - read - written) * 2.5 + read * 1.25 + written * 2.5 + output * 10) / 100
             [(_, _, *counted)] = connection.execute(prices).fetchall()
             assert counted == [10_000 * whole_input, 10_000 * output or None, pytest.approx(dollars, abs=0.01)]
+
+
+COSTS = json.loads(Path("crates/mapping/cost-cases.json").read_text())
+
+
+@pytest.mark.parametrize("case", COSTS, ids=[case["name"] for case in COSTS])
+def test_the_queries_compute_the_costs_of_the_page(case):
+    athena = sqlglot.transpile(saved_queries()["TokensPerDayQuery"], read="athena", write="duckdb")[0]
+    created = int(datetime.datetime.fromisoformat(f"{case['created']}T23:59:59+00:00").timestamp())
+    for table, sql in {"traces": QUESTIONS[6], "lake": athena}.items():
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE {table} (key VARCHAR, model VARCHAR, created BIGINT, usage JSON)")
+            row = [case["model"], created, json.dumps(case["usage"])]
+            connection.execute(f"INSERT INTO {table} VALUES ('k', ?, ?, ?)", row)
+            connection.execute(PRICES)
+            [(day, model, _, _, dollars)] = connection.execute(sql).fetchall()
+            assert (str(day), model) == (case["created"], case["model"])
+            assert dollars == (None if case["cost"] is None else pytest.approx(case["cost"], abs=0.006))
+
+
+def test_the_stack_has_the_table_of_prices():
+    rows = sqlglot.parse_one(saved_queries()["TokensPerDayQuery"], read="athena").find(sqlglot.exp.Values)
+    rows.set("alias", None)
+    columns = "model, since, input, cache_read, cache_write, output"
+    values = rows.sql("duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(PRICES)
+        doubles = "model, since, COLUMNS(* EXCLUDE (model, since))::DOUBLE"
+        stack = connection.execute(f"SELECT {doubles} FROM ({values}) AS stack ({columns}) ORDER BY ALL").fetchall()
+        file = connection.execute("SELECT * FROM prices ORDER BY ALL").fetchall()
+    assert stack == file and len(file) > 20
 
 
 def test_no_saved_query_changes_the_table():
@@ -272,7 +318,7 @@ def test_no_saved_query_changes_the_table():
 
 def test_the_saved_queries_of_athena(folder, lake):
     saved = [sqlglot.transpile(sql, read="athena", write="duckdb")[0] for sql in saved_queries().values()]
-    # Athena's table has the name `lake`, and the columns without the conversions of the view.
+    # Athena's table is called `lake`, and has the columns without the view's conversions.
     lake.execute(f"CREATE VIEW lake AS SELECT * FROM delta_scan('{folder}/lake')")
     # Athena's query returns 0 for a trace without messages, DuckDB's returns null.
     characters = [(key, characters or 0) for key, characters in EXPECTED[3]]

@@ -1,4 +1,4 @@
-"""Reads template.yaml. CloudFormation's short forms (`!Ref`, `!Sub` …) become their plain values."""
+"""Parses template.yaml. CloudFormation's short forms (`!Ref`, `!Sub` …) become their plain values."""
 
 import yaml
 

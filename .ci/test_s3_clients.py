@@ -1,6 +1,6 @@
-"""Real S3 clients against the S3 of the local endpoint: each lists, reads, writes and deletes as its users do.
+"""Tests real S3 clients against the local endpoint's S3: each lists, reads, writes and deletes as its users do.
 
-ATTEST names the program. The clients' programs are in the folder of Python's program, except for rclone.
+ATTEST is the path of the command. The clients are installed beside the Python interpreter, except for rclone.
 """
 
 import glob
@@ -111,9 +111,6 @@ def credentials(served, tmp_path):
     }
 
 
-# boto3
-
-
 def test_boto3_lists_in_both_versions(boto, many):
     expected = sorted([*OBJECTS, *many], key=str.encode)
     for operation in ["list_objects_v2", "list_objects", "list_object_versions"]:
@@ -174,9 +171,6 @@ def test_boto3_deletes_one_and_many(boto, many):
     assert all_keys(boto) == ["allenai/OLMoE-1B-7B/1", "gpt-4o/2 b,it's", *many[998:]]
 
 
-# aws
-
-
 def test_aws_lists_reads_and_syncs(credentials, many, tmp_path):
     def aws(*arguments):
         return run("aws", "s3", *arguments, env=credentials)
@@ -213,7 +207,7 @@ def test_aws_deletes(credentials, boto, many):
 
 
 def test_the_deletion_commands_of_the_documentation_delete(credentials, boto, tmp_path):
-    """docs/reading.md deletes the objects whose keys are in keys.txt, in a bucket with versions and in one without."""
+    """The commands in docs/reading.md delete the objects whose keys are in keys.txt, in a bucket with versions or without."""
     page = Path("docs/reading.md").read_text()
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     blocks = [block for block in blocks if "<keys.txt" in block]
@@ -225,9 +219,6 @@ def test_the_deletion_commands_of_the_documentation_delete(credentials, boto, tm
         assert all_keys(boto) == ["allenai/OLMoE-1B-7B/1", "gpt-4o/7d4f2a90"]
         for key in keys:
             boto.put_object(Bucket=BUCKET, Key=key, Body=OBJECTS[key], IfNoneMatch="*")
-
-
-# s5cmd
 
 
 def test_s5cmd_lists_copies_and_deletes(credentials, boto, many, tmp_path):
@@ -244,9 +235,6 @@ def test_s5cmd_lists_copies_and_deletes(credentials, boto, many, tmp_path):
     s5cmd("rm", f"s3://{BUCKET}/gpt-4o/7d4f2a90")
     s5cmd("rm", f"s3://{BUCKET}/pages/*")
     assert sorted(all_keys(boto)) == sorted(set(OBJECTS) - {"gpt-4o/7d4f2a90"})
-
-
-# rclone
 
 
 # Not "AWS", which ignores the path-style setting that an IP address requires.
@@ -279,9 +267,6 @@ def test_rclone_lists_syncs_and_deletes(provider, credentials, boto, many, tmp_p
     assert sorted(all_keys(boto)) == sorted(set(OBJECTS) - {"gpt-4o/7d4f2a90"})
 
 
-# s3cmd
-
-
 def test_s3cmd_lists_syncs_and_deletes(credentials, boto, many, tmp_path):
     def s3cmd(*arguments, **options):
         host = credentials["AWS_ENDPOINT_URL"].removeprefix("http://")
@@ -304,9 +289,6 @@ def test_s3cmd_lists_syncs_and_deletes(credentials, boto, many, tmp_path):
     s3cmd("rm", f"s3://{BUCKET}/m/1")
     s3cmd("rm", "--recursive", "--force", f"s3://{BUCKET}/pages/")
     assert sorted(all_keys(boto)) == sorted(OBJECTS)
-
-
-# s3fs
 
 
 def test_s3fs_finds_reads_and_deletes(served, boto, many):
@@ -332,9 +314,6 @@ def test_s3fs_finds_reads_and_deletes(served, boto, many):
     assert sorted(all_keys(boto)) == sorted(OBJECTS)
 
 
-# minio
-
-
 @pytest.mark.parametrize("region", [None, REGION])
 def test_minio_lists_reads_and_deletes(region, served, boto, many, tmp_path):
     keys = {"access_key": served.access_key, "secret_key": served.secret_key}
@@ -358,9 +337,6 @@ def test_minio_lists_reads_and_deletes(region, served, boto, many, tmp_path):
     errors = client.remove_objects(BUCKET, [minio.deleteobjects.DeleteObject(name) for name in many])
     assert list(errors) == []
     assert sorted(all_keys(boto)) == sorted(set(OBJECTS) - {"gpt-4o/7d4f2a90"})
-
-
-# DuckDB
 
 
 def test_duckdb_reads_objects_by_a_pattern(served, tmp_path):

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the examples: the local endpoint and the stand-ins of clients/python. ATTEST names the program."""
+"""Fixtures for the example tests: the local endpoint and the stand-ins of clients/python. ATTEST is the path of the command."""
 
 import json
 import sys

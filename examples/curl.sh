@@ -7,16 +7,16 @@
 # Exits with 0 if the trace is stored, which only its receipt confirms (docs/api.md, "When a trace is stored"). Otherwise, exits
 # with 1 and appends the trace to undelivered.jsonl, for `attest import`. Requires jq.
 set -euo pipefail
-url=${ATTEST_URL:-${API_URL:?set ATTEST_URL}} # API_URL and API_KEY are the names of earlier versions
+url=${ATTEST_URL:-${API_URL:?set ATTEST_URL}} # earlier versions used API_URL and API_KEY
 api_key=${ATTEST_API_KEY:-${API_KEY:?set ATTEST_API_KEY}}
 command -v jq >/dev/null || { echo "jq is not installed" >&2; exit 1; }
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-tr -d '\r\n' <"$1" >"$folder/line" # JSON has line breaks between its tokens only
+tr -d '\r\n' <"$1" >"$folder/line" # JSON has line breaks only between tokens
 key=$({ sha256sum 2>/dev/null || shasum -a 256; } <"$folder/line" |
   sed -E 's/^(.{8})(.{4})(.{4})(.{4})(.{12}).*/\1-\2-\3-\4-\5/')
-# The API key is not an argument, because all users of a machine can see those.
+# The API key is not an argument, because all users of the machine can see arguments.
 printf 'x-api-key: %s\n' "$api_key" >"$folder/headers"
 answer=$(curl --silent --show-error --output "$folder/answer" --write-out '%{http_code} %{content_type}' \
   --retry 8 --retry-max-time 300 --retry-all-errors --connect-timeout 5 --max-time 30 --max-filesize 1048576 \

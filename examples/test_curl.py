@@ -1,4 +1,4 @@
-"""curl.sh against the local endpoint, and against a server that responds like a busy endpoint."""
+"""Tests curl.sh against the local endpoint, and against a server that responds like a busy endpoint."""
 
 import json
 import os

@@ -10,8 +10,7 @@ use crate::{
     store::{ConnectError, Store},
 };
 
-/// Starts the log, for which [`log::subscriber`] explains `crates` and `silent`, and serves events until Lambda ends
-/// the process.
+/// Starts the log and serves events until Lambda ends the process. [`log::subscriber`] describes `crates` and `silent`.
 pub async fn run(crates: &[&str], silent: &[&str], serve: impl AsyncFnOnce() -> Result<(), Error>) -> ExitCode {
     log::start(env::var("RUST_LOG").ok().as_deref(), crates, silent, std::io::stdout);
     match Box::pin(serve()).await {

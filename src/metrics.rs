@@ -63,7 +63,6 @@ pub struct ServedRequest<'a> {
     pub took: Duration,
     pub s3_took: Option<Duration>,
     pub is_cold: bool,
-    /// The reason why the trace was not stored.
     pub problem: Option<&'a Problem>,
 }
 

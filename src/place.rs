@@ -19,8 +19,8 @@ use crate::s3_error::status;
 
 /// The key of the object that contains the id.
 ///
-/// It is never the key of a trace, because those contain a slash and no `~`. Athena skips objects whose name begins
-/// with `_`.
+/// No trace has this key, because trace keys contain a slash and no `~`. Athena skips objects whose name starts with
+/// `_`.
 pub const ID_KEY: &str = "_attest~id";
 
 /// The response header that contains the store's id.
@@ -88,7 +88,7 @@ pub(crate) async fn existing_id(client: &Client, bucket: &str) -> Result<Option<
 async fn read(client: &Client, bucket: &str) -> Result<FoundId, Box<Error>> {
     match client.get_object().bucket(bucket).key(ID_KEY).send().await {
         Ok(object) => Ok(parse(object).await),
-        // S3 answers 403 for an absent object if these credentials may not list the bucket.
+        // S3 returns 403 for an absent object if these credentials may not list the bucket.
         Err(error) if status(&error) == Some(403) => Ok(FoundId::Absent),
         Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(FoundId::Absent),
         Err(error) => Err(Box::new(error.into())),

@@ -33,7 +33,6 @@ pub enum Problem {
     Key(KeyError),
     /// A different trace is stored under this id.
     Taken { fingerprint: String, id: String },
-    /// The body is larger than the limit.
     TooLarge {
         /// The limit in bytes, which `MAX_TRACE_BYTES` sets.
         limit: usize,
@@ -44,7 +43,6 @@ pub enum Problem {
     Fault(Cause),
     /// S3 did not confirm the trace in time. The same request may succeed later.
     Unavailable {
-        /// The complete reason, for the log.
         cause: Cause,
         /// The id of the trace. A client that sent none needs it to retry safely.
         id: Option<String>,
@@ -78,6 +76,11 @@ pub struct Violations {
 const LISTED_BYTES: usize = 512 * 1024;
 
 impl Violations {
+    #[must_use]
+    pub fn first(&self) -> Option<&Violation> {
+        self.listed.first()
+    }
+
     /// Adds a violation. If the list is full, the violation is only counted, and `violation` is not called.
     ///
     /// Building a long pointer for each of many violations would take time quadratic in the size of the body.

@@ -20,7 +20,7 @@ where
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
         SdkError::ServiceError(_) => match status(&error) {
-            // S3 answers 307 while DNS does not know a new bucket everywhere yet, and 409 to a concurrent write.
+            // S3 returns 307 while DNS does not know a new bucket everywhere yet, and 409 for a concurrent write.
             Some(307 | 408 | 409 | 429 | 500..) => true,
             // HEAD returns 404 without an error code if the object was deleted after the write found it.
             Some(404) => !matches!(error.code(), Some("NoSuchBucket")),

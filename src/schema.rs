@@ -1,7 +1,7 @@
 //! The published schema, and the part of a trace that it constrains.
 //!
 //! A trace may have 4 MiB, but the schema constrains only a few members. Validation therefore sees a *view*: the
-//! members that the schema names, with arrays and objects left empty. Messages are validated one by one.
+//! members that are in the schema, with arrays and objects left empty. Messages are validated one by one.
 
 use jiter::Peek;
 use jsonschema::ValidationError;
@@ -23,11 +23,11 @@ pub(crate) struct TraceSchema;
 )]
 pub(crate) struct MessageSchema;
 
-/// The members of a trace that [`TraceSchema`] names. A test compares them with the schema.
+/// The members of a trace that are in [`TraceSchema`]. A test compares them with the schema.
 pub(crate) const TRACE_MEMBERS: [&str; 8] =
     ["model", "created", "system_fingerprint", "id", "object", "messages", "choices", "usage"];
 
-/// The members of a message that [`MessageSchema`] names. A test compares them with the schema.
+/// The members of a message that are in [`MessageSchema`]. A test compares them with the schema.
 pub(crate) const MESSAGE_MEMBERS: [&str; 2] = ["role", "content"];
 
 /// The longest message string that a view keeps, in bytes with its quotes. A test checks that every `enum` value in
@@ -37,7 +37,7 @@ pub(crate) const MAX_SHOWN: usize = 64;
 /// Returns the view of a value: a scalar unchanged, an array or object empty. A string that is written in more than
 /// `max_shown` bytes becomes the empty string.
 ///
-/// `text` must be a JSON text, and `peek` must be the kind of its value.
+/// `text` must be valid JSON, and `peek` must be the kind of its value.
 pub(crate) fn view(peek: Peek, text: &str, max_shown: usize) -> Value {
     match peek {
         Peek::String if text.len() > max_shown => Value::String(String::new()),

@@ -28,7 +28,6 @@ pub struct Settings {
     pub kms_key: Option<String>,
 }
 
-/// A variable that is missing or has an invalid value.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SettingsError {
     Missing(&'static str),

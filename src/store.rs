@@ -287,8 +287,8 @@ struct Transient;
 
 impl ClassifyRetry for Transient {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        // S3 answers 409 to a conditional write that races another one for the same key, and expects a retry (Amazon S3
-        // User Guide, "How to prevent object overwrites with conditional writes").
+        // S3 returns 409 for a conditional write that races another one for the same key, and expects a retry (Amazon
+        // S3 User Guide, "How to prevent object overwrites with conditional writes").
         let is_concurrent = context.response().is_some_and(|response| response.status().as_u16() == 409);
         // The HTTP client reports some broken responses as `other`, for example bytes that are not HTTP.
         let error = context.output_or_error().and_then(Result::err);
@@ -321,7 +321,7 @@ impl From<VerifyError> for Problem {
 
 /// The reason why a trace was neither stored nor compared with the stored object.
 enum CompareError {
-    /// S3 answered 403 to a read of the object that the write found under the key.
+    /// S3 returned 403 for a read of the object that the write found under the key.
     ///
     /// Either the object has been deleted since, which S3 reports as 403 to a role that may not list the bucket (Amazon
     /// S3 API Reference, `HeadObject`). Or the role may not use the KMS key that encrypts the object.

@@ -29,9 +29,7 @@ pub struct Trace {
 impl Trace {
     /// Parses the body of a request and completes it. Calls `assign_id` if the trace has no `id`.
     pub fn parse(mut json: Vec<u8>, assign_id: impl FnOnce() -> String) -> Result<Self, Problem> {
-        let text =
-            simdutf8::compat::from_utf8(&json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })?;
-        let KeyMembers { id, fingerprint, object, model } = walk::members_of_trace(text)?;
+        let KeyMembers { id, fingerprint, object, model } = walk::members_of_trace(text_of(&json)?)?;
 
         let mut missing = Vec::new();
         let mut add = |name: &str, value: &str| {
@@ -76,11 +74,18 @@ pub const MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Every tool that reads stored objects uses this definition, so each tool accepts what another one writes.
 #[must_use]
 pub fn is_trace(json: &[u8]) -> bool {
-    let Ok(text) = simdutf8::basic::from_utf8(json) else { return false };
-    let Ok(KeyMembers { id, fingerprint, model, .. }) = walk::members_of_trace(text) else { return false };
     // An assigned id is as long as a UUID.
-    let id = id.unwrap_or_else(|| uuid::Uuid::nil().to_string());
-    json.len() <= MAX_BYTES && Key::new(&fingerprint.unwrap_or(model), &id).is_ok()
+    json.len() <= MAX_BYTES && key_of(json, || uuid::Uuid::nil().to_string()).is_ok()
+}
+
+/// Returns the key of a valid trace. Calls `assign_id` if the trace has no `id`.
+pub fn key_of(json: &[u8], assign_id: impl FnOnce() -> String) -> Result<Key, Problem> {
+    let KeyMembers { id, fingerprint, model, .. } = walk::members_of_trace(text_of(json)?)?;
+    Key::new(&fingerprint.unwrap_or(model), &id.unwrap_or_else(assign_id)).map_err(Problem::Key)
+}
+
+fn text_of(json: &[u8]) -> Result<&str, Problem> {
+    simdutf8::compat::from_utf8(json).map_err(|error| Problem::NotUtf8 { offset: error.valid_up_to() })
 }
 
 /// Returns whether two JSON texts are the same trace: their members have the same names and, as written, the same

@@ -27,7 +27,6 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 pub struct Writer {
     /// The id that API Gateway assigned to the key.
     pub api_key_id: Option<String>,
-    /// The ARN of the IAM principal.
     pub principal: Option<String>,
 }
 

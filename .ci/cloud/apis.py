@@ -1,5 +1,7 @@
-"""Adds updates of an API and of its stage. LocalStack reports success for them, and changes nothing. Before that, it resolves
-both branches of its conditions before and after the update, and fails if a function does not exist at one of these times.
+"""Adds updates of an API and its stage to LocalStack, which reports success for them but changes nothing.
+
+LocalStack also resolves both branches of conditions, for the states before and after the update. It fails if a function does not
+exist in one of these states.
 
 Sources: CloudFormation Template Reference, "AWS::ApiGateway::RestApi Body" and "AWS::ApiGateway::Stage DeploymentId": an update
 requires no interruption. A stage serves the API as it was when the stage's deployment was created (API Gateway Developer Guide,
@@ -19,14 +21,14 @@ from localstack.services.cloudformation.resource_provider import OperationStatus
 
 
 def value_before(self, resource_logical_id, property_name):
-    """Returns the value that an attribute had before the update. A resource that did not exist has the value "absent"."""
+    """Returns an attribute's value before the update, or "absent" if the resource did not exist."""
     if resource_logical_id not in self._before_resolved_resources:
         return "absent"
     return value_before.original(self, resource_logical_id, property_name)
 
 
 def value_after(self, resource_logical_id, property_name):
-    """Returns the value that an attribute has after the update. A resource that the update removes has the value "absent"."""
+    """Returns an attribute's value after the update, or "absent" if the update removes the resource."""
     try:
         return value_after.original(self, resource_logical_id, property_name)
     except RuntimeError:
@@ -36,9 +38,9 @@ def value_after(self, resource_logical_id, property_name):
 
 
 def change(self, name, before, after):
-    """Changes a resource. It is replaced only if the value of a property differs that cannot change, such as the id of the API.
+    """Changes a resource. Replaces it only if the value of an immutable property differs, such as the API's id.
 
-    LocalStack also replaces a resource that refers in such a property to a resource that is updated in place.
+    LocalStack alone would also replace a resource if such a property refers to a resource that is updated in place.
     """
     if not is_nothing(before) and not is_nothing(after) and after.requires_replacement:
         provider = ResourceProviderExecutor.try_load_resource_provider(after.resource_type)
@@ -49,7 +51,6 @@ def change(self, name, before, after):
 
 
 def update_api(self, request):
-    """Replaces the definition of the API."""
     created = {name: request.previous_state[name] for name in ("RestApiId", "RootResourceId")}
     model = {**request.desired_state, **created}
     gateway.SIGNED_APIS.discard(model["RestApiId"])  # the import adds it again
@@ -70,12 +71,11 @@ def update_stage(self, request):
 
 
 def keep_deployment(self, request):
-    """Keeps a deployment until its API is deleted. LocalStack would delete the stage too, which serves another deployment by now."""
+    """Keeps a deployment until its API is deleted. LocalStack would also delete the stage, which by then serves another deployment."""
     return ProgressEvent(OperationStatus.SUCCESS, resource_model=request.desired_state)
 
 
 def install():
-    """Makes LocalStack update APIs and stages."""
     gateway.replace(ChangeSetModelPreproc, "_before_deployed_property_value_of", value_before)
     gateway.replace(ChangeSetModelExecutor, "_after_deployed_property_value_of", value_after)
     gateway.replace(ChangeSetModelExecutor, "_execute_resource_change", change)

@@ -1,4 +1,4 @@
-"""Runs `attest check` against a deployed stack. ATTEST names the program."""
+"""Runs `attest check` against a deployed stack. ATTEST is the path of the command."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Fixtures: a local AWS for the run, and stacks of this project's template on it."""
+"""Fixtures: a local AWS for the test run, and stacks of this project's template in it."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def aws():
     log = open(STATE / "localstack.log", "w+")
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
-        # It prints this line when it serves.
+        # LocalStack prints this line once it is ready.
         assert any(line.startswith("Ready.") for line in process.stdout), (STATE / "localstack.log").read_text()
         os.environ.update(
             AWS_ACCESS_KEY_ID="test",
@@ -62,5 +62,5 @@ def aws():
 
 @pytest.fixture(scope="session")
 def stack(aws):
-    """The stack with the values of .env.example.json."""
+    """Deploys the stack with the parameters from .env.example.json."""
     return Stack(aws, "traces").deploy()

@@ -1,9 +1,9 @@
-"""Adds behaviour of API Gateway to LocalStack: gateway responses, binary and compressed requests, signatures, and the rate and quota of
-a usage plan.
+"""Adds API Gateway behaviour to LocalStack: gateway responses, binary and compressed requests, signatures, and usage plans' rates
+and quotas.
 
 Sources, all in the API Gateway Developer Guide: "Gateway responses for REST APIs", "Enable payload compression for an API",
 "Working with binary media types for REST APIs", "Variables for data transformations",
-"Usage plans and API keys for REST APIs". With authorization by IAM, `userArn` names the principal.
+"Usage plans and API keys for REST APIs". With IAM authorization, `userArn` identifies the principal.
 """
 
 import base64
@@ -33,11 +33,11 @@ MAX_PAYLOAD = 10 * 1024 * 1024
 
 EXTENSION = "x-amazon-apigateway-gateway-responses"
 
-# The variables that the template of a gateway response may use. Any other variable is empty.
+# A variable in a gateway response template. A variable without a value becomes an empty string.
 VARIABLE = re.compile(r"\$context\.([A-Za-z]+(?:\.[A-Za-z]+)*)")
 
 
-# The authorization of a signed request. The scope names the date, the region and the service.
+# The Authorization header of a signed request. The scope consists of the date, the region and the service.
 SIGNATURE = re.compile(
     r"AWS4-HMAC-SHA256 Credential=test/\d{8}/(?P<region>[\w-]+)/execute-api/aws4_request, ?"
     r"SignedHeaders=(?P<headers>[\w;-]+), ?Signature=(?P<signature>\w+)"
@@ -48,8 +48,7 @@ SIGNED_APIS = set()
 
 
 def import_gateway_responses(import_api):
-    """Wraps LocalStack's import of an OpenAPI document, so that it keeps the gateway responses and the authorization by IAM that
-    the document defines."""
+    """Wraps LocalStack's import of an OpenAPI document, so that it keeps the document's gateway responses and IAM authorization."""
 
     def wrapped(rest_api, context, request):
         document = request["body"].read()
@@ -82,7 +81,7 @@ def respond(self, exception, context):
     for name, value in (response.get("responseParameters") or {}).items():
         headers[name.removeprefix("gatewayresponse.header.")] = value.strip("'")
     template = (response.get("responseTemplates") or {}).get("application/json", '{"message":$context.error.messageString}')
-    # messageString is the message in quotes; LocalStack keeps it without them.
+    # `messageString` is a quoted JSON string; LocalStack stores the message without quotes.
     error = {**context.context_variables["error"], "messageString": json.dumps(exception.message), "responseType": kind}
     variables = {**context.context_variables, "error": error}
 
@@ -109,7 +108,7 @@ def is_signed(request):
 
 
 def keep_body(chain, context, response):
-    """Keeps the bytes of a request to an API before LocalStack parses forms and decompresses gzip."""
+    """Keeps the raw bytes of an API request, before LocalStack parses forms and decompresses gzip."""
     request = context.request
     if request.path.startswith("/_aws/execute-api/"):
         request.environ["attest.body"] = request.get_data(cache=True)
@@ -119,7 +118,6 @@ def keep_body(chain, context, response):
 
 
 def decompress(request):
-    """Returns the body of a request, decompressed."""
     body = request.environ["attest.body"]
     try:
         match request.environ["attest.encoding"]:
@@ -139,7 +137,7 @@ def decompress(request):
 
 
 def prepare(parser, chain, context, response):
-    """Initializes the context as LocalStack does, and then reads the body, so that errors of the body can be rendered."""
+    """Initializes the context as LocalStack does, and then reads the body, so that its errors can be rendered."""
     prepare.original(parser, chain, context, response)
     context.invocation_request["body"] = decompress(context.request)
 
@@ -147,7 +145,7 @@ def prepare(parser, chain, context, response):
 def proxy_event(integration, context):
     """Creates the event for the function. Its body is base64 if the media type is binary, and text otherwise.
 
-    In text, bytes that are not UTF-8 are replaced. LocalStack alone would choose by the bytes of the body.
+    In text, bytes that are not UTF-8 are replaced. LocalStack alone would decide by the body's bytes.
     """
     event = proxy_event.original(integration, context)
     body = context.integration_request["body"]
@@ -159,7 +157,7 @@ def proxy_event(integration, context):
 
 
 def returns_binary(mime_type, binary_media_types):
-    """Returns whether a function's base64 response is decoded. `*/*` stands for every media type, which LocalStack ignores."""
+    """Returns whether a function's base64 response is decoded. LocalStack ignores that `*/*` stands for every media type."""
     return "*/*" in binary_media_types or returns_binary.original(mime_type, binary_media_types)
 
 
@@ -180,7 +178,7 @@ class Buckets:
 
 BUCKETS = Buckets()
 
-# The number of requests of each API key.
+# Counts the requests per API key.
 REQUESTS = Counter()
 
 
@@ -212,7 +210,6 @@ def replace(owner, name, function):
 
 
 def install():
-    """Adds this behaviour to LocalStack."""
     provider.import_api_from_openapi_spec = import_gateway_responses(provider.import_api_from_openapi_spec)
     gateway_exception.GatewayExceptionHandler.create_exception_response = respond
     parse.restore_payload = lambda request: b""

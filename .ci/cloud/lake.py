@@ -1,4 +1,4 @@
-"""The lake of a stack with Queries=on, and the runs of its function."""
+"""Helpers for the lake of a stack with Queries=on."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from stack import ROOT, trace
 
-# S3 encodes these keys in its notifications.
+# Includes names that S3 encodes in its notifications.
 MODELS = ["gpt-4o", "my model+1", "Grüße/ß", "a%2Fb"]
 
 
@@ -23,7 +23,7 @@ def post(stack, count):
 
 
 def schedules(stack):
-    """Returns the targets of the schedules by their task."""
+    """Returns the schedules' targets by task."""
     events = boto3.client("events")
     rules = [of["PhysicalResourceId"] for of in stack.resources().values() if of["ResourceType"] == "AWS::Events::Rule"]
     targets = [target for rule in rules for target in events.list_targets_by_rule(Rule=rule)["Targets"]]
@@ -31,7 +31,7 @@ def schedules(stack):
 
 
 def run(stack, task):
-    """Invokes the function as the schedule of this task does, and returns its report."""
+    """Invokes the function as this task's schedule does, and returns its report."""
     target = schedules(stack)[task]
     client = boto3.client("lambda", config=Config(read_timeout=900, retries={"max_attempts": 0}))
     answer = client.invoke(FunctionName=target["Arn"], Payload=target["Input"])
@@ -51,7 +51,7 @@ def run_until(stack, task, rows, seconds=120):
 
 
 def keys(stack):
-    """Returns the keys of the rows, as two independent readers of Delta find them."""
+    """Returns the keys in the lake, as two independent Delta readers find them."""
     command = [os.environ["LAKE_READERS"], ROOT / ".ci/lake_readers.py", stack.outputs["LakeUrl"], stack.aws.removeprefix("http://")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -2,10 +2,10 @@
 
 LocalStack provides CloudFormation with the SAM transform, API Gateway with API keys, S3 with conditional writes, and the rest.
 `processes` adds Lambda functions that run without Docker. `gateway` adds API Gateway's handling of requests and errors.
-`retention` adds the deletion policies of CloudFormation. `notifications` adds updates of a bucket's notifications.
+`retention` adds CloudFormation's deletion policies. `notifications` adds updates of a bucket's notifications.
 `apis` adds updates of an API.
 
-CLOUD_DIR names the folder for the state, and GATEWAY_LISTEN the address to listen on.
+CLOUD_DIR is the folder for the state, and GATEWAY_LISTEN the address to listen on.
 """
 
 import os

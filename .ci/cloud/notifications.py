@@ -18,5 +18,4 @@ def update(self, request):
 
 
 def install():
-    """Makes LocalStack update the notifications of buckets."""
     S3BucketProvider.update = update

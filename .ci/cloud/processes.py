@@ -1,6 +1,6 @@
 """Runs Lambda functions as plain processes. LocalStack starts a container per environment; this starts the function's `bootstrap`.
 
-It serves the Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"): GET next,
+Serves the Lambda Runtime API (AWS Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"): GET next,
 POST response, POST error, POST init/error.
 """
 
@@ -39,7 +39,8 @@ class Process(runtime_executor.RuntimeExecutor):
         self.process = self.log = self.server = None
 
     def start(self, env_vars):
-        # One thread per connection, because a process keeps its connection open from an invocation until the next event.
+        # One thread per connection, because a process keeps its connection open from an invocation until the next
+        # event.
         self.server = make_server("127.0.0.1", 0, self.serve, threaded=True, request_handler=Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -75,7 +76,7 @@ class Process(runtime_executor.RuntimeExecutor):
         """Replaces the process, as Lambda does after a timeout or a crash."""
         self.process.kill()
         self.process.wait()
-        # Requests of the old process wait in the old queue.
+        # Requests of the old process still wait on the old queue.
         self.events = queue.Queue()
         self.process = subprocess.Popen(**self.command)
 
@@ -110,7 +111,7 @@ class Process(runtime_executor.RuntimeExecutor):
             self.process.kill()
             self.process.wait()
         if self.server:
-            # The server notices only after half a second, and dozens of environments stop one after the other.
+            # A shutdown takes half a second, and dozens of environments stop one after another.
             threading.Thread(target=self.server.shutdown, daemon=True).start()
 
     def get_logs(self):
@@ -142,7 +143,7 @@ class Process(runtime_executor.RuntimeExecutor):
 
 
 def log_group(environment):
-    """Returns the log group that the function's LoggingConfig names, which LocalStack ignores."""
+    """Returns the log group from the function's LoggingConfig, which LocalStack ignores."""
     function = environment.function_version
     configured = (function.config.logging_config or {}).get("LogGroup")
     return configured or f"/aws/lambda/{function.id.function_name}"

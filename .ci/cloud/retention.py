@@ -34,5 +34,4 @@ def execute(self, action, logical_resource_id, *arguments, part_of_replacement=F
 
 
 def install():
-    """Makes LocalStack keep the resources that a template retains."""
     replace(Executor, "_execute_resource_action", execute)

@@ -1,4 +1,4 @@
-"""A deployed stack: the real `sam deploy`, and requests to its endpoint."""
+"""Deploys a stack with the real `sam deploy`, and sends requests to its endpoint."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ class Stack:
         self.cloudformation, self.s3 = boto3.client("cloudformation"), boto3.client("s3")
 
     def deploy(self, **parameters):
-        """Creates or updates the stack with the values of .env.example.json, except for these parameters."""
+        """Creates or updates the stack with the parameters from .env.example.json, overridden by `parameters`."""
         values = {**json.loads((ROOT / ".env.example.json").read_text()), **parameters}
         command = ["sam", "deploy", "--template-file", TEMPLATE, "--stack-name", self.name, "--s3-bucket", "sam-artifacts"]
         command += ["--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
@@ -47,7 +47,7 @@ class Stack:
         return self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
 
     def resources(self):
-        """Returns the physical ids of the resources by their logical ids."""
+        """Returns the resource summaries by logical id."""
         pages = self.cloudformation.get_paginator("list_stack_resources").paginate(StackName=self.name)
         found = [resource for page in pages for resource in page["StackResourceSummaries"]]
         return {resource["LogicalResourceId"]: resource for resource in found}
@@ -85,5 +85,4 @@ class Stack:
 
 
 def trace(**members):
-    """Returns a trace with these members."""
     return {"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}], **members}

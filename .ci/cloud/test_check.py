@@ -1,4 +1,4 @@
-"""`attest check` reports that the default stack keeps every promise, or why a promise cannot be checked here."""
+"""Tests that `attest check` confirms each promise of the default stack, or states why it cannot check the promise here."""
 
 from check import check, failures, unchecked
 

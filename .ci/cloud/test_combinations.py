@@ -1,4 +1,4 @@
-"""Stacks with several parameters at once."""
+"""Tests stacks with several non-default parameters at once."""
 
 import functools
 import json
@@ -27,12 +27,12 @@ def test_a_stack_with_everything_and_capitals_in_its_name_keeps_its_traces_when_
     assert all(json.loads(stack.object(key))["messages"] for key in stored_keys)
 
 
-# What a run of the lake counts for the objects of `add_foreign_objects`.
+# The counts that a lake run reports for the objects from `add_foreign_objects`.
 FOREIGN = {"too_large": 1, "archived": 1, "customer_key": 1, "invalid": 1}
 
 
 def add_foreign_objects(stack, folder):
-    """Adds what others may store in a bucket: a large object, an archived one, one under a customer's key, and no trace."""
+    """Adds what others may store in a bucket: an object that is too large, archived, encrypted with a customer's key, or not a trace."""
     put = functools.partial(stack.s3.put_object, Bucket=stack.bucket, Body=b"{}")
     put(Key=f"{folder}/large", Body=bytes(11 << 20))
     put(Key=f"{folder}/archived", StorageClass="GLACIER")
@@ -62,7 +62,7 @@ def test_an_existing_bucket_reports_to_the_lake_after_the_command_of_the_output(
     assert not failures(lines)
     assert lines["the lake has no dead letters"]["verdict"] == "holds"
 
-    # After `off`, the bucket still names the queues that are gone, beside a notification of the operator.
+    # After `off`, the bucket still refers to the deleted queues, beside a notification of the operator's own.
     own = boto3.client("sqs").create_queue(QueueName="own")["QueueUrl"]
     own = boto3.client("sqs").get_queue_attributes(QueueUrl=own, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     found = stack.s3.get_bucket_notification_configuration(Bucket="existing-lake")["QueueConfigurations"]
@@ -84,7 +84,7 @@ def test_the_lake_stays_readable_after_the_key_changes(aws):
     second = post(stack, 2)
     run_until(stack, "ingest", 4)
     assert keys(stack) == sorted([*first, *second])
-    # LocalStack does not enforce policies, so this reads which buckets the statement covers.
+    # LocalStack does not enforce policies, so this reads the deployed statement.
     [decrypt] = [of for of in lake_statements(stack) if of.get("Sid") == "DecryptTracesAndLake"]
     [resource] = [decrypt["Resource"]]
     assert resource["Fn::Join"][1][-1] == "key/*"

@@ -1,4 +1,4 @@
-"""The endpoint of the default stack keeps its contract through API Gateway."""
+"""Tests that the default stack's endpoint keeps its contract through API Gateway."""
 
 import base64
 import gzip

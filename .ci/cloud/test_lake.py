@@ -1,4 +1,4 @@
-"""With Queries=on, the lake keeps itself: the stack's own function, queues and schedules make it equal to the bucket."""
+"""Tests that with Queries=on, the stack's function, queues and schedules keep the lake in step with the bucket."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from variants import EVENTS, reported_events
 
 TRACES = 2_000
 
-# DuckDB's names of the processor architectures.
+# DuckDB's names for processor architectures.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -43,7 +43,7 @@ def test_forget_deletes_the_traces_for_which_a_condition_holds(lake, tmp_path):
     before = keys(lake)
     [stored] = post(lake, 1)
     run_until(lake, "ingest", len(before) + 1)
-    # DuckDB's CLI finds its extensions in the home directory.
+    # DuckDB's CLI looks for its extensions in the home directory.
     packages = Path(os.environ["LAKE_READERS"]).parents[1].glob("lib/*/site-packages/duckdb_extension_*/extensions/*/*")
     for extension in packages:
         folder = tmp_path / ".duckdb/extensions" / extension.parent.name / f"linux_{ARCHITECTURES[platform.machine()]}"
@@ -52,7 +52,7 @@ def test_forget_deletes_the_traces_for_which_a_condition_holds(lake, tmp_path):
     path = f"{Path(os.environ['LAKE_READERS']).parent}:{os.environ['PATH']}"
     command = [os.environ["ATTEST"], "forget", "--where", f"key = '{stored}'", "--yes", "--bucket", lake.bucket]
     command += ["--lake", lake.outputs["LakeUrl"]]
-    # The lake's source is named by the address of S3, which is this one for the function.
+    # The lake records the bucket with S3's address as the function knows it.
     s3 = os.environ["AWS_ENDPOINT_URL"].replace("localhost", "127.0.0.1")
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": path, "AWS_ENDPOINT_URL": s3}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""The default stack takes spans and log records from a real exporter; `off` removes the routes and the function."""
+"""Tests that the default stack stores spans and log records from a real exporter, and that `off` removes the routes and the function."""
 
 import gzip
 import json
@@ -79,7 +79,7 @@ def spans(aws):
 
 
 def is_absent(stack):
-    """Asserts that the stack has neither the routes nor a resource of OpenTelemetry, and stores plain traces."""
+    """Asserts that the stack has neither OpenTelemetry routes nor resources, and stores plain traces."""
     body, _ = batch()
     for path in ("/v1/traces", "/v1/logs"):
         answer = stack.post(body, path, Content_Type="application/json")
@@ -99,7 +99,7 @@ def test_every_span_of_the_real_exporter_is_stored_once(spans):
     assert (model, messages) == ("gpt-4o", MESSAGES)
     assert attribute("gen_ai.usage.input_tokens", 7) in otel["span"]["attributes"]
     assert otel["scope"]["name"] == "shop"
-    # A plain trace goes to the other function, and the object names the same writer.
+    # A plain trace goes to the other function, but the object's metadata states the same writer.
     plain = works(spans)
     assert spans.s3.head_object(Bucket=spans.bucket, Key=keys[0])["Metadata"] == plain["Metadata"]
 

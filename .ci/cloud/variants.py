@@ -1,4 +1,4 @@
-"""The variants of the stack: their parameters, and how each shows in the deployed stack."""
+"""Stack variants: their parameters, and checks of their effect on the deployed stack."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def encrypted_with_the_key(stack, stored):
 
 
 def lake_statements(stack):
-    """Returns the statements of the lake's role after the SAM transform."""
+    """Returns the policy statements of the lake's role after the SAM transform."""
     return processed(stack)["LakeRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
 
 
@@ -64,7 +64,7 @@ def with_a_database(stack, _):
     assert reported_events(stack) == EVENTS
 
 
-# The events that the bucket reports, by the logical id of the queue.
+# The events that the bucket reports, with the logical ids of their queues.
 EVENTS = {("StoredQueue", "s3:ObjectCreated:*"), ("RemovedQueue", "s3:ObjectRemoved:*"), ("RemovedQueue", "s3:LifecycleExpiration:*")}
 
 
@@ -124,7 +124,7 @@ def with_iam_and_api_key(stack, _):
 
 
 def resolve(value, references):
-    """Resolves the intrinsic functions of a name, because LocalStack does not deploy Glue resources."""
+    """Resolves the intrinsic functions in a name, because LocalStack does not deploy Glue resources."""
     if not isinstance(value, dict):
         return value
     [(function, argument)] = value.items()

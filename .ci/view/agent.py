@@ -1,4 +1,4 @@
-"""A conversation of an agent, as a trace of each API."""
+"""An agent's conversation, as a Chat Completions trace and as OpenTelemetry spans."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ import zlib
 
 
 def png(width=160, height=90):
-    """Returns a small picture of few colours as base64."""
+    """Returns a small PNG image with a few colours, in base64."""
     rows = b"".join(
         b"\0" + bytes(channel for x in range(width) for channel in (40 + x // 16 * 16, 120 + y // 15 * 15, 200 - x // 16 * 8)) for y in range(height)
     )
@@ -17,7 +17,7 @@ def png(width=160, height=90):
 
 
 def wav():
-    """Returns a tenth of a second of silence as base64."""
+    """Returns a tenth of a second of silence, in base64."""
     data = b"\0" * 1600
     header = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
     return base64.b64encode(header + b"data" + struct.pack("<I", len(data)) + data).decode()
@@ -82,7 +82,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def spans(conversation="session-9"):
-    """Returns the traces of an agent's run, as OpenTelemetry spans. The agent's own span is not a call of a model."""
+    """Yields the traces of an agent's run, as OpenTelemetry spans. The agent's own span is missing, because it is not a model call."""
     planned = [
         ("plan", "a1", "f0", 0, 1_900, 820, 140, None),
         ("search the shop", "b1", "a1", 300, 900, 410, 35, None),

@@ -1,6 +1,6 @@
 """Fixtures for the page's tests: a local endpoint and a headless Chromium for each test.
 
-ATTEST names the program, and CHROMIUM the browser. If SCREENSHOTS names a folder, tests write pictures of the page into it.
+ATTEST is the path of the command, and CHROMIUM that of the browser. If SCREENSHOTS is a folder, tests save screenshots in it.
 """
 
 import json
@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import agent
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -30,7 +31,7 @@ def talk(*contents, **more):
 
 
 def unfold(page):
-    """Opens everything that is folded."""
+    """Unfolds everything on the page."""
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
 
 
@@ -85,6 +86,22 @@ def site(tmp_path):
     site.stop()
 
 
+@pytest.fixture
+def kinds(site):
+    """Stores traces, and returns the path of a page of every kind."""
+    key, other = site.post(agent.chat()), site.post(agent.chat(id="other"))
+    choice = lambda text: {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    several = site.post(talk("a", "b", id="several", choices={"0": choice("b"), "1": choice("c")}))
+    failed = site.post(talk("a", "b" * 3_000, id="failed", error={"status": 429}, incomplete="closed"))
+    spans = [site.post(trace) for trace in agent.spans()]
+    long = site.post(talk(*["turn"] * 30, id="long"))
+    lists = ["", "traces", "traces?q=nothing", "traces?q=since:x", f"traces?with={key}"]
+    traces = [f"trace?key={key}{more}" for more in ["", "&plain=true", "&unfolded=true", "&show=tool", f"&with={other}"]]
+    traces += [f"trace?key={several}", f"trace?key={failed}", f"trace?key={spans[0]}", f"trace?key={long}"]
+    sessions = [f"session?id={agent.TRACE}", "session?id=session-5", "session?id=none"]
+    return [*lists, *traces, *sessions, "trace?key=none/none", "trace", "nothing"]
+
+
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
@@ -120,7 +137,7 @@ def page(context):
 
 @pytest.fixture
 def picture(page):
-    """Writes a picture of the page if SCREENSHOTS names a folder."""
+    """Returns a function that saves a screenshot of the page if SCREENSHOTS is set."""
 
     def take(name, full_page=True):
         if pictures := os.environ.get("SCREENSHOTS"):

@@ -1,4 +1,4 @@
-"""The page over a bucket, and over one fingerprint."""
+"""Tests the page over a bucket, and the page restricted to one fingerprint."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Two traces side by side: aligned turns, marked words, facts, and the choice in a list."""
+"""Tests two traces side by side: aligned turns, marked words, facts, and their selection in the list."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe

@@ -1,4 +1,4 @@
-"""A conversation in its original order: roles, tools, thinking, media, sources and choices."""
+"""Tests that a conversation is shown as it happened: roles, tools, thinking, media, sources and choices."""
 
 import agent
 import pytest

@@ -1,7 +1,8 @@
-"""Pages of other sites, in a real browser: one on another port, and one whose host name changes to this machine's address.
+"""Tests attacks by pages of other sites in a real browser: one on another port, and one whose host name changes to this machine's
+address.
 
-They try to read, store and delete traces through the page, the endpoint and the S3. They even know the API key and the keys of
-the S3, as a page with a stolen key would.
+The pages try to read, store and delete traces through the page, the endpoint and S3. They even know the API key and the S3 keys, as
+if these were stolen.
 """
 
 import http.server
@@ -38,7 +39,7 @@ LOAD = """([tag, url]) => new Promise(resolve => {
   document.body.append(element);
 })"""
 
-# Submits a form into a frame, which needs no permission of the browser.
+# Submits a form into a frame, which browsers allow any page to do.
 FORM = """([url, type, fields]) => new Promise(resolve => {
   const frame = document.createElement("iframe");
   frame.name = "target" + Math.random();
@@ -77,7 +78,7 @@ def foreign():
 
 @pytest.fixture
 def attacked(tmp_path):
-    """An endpoint with a stored trace. Its log goes to a file, so that a test can read the refusals."""
+    """Starts an endpoint that logs to a file, so that a test can read the refusals."""
     ready, log = tmp_path / "ready.json", tmp_path / "log"
     os.mkfifo(ready)
     command = [os.environ["ATTEST"], "serve", "--port", "0", "--s3-port", "0", "--folder", tmp_path / "traces"]
@@ -98,7 +99,7 @@ def store(attacked):
 
 
 def attack(page, ready, host):
-    """Tries every attack from a page, through a host name. Returns the responses that the page could read."""
+    """Tries every attack from a page, with `host` as the endpoint's host name. Returns what the page learns."""
     port, s3_port = urlsplit(ready["url"]).port, urlsplit(ready["s3_url"]).port
     site, s3 = f"http://{host}:{port}", f"http://{host}:{s3_port}"
     trace = json.dumps({**talk("forged"), "id": "forged"})
@@ -159,7 +160,7 @@ def test_a_page_whose_name_changes_to_this_machine_reads_stores_and_deletes_noth
     port, s3_port = (urlsplit(attacked.ready[name]).port for name in ("url", "s3_url"))
     program = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     rules = f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"
-    # Other browsers lack this check, which asks before a page may reach loopback.
+    # Disables Chromium's prompt before a page may reach loopback, because other browsers have none.
     unchecked = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
     rebound = browser.browser_type.launch(executable_path=program, args=["--no-sandbox", rules, unchecked])
     for own in [port, s3_port]:

@@ -1,4 +1,4 @@
-"""Hostile content stays text: no dialog, no error, and no request to other hosts (the fixture `page` checks this)."""
+"""Tests that hostile content stays text: no dialog, no error, and no request to other hosts (the `page` fixture checks this)."""
 
 import urllib.error
 import urllib.request

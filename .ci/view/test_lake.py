@@ -1,4 +1,4 @@
-"""`view --lake` searches all traces in their lake."""
+"""Tests that `view --lake` searches all traces in their lake."""
 
 import os
 import subprocess
@@ -7,13 +7,13 @@ import pytest
 from conftest import talk
 from playwright.sync_api import expect
 
-# More than a page of the list, and more than a search over single objects looks through before it stops.
+# More than a page of the list, and more than a search without a lake reads before it stops.
 TRACES = 2_500
 
 
 @pytest.fixture
 def lake(site, tmp_path):
-    """A site with many traces, of which one is about a refund, and their lake. Returns the URL of the page over both."""
+    """Stores many traces, one of them about a refund, and creates their lake. Returns the URL of the page over both."""
     for number in range(TRACES):
         site.put(f"gpt-4o/{number}", talk(f"Question {number}", "Answer"))
     site.put("claude/refund", talk("Where is my \u201crefund\u201d?", "On its way", model="claude", usage={"total_tokens": 7}))

@@ -1,4 +1,4 @@
-"""The list of traces: arrivals, fingerprints, the search, and the keyboard."""
+"""Tests the trace list: arrivals, fingerprints, search and keyboard."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Calls that arrived through OpenTelemetry: their conversation, and the span or the log record as it was sent."""
+"""Tests calls that arrived through OpenTelemetry: their conversation, and the span or log record as it was sent."""
 
 import json
 import urllib.request

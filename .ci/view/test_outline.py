@@ -1,4 +1,4 @@
-"""The outline of a long conversation, and the bar of its tokens."""
+"""Tests the outline of a long conversation, and the token bar."""
 
 from itertools import accumulate
 

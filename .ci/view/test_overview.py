@@ -1,5 +1,6 @@
-"""The start page."""
+"""Tests the overview, which is the start page."""
 
+import json
 import os
 import re
 import time
@@ -54,7 +55,7 @@ def test_a_bar_filters_the_list(site, busy, page):
 
 
 def days_of(page):
-    """Returns the days in the table of the first chart, with their numbers of traces."""
+    """Returns the trace counts by day from the first chart's table."""
     rows = page.locator(".card").first.locator("tbody tr").all()
     return {day: number for day, number in (row.locator("td").all_text_contents() for row in rows)}
 
@@ -94,7 +95,21 @@ def test_the_bound_of_the_overview_is_visible(site, page):
     expect(page.locator(".totals dd").nth(2)).to_have_text("1,100")
     expect(page.locator(".card h2 small")).to_have_count(0)
     page.goto(site.view("--bucket", "traces"))
-    expect(page.locator(".bound")).to_contain_text("those of the first 1,000 in the order of the keys.")
+    expect(page.locator(".bound")).to_contain_text(re.compile(r"those of the first [\d,]+ in the order of the keys\."))
+
+
+def test_reading_all_for_the_overview_shows_how_far_it_is_and_stops(site, page):
+    later = site.folder.parent / "later"
+    later.mkdir()
+    for number in range(40):
+        (later / f"{number}.json").write_text(json.dumps(talk("x" * 4_000_000)))
+    later.rename(site.folder / "large")
+    page.goto(f"{site.url}?all=true", wait_until="commit")
+    page.locator(".progress:visible").get_by_role("button", name="Stop").click(no_wait_after=True)
+    expect(page.locator(".bound")).to_contain_text("40 traces are stored.")
+    expect(page.locator(".bound")).to_contain_text(re.compile(r"those of the newest \d+\."))
+    expect(page.locator(".totals dd").first).to_contain_text(re.compile(r"of \d+ traces read"))
+    expect(page.locator(".progress:visible")).to_have_count(0)
 
 
 def test_hostile_figures_neither_fail_nor_hang(site, page):

@@ -1,4 +1,4 @@
-"""The pictures of docs/reading.md that no other test takes, and the size of all of them."""
+"""Takes the screenshots in docs/reading.md that no other test takes, and checks the size of all of them."""
 
 import re
 from pathlib import Path

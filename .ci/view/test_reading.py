@@ -1,4 +1,4 @@
-"""Reading a conversation: its title and facts, copying, folding, filters, printing, and wrong addresses."""
+"""Tests reading a conversation: its title and facts, copying, folding, filters, printing, and wrong addresses."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The page in dark mode, and on a phone."""
+"""Tests the page in dark mode and on a phone."""
 
 from conftest import talk
 

@@ -1,9 +1,8 @@
-"""A search reads all traces, streams what it finds, and can be stopped."""
+"""Tests that a search reads all traces, streams what it finds, and can be stopped."""
 
 import json
 import os
 import re
-import threading
 import time
 import urllib.request
 
@@ -16,7 +15,7 @@ MANY = 3_000
 
 
 def fill(site, folder, *names, trace):
-    """Writes many files at once, so that no listing sees a part of them."""
+    """Makes many files appear at once, so that no listing sees only some of them."""
     later = site.folder.parent / "later" / folder
     later.mkdir(parents=True)
     for name in names:
@@ -27,7 +26,7 @@ def fill(site, folder, *names, trace):
 
 @pytest.fixture
 def many(site):
-    """Stores 3,000 traces. Three are about a refund, of which one is the oldest."""
+    """Stores 3,000 traces. Three of them, including the oldest, are about a refund."""
     texts = {7: "Where is my refund?", 1_500: "A REFUND, please", 2_999: "the oldest refund"}
     fill(site, "many", *range(MANY), trace=lambda number: talk(texts.get(number, f"Question {number}"), "Answer"))
     for number in range(MANY):
@@ -35,7 +34,7 @@ def many(site):
 
 
 def slow(site, page, count=40):
-    """Opens a search that takes long: traces of 4 MB, which contain all but the last letter of the word."""
+    """Stores traces of 4 MB that contain only one of two words. Returns the URL of a slow search for both words."""
     text = "refun " * 650_000
     fill(site, "slow", *range(count), trace=lambda number: talk(f"{text} {number}"))
     return site.list_url("refun 77777")
@@ -120,7 +119,7 @@ def test_without_scripts_a_search_stops_where_the_browser_stops(site, browser):
 
 
 def read_bytes(process):
-    """Returns the number of bytes that a process has read."""
+    """Returns how many bytes a process has read."""
     with open(f"/proc/{process.pid}/io") as io:
         return int(re.search(r"rchar: (\d+)", io.read())[1])
 
@@ -132,7 +131,7 @@ def test_a_closed_connection_ends_the_search(site, page):
     before = read_bytes(site.process)
     with urllib.request.urlopen(site.list_url("fingerprint:none")) as response:
         response.read()
-    while (after := read_bytes(site.process)) != before:  # the batches in flight end first
+    while (after := read_bytes(site.process)) != before:  # the batches in flight finish first
         before = after
         time.sleep(0.5)
     assert after < 60 * 4e6 * 2, "the search went on"
@@ -159,7 +158,7 @@ def test_going_back_to_a_result_does_not_search_again(site, many, page):
     assert read_bytes(site.process) - before < 500_000
     site.post(talk("A new refund"))
     deadline = time.monotonic() + PATIENCE / 1_000
-    while page.locator("#rows li").count() == 3:  # the listing of a folder is at most a second old
+    while page.locator("#rows li").count() == 3:  # a folder's listing may be up to a second old
         assert time.monotonic() < deadline, "the search was not repeated"
         page.reload()
         expect(page.locator(".more")).to_contain_text("found in")
@@ -178,3 +177,26 @@ def test_a_result_has_no_accessibility_violations(site, many, page):
     expect(page.locator("#rows li")).to_have_count(3)
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_a_result_is_downloaded(site, page, place):
+    for number in range(120):
+        site.put(f"m/{number}", json.dumps({**talk(f"it's {number}", "Yes"), "log": {"rating": number % 5}}, indent=1))
+    site.put("m/not-a-trace", '{"log": {"rating": 4}}')
+    if place == "bucket":
+        site.url = site.view("--bucket", "traces")
+    page.goto(site.list_url("\"it's\" log.rating>=4"))
+    page.get_by_text("Export this result").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "traces.jsonl"
+    downloaded = download.value.path().read_text().splitlines()
+    assert len(downloaded) == 24
+    assert {json.loads(line)["log"]["rating"] for line in downloaded} == {4}
+
+
+def test_an_export_of_an_unknown_field_is_refused(site):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{site.url}export?q=color:red")
+    assert refused.value.code == 400 and "fingerprint" in refused.value.read().decode()

@@ -1,4 +1,4 @@
-"""The traces of one session or of one OpenTelemetry trace, and a span's conversation."""
+"""Tests the page of a session or an OpenTelemetry trace, and a span's conversation."""
 
 import json
 import os

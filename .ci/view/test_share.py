@@ -1,4 +1,4 @@
-"""A trace as a file, and as commands."""
+"""Tests sharing a trace as a file and as commands."""
 
 import os
 import subprocess

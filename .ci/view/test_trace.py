@@ -1,4 +1,4 @@
-"""One trace, and two side by side."""
+"""Tests the page of one trace, and of two side by side."""
 
 import urllib.parse
 

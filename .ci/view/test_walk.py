@@ -1,4 +1,4 @@
-"""Next and previous walk through a whole result, across its pages."""
+"""Tests that Next and Previous step through a whole result, across its pages."""
 
 import json
 
@@ -21,7 +21,7 @@ def result(site):
 
 
 def listed(page, url):
-    """Returns the keys of all pages of a result, in their order."""
+    """Returns the keys from all pages of a result, in order."""
     page.goto(url)
     keys = []
     while True:
@@ -85,7 +85,7 @@ def test_a_url_of_a_later_page_finds_the_trace_before_it_after_a_restart(site, r
 
 
 def test_opening_traces_does_not_repeat_the_search(site, result, page):
-    """The search reads contents. It would no longer find the traces that change after it."""
+    """A search reads contents, so a repeated one would no longer find traces that have changed since."""
     order = listed(page, site.list_url(WORDS))
     for key in order[:50]:
         site.put(key, talk("changed"))

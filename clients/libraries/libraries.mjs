@@ -1,7 +1,7 @@
 /**
- * Calls of each TypeScript library. The arguments are the library and the kind of call; `PROVIDER` is the address of the provider.
+ * Calls a model through each TypeScript library. The arguments are the library and the kind of call. `PROVIDER` is the provider's URL.
  *
- * Each library has the kinds `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
+ * The kinds are `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
  */
 
 import { flush, loggedFetch } from "attest-client";
@@ -16,14 +16,14 @@ const RESPONSES_TOOL = { type: "function", name: "weather", description, paramet
 const ANTHROPIC_TOOL = { name: "weather", description, input_schema: parameters };
 const messages = [{ role: "user", content: kind }];
 
-/** Reads a stream to its end, or as far as its first text. */
+/** Reads a stream to its end or, for `early`, up to its first text. */
 async function read(stream) {
   for await (const part of stream) {
     if (kind === "early" && JSON.stringify(part).includes("Hello")) break;
   }
 }
 
-/** Calls a method in the form of OpenAI's SDK. */
+/** Calls a method that has the signature of OpenAI's SDK. */
 async function call(create, options, tool) {
   if (kind === "plain") return await create(options);
   if (kind === "tools") return await create({ ...options, tools: [tool] });
@@ -114,5 +114,5 @@ const LIBRARIES = {
 };
 
 await LIBRARIES[library]();
-await new Promise((resolve) => setTimeout(resolve, 100)); // a cancelled body ends in a later turn
+await new Promise((resolve) => setTimeout(resolve, 100)); // a cancelled body ends in a later turn of the event loop
 if (!(await flush())) process.exitCode = 3;

@@ -1,6 +1,6 @@
-"""Calls of each Python library. The arguments are the library and the kind of call; `PROVIDER` is the address of the provider.
+"""Calls a model through each Python library. The arguments are the library and the kind of call. `PROVIDER` is the provider's URL.
 
-Each library has the kinds `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
+The kinds are `plain`, `stream`, `tools` and `early`, which leaves a stream after its first text.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def user(text):
 
 
 def first(stream):
-    """Reads a stream as far as its first text, and leaves it."""
+    """Reads a stream up to its first text, and closes it."""
     for chunk in stream:
         if "Hello" in str(chunk):
             break
@@ -105,7 +105,7 @@ def mistral(kind):
 
 
 def call(create, kind, tool, **options):
-    """Calls a method in the form of OpenAI's SDK."""
+    """Calls a method that has the signature of OpenAI's SDK."""
     options["messages"] = user(kind)
     if kind == "plain":
         create(**options)

@@ -1,4 +1,4 @@
-"""A stand-in for the providers of OpenAI's Chat Completions and Responses and of Anthropic's Messages."""
+"""A stand-in for OpenAI's Chat Completions and Responses APIs and for Anthropic's Messages API."""
 
 import json
 import threading
@@ -8,12 +8,12 @@ TOOL = "weather"
 ARGUMENTS = {"city": "Oslo"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6}
 EARLY = "early"
-"""A request with this text gets a stream that does not end before the application leaves it."""
+"""A request that contains this word gets a stream that does not end until the application leaves it."""
 LONGEST = 400  # pauses of 50 ms after which the stream ends anyway
 
 
 class Provider:
-    """Answers requests, and counts them."""
+    """Responds to requests, and counts them."""
 
     def __init__(self):
         self.requests = 0
@@ -31,7 +31,7 @@ class Provider:
 
 
 def wants_tool(request):
-    """Returns whether the request offers tools, and has no result of one yet."""
+    """Returns whether the request offers tools and contains no tool result yet."""
     text = json.dumps(request.get("messages") or request.get("input"))
     has_result = any(mark in text for mark in ('"role": "tool"', "tool_result", "function_call_output"))
     return bool(request.get("tools")) and not has_result

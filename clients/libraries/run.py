@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tests the clients with the newest version of each library, and writes the table of `clients/LIBRARIES.md`.
+"""Tests the clients with the newest version of each library, and writes the tables of `clients/LIBRARIES.md`.
 
     ATTEST=target/debug/attest clients/libraries/run.py FOLDER [LIBRARY...]
 
-FOLDER keeps an environment per library. Each kind of call runs in a process of its own, against a stand-in for the provider and
-the local endpoint: exactly one trace for each request must be stored, with everything that the provider sent. The table is written
-only if no library is named. CI does not run this command, because the newest versions change without a commit.
+Keeps an environment per library in FOLDER. Each kind of call runs in a process of its own, against a provider stand-in and the
+local endpoint. Exactly one trace must be stored for each request, with everything that the provider sent. The tables are written
+only if no LIBRARY is given. CI does not run this command, because the newest versions change without a commit.
 """
 
 import datetime
@@ -26,10 +26,10 @@ import provider  # noqa: E402, I001
 from stand_ins import Endpoint, Server  # noqa: E402
 
 KINDS = ("plain", "stream", "tools", "early")
-SECONDS = 180  # for one process; some libraries are imported for half a minute
+SECONDS = 180  # per process; importing some libraries takes half a minute
 
 QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}
-"""No library reaches for the network."""
+"""Keeps the libraries off the network."""
 
 
 class Library(NamedTuple):
@@ -40,7 +40,7 @@ class Library(NamedTuple):
     missing: str = ""
     """Kinds of calls that the library does not have."""
     lost: str = ""
-    """Kinds whose answer the library does not report."""
+    """Kinds of calls whose response the library does not report."""
 
 
 HTTP = "`http_client=http_client()`"
@@ -85,7 +85,7 @@ def run(*command, **options):
 
 
 def python_environment(folder, library):
-    """Returns the command of a process, and the version of the library."""
+    """Returns the command that runs `libraries.py`, and the version of the library."""
     name = library.packages.partition("[")[0]
     environment = folder / f"python-{name}"
     python = environment / "bin" / "python"
@@ -113,7 +113,7 @@ def typescript_environment(folder, library, tarball):
 
 
 def outcome(command, library, kind):
-    """Returns the cell of the table."""
+    """Makes one kind of call, and returns its table cell."""
     if kind in library.missing:
         return "–"
     answers = provider.Provider()

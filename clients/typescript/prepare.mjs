@@ -15,7 +15,7 @@ const kept = /^npm_config_(cache|registry|userconfig|globalconfig|proxy|https_pr
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name) || kept.test(name.toLowerCase())));
 const npm = process.env.npm_execpath;
 
-/** Runs a command. Its output goes to standard error, because `npm pack` prints the name of its file on standard output. */
+/** Runs a command. Its output goes to standard error, because `npm pack` prints the tarball's name on standard output. */
 function run(command, ...options) {
   execFileSync(command, options, { cwd, env, stdio: ["ignore", 2, 2] });
 }

@@ -1,4 +1,4 @@
-"""LiteLLM's SDK: one callback logs every call of every provider."""
+"""LiteLLM's SDK: one callback logs every call to every provider."""
 
 import attest_client.litellm
 import litellm

@@ -1,4 +1,4 @@
-"""Azure OpenAI. AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY name the resource."""
+"""Azure OpenAI. Requires AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_API_KEY."""
 
 import attest_client
 from openai import AzureOpenAI

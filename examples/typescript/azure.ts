@@ -1,4 +1,4 @@
-// Azure OpenAI. The environment has AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and OPENAI_API_VERSION.
+// Azure OpenAI. Requires AZURE_OPENAI_ENDPOINT, AZURE_OPENAI_API_KEY and OPENAI_API_VERSION.
 import { loggedFetch } from "attest-client";
 import { AzureOpenAI } from "openai";
 

@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 const REQUESTS: u64 = 100_000;
 const SECONDS: u64 = 300;
-/// Large traces come first, so that the allocator already holds the memory for one when memory is first measured.
+/// The number of large traces at the start. They make the allocator reserve enough memory before memory is first
+/// measured.
 const LARGE_FIRST: u64 = 20;
 
 /// The kind of a request, by the response that is expected while S3 is healthy.

@@ -76,7 +76,7 @@ def import_what_a_call_imports(call):
 
 
 def killed(call, name):
-    """Forks a process, kills it, and returns its calls that had returned."""
+    """Forks a process, kills it, and returns the calls that it had completed."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -136,7 +136,7 @@ def test_a_long_response_is_cut_off_and_counted(logged, monkeypatch):
 
 
 CALLS = json.loads((STREAMS / "calls.json").read_bytes())
-"""The cases that test both clients."""
+"""Cases shared with the TypeScript client."""
 
 
 def respond(request):

@@ -159,4 +159,4 @@ def test_traces_in_memory_are_counted_as_lost_if_they_cannot_be_sent(environment
     client.EXIT_SECONDS, before = 0, client.EXIT_SECONDS
     client._close()
     client.EXIT_SECONDS = before
-    assert attest_client.counters()["lost"] == 1 and "1 traces are lost" in caplog.text
+    assert attest_client.counters()["lost"] == 1 and "traces lost: 1," in caplog.text

@@ -1,10 +1,10 @@
 /**
-  * Measures how long `flush` takes for the traces of dead processes.
+ * Measures how long `flush` takes for the traces of dead processes.
  *
  *     [PYTHON=…] node bench/backlog.mjs [TRACES [FILES [LATENCY]]]
  *
-  * By default, there are 10,000 traces of 1 KB in 100 files. The endpoint is a stand-in in another process, and responds after LATENCY
-  * milliseconds (30). PYTHON is an interpreter with the Python client, which is then measured too.
+ * By default, there are 10,000 traces of 1 KB in 100 files. The endpoint is a stand-in in another process, and responds after LATENCY
+ * milliseconds (30). PYTHON is an interpreter with the Python client, which is then measured too.
  */
 
 import { spawn } from "node:child_process";

@@ -5,7 +5,7 @@
  *     ATTEST=../../target/debug/attest node bench/losses.mjs [CALLS]
  *
  * Each logs CALLS calls (400 by default) in every scenario. This package logs to `attest serve`, and OpenTelemetry to a stand-in for a
- * collector. After the fault, another process of the same logger logs one call and lives for 15 s, which is longer than the 5 s after
+ * collector. After the fault, another process of the same logger logs one call and lives for 15 s. That is longer than the 5 s after
  * which OpenTelemetry sends. "Goes on" keeps the first process alive for 15 s too.
  */
 

@@ -3,9 +3,9 @@
  *
  *     ATTEST=../../target/debug/attest node bench/runtimes.mjs FOLDER
  *
-  * Each table cell is the outcome of a program that logs a call to the local endpoint: `yes` if the trace was stored, otherwise the first
-  * line of the error. The exit status is 1 if any program fails. An edge runtime has neither files nor `node:http`, so the package must
-  * fail there with that reason. The packages are installed into FOLDER.
+ * Each table cell is the outcome of a program that logs a call to the local endpoint: `yes` if the trace was stored, otherwise the first
+ * line of the error. The exit status is 1 if any program fails. An edge runtime has neither files nor `node:http`, so the package must
+ * fail there with that reason. The packages are installed into FOLDER.
  */
 
 import { execFileSync, spawnSync } from "node:child_process";

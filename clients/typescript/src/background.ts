@@ -29,8 +29,8 @@ class Background {
   }
 
   /**
-    * Returns the request of a retrieved response, or `undefined` if the response is unfinished, already logged, or not a background
-    * response. The members of another process's request are unknown, so only `background` is returned.
+   * Returns the request of a retrieved response, or `undefined` if the response is unfinished, already logged, or not a background
+   * response. The members of another process's request are unknown, so only `background` is returned.
    */
   retrieved(id: string, response: Json | undefined): JsonObject | undefined {
     if (!isObject(response) || response.id !== id || typeof response.status !== "string" || PENDING.includes(response.status)) return undefined;

@@ -23,9 +23,9 @@ export interface Answer {
 }
 
 /**
-  * Assembles a body that is a stream, and buffers any other.
+ * Assembles a body that is a stream, and buffers any other.
  *
-  * The first bytes determine whether a body is a stream. If they do not, the request's `stream` member and the `Content-Type` decide.
+ * The first bytes determine whether a body is a stream. If they do not, the request's `stream` member and the `Content-Type` decide.
  */
 export class Body {
   private readonly isStreamWanted: boolean;

@@ -74,7 +74,7 @@ interface Copy {
   body: Uint8Array | string | Promise<Uint8Array>;
 }
 
-/** Copies the body of a request. Tees a stream, because it can be read only once. */
+/** Copies the request body. Tees a stream, because it can be read only once. */
 function copyRequest(input: Copy["input"], init: Copy["init"]): Copy {
   const body = init?.body;
   if (body === undefined || body === null) {
@@ -136,8 +136,8 @@ function copied(response: Response, source: ReadableStream<Uint8Array>, recordin
 }
 
 /**
-  * Replaces the methods that read the whole body, because wrapping it in a stream would cost as much as the rest of the recording. A
-  * stream is created only if the application uses `body`, `clone` or `formData`.
+ * Replaces the methods that read the whole body, because wrapping it in a stream would cost as much as the rest of the recording. A
+ * stream is created only if the application uses `body`, `clone` or `formData`.
  */
 function readable(response: Response, source: ReadableStream<Uint8Array>, recording: Recording, finish: Finish, log: Log): Response {
   if (response.bodyUsed || source.locked) throw new TypeError("the body is already being read");

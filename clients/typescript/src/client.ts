@@ -104,7 +104,7 @@ export class Client {
     } catch (error) {
       if (error instanceof MaskFailed) {
         this.counters.unmasked++;
-        // The message of the error may quote the trace.
+        // The error's message may quote the trace.
         warn("mask", `a trace was not logged because mask failed (${error.kind})`);
         return;
       }
@@ -237,7 +237,7 @@ export class Client {
     process.on("exit", () => {
       if (!this.spool && this.sender.waiting > 0) {
         this.counters.lost += this.sender.waiting;
-        warn("exit", `${this.sender.waiting} traces are lost: they were in memory, and the process ends`);
+        warn("exit", `traces lost: ${this.sender.waiting}, which were in memory when the process ended`);
       }
     });
   }

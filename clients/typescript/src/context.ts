@@ -5,8 +5,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 const members = new AsyncLocalStorage<Record<string, unknown>>();
 
 /**
-  * Calls `run`, and adds `extra`, such as `session_id`, `user` and `tags`, to the `log` of each call that starts in it. Returns the
-  * result of `run`, which may be a promise.
+ * Calls `run`, and adds `extra`, such as `session_id`, `user` and `tags`, to the `log` of each call that starts in it. Returns the
+ * result of `run`, which may be a promise.
  *
  * The members replace those of an outer context and of the client. The request to the provider does not change.
  */

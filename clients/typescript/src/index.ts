@@ -1,5 +1,5 @@
 /**
-  * Logs every language model call to an attest endpoint, and loses none.
+ * Logs every language model call to an attest endpoint, and loses none.
  *
  * `ATTEST_URL`, `ATTEST_API_KEY` and `ATTEST_SPOOL` are read when the first call is logged.
  */
@@ -44,8 +44,8 @@ export interface TraceOptions extends LogOptions {
 let client: Client | undefined;
 
 /**
-  * Returns a `fetch` for a provider's client. It logs calls of Chat Completions, Responses and Anthropic Messages, streamed or not, and
-  * passes other requests through unchanged.
+ * Returns a `fetch` for a provider's client. It logs calls of Chat Completions, Responses and Anthropic Messages, streamed or not, and
+ * passes other requests through unchanged.
  */
 export function loggedFetch({ fetch, failures = false, extra = {}, ...options }: FetchOptions = {}): typeof globalThis.fetch {
   const send: typeof globalThis.fetch = (input, init) => (fetch ?? globalThis.fetch)(input, init);
@@ -72,8 +72,8 @@ export function loggedFetch({ fetch, failures = false, extra = {}, ...options }:
 /**
  * Logs one call: its request and its response.
  *
-  * `response` is the object that the provider's client returned, or the final response of a stream. Omit it if the call failed. `extra`
-  * becomes the trace's `log` member. The trace is in the spool once this returns. Never throws.
+ * `response` is the object that the provider's client returned, or the final response of a stream. Omit it if the call failed. `extra`
+ * becomes the trace's `log` member. The trace is in the spool once this returns. Never throws.
  */
 export function logTrace(request: object, response?: object | null, extra: Record<string, unknown> = {}, { api, ...options }: TraceOptions = {}): void {
   logCall(() => {

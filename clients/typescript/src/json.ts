@@ -17,8 +17,8 @@ export class NotJson extends Error {
 export const DEPTH = 120;
 
 /**
-  * Parses JSON. Unpaired surrogates become U+FFFD, because they are not valid Unicode. NaN and infinities, which some servers send,
-  * become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
+ * Parses JSON. Unpaired surrogates become U+FFFD, because they are not valid Unicode. NaN and infinities, which some servers send,
+ * become strings. If a name occurs twice in one object, the last member is kept, as in `JSON.parse`.
  *
  * With `keepsSurrogates`, unpaired surrogates stay: the other half of a character may arrive with the next chunk of a stream.
  *

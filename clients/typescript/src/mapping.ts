@@ -18,7 +18,7 @@ const PROMPTS: Record<Api, string[]> = { "openai-chat": [], "openai-responses": 
 /** The request member with the message list. */
 const LISTS: Record<Api, string> = { "openai-chat": "messages", "openai-responses": "input", anthropic: "messages" };
 
-/** The times of a call by a monotonic clock, in seconds since its start. */
+/** A call's times, measured by a monotonic clock in seconds since its start. */
 export interface Timing {
   duration: number;
   /** The time until the first content of a streamed response. */

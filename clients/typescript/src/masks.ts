@@ -1,5 +1,6 @@
 /**
- * Masks for personal data and keys, for the option `mask`: `mask: masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)`.
+ * Ready-made masks for personal data and keys, for the `mask` option:
+ * `mask: masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)`.
  */
 
 import type { Mask, Trace } from "./client.js";
@@ -40,8 +41,8 @@ export const KEY: Pattern = {
 const KEPT = new Set(["id", "model", "created", "api", "request_messages", "incomplete"]);
 
 /**
-  * Returns a mask that replaces what the patterns match in every string of a trace, at any depth: messages and their `original`,
-  * tools, arguments and `log`. Does not change member names.
+ * Returns a mask that replaces what the patterns match in every string of a trace, at any depth: messages and their `original`,
+ * tools, arguments and `log`. Does not change member names.
  */
 export function texts(...patterns: Pattern[]): Mask {
   return (trace) => mapped(trace, (name, value) => (KEPT.has(name) ? value : replaced(value, patterns)));

@@ -1,4 +1,4 @@
-/** The messages of a trace, made from the providers' messages and items. */
+/** Converts providers' messages and items into trace messages, and back. */
 
 import { isObject, type Json, type JsonObject } from "./json.js";
 
@@ -7,8 +7,8 @@ const ASSISTANT_ITEMS = ["reasoning", "mcp_list_tools", "mcp_approval_request", 
 const TOOL_BLOCKS: (Json | undefined)[] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
 /**
-  * Converts conversation items into trace messages: Chat Completions and Anthropic messages, and Responses items. Items without a role
-  * get `defaultRole`.
+ * Converts conversation items into trace messages: Chat Completions and Anthropic messages, and Responses items. Items without a role
+ * get `defaultRole`.
  */
 export function toMessages(items: Json[], defaultRole: "user" | "assistant"): JsonObject[] {
   return turns(items).flatMap((run) => {
@@ -169,8 +169,8 @@ function roleOf(role: Json | undefined, defaultRole: string): string {
 }
 
 /**
-  * Returns the text of a `content` member, which is a string or a list of parts. Each part starts a new line. Adjacent text parts of
-  * the assistant are joined, because citations split its text into pieces.
+ * Returns the text of a `content` member, which is a string or a list of parts. Each part starts a new line. Adjacent text parts of
+ * the assistant are joined, because citations split its text into pieces.
  */
 export function textOf(content: Json | undefined, role = "user"): string {
   if (!Array.isArray(content)) return typeof content === "string" ? content : "";

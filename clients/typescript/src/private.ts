@@ -1,7 +1,7 @@
 /**
  * Files and folders that no other user can change.
  *
-  * On a shared host, another user may create the spool folder first, and put links or files of their own into it.
+ * On a shared host, another user may create the spool folder first, and put links or files of their own into it.
  */
 
 import * as fs from "node:fs";
@@ -41,7 +41,7 @@ export function isOwn(stat: fs.Stats): boolean {
 }
 
 /**
- * Opens or creates a file with mode 0600. Follows no link and waits for no pipe. Throws {@link NotPrivate} if others may change it.
+ * Opens or creates a file with mode 0600. Neither follows a link nor blocks on a pipe. Throws {@link NotPrivate} if others may change it.
  */
 export function openFile(path: string, flags: number): number {
   const fd = fs.openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);

@@ -1,7 +1,7 @@
 /**
-  * The receipt with which the endpoint confirms a stored trace.
+ * The receipt with which the endpoint confirms a stored trace.
  *
-  * Captive portals, login pages and other services also respond with 200, so only a receipt for the sent trace confirms it.
+ * Captive portals, login pages and other services also respond with 200, so only a receipt for the sent trace confirms it.
  */
 
 import { isObject, type JsonObject, parse } from "./json.js";

@@ -33,12 +33,12 @@ export class Recording {
   private isFaulty = false;
   private head: Head | undefined;
   private body: Body | undefined;
-  /** The body of the request, which is a string or bytes until it is parsed. */
+  /** The request body, which is a string or bytes until it is parsed. */
   private request: JsonObject | Uint8Array | string | undefined;
   private readonly arrival: Promise<Uint8Array> | undefined;
 
   /**
-   * `request` is the body of the request and never rejects; `finished` is called exactly once. `retrieved` is the id of the
+   * `request` is the request body, and never rejects. `finished` is called exactly once. `retrieved` is the id of the
    * background response that the request retrieves.
    */
   constructor(

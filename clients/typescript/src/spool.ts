@@ -237,7 +237,7 @@ export class Spool {
   private vanished({ parked, folder }: Segment): void {
     if (parked === 0 || folder === this.identityNow()) return;
     this.lost(parked);
-    warn("deleted", `${parked} traces are lost: ${this.folder} was deleted while they waited in it`);
+    warn("deleted", `traces lost: ${parked}, because ${this.folder} was deleted while they waited in it`);
   }
 
   /** Creates the folder if a cleaner has deleted it. Throws if others may change it. */

@@ -1,4 +1,4 @@
-/** Replaces the package in edge runtimes, which have no file system and no `node:http`. Importing it throws an error that says so. */
+/** Replaces the package in edge runtimes, which have no file system and no `node:http`. Importing it throws an error with this reason. */
 
 function fail(): never {
   throw new Error("attest-client needs Node.js or Bun: an edge runtime has no file system for traces. Log the calls on a server.");

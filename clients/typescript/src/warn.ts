@@ -16,7 +16,7 @@ export function warn(kind: string, text: string): void {
   try {
     console.warn(`attest: ${text}${seen?.suppressed ? ` (${seen.suppressed} similar warnings suppressed)` : ""}`);
   } catch {
-    // A test suite may forbid warnings. That must not break the call of the application.
+    // A test suite may forbid warnings. That must not break the application's call.
   }
 }
 

@@ -1,6 +1,6 @@
 /**
-  * Compares the trace of every stream prefix with the Python client's trace, byte for byte. `PYTHON` is an interpreter with the package
-  * `attest-client`, and `PREFIXES` is the path of that client's `prefixes.py`.
+ * Compares the trace of every stream prefix with the Python client's trace, byte for byte. `PYTHON` is an interpreter with the package
+ * `attest-client`, and `PREFIXES` is the path of that client's `prefixes.py`.
  */
 
 import assert from "node:assert/strict";

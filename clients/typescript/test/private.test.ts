@@ -12,7 +12,7 @@ const LOG = `import { counters, flush, logTrace } from "attest-client";
 const FORGED = '{"id":"forged","model":"m","created":1,"messages":[]}\n';
 const NAME = `1.other.1.1.${"0".repeat(16)}.jsonl`;
 
-/** Logs a trace with an endpoint that stores everything. Returns the program and the stored traces. */
+/** Logs a trace to an endpoint that stores everything. Returns the program and the stored traces. */
 async function sent(spool: string | undefined, env: Json = {}) {
   const traces: Json[] = [];
   const url = await serve((trace) => {
@@ -131,5 +131,5 @@ test("traces in memory are counted as lost if they cannot be sent", async () => 
   const source = `${LOG} log(1); process.on("exit", () => console.log(counters().lost)); process.exit(0);`;
   const program = await run(source, { ATTEST_URL: "http://127.0.0.1:1", ATTEST_API_KEY: "key", ATTEST_SPOOL: "/dev/null/spool" });
   assert.deepEqual(program.output, ["1"]);
-  assert.match(program.errors, /1 traces are lost/);
+  assert.match(program.errors, /traces lost: 1,/);
 });

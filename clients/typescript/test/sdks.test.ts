@@ -37,7 +37,7 @@ async function assertRebuilt(name: string, request: Json, response: Json | undef
 const json = (body: unknown): [number, Json, string] => [200, { "content-type": "application/json" }, JSON.stringify(body, null, 2)];
 const stream = (text: string): [number, Json, string] => [200, { "content-type": "text/event-stream" }, text];
 
-/** A provider that serves one exchange, as a stream if the request has `stream`. */
+/** Starts a provider that serves one exchange, as a stream if the request has `stream`. */
 const provider = ({ response, stream: text }: Exchange) => serve((request) => (request.stream ? stream(text) : json(response)));
 
 test("OpenAI, Chat Completions: request and response are logged exactly", async (t) => {

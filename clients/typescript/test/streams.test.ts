@@ -1,4 +1,8 @@
-/** Compares assembled streams with the SDKs' results. `STREAMS` is clients/streams if the tests run elsewhere; `RECORDED_STREAMS` adds a folder. */
+/**
+ * Compares assembled streams with the SDKs' results.
+ *
+ * `STREAMS` is the folder clients/streams if the tests run elsewhere. `RECORDED_STREAMS`, if set, is a folder with more streams.
+ */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

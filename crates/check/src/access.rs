@@ -10,7 +10,7 @@ use super::{
     report::{Mismatch, Report, ensure},
 };
 
-/// Checks the promises. [`quotations`] follows at the end, when all requests are sent.
+/// Checks the promises. [`quotations`] must follow after all requests have been sent.
 pub async fn check(endpoint: &Endpoint, report: &mut Report) {
     report.add("a missing API key gets 403", missing_key(endpoint).await);
     report.add("a wrong API key gets 403", wrong_keys(endpoint).await);
@@ -25,7 +25,7 @@ pub async fn check(endpoint: &Endpoint, report: &mut Report) {
 
 const UNSIGNED: &str = "an unsigned request with a valid API key gets 403";
 
-/// Adds the promises about all responses of the check.
+/// Adds the promises that concern all responses of the check.
 pub fn quotations(endpoint: &Endpoint, report: &mut Report) {
     let [content, key] = endpoint.quotations();
     let none = |found: Option<String>| found.map_or(Ok(()), |place| Err(Mismatch::new("no quotation", place)));
@@ -63,7 +63,7 @@ async fn wrong_keys(endpoint: &Endpoint) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// Returns keys that a broken comparison would take for `key`.
+/// Returns keys that a broken comparison would mistake for `key`.
 fn almost(key: &str) -> Vec<(&'static str, String)> {
     let chars: Vec<char> = key.chars().collect();
     let some = |from: usize, to: usize| chars[from.min(chars.len())..to.min(chars.len())].iter().collect::<String>();
@@ -97,7 +97,7 @@ fn almost(key: &str) -> Vec<(&'static str, String)> {
 }
 
 async fn unknown_routes(endpoint: &Endpoint) -> Result<(), Mismatch> {
-    // A deployed stack takes OpenTelemetry at the last two, with the API key alone.
+    // A deployed stack accepts OpenTelemetry at the last two, but only with the API key.
     let routes = [
         ("/attest-check/no/such/route", Some(&*endpoint.api_key)),
         ("/attest-check/no/such/route", None),

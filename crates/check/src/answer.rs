@@ -1,4 +1,4 @@
-//! The requirements that every answer must meet: its status, media type, and each member of its body.
+//! Checks what every response must have: its status, its media type, and each member of its body.
 
 use std::{fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
     report::{Mismatch, ensure},
 };
 
-/// The largest part of an answer that a report shows, in characters.
+/// The largest number of characters of a response that a report shows.
 const SHOWN: usize = 200;
 
 pub struct Answer {
@@ -35,21 +35,21 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the headers and the body as text, to search them.
+    /// Returns the headers and the body as one string, for searching.
     pub fn text(&self) -> String {
         let headers =
             self.headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
         headers.chain([String::from_utf8_lossy(&self.body).into_owned()]).collect()
     }
 
-    /// Requires the receipt of this trace with this status.
+    /// Requires this status and the receipt of this trace.
     pub fn receipt(&self, status: u16, trace: &Trace) -> Result<(), Mismatch> {
         let receipt = self.json(status, "application/json")?;
         let expected = trace.receipt();
         ensure(receipt == expected, expected.to_string(), self.to_string())
     }
 
-    /// Returns the body of an answer with this status and media type, which must be JSON.
+    /// Returns the body, which must be JSON. Requires this status and media type.
     pub fn json(&self, status: u16, media_type: &str) -> Result<Value, Mismatch> {
         ensure(self.status == status, status.to_string(), self.to_string())?;
         let found = self.header(header::CONTENT_TYPE);
@@ -57,7 +57,7 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| Mismatch::new("JSON", format!("{self} ({error})")))
     }
 
-    /// Returns the problem details (RFC 9457) of a refused request with this status and one of these types.
+    /// Returns the problem details (RFC 9457) of a refused request. Requires this status and one of these types.
     pub fn problem(&self, status: u16, kinds: &[&str]) -> Result<Value, Mismatch> {
         let problem = self.json(status, MEDIA_TYPE)?;
         let kind = problem["type"].as_str().unwrap_or_default().strip_prefix("urn:attest:problem:");
@@ -81,10 +81,10 @@ impl Answer {
         ensure(found.parse::<u32>().is_ok(), "Retry-After in seconds", format!("Retry-After: {found:?}"))
     }
 
-    /// Returns whether API Gateway answered before it knew the API, so that the API's gateway responses do not apply.
+    /// Returns whether API Gateway responded before it knew the API, so that the API's gateway responses do not apply.
     ///
     /// It may refuse a compressed or an oversized body that early (API Gateway Developer Guide, "Call an API method
-    /// with a compressed payload"). Its own format has the member `message` alone.
+    /// with a compressed payload"). Its own errors only have the member `message`.
     pub fn is_before_routing(&self) -> bool {
         let body = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         let members = body.as_object().map_or(0, serde_json::Map::len);

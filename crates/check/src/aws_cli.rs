@@ -1,5 +1,4 @@
-//! Runs the AWS CLI, which deployment requires as well. The CLI handles profiles, SSO, the region, signing and
-//! retries.
+//! Runs the AWS CLI, which deployment also requires. The CLI handles profiles, SSO, the region, signing and retries.
 
 use std::process::Output;
 
@@ -7,7 +6,7 @@ use anyhow::{Context, anyhow};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Runs `aws` with these arguments and returns its output, or null if it prints nothing.
+/// Runs `aws` with these arguments. Returns its output, or null if it prints nothing.
 pub async fn aws(arguments: &[&str]) -> anyhow::Result<Value> {
     let command = arguments.iter().take(2).copied().collect::<Vec<_>>().join(" ");
     aws_result(arguments).await?.map_err(|error| anyhow!("aws {command}: {error}"))
@@ -33,8 +32,7 @@ async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
     command.output().await.context("cannot run the AWS CLI (`aws`): install it as described in the README")
 }
 
-/// Returns whether the AWS CLI uses a local stand-in for AWS. A stand-in does not enforce everything that AWS
-/// enforces.
+/// Returns whether the AWS CLI uses a local stand-in for AWS, which does not enforce everything that AWS enforces.
 pub async fn is_stand_in() -> bool {
     if std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty()) {
         return true;

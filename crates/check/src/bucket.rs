@@ -20,7 +20,7 @@ const OVERWRITE: &str = "a put without If-None-Match is denied";
 const PUBLIC: &str = "the bucket is not public";
 const ENCRYPTION: &str = "traces are encrypted as the stack specifies";
 
-/// The part of a different object that the report shows, in bytes.
+/// The largest number of bytes of a wrong object that the report shows.
 const SHOWN: usize = 300;
 
 pub const PROMISES: &[&str] = &[BYTES, WRITER, OVERWRITE, PUBLIC, ENCRYPTION];
@@ -63,7 +63,7 @@ async fn bytes(stack: &Stack, stored: &[Stored]) -> anyhow::Result<Verdict> {
     Ok(Verdict::Holds { measured: None })
 }
 
-/// Requires the id of an API key of the account, and a principal if the API requires signatures.
+/// Requires the id of one of the account's API keys, and a principal if the API requires signatures.
 async fn writer(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
     let head = aws(&["s3api", "head-object", "--bucket", stack.bucket()?, "--key", &stored.key]).await?;
     let id = head["Metadata"][API_KEY_ID].as_str().unwrap_or_default();
@@ -114,11 +114,11 @@ async fn overwrite(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdict
             "the object was stored, then deleted".to_owned()
         }
     };
-    // The caller's own permissions may also deny the write. The error message of AWS names the policy.
+    // The caller's own permissions may also deny the write. Only AWS's error message says whether the policy did.
     Ok(ensure(actual.contains("AccessDenied"), "AccessDenied", &actual).into())
 }
 
-/// Returns whether the policy of a bucket has a condition on `If-None-Match`.
+/// Returns whether a bucket's policy has a condition on `If-None-Match`.
 async fn requires_absence(bucket: &str) -> anyhow::Result<bool> {
     match aws_result(&["s3api", "get-bucket-policy", "--bucket", bucket]).await? {
         Ok(found) => Ok(found["Policy"].as_str().is_some_and(|policy| policy.contains("s3:if-none-match"))),
@@ -140,7 +140,7 @@ async fn public_access(stack: &Stack) -> anyhow::Result<Verdict> {
     if missing.is_empty() || stack.creates_bucket()? {
         return Ok(ensure(missing.is_empty(), expected, format!("not {}", missing.join(", "))).into());
     }
-    // An existing bucket may do without the block, if neither its policy nor its ACL is public.
+    // An existing bucket needs no public access block if neither its policy nor its ACL is public.
     let policy = match aws_result(&["s3api", "get-bucket-policy-status", "--bucket", bucket]).await? {
         Ok(found) => found["PolicyStatus"]["IsPublic"] == Value::Bool(true),
         Err(error) if error.contains("NoSuchBucketPolicy") => false,

@@ -15,13 +15,13 @@ use uuid::Uuid;
 use super::{answer::Answer, probe::Trace, report::Mismatch, signing::Signer};
 use attest_terminal::url::{is_loopback, shown};
 
-/// The time limit of a request. API Gateway answers within 29 s.
+/// The time limit of a request. API Gateway responds within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
 /// The largest number of attempts for a request that exceeds the usage plan's rate.
 const THROTTLED_ATTEMPTS: u32 = 20;
 
-/// The length of the shortest quotation that is reported, in characters. Shorter texts occur by chance.
+/// The length of the shortest quotation that is reported, in characters. Shorter strings occur by chance.
 const QUOTED: usize = 12;
 
 pub struct Endpoint {
@@ -29,17 +29,16 @@ pub struct Endpoint {
     url: Url,
     pub api_key: String,
     signer: Option<Signer>,
-    /// The content of every message. No log line and no response may contain it.
+    /// The content of every message, which no log line and no response may contain.
     pub secret: String,
     found: Mutex<Collected>,
 }
 
-/// The stored keys and the quotations, collected from all requests so far.
 #[derive(Default)]
 struct Collected {
     /// The keys of the traces that may be stored.
     keys: BTreeSet<String>,
-    /// The first response that quotes the content of a message, and the first that quotes an API key.
+    /// The first response that quotes a message, and the first that quotes an API key.
     quotes_content: Option<String>,
     quotes_key: Option<String>,
 }
@@ -71,7 +70,7 @@ impl Endpoint {
         self.signer.is_some()
     }
 
-    /// Returns an error if the URL does not answer over HTTP, or if it rejects the API key.
+    /// Fails if the URL does not respond over HTTP, or if the endpoint rejects the API key.
     pub async fn probe(&self) -> anyhow::Result<()> {
         let answer = match self.send(self.request(Bytes::new())).await {
             Ok(answer) => answer,
@@ -87,7 +86,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Creates a POST request with these bytes and the API key.
+    /// Creates a POST request with this body and the API key.
     pub fn request(&self, body: impl Into<Bytes>) -> Sent<'_> {
         Sent {
             method: Method::POST,
@@ -99,15 +98,15 @@ impl Endpoint {
         }
     }
 
-    /// Sends a trace, and requires the trace's own receipt with this status.
+    /// Sends a trace. Requires this status and the trace's own receipt.
     pub async fn store(&self, trace: &Trace, status: u16) -> Result<Answer, Mismatch> {
         let answer = self.send_trace(trace, self.request(trace.json.clone())).await?;
         answer.receipt(status, trace)?;
         Ok(answer)
     }
 
-    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless it was
-    /// refused.
+    /// Sends a request whose body is `trace`. Remembers the trace's key for the end of the check, unless the request
+    /// was refused.
     pub async fn send_trace(&self, trace: &Trace, sent: Sent<'_>) -> Result<Answer, Mismatch> {
         let answer = self.send(sent).await;
         let is_refused = answer.as_ref().is_ok_and(|answer| (400..500).contains(&answer.status));
@@ -117,7 +116,7 @@ impl Endpoint {
         answer
     }
 
-    /// Remembers the key of a trace that may be stored, so that the end of the check deletes it.
+    /// Remembers the key of a trace that may be stored, so that the check deletes it at the end.
     pub fn remember(&self, key: String) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).keys.insert(key);
     }
@@ -135,7 +134,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a request once. A missing answer is a mismatch.
+    /// Sends a request once. A missing response is a mismatch.
     pub async fn send_once(&self, sent: &Sent<'_>) -> Result<Answer, Mismatch> {
         let no_answer = |error: reqwest::Error| Mismatch::new("an answer", format!("{:#}", anyhow::Error::new(error)));
         let mut url = self.url.clone();
@@ -166,7 +165,7 @@ impl Endpoint {
         Ok(answer)
     }
 
-    /// Searches a response for the content of the messages and for the API key of the request.
+    /// Searches a response for message content and for the API key of the request.
     fn search(&self, sent: &Sent<'_>, answer: &Answer) {
         let text = answer.text();
         let place =
@@ -180,14 +179,14 @@ impl Endpoint {
         }
     }
 
-    /// Returns the first response that quotes the content of a message, and the first that quotes an API key.
+    /// Returns the first response that quotes a message, and the first that quotes an API key.
     pub fn quotations(&self) -> [Option<String>; 2] {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         [found.quotes_content.clone(), found.quotes_key.clone()]
     }
 
-    /// Returns the keys of all traces that this check may have stored. They come from the sent traces, because a broken
-    /// endpoint may name the trace of another client.
+    /// Returns the keys of all traces that this check may have stored. They are derived from the sent traces, because a
+    /// broken endpoint may return the key of another client's trace.
     pub fn keys(&self) -> Vec<String> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).keys.iter().cloned().collect()
     }
@@ -200,10 +199,9 @@ fn quotes(response: &str, text: &str) -> bool {
     text.len() >= QUOTED && parts.into_iter().any(|part| response.contains(part))
 }
 
-/// The largest response that is read, in bytes. A list of violations has at most 512 KiB.
+/// The size limit for reading a response, in bytes. A list of violations has at most 512 KiB.
 const MAX_RESPONSE: usize = 8 * 1024 * 1024;
 
-/// Reads a body up to [`MAX_RESPONSE`].
 async fn body(mut response: Response) -> Result<Bytes, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -229,7 +227,7 @@ pub fn client_for(url: &Url) -> anyhow::Result<Client> {
     client.build().context("cannot set up HTTP")
 }
 
-/// Returns the strings of a list of objects under `name`.
+/// Returns the string member `name` of each object in a list.
 pub fn texts<'v>(list: &'v Value, name: &str) -> Vec<&'v str> {
     let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().filter_map(|of| of[name].as_str()).collect()

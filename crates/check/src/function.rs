@@ -1,4 +1,4 @@
-//! The promise that the binary of each function matches the function's architecture.
+//! Checks the promise that each function's binary matches the function's architecture.
 
 use std::io::{Cursor, Read};
 
@@ -30,7 +30,6 @@ async fn architecture(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(Verdict::Holds { measured: None })
 }
 
-/// Compares the binary of a function with the function's architecture.
 async fn binary(name: &str) -> anyhow::Result<Result<(), Mismatch>> {
     let function = aws(&["lambda", "get-function", "--function-name", name]).await?;
     let expected = function["Configuration"]["Architectures"][0].as_str().unwrap_or("x86_64").to_owned();
@@ -40,7 +39,7 @@ async fn binary(name: &str) -> anyhow::Result<Result<(), Mismatch>> {
     let code = download(&url).await.context("cannot download the function's code")?;
     let mut archive = zip::ZipArchive::new(Cursor::new(code)).context("the function's code is not a ZIP file")?;
     let Ok(mut bootstrap) = archive.by_name("bootstrap") else {
-        // `sam build` leaves out the function of the lake while Queries is off.
+        // `sam build` leaves out the lake function while Queries is off.
         return Ok(Err(Mismatch::new(
             expected,
             format!("no binary in {name}: run `sam build` with the same parameters"),
@@ -52,7 +51,7 @@ async fn binary(name: &str) -> anyhow::Result<Result<(), Mismatch>> {
     Ok(ensure(actual == expected, expected.clone(), actual))
 }
 
-/// Downloads from a presigned URL of Lambda, which is valid for a few minutes.
+/// Downloads from Lambda's presigned URL, which is valid for a few minutes.
 async fn download(url: &Url) -> anyhow::Result<Bytes> {
     let response = client_for(url)?.get(url.clone()).send().await?.error_for_status()?;
     Ok(response.bytes().await?)

@@ -1,4 +1,4 @@
-//! The promise about API Gateway's own errors. A client cannot cause most of them, so their settings are read.
+//! Checks the promise about API Gateway's own errors. A client cannot cause most of them, so their settings are read.
 
 use anyhow::Context;
 use attest::problem::MEDIA_TYPE;
@@ -14,9 +14,9 @@ const RESPONSES: &str = "API Gateway's own errors are set to problem details";
 
 pub const PROMISES: &[&str] = &[RESPONSES];
 
-/// Each response: its type, status, the end of its `type` member, and whether it has `Retry-After`.
+/// Each gateway response: its type, its status, the end of its `type` member, and whether it has `Retry-After`.
 ///
-/// A throttled function is INTEGRATION_FAILURE (docs/operating.md, "Failures").
+/// A throttled function causes INTEGRATION_FAILURE (docs/operating.md, "Failures").
 const EXPECTED: [(&str, &str, &str, bool); 9] = [
     ("INTEGRATION_FAILURE", "503", "unavailable", true),
     ("INTEGRATION_TIMEOUT", "503", "unavailable", true),

@@ -1,4 +1,4 @@
-//! Promises of the lake: the bucket reports its objects, the function runs, and nothing waits for an operator.
+//! Lake promises: the bucket reports its objects, the function runs, and nothing waits for an operator.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const DEAD_LETTERS: &str = "the lake has no dead letters";
 
 pub const PROMISES: &[&str] = &[NOTIFICATIONS, SCHEDULES, INGEST, RUNS, DEAD_LETTERS];
 
-/// The events that each queue of `template.yaml` receives, by the logical id of the queue.
+/// The events that each queue in `template.yaml` receives, by the queue's logical id.
 const EVENTS: [(&str, &str); 3] = [
     ("StoredQueue", "s3:ObjectCreated:*"),
     ("RemovedQueue", "s3:ObjectRemoved:*"),
@@ -30,19 +30,19 @@ const EVENTS: [(&str, &str); 3] = [
 /// The number of schedules in `template.yaml`.
 const SCHEDULE_COUNT: usize = 3;
 
-/// The time within which each task succeeds, with an hour for the run itself.
+/// The longest time between two successful runs of each task, with an hour for the run itself.
 const TASKS: [(&str, Duration); 3] = [
     ("ingest", Duration::from_hours(1)),
     ("maintain", Duration::from_hours(25)),
     ("sync", Duration::from_hours(31 * 24 + 1)),
 ];
 
-/// The alarms on a missing run, by their logical ids in `template.yaml`, and the time after which they mean a fault:
-/// their periods, with an hour for the metric to arrive.
+/// The alarms on a missing run, by their logical ids in `template.yaml`. After the given time, they indicate a fault:
+/// their period plus an hour for the metric to arrive.
 const ALARMS: [(&str, Duration); 2] =
     [("LakeIngestAlarm", Duration::from_mins(90)), ("LakeRemovalsAlarm", Duration::from_hours(27))];
 
-/// Checks the promises. Runs the task `ingest`, because the lake exists only after the first run.
+/// Checks the promises. Runs the task `ingest`, because the lake does not exist before the first run.
 pub async fn check(stack: &Stack, report: &mut Report) {
     if !stack.has_lake() {
         for promise in PROMISES {
@@ -88,7 +88,7 @@ async fn schedules(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(enabled == SCHEDULE_COUNT, format!("{SCHEDULE_COUNT} schedules"), enabled.to_string()).into())
 }
 
-/// Runs the task `ingest`, and waits until it ends.
+/// Runs the task `ingest` to completion.
 pub async fn ingest(stack: &Stack) -> anyhow::Result<Result<(), Mismatch>> {
     let output = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
     let path = output.path().to_str().context("the path of the temporary file is not UTF-8")?;
@@ -127,13 +127,15 @@ async fn runs(stack: &Stack) -> anyhow::Result<Verdict> {
     Ok(ensure(late.is_empty(), "a run of each task", format!("no successful run of {}", late.join(", "))).into())
 }
 
-/// Returns whether the last deployment was less than `limit` ago. A new stack has not reached its first night.
+/// Returns whether the last deployment was less than `limit` ago. A task that runs at night may not have been due
+/// since.
 fn is_new(stack: &Stack, limit: Duration) -> bool {
     let age = stack.updated.map(|updated| Timestamp::now().as_second() - updated.as_second());
     age.is_some_and(|age| age < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Returns the names of the alarms whose task need not have run since the last deployment.
+/// Returns the alarms that may ring although nothing is wrong, because their task has not been due since the last
+/// deployment.
 pub fn alarms_before_the_first_run(stack: &Stack) -> Vec<&str> {
     let waiting = ALARMS.iter().filter(|(_, limit)| is_new(stack, *limit));
     waiting.filter_map(|(alarm, _)| stack.named(alarm).ok()).collect()

@@ -12,7 +12,7 @@ use super::{
 
 const WARM: usize = 30;
 
-/// The threshold of the alarm `Slow` (`template.yaml`).
+/// The threshold of the alarm `Slow` in `template.yaml`.
 const WARM_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time limit of every request: the store's deadline of 20 s, plus a cold start.

@@ -1,6 +1,6 @@
-//! `check`: proves that a deployed endpoint keeps its promises.
+//! The command `check`, which proves that a deployed endpoint keeps its promises.
 //!
-//! Every promise is one line of the report. The traces of a check have the fingerprint `attest-check`.
+//! Every promise is one line of the report. The traces that a check stores have the fingerprint `attest-check`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -83,7 +83,7 @@ pub async fn run(options: CheckOptions) -> ExitCode {
     }
 }
 
-/// Returns whether a promise fails.
+/// Returns whether any promise fails.
 async fn check(options: &CheckOptions, stop: &Stop) -> anyhow::Result<bool> {
     url::warn_if_exposed(&options.url);
     let stack = match &options.stack {

@@ -24,13 +24,11 @@ const METRICS: &str = "the metrics arrive";
 
 pub const PROMISES: &[&str] = &[ALARMS, QUIET, SUBSCRIPTION, LOG, CONTENT, METRICS];
 
-/// The number of alarms in `template.yaml`, without those of the lake and of OpenTelemetry.
+/// The number of alarms in `template.yaml`, without those of the lake and OpenTelemetry.
 const ALARMS_OF_THE_ENDPOINT: usize = 6;
 
-/// The number of the lake's alarms in `template.yaml`.
 const ALARMS_OF_THE_LAKE: usize = 5;
 
-/// The number of OpenTelemetry's alarms in `template.yaml`.
 const ALARMS_OF_OTEL: usize = 5;
 
 /// The pause between two queries to CloudWatch.
@@ -90,7 +88,8 @@ async fn alarms(stack: &Stack) -> anyhow::Result<[Verdict; 2]> {
     Ok([ensure(enabled == expected, format!("{expected} alarms"), enabled.to_string()).into(), quiet(stack, &ringing)])
 }
 
-/// Tells whether an alarm rings for a reason. The alarms of the lake's runs ring from the deployment to the first run.
+/// Judges the ringing alarms. The alarms on lake runs also ring from the deployment to the first run, which is no
+/// fault.
 fn quiet(stack: &Stack, ringing: &[&str]) -> Verdict {
     let early = lake::alarms_before_the_first_run(stack);
     let (early, others): (Vec<_>, Vec<_>) = ringing.iter().copied().partition(|name| early.contains(name));
@@ -126,7 +125,7 @@ async fn no_content(stack: &Stack, endpoint: &Endpoint) -> anyhow::Result<Verdic
     Ok(ensure(lines.is_empty(), "no line", format!("{} lines", lines.len())).into())
 }
 
-/// Returns the lines with this text in the log group that an output names.
+/// Returns the lines that contain `text` in the log group named by a stack output.
 async fn matching(stack: &Stack, output: &str, text: &str) -> anyhow::Result<Vec<Value>> {
     let (group, pattern) = (stack.output(output)?, format!("\"{text}\""));
     let start = (Timestamp::now().as_millisecond() - 3_600_000).to_string();
@@ -159,7 +158,7 @@ async fn metrics(stack: &Stack, longest_wait: Duration) -> anyhow::Result<Verdic
     Ok(if has_points { Verdict::Holds { measured: None } } else { Verdict::Fails(missing()) })
 }
 
-/// Reads repeatedly until `is_there` accepts the result or the longest wait has passed.
+/// Reads repeatedly until `is_there` accepts the result or the longest wait is over.
 async fn wait<T, F>(longest: Duration, read: impl Fn() -> F, is_there: impl Fn(&T) -> bool) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,

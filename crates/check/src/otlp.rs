@@ -1,5 +1,5 @@
-//! The promises about OpenTelemetry: a span or a log record is confirmed only after its trace is stored, and both routes
-//! have the protection of the endpoint's path.
+//! OpenTelemetry promises: a span or a log record is confirmed only after its trace is stored, and both routes are
+//! protected like the endpoint's path.
 
 use attest_otlp::{
     batch::{Batch, Spans},
@@ -20,7 +20,7 @@ const PROTECTED: &str = "spans and log records with a wrong API key, or without 
 
 const ROUTES: [(Signal, &str); 2] = [(Signal::Traces, "/v1/traces"), (Signal::Logs, "/v1/logs")];
 
-/// Checks the promises, and returns the stored traces. `is_on` is the setting of the stack, if it is known.
+/// Checks the promises. Returns the stored traces. `is_on` is the setting of the stack, if known.
 pub async fn check(endpoint: &Endpoint, is_on: Option<bool>, report: &mut Report) -> Vec<Stored> {
     if is_on == Some(false) {
         return not_checked("OpenTelemetry is off", report);
@@ -45,8 +45,8 @@ fn not_checked(reason: &str, report: &mut Report) -> Vec<Stored> {
     Vec::new()
 }
 
-/// Sends each batch twice. Then it sends the trace of the batch as a plain trace, which must be there already. Returns
-/// false if the endpoint has no such route and `may_be_absent`.
+/// Sends each batch twice, and then the trace of the batch as a plain trace, which must already be stored. Returns
+/// `false` if the endpoint has no such route and `may_be_absent` is set.
 async fn stored(endpoint: &Endpoint, calls: &[(&str, Value, Trace)], may_be_absent: bool) -> Result<bool, Mismatch> {
     for (path, batch, trace) in calls {
         for _ in 0..2 {
@@ -63,7 +63,7 @@ async fn stored(endpoint: &Endpoint, calls: &[(&str, Value, Trace)], may_be_abse
     Ok(true)
 }
 
-/// Sends new batches that must be refused. `access` sends the requests without a key.
+/// Sends new batches that must be refused. Requests without a key are tested in `access`.
 async fn protected(endpoint: &Endpoint) -> Result<(), Mismatch> {
     let key = Uuid::new_v4().to_string();
     for (signal, path) in ROUTES {

@@ -1,4 +1,4 @@
-//! The traces that a check sends, and the answers that the handler of this program would give.
+//! The traces that a check sends, and the responses that this program's own handler would return.
 
 use attest::{key::Key, trace::DEFAULT_OBJECT};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::endpoint::Endpoint;
 
-/// The fingerprint of every trace that a check stores, or the first segment of it.
+/// The fingerprint of every trace that a check stores, or the fingerprint's first segment.
 pub const FINGERPRINT: &str = "attest-check";
 
 #[derive(Clone)]
@@ -27,12 +27,12 @@ impl Trace {
         json!({"id": self.id, "object": DEFAULT_OBJECT, "system_fingerprint": self.fingerprint, "key": self.key()})
     }
 
-    /// Returns the trace with a part of its text replaced once.
+    /// Returns the trace with the first occurrence of `from` in its JSON replaced by `to`.
     pub fn with(&self, from: &str, to: &str) -> Self {
         Self { json: self.json.replacen(from, to, 1), ..self.clone() }
     }
 
-    /// Returns the trace with other text at the front of its object.
+    /// Returns the trace with another member at the start of its object.
     pub fn with_member(&self, member: &str) -> Self {
         self.with("{", &format!("{{{member},"))
     }
@@ -60,7 +60,7 @@ impl Endpoint {
         self.trace(FINGERPRINT, id).with(&format!(r#""id":"{id}","#), "")
     }
 
-    /// Returns a trace of exactly this size. The padding is in a member that the schema does not name.
+    /// Returns a trace of exactly this size. The padding is in a member that is not in the schema.
     pub fn padded(&self, size: usize) -> Trace {
         let trace = self.new_trace();
         let padding = size.saturating_sub(trace.json.len() + r#""padding":"","#.len());
@@ -75,7 +75,7 @@ impl Endpoint {
     }
 }
 
-/// The problem with which the handler refuses a body.
+/// Returns the problem details with which this program's handler refuses a body.
 pub fn expected_problem(body: &[u8]) -> Option<Value> {
     let problem = attest::trace::Trace::parse(body.to_vec(), || Uuid::new_v4().to_string()).err()?;
     serde_json::from_str(&problem.body()).ok()

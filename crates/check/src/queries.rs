@@ -1,4 +1,4 @@
-//! The promises that Athena reads the lake: a row for a trace of this check, and the saved queries.
+//! Athena promises: a trace of this check has a row in the lake, and the saved queries run.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ pub const PROMISES: &[&str] = &[ROW, QUERIES];
 /// The time limit of one query.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// The pause before another run of `ingest`, because S3 delivers notifications within seconds, seldom a minute or
-/// longer (Amazon S3 User Guide, "Amazon S3 Event Notifications").
+/// The pause before `ingest` runs again. S3 delivers notifications within seconds, and seldom takes a minute or longer
+/// (Amazon S3 User Guide, "Amazon S3 Event Notifications").
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Checks the promises. Waits for the row of `stored` up to `longest_wait`.
@@ -44,7 +44,7 @@ pub async fn check(stack: &Stack, stored: Option<&Stored>, longest_wait: Duratio
 /// Runs `ingest` until Athena finds the row of a stored trace.
 async fn row(stack: &Stack, stored: &Stored, longest_wait: Duration) -> anyhow::Result<Verdict> {
     let query = saved(stack).await?.into_iter().next().context("the stack has no saved query")?;
-    // The key of a trace of the check is a UUID after the fingerprint, so it needs no escape.
+    // The keys of a check are a fingerprint and a UUID, so they need no escape.
     let text = format!("SELECT key FROM lake WHERE key = '{}'", stored.key);
     let deadline = Instant::now() + longest_wait;
     loop {
@@ -91,8 +91,8 @@ fn text<'q>(query: &'q Value, name: &str) -> anyhow::Result<&'q str> {
     query[name].as_str().with_context(|| format!("a saved query has no {name}"))
 }
 
-/// Runs a statement in the database and workgroup of a saved query. Returns the id of the execution, or the reason if
-/// it fails.
+/// Runs a statement in the database and workgroup of a saved query. Returns the execution id, or the reason for a
+/// failure.
 async fn run(query: &Value, statement: &str) -> anyhow::Result<Result<String, String>> {
     let database = format!("Database={}", text(query, "Database")?);
     let mut arguments = vec!["athena", "start-query-execution", "--query-string", statement];

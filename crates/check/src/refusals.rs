@@ -1,4 +1,4 @@
-//! Refusal promises: each kind of invalid body gets 400 and problem details that name the place.
+//! Refusal promises: each kind of invalid body gets 400 and problem details that locate the error.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub async fn check(endpoint: &Endpoint, report: &mut Report) {
     report.add("a trace without a valid key gets 400", without_key(endpoint).await);
 }
 
-/// Sends a body that the handler of this program refuses. Type, line, column and pointers must be the same.
+/// Sends a body that this program's handler refuses. The endpoint must report the same type, line, column and pointers.
 pub async fn refused(endpoint: &Endpoint, body: impl AsRef<[u8]>, kind: &str) -> Result<Value, Mismatch> {
     let body = body.as_ref();
     let expected = expected_problem(body).ok_or_else(|| Mismatch::new("an invalid probe", "a valid one: a defect"))?;
@@ -56,7 +56,7 @@ async fn not_utf8(endpoint: &Endpoint) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// Requires an offset in the detail of a problem.
+/// Requires that the detail of a problem contains an offset.
 pub fn has_offset(problem: &Value, offset: usize) -> Result<(), Mismatch> {
     let detail = problem["detail"].as_str().unwrap_or_default();
     let has_offset = detail.split(|of: char| !of.is_ascii_digit()).any(|number| number == offset.to_string());

@@ -11,7 +11,6 @@ use super::cleanup::Left;
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     Holds {
-        /// A measurement, if the check made one.
         #[serde(skip_serializing_if = "Option::is_none")]
         measured: Option<String>,
     },
@@ -30,13 +29,11 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// Creates a mismatch from the expected and the actual behaviour.
     pub fn new(expected: impl Into<String>, actual: impl Into<String>) -> Self {
         Self { expected: expected.into(), actual: actual.into() }
     }
 }
 
-/// Returns a mismatch unless `holds`.
 pub fn ensure(holds: bool, expected: impl Into<String>, actual: impl Into<String>) -> Result<(), Mismatch> {
     if holds { Ok(()) } else { Err(Mismatch::new(expected, actual)) }
 }
@@ -50,7 +47,7 @@ impl From<Result<(), Mismatch>> for Verdict {
     }
 }
 
-/// Converts an error of the AWS CLI. The promise may hold, so the verdict is "not checked".
+/// Converts an AWS CLI error. The promise may hold, so the verdict is "not checked".
 impl From<anyhow::Error> for Verdict {
     fn from(error: anyhow::Error) -> Self {
         Self::NotChecked { reason: format!("{error:#}") }
@@ -74,7 +71,7 @@ struct ReportLine {
 pub struct Report {
     lines: Vec<ReportLine>,
     is_json: bool,
-    /// The first line that standard output did not accept. The check continues, to delete what it stored.
+    /// The result of printing. The check continues after an error, in order to delete what it stored.
     written: io::Result<()>,
 }
 
@@ -109,8 +106,8 @@ impl Report {
         self.lines.iter().any(|line| matches!(line.verdict, Verdict::Fails(_)))
     }
 
-    /// Prints the end of the report: the remaining objects, and the counts. Returns an error if a line of the report is
-    /// not written.
+    /// Prints the end of the report: the remaining objects, and the counts. Fails if any line of the report could not
+    /// be printed.
     pub fn finish(mut self, left: Left, is_interrupted: bool) -> io::Result<()> {
         if self.is_json {
             let report = serde_json::json!({

@@ -1,4 +1,4 @@
-//! Signature Version 4 for requests to an API whose authorization is `AWS_IAM`.
+//! Signs requests to an API whose authorization is `AWS_IAM`, with Signature Version 4.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ use aws_sigv4::{
 };
 use reqwest::Request;
 
-/// The name of API Gateway's invocation service in the scope of a signature.
+/// API Gateway's service name in the scope of a signature.
 const SERVICE: &str = "execute-api";
 
 pub struct Signer {

@@ -1,4 +1,5 @@
-//! Size promises: traces up to the limit are stored whole, larger ones are refused, and compressed ones are accepted.
+//! Size promises: traces up to the limit are stored completely, larger ones are refused, and compressed ones are
+//! accepted.
 
 use std::io::Write;
 
@@ -18,13 +19,14 @@ use super::{
     storing::{Stored, conflict},
 };
 
-/// The attempts to get an answer to a body that is too large. A server may close the connection instead of reading the
-/// rest, and the client may then lose the answer.
+/// The number of attempts to get a response to a body that is too large. A server may close the connection instead of
+/// reading the rest, and the response may then be lost.
 const ATTEMPTS: u32 = 3;
 
 const MIB: usize = 1024 * 1024;
 
-/// Checks the promises. `limit` is the largest trace in bytes, if the stack names it. Returns large stored traces.
+/// Checks the promises. `limit` is the largest trace in bytes, if known from the stack. Returns the large traces that
+/// were stored.
 pub async fn check(endpoint: &Endpoint, limit: Option<usize>, report: &mut Report) -> Vec<Stored> {
     let limit = match limit {
         Some(limit) => limit,
@@ -42,7 +44,7 @@ pub async fn check(endpoint: &Endpoint, limit: Option<usize>, report: &mut Repor
     stored
 }
 
-/// Returns the limit that the endpoint states, or the default. Its parameter `MaxTraceBytes` may be lower.
+/// Returns the limit that the endpoint reports, or the default. The stack parameter `MaxTraceBytes` may be lower.
 async fn stated_limit(endpoint: &Endpoint) -> usize {
     let trace = endpoint.padded(MAX_TRACE_BYTES + 1);
     let Ok(answer) = endpoint.send(endpoint.request(trace.json)).await else { return MAX_TRACE_BYTES };
@@ -71,7 +73,7 @@ async fn over_the_limit(endpoint: &Endpoint, limit: usize) -> Result<(), Mismatc
     Ok(())
 }
 
-/// Stores large traces, and sends copies with one other character: at the start, in between, or at the end.
+/// Stores large traces. Sends copies that differ in one character at the start, in between, or at the end.
 async fn compared(endpoint: &Endpoint, limit: usize, stored: &mut Vec<Stored>) -> Result<(), Mismatch> {
     for (size, places) in [(MIB + MIB / 8, 5), (limit, 2)] {
         let trace = endpoint.long(size.min(limit));
@@ -90,7 +92,7 @@ async fn compared(endpoint: &Endpoint, limit: usize, stored: &mut Vec<Stored>) -
     Ok(())
 }
 
-/// Sends bodies that are invalid at their end. The reported place shows how much of the body arrived.
+/// Sends bodies that are invalid at their end. The reported location shows how much of the body arrived.
 async fn read_whole(endpoint: &Endpoint, limit: usize) -> Result<(), Mismatch> {
     for size in [100_000, MIB + MIB / 8, 2 * MIB + 1, limit] {
         let mut body = endpoint.long(size.min(limit) - 2).json.into_bytes();
@@ -102,7 +104,7 @@ async fn read_whole(endpoint: &Endpoint, limit: usize) -> Result<(), Mismatch> {
     has_offset(&refused(endpoint, &body, "not-utf8").await?, body.len() - 1)
 }
 
-/// Sends compressed traces, and repeats them without compression.
+/// Sends compressed traces, and repeats them uncompressed.
 async fn compressed(endpoint: &Endpoint, encoding: &'static str, limit: usize) -> Result<(), Mismatch> {
     for trace in [endpoint.new_trace(), endpoint.long((MIB + MIB / 8).min(limit))] {
         let mut request = endpoint.request(compress(trace.json.as_bytes(), encoding));
@@ -145,7 +147,7 @@ async fn unknown_encoding(endpoint: &Endpoint) -> Verdict {
     Verdict::Holds { measured: None }
 }
 
-/// Reports an answer that API Gateway sent before it knew the API. The stack cannot determine such an answer.
+/// Reports a response that API Gateway sent before it knew the API. The stack cannot configure such a response.
 fn before_routing(answer: &str) -> Verdict {
     Verdict::NotChecked { reason: format!("API Gateway answered before it knew the API: {answer}") }
 }

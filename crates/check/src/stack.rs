@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::aws_cli::{aws, is_stand_in};
 
-/// The logical id of the function that stores traces, a fixed name of this project.
+/// The logical id of the function that stores traces. It never changes.
 const FUNCTION: &str = "OlmoeAttestS3LoggingFunction";
 
 pub struct Stack {
@@ -67,17 +67,17 @@ impl Stack {
         self.output("Bucket")
     }
 
-    /// Returns whether the stack created its bucket, and so sets the bucket's policy and public access block.
+    /// Returns whether the stack created its bucket, and therefore sets the bucket's policy and public access block.
     pub fn creates_bucket(&self) -> anyhow::Result<bool> {
         Ok(self.parameter("BucketName")? == "create")
     }
 
-    /// Returns whether the stack has a lake, with the function that keeps it.
+    /// Returns whether the stack has a lake, and the function that maintains it.
     pub fn has_lake(&self) -> bool {
         self.parameter("Queries").is_ok_and(|queries| queries == "on")
     }
 
-    /// Returns whether the stack has the routes of OpenTelemetry.
+    /// Returns whether the stack has the OpenTelemetry routes.
     pub fn has_otel(&self) -> bool {
         self.parameter("OpenTelemetry").is_ok_and(|of| of == "on")
     }

@@ -1,4 +1,5 @@
-//! Interruption: after Ctrl-C or SIGTERM, the check deletes its temporary API key and its traces before it ends.
+//! Handles interruption: after Ctrl-C or SIGTERM, the check deletes its temporary API key and its traces before it
+//! ends.
 
 use std::process;
 
@@ -6,7 +7,7 @@ use tokio::sync::watch;
 
 use attest_terminal::shutdown::stop_signal;
 
-/// The exit status after a second signal: 128 plus the number of SIGINT, as a shell reports it.
+/// The exit status after a second signal: 128 plus the number of SIGINT, by shell convention.
 const KILLED: i32 = 130;
 
 pub struct Stop(watch::Receiver<bool>);
@@ -28,7 +29,7 @@ impl Stop {
         *self.0.borrow()
     }
 
-    /// Does work until it ends or a signal arrives. Returns `None` after a signal.
+    /// Runs `work` until it completes or a signal arrives. Returns `None` after a signal.
     pub async fn unless_set<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut receiver = self.0.clone();
         tokio::select! {

@@ -28,9 +28,9 @@ impl Stored {
     }
 }
 
-/// Checks the promises, and returns the first stored trace.
+/// Checks the promises. Returns the first stored trace.
 pub async fn check(endpoint: &Endpoint, report: &mut Report) -> Option<Stored> {
-    // The digits, the escape and the white space must be preserved.
+    // The digits, the escape and the white space must not change.
     let trace = endpoint.new_trace().with_member(r#" "number": 1.10e400, "text": "\u00e9 é""#);
     let first = endpoint.store(&trace, 201).await;
     let stored = first.is_ok().then(|| Stored::of(&trace));
@@ -45,7 +45,7 @@ pub async fn check(endpoint: &Endpoint, report: &mut Report) -> Option<Stored> {
     stored
 }
 
-/// Repeats a trace: as it was sent, and with other white space and another order of its members.
+/// Repeats a trace: unchanged, and with different white space and member order.
 async fn repeated(endpoint: &Endpoint, trace: &Trace) -> Result<(), Mismatch> {
     endpoint.store(trace, 200).await?;
     let moved = trace.with(&format!(r#""id":"{}","#, trace.id), "");
@@ -153,7 +153,7 @@ async fn different_at_once(endpoint: &Endpoint) -> Result<(), Mismatch> {
     at_once(endpoint, traces, 409).await
 }
 
-/// Sends traces concurrently. Exactly one must get 201; all others must get the status `others`. The stored trace is
+/// Sends traces concurrently. Exactly one must get 201, and all others the status `others`. The stored trace must be
 /// the one that got 201.
 async fn at_once(endpoint: &Endpoint, traces: Vec<Trace>, others: u16) -> Result<(), Mismatch> {
     let answers = traces.iter().map(|trace| endpoint.send_trace(trace, endpoint.request(trace.json.clone())));

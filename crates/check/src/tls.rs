@@ -1,4 +1,4 @@
-//! The promise that TLS below 1.2 is refused. The check uses curl because rustls does not support these versions.
+//! Checks the promise that TLS below 1.2 is refused. Uses curl, because rustls does not support these versions.
 
 use anyhow::Context;
 use reqwest::Url;
@@ -24,7 +24,7 @@ async fn old_tls(url: &Url) -> anyhow::Result<Verdict> {
     if is_loopback(url) {
         curl.args(["--noproxy", "*"]);
     }
-    // Other users see the command line, so it has no password.
+    // Other users can see the command line, so the URL is passed without its password.
     let output = curl.arg(shown(url)).output().await.context("cannot run curl")?;
     let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok(match output.status.code() {
@@ -45,7 +45,8 @@ mod tests {
 
     use super::*;
 
-    /// Starts a TLS server that supports only this version. Returns its process, which ends when dropped, and its URL.
+    /// Starts a TLS server that supports only this version. Returns the process, which is killed when dropped, and its
+    /// URL.
     async fn server(version: &str) -> (tokio::process::Child, Url) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();

@@ -1,4 +1,4 @@
-//! The promises about usage plans, checked with temporary API keys that may send one request per second, or one per day.
+//! Usage plan promises, checked with temporary API keys that may send one request per second or one per day.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use super::{
     stop::Stop,
 };
 
-/// A usage plan with the smallest limit, and what API Gateway answers beyond it.
+/// A usage plan with the lowest limit, and API Gateway's response beyond it.
 struct Limit {
     promise: &'static str,
     plan: [&'static str; 2],
     problem: &'static str,
-    /// A client that waits a second may succeed; the next day of a quota is too far for a `Retry-After`.
+    /// Whether the response has `Retry-After`. A client can wait a second for a rate, but not a day for a quota.
     is_short: bool,
 }
 
@@ -40,14 +40,14 @@ const QUOTA: Limit = Limit {
 
 pub const PROMISES: &[&str] = &[RATE.promise, QUOTA.promise];
 
-/// API Gateway may take this long to accept a new key.
+/// The longest time that API Gateway may take to accept a new key.
 const NEW_KEY: Duration = Duration::from_mins(2);
 
 /// The size of a burst. Several bursts are sent, because usage plans are applied on a best-effort basis.
 const BURST: usize = 30;
 const BURSTS: usize = 5;
 
-/// Checks the promises. An interruption ends the requests, not the deletion of the keys.
+/// Checks the promises. An interruption ends the requests, but the keys are still deleted.
 pub async fn check(stack: &Stack, endpoint: &Endpoint, stop: &Stop, report: &mut Report) {
     let verdicts = [RATE, QUOTA].map(|limit| async move {
         let verdict = with_temporary_key(&limit, stack, endpoint, stop).await;
@@ -95,7 +95,7 @@ async fn limited(limit: &Limit, endpoint: &Endpoint, plan: &str, key: &Value) ->
     let add = ["apigateway", "create-usage-plan-key", "--usage-plan-id", plan, "--key-type", "API_KEY", "--key-id"];
     aws(&[&add[..], &[id(key)?]].concat()).await?;
     let value = key["value"].as_str().context("aws apigateway create-api-key printed no value")?;
-    // Sends a body that is not JSON, because it stores nothing.
+    // A body that is not JSON, so that nothing is stored.
     let request = || Sent { api_key: Some(value), ..endpoint.request("attest-check") };
     let deadline = Instant::now() + NEW_KEY;
     loop {

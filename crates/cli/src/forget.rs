@@ -36,10 +36,10 @@ use self::{
 };
 use crate::lake::source::{require, source_of};
 
-/// The number of keys that are shown before the question.
+/// The largest number of keys that are listed before the confirmation prompt.
 const SHOWN: usize = 20;
 
-/// The number of files that are searched concurrently. Each may hold several batches of 8 MB in memory.
+/// The number of files that are searched concurrently. Each may have several 8 MB batches in memory.
 const CONCURRENT: usize = 4;
 
 enum ForgetOutcome {
@@ -110,7 +110,7 @@ fn list(found: &FoundTraces) -> Result<()> {
     Ok(output.flush()?)
 }
 
-/// A bucket, its lake, and the traces that are to be forgotten.
+/// A bucket, its lake, and the traces to forget.
 struct Run<'a> {
     options: &'a ForgetOptions,
     place: ForgetPlace,
@@ -123,7 +123,7 @@ struct Run<'a> {
 struct FoundTraces {
     /// The keys of objects and rows.
     keys: BTreeSet<String>,
-    /// The keys of noncurrent versions of objects.
+    /// The keys of noncurrent object versions.
     old_keys: BTreeSet<String>,
     old_files: usize,
     unreadable: Vec<NotSearched>,
@@ -212,7 +212,7 @@ impl Run<'_> {
         for file in unreferenced(&self.table).await?.files {
             if let Some(keys) = self.search_old(&file, &BTreeSet::new()).await? {
                 found.old_files += 1;
-                // The object of such a row may be a later one, which does not match.
+                // Such a row's object may be a later one, which does not match.
                 let absent = gone(self.place.objects(), keys.difference(&found.keys).cloned()).await?;
                 found.keys.extend(absent.into_iter().filter(|(_, stored)| stored.is_none()).map(|(key, _)| key));
             }
@@ -262,7 +262,7 @@ impl Run<'_> {
         let search = async {
             let mut found = keys_of(file, keys).await?;
             if found.is_empty() {
-                // Reading the keys detects a file that was not written to its end.
+                // Reading the keys detects a file that was not written completely.
                 file.keys().await?;
                 found = self.selection.keys_in(file).await?;
             }
@@ -271,7 +271,7 @@ impl Run<'_> {
         match search.await {
             Ok(found) => Ok(Some(found).filter(|found: &BTreeSet<String>| !found.is_empty())),
             Err(error) if is_deleted(&error) => Ok(None),
-            // It cannot be read, so it may contain the text.
+            // A file that cannot be read may contain the text.
             Err(error) if is_broken(&error) => Ok(Some(BTreeSet::new())),
             Err(error) => Err(error),
         }
@@ -313,12 +313,12 @@ impl Run<'_> {
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
-        // A key that still has an object keeps its row: the lake stays equal to the bucket.
+        // A key that still has an object keeps its row, so that the lake matches the bucket.
         let absent = gone(self.place.objects(), keys.iter().cloned()).await?;
         let kept = |key: &String| found.old_keys.contains(key) && !found.keys.contains(key);
         let stored = absent.iter().find(|(key, stored)| stored.is_some() && !kept(key)).map(|(key, _)| key);
         let removed = remove(&self.table, &absent).await?;
-        // An object that still exists gets the row of its current version.
+        // An object that still exists gets a row for its current version.
         let again = absent.iter().filter(|(_, stored)| stored.is_some()).map(|(key, _)| key.clone()).collect();
         append(&self.table, self.place.objects(), again).await?;
         existing.extend(removed.removed.iter().map(|row| row.key.clone()));
@@ -364,7 +364,7 @@ impl Run<'_> {
 
     /// Deletes the old files that contain one of these keys or belong to the selection, whatever their age.
     ///
-    /// The rows of the keys have to be removed first: a commit that is being prepared with one of these files then
+    /// The rows with these keys must be removed first, so that a commit that is being prepared with one of these files
     /// loses its race.
     async fn purge(&self, keys: &BTreeSet<String>, existing: &mut BTreeSet<String>) -> Result<(u64, Vec<String>)> {
         // An unfinished file cannot be read, so it may contain the text. Its writer then fails, and must run again.

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io};
 use attest_terminal::note;
 use serde_json::{Map, Value};
 
-/// A log writer that reformats lines of JSON. Each write must be one line.
+/// A log writer that reformats JSON lines. Each write must be one line.
 #[derive(Debug)]
 pub struct HumanLog;
 

@@ -109,8 +109,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Prints the help, the version or an error of the command line. `Cli::parse` would exit with 0 if the help is not
-/// written.
+/// Prints the help, the version or a command-line error. `Cli::parse` would exit with 0 if the help cannot be written.
 fn print(mut answer: clap::Error) -> ExitCode {
     let is_secret = |argument: &str| ["--api-key", "--url"].iter().any(|secret| argument.starts_with(secret));
     // A key, or a URL with a password, is not shown even if it is not valid.

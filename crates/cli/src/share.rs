@@ -196,7 +196,7 @@ fn parent(output: &Path) -> &Path {
     output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes the file, which must not exist. A failure leaves no part of it.
+/// Writes the file, which must not exist. A failure leaves no partial file.
 fn write(output: &Path, html: &str) -> Result<()> {
     if output == Path::new("-") {
         let mut output = Output::default();
@@ -216,7 +216,7 @@ fn write(output: &Path, html: &str) -> Result<()> {
     Ok(())
 }
 
-/// Stores the file as a new object. Returns a presigned URL that reads it.
+/// Uploads the page without overwriting an existing object. Returns a presigned URL for downloading it.
 async fn upload(client: &Client, bucket: &str, key: &str, html: String, expires: Duration) -> Result<String> {
     let put = client.put_object().bucket(bucket).key(key).if_none_match("*").content_type("text/html; charset=utf-8");
     put.body(ByteStream::from(html.into_bytes()))

@@ -1,6 +1,5 @@
-//! The two results of an export that ends without an error.
+//! How an export can end without an error.
 
-/// The advice for an export that can be resumed.
 pub const RESUME: &str = "run the same command again to resume";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

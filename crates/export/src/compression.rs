@@ -19,7 +19,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// Writes one frame at the end of a file, or into a stream.
+/// Writes one frame at the end of a file, or to a stream.
 pub enum FrameWriter<W: Write = File> {
     Plain(BufWriter<W>),
     Gzip(GzEncoder<BufWriter<W>>),
@@ -36,7 +36,7 @@ impl Compression {
         }
     }
 
-    /// Starts a frame at the position of `file`.
+    /// Starts a frame at the current position of `file`.
     pub fn start_frame<W: Write>(self, file: W) -> io::Result<FrameWriter<W>> {
         let file = BufWriter::with_capacity(BUFFER, file);
         Ok(match self {
@@ -69,7 +69,6 @@ impl<W: Write> FrameWriter<W> {
         writer.write_all(b"\n")
     }
 
-    /// Writes the buffered bytes to the stream.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(writer) => writer.flush(),

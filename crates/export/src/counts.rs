@@ -5,7 +5,7 @@ use attest_terminal::note;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-/// The numbers of processed objects, by result. They are saved in the state, so a resumed export reports the sum of
+/// Counts processed objects by result. The counts are saved in the state, so that a resumed export reports the sum of
 /// its runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

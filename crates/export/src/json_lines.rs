@@ -3,12 +3,13 @@
 use std::{path::PathBuf, pin::Pin};
 
 use anyhow::Result;
+use attest_mapping::json::one_line;
 use clap::Args;
 
 use super::{
     completion::Completion,
     counts::ExportCounts,
-    line_export::{ExportLine, LineFormat, export, one_line},
+    line_export::{ExportLine, LineFormat, export},
     line_output::output_parser,
     traces::ReadOptions,
 };

@@ -1,4 +1,4 @@
-//! Writes one line per trace, in the order of the keys.
+//! Writes one line per trace, in key order.
 
 use std::{collections::HashSet, path::Path, pin::Pin, process, sync::Arc};
 
@@ -126,12 +126,6 @@ fn exit_on_stop() {
         note!("\nstopped: the output is not complete");
         process::exit(2);
     });
-}
-
-/// Removes the line breaks between the tokens of a JSON text. JSON does not allow line breaks within a token (RFC 8259,
-/// section 7).
-pub fn one_line(json: &[u8]) -> Vec<u8> {
-    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }
 
 fn hash(line: &[u8]) -> LineHash {

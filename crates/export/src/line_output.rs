@@ -73,7 +73,7 @@ impl LineOutput {
         }
     }
 
-    /// Calls `each` with every line that was written before.
+    /// Calls `each` with every line that an earlier, interrupted run has written.
     pub fn for_each_line(&self, each: impl FnMut(&[u8])) -> Result<()> {
         match self {
             Self::File(file) => file.for_each_line(each),

@@ -35,7 +35,7 @@ struct PartCheckpoint {
     /// Identifies the export. Only the same export may resume.
     export_id: String,
     key: Option<String>,
-    /// The length of `FILE.part` after that key, in bytes.
+    /// The length of `FILE.part` after `key`, in bytes.
     bytes: u64,
     counts: ExportCounts,
 }
@@ -61,8 +61,8 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// Begins the export `export_id` into `output`, or resumes it. Fails if another run holds the output, or if a file
-    /// exists that this export did not write.
+    /// Starts the export `export_id` to `output`, or resumes it. Fails if another run has locked the output, or if a
+    /// file exists that this export did not write.
     pub fn open(output: PathBuf, export_id: String) -> Result<Self> {
         check_absent(&output)?;
         let part = with_suffix(&output, ".part");
@@ -111,7 +111,7 @@ impl PartFile {
         &self.checkpoint.counts
     }
 
-    /// Calls `each` with every line that was written before.
+    /// Calls `each` with every line that an earlier, interrupted run has written.
     pub fn for_each_line(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         let failed = || format!("cannot read {}", self.part.display());
         let file = open_own(File::options().read(true), &self.part).with_context(failed)?;
@@ -144,7 +144,7 @@ impl PartFile {
         state_file::save(&self.checkpoint_path, &self.checkpoint)
     }
 
-    /// Renames `FILE.part` to `FILE`. Fails if `FILE` exists by now.
+    /// Renames `FILE.part` to `FILE`. Fails if `FILE` was created in the meantime.
     pub fn finish(mut self, counts: &ExportCounts) -> Result<()> {
         self.save(counts)?;
         if self.checkpoint.bytes == 0 && self.compression != Compression::None {

@@ -1,4 +1,4 @@
-//! The traces that an export reads: where they are, which are selected, and their contents.
+//! Lists and reads the traces that an export selects.
 
 use std::{fmt::Write as _, future::ready, sync::Arc};
 
@@ -56,7 +56,7 @@ pub enum ReadTrace {
     NotATrace,
     /// The object was deleted after it was listed.
     Deleted,
-    /// Others may be readable. The error is that of S3.
+    /// This object cannot be read, but others may be. Contains the original error.
     Unreadable(Unreadable, anyhow::Error),
 }
 
@@ -66,7 +66,7 @@ impl ReadTrace {
         matches!(self, Self::Trace(_) | Self::LeftOut | Self::NotATrace)
     }
 
-    /// Returns the error of an object to which access is denied, and leaves it as deleted.
+    /// Takes the error of an object to which access is denied, and leaves `Deleted` in its place.
     pub fn take_denial(&mut self) -> Option<anyhow::Error> {
         if !matches!(self, Self::Unreadable(Unreadable::Denied, _)) {
             return None;
@@ -118,8 +118,8 @@ impl Traces {
         &self.reader
     }
 
-    /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if the same traces
-    /// are selected.
+    /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if they select the
+    /// same traces.
     pub async fn origin(&self) -> Result<String> {
         let place = self.reader.place_id().await?;
         if let Some(warning) = place.warning() {
@@ -128,7 +128,7 @@ impl Traces {
         Ok(format!("{place}{}", self.restrictions))
     }
 
-    /// Lists the traces after the key `after` that the query may select, in the order of their keys.
+    /// Lists the traces after the key `after` that the query may select, in key order.
     pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let query = self.selector.query();
         let entries = self.reader.list(query.key_prefix(), self.times, after);
@@ -179,8 +179,8 @@ impl Traces {
         read.await.context("the search of a trace panicked")
     }
 
-    /// Returns whether a listing succeeds and does not contain `key`. The key sorts before every longer key that it
-    /// prefixes.
+    /// Returns whether a listing succeeds and does not contain `key`. One entry is enough, because `key` sorts before
+    /// all longer keys that start with it.
     async fn is_gone(&self, key: &str) -> bool {
         match self.reader.page(key, None, 1).await {
             Ok(page) => page.entries.first().is_none_or(|first| first.key != key),

@@ -11,13 +11,12 @@ use crate::{
     parquet_file::ParquetWriter, race::win, table::Change,
 };
 
-/// The number of objects that are read concurrently.
 const CONCURRENT_READS: usize = 64;
 
-/// The number of traces that one commit adds at most. A lost race reads them again.
+/// The largest number of traces that one commit adds. After a lost race, they are read again.
 const COMMIT: usize = 20_000;
 
-/// The JSON bytes that are collected before they are compared with the table and encoded.
+/// The size in bytes at which the collected JSON is compared with the table and encoded.
 const BATCH: usize = 8 << 20;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,9 +25,8 @@ pub struct Added {
     pub known: u64,
     pub absent: u64,
     pub invalid: Vec<String>,
-    /// The objects that cannot be read.
     pub skipped: Skipped,
-    /// The number of commits that lost their race and were repeated.
+    /// The number of commits that lost their race and were retried.
     pub lost_races: u32,
 }
 
@@ -42,26 +40,26 @@ impl Added {
         self.lost_races += other.lost_races;
     }
 
-    /// Returns whether access was denied, and nothing shows that any object may be read.
+    /// Returns whether access to some objects was denied and no other object could be read.
     pub(crate) fn is_denied(&self) -> bool {
         self.skipped.count(Unreadable::Denied) > 0 && self.rows + self.known + self.invalid.len() as u64 == 0
     }
 
-    /// Fails if access is denied to all objects: whoever asked for them must ask again.
+    /// Fails if access to all objects is denied, so that the caller requests them again later.
     pub(crate) fn require_access(&self) -> Result<()> {
         if self.is_denied() { Err(Error::NoAccess(self.skipped.count(Unreadable::Denied))) } else { Ok(()) }
     }
 }
 
-/// Reads the objects of these keys and adds those that the table does not contain.
+/// Reads the objects with these keys, and adds those that the table lacks.
 ///
-/// When this returns, all of them are in the table, except those that cannot be read. An error or a kill leaves some of
-/// them out, and a repetition adds the rest.
+/// On success, all of them are in the table, except those that cannot be read. After an error or a kill, some may be
+/// missing, and a retry adds the rest.
 pub async fn append(table: &Table, objects: &dyn Objects, keys: Vec<String>) -> Result<Added> {
     let mut all = Added::default();
     for keys in keys.chunks(COMMIT) {
-        // The order matters: a commit between this snapshot and ours makes ours lose, and the objects are read again.
-        // So an object that was deleted, and whose row a concurrent commit removed, cannot come back.
+        // The snapshot must be older than the reads. If another commit follows it, ours loses and the objects are read
+        // again. So a row that a concurrent commit removes, because its object was deleted, cannot come back.
         let (added, lost_races) = win(table, async |snapshot| {
             let (added, change) = read(&snapshot, objects, keys).await?;
             let is_done = change.added.is_empty() || snapshot.commit_or_discard(change).await?;

@@ -1,4 +1,4 @@
-//! The columns of the lake, and traces as their rows.
+//! The lake's columns, and the conversion of traces to rows.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,29 +14,30 @@ use serde_json::value::RawValue;
 
 use crate::Object;
 
-/// The partition column: the day of storing, in UTC.
+/// The partition column: the UTC day on which the object was stored.
 pub const DAY: &str = "day";
 
 /// The columns that have statistics in the log, so that readers and writers can skip files.
 pub const WITH_STATISTICS: [&str; 4] = ["key", "stored", "model", "created"];
 
-/// The columns that tables of earlier versions lack.
+/// The columns that tables of earlier versions lack. [`crate::Table::upgrade`] adds them.
 pub(crate) const ADDED: [&str; 8] =
     ["etag", API_KEY_ID, PRINCIPAL, "session_id", "user", "tags", "duration", "first_token"];
 
-/// The id of the API key of the writer.
+/// The id of the writer's API key.
 const API_KEY_ID: &str = "api_key_id";
 
-/// The ARN of the IAM principal of the writer.
+/// The ARN of the writer's IAM principal.
 const PRINCIPAL: &str = "principal";
 
-/// The largest `created` that is a time: the last second of the year 9999.
+/// The largest `created` that counts as a time: the last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Returns the columns of a data file: the key and S3's time, the members of `src/trace.schema.json`, the whole
-/// trace, what S3 knows about the object, and facts of the call that are in different members of each API's traces.
+/// Returns the columns of a data file: the key and the time of storing, the members in `src/trace.schema.json`, and the
+/// whole trace. Further columns are metadata of the object, and facts that the traces of each API keep in different
+/// members.
 ///
-/// Every column is nullable, because Delta requires a table feature for other columns.
+/// Every column is nullable, because Delta requires a table feature for non-nullable columns.
 #[must_use]
 pub fn schema() -> Schema {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -175,13 +176,13 @@ impl Columns {
         true
     }
 
-    /// Returns the buffered JSON bytes, plus one per row.
+    /// Returns the size of the buffered JSON in bytes, plus one per row.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns the rows and leaves none.
+    /// Returns the buffered rows, and empties the buffer.
     pub fn take(&mut self) -> RecordBatch {
         let mut columns = std::mem::take(self);
         let messages: ArrayRef = Arc::new(columns.messages.finish());

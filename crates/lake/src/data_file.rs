@@ -13,9 +13,8 @@ pub struct DataFile {
     /// The size in bytes.
     pub size: u64,
     pub day: Date,
-    /// The number of rows, and the ranges of their keys and times.
     statistics: Statistics,
-    /// The batch of the log's replay, and the row in it.
+    /// The index of a batch in the log replay, and of the file's row in that batch.
     pub(crate) place: (usize, usize),
 }
 
@@ -41,7 +40,7 @@ impl DataFile {
         self.statistics.num_records
     }
 
-    /// Returns the time of the newest row. `None` if the log has no statistics of it.
+    /// Returns the time of the newest row, or `None` if the log has no statistics for the file.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
         self.statistics.max_values.stored
     }
@@ -61,9 +60,9 @@ impl DataFile {
     }
 }
 
-/// Reads the rows of a scan (`delta_kernel::scan::scan_row_schema`).
+/// Converts the rows of a scan (`delta_kernel::scan::scan_row_schema`) to data files.
 pub(crate) fn files_of(batch: &RecordBatch, selected: &[bool], place: usize) -> Result<Vec<DataFile>, &'static str> {
-    // Rows that a deletion vector removes are in the file, and a rewritten file would bring them back.
+    // Rows that a deletion vector removes are still in the file, so rewriting the file would bring them back.
     let vectors = batch.column_by_name("deletionVector");
     if vectors.is_some_and(|vectors| {
         (0..batch.num_rows()).any(|row| selected.get(row) != Some(&false) && vectors.is_valid(row))

@@ -1,4 +1,4 @@
-//! Objects of the bucket, as a listing, a response or a row of the table describes them.
+//! The objects of a bucket, as listings, responses and table rows describe them.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,15 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
     pub key: String,
-    /// The time of storing, by S3's clock, in whole seconds.
+    /// The time at which S3 stored the object, in whole seconds.
     pub stored: Timestamp,
-    /// The entity tag, without quotes. S3 may store a key twice within a second, and only the tag differs then.
+    /// The entity tag, without quotes. It distinguishes objects that S3 stored under one key within the same second.
     /// Rows of earlier versions have none.
     pub etag: Option<String>,
 }
 
 impl Entry {
-    /// Creates an entry. S3 dates objects in whole seconds, so a fraction is cut off.
+    /// Creates an entry. Truncates the time, because S3 dates objects in whole seconds.
     #[must_use]
     pub fn new(key: String, stored: Timestamp, etag: Option<&str>) -> Self {
         let seconds = stored.as_nanosecond().div_euclid(1_000_000_000);
@@ -38,7 +38,6 @@ impl Entry {
     }
 }
 
-/// An object of the bucket with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     pub entry: Entry,
@@ -71,7 +70,7 @@ impl Entries {
         })
     }
 
-    /// Returns the key of an entry that `others` has too.
+    /// Returns the key of an entry that `others` also contains.
     pub(crate) fn shared_with(&self, others: &Self) -> Option<&String> {
         let is_shared = |(key, entries): &(&String, &Vec<(Timestamp, Option<String>)>)| {
             let mut entries = entries.iter();

@@ -1,14 +1,10 @@
-//! The errors of the lake.
-
 use std::{borrow::Cow, sync::Arc};
 
 use attest::unreadable::Unreadable;
 use delta_kernel::KernelError;
 
-/// A reason why the lake cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The location is neither a folder nor `s3://BUCKET/PREFIX`.
     #[error("{0} is not a location of a lake: use a folder or s3://BUCKET/PREFIX")]
     Location(String),
     #[error("the folder {0} cannot be used")]
@@ -31,13 +27,13 @@ pub enum Error {
     OtherSource { lake: String, recorded: String, given: String },
     #[error("{0} does not name the place of the traces: correct or delete it")]
     NoRecord(String),
-    /// Only another writer creates such a row.
+    /// Only other programs write such a row.
     #[error("the file {0} of the lake has a row without key, time or trace")]
     NoValue(String),
     /// Files behind a link may belong to another program.
     #[error("{0} is a link, and nothing behind a link is deleted: replace it with the folder")]
     Link(String),
-    /// A listing that does not advance, or that is cut off, would be incomplete or endless.
+    /// A listing that does not advance would be endless, and a truncated one would be incomplete.
     #[error("the listing of {0} cannot be trusted: {1}")]
     Listing(String, Cow<'static, str>),
     #[error("the file {0} of the lake cannot be read or written")]
@@ -48,10 +44,10 @@ pub enum Error {
     List(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the object {0} cannot be read")]
     Object(String, #[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// An object of the bucket cannot be read, although the others may.
+    /// Only this object cannot be read. Others may be readable.
     #[error("the object {0} cannot be read: {1}")]
     Unreadable(String, Unreadable, #[source] Option<Arc<dyn std::error::Error + Send + Sync>>),
-    /// Access to all objects is denied, so the reason is not one of them.
+    /// Access to all objects is denied, so the cause is not an individual object.
     #[error(
         "access is denied to all {0} objects that were to be read: allow s3:GetObject on the bucket's objects and, where a KMS \
          key encrypts them, kms:Decrypt"
@@ -70,26 +66,23 @@ pub enum Error {
     },
     #[error("the queue {0} refused a request")]
     Queue(String, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The list of keys cannot be kept in the temporary folder.
     #[error("the temporary folder cannot be used")]
     Temporary(#[from] std::io::Error),
-    /// Other writers won every commit.
     #[error("{0} commits in a row lost their race against other writers; try again later")]
     Contention(u32),
-    /// The program itself failed.
     #[error("a task of this program failed")]
     Task(#[from] tokio::task::JoinError),
 }
 
 impl Error {
-    /// Returns whether a file is not a complete Parquet file, as after a killed writer.
+    /// Returns whether a file is not a complete Parquet file, for example because its writer was killed.
     #[must_use]
     pub fn is_broken_file(&self) -> bool {
         matches!(self, Self::Parquet(_, error) if !matches!(error, parquet::errors::ParquetError::External(_)))
             || matches!(self, Self::NoValue(_))
     }
 
-    /// Returns whether a file was read that no longer exists: another run replaced it and deleted it at once.
+    /// Returns whether a read failed because another run had replaced the file and deleted it at once.
     #[must_use]
     pub fn is_deleted_file(&self) -> bool {
         let source = match self {

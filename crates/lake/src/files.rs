@@ -1,8 +1,7 @@
-//! The Parquet files below a lake: those of the table's versions, leftovers of killed or replaced writers, and files of
-//! other programs.
+//! The Parquet files below a lake: those of the table's versions, leftovers of writers, and files of other programs.
 //!
-//! A file belongs to the lake if a writer of this program named it, or if the log names it. Nothing else is deleted,
-//! and no link is followed, because another program may keep its files in the same folder.
+//! A file belongs to the lake if its path is one that this program generates, or if the log lists it. Nothing else is
+//! deleted, and no link is followed, because another program may keep its files in the same folder.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -31,7 +30,7 @@ use crate::{
 /// The number of log entries that are read concurrently.
 const CONCURRENT: usize = 16;
 
-/// A Parquet file of the lake, or one of its noncurrent versions in a bucket.
+/// A Parquet file of the lake or, in a bucket, a noncurrent version of one.
 #[derive(Clone)]
 pub struct LakeFile(pub(crate) ParquetFile);
 
@@ -41,7 +40,7 @@ impl LakeFile {
         self.0.path.as_ref()
     }
 
-    /// Reads the rows, beginning at one, in batches of about 8 MB.
+    /// Reads the rows from `from_row` on, in batches of about 8 MB.
     pub async fn traces(&self, from_row: usize) -> Result<TraceBatches> {
         self.0.traces(from_row).await
     }
@@ -56,8 +55,8 @@ impl LakeFile {
         Ok(!keys.is_empty() && self.0.may_contain(&keys).await?)
     }
 
-    /// Writes traces that the table does not contain into a new file of a folder, to search them as rows. Leaves out
-    /// objects that are not traces.
+    /// Writes traces that the table lacks into a new file in `folder`, so that they can be searched like rows. Leaves
+    /// out objects that are not traces.
     pub fn of_traces(folder: &FilePath, traces: impl IntoIterator<Item = Object>) -> Result<Self> {
         let mut columns = Columns::default();
         for object in traces {
@@ -83,7 +82,7 @@ impl LakeFile {
 #[derive(Default)]
 pub struct Unreferenced {
     pub files: Vec<LakeFile>,
-    /// The paths of files of other programs, which are never deleted.
+    /// The paths of other programs' files, which are never deleted.
     pub foreign: Vec<String>,
 }
 
@@ -162,14 +161,14 @@ impl StoredFile {
     }
 }
 
-/// The Parquet files of a lake, and links, behind which more of them may be.
+/// The Parquet files of a lake, and links that may lead to more of them.
 #[derive(Default)]
 pub(crate) struct LakeFiles {
     pub(crate) files: Vec<StoredFile>,
     links: Vec<PathBuf>,
 }
 
-/// Lists the Parquet files below the lake, but not those of its log.
+/// Lists the Parquet files below the lake, except those of its log.
 pub(crate) async fn stored(location: &LakeLocation) -> Result<LakeFiles> {
     if let LakePlace::Folder(folder) = &location.place {
         let folder = folder.clone();
@@ -195,7 +194,7 @@ fn is_data(path: &Path) -> bool {
     path.extension() == Some("parquet") && !path.prefix_matches(&Path::from(LOG))
 }
 
-/// Unlike the listing of `object_store`, does not follow links.
+/// Collects files without following links, unlike the listing of `object_store`.
 fn walk(root: &FilePath, folder: &FilePath, found: &mut LakeFiles) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -231,7 +230,7 @@ fn day_of(name: &OsStr) -> Option<Date> {
     name.to_str()?.strip_prefix("day=")?.parse().ok()
 }
 
-/// Returns whether a writer of this program named the file: `day=2026-11-22/attest-UUID.parquet`.
+/// Returns whether this program generates such paths: `day=2026-11-22/attest-UUID.parquet`.
 fn is_own(path: &Path) -> bool {
     let mut parts = path.parts();
     let (Some(day), Some(name), None) = (parts.next(), parts.next(), parts.next()) else { return false };
@@ -246,8 +245,8 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// Returns whether the file belongs to the lake. Reads the whole log at the first file whose name does not decide
-    /// it.
+    /// Returns whether the file belongs to the lake. Reads the whole log once, at the first file whose path alone does
+    /// not decide it.
     pub(crate) async fn contains(&mut self, newest: &Snapshot, path: &Path) -> Result<bool> {
         if is_own(path) {
             return Ok(true);
@@ -259,7 +258,7 @@ impl Ownership {
     }
 }
 
-/// An action of the log (Delta Transaction Log Protocol, "Actions").
+/// A log action (Delta Transaction Log Protocol, "Actions").
 #[derive(Deserialize)]
 struct Action {
     add: Option<File>,
@@ -271,7 +270,7 @@ struct File {
     path: String,
 }
 
-/// Returns the paths of all files that an entry of the log names.
+/// Returns the paths of all files that any log entry adds or removes.
 async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
     let store = &newest.table().location().store;
     let entries = store.list(Some(&Path::from(LOG)));
@@ -279,7 +278,7 @@ async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
     let entries: Vec<Path> = entries.map_ok(|entry| entry.location).try_collect().await?;
     let names = stream::iter(entries).map(|entry| async move {
         let text = match store.get(&entry).await {
-            // Another program may delete old entries.
+            // Another program may have deleted an old entry.
             Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
             entry => entry?.bytes().await?,
         };
@@ -291,7 +290,7 @@ async fn named(newest: &Snapshot) -> Result<HashSet<Path>> {
     newest.paths(names.iter().flatten())
 }
 
-/// Deletes data files that killed writers left half written in a folder, if they are older than `before`.
+/// Deletes the incomplete data files that killed writers left in a folder, if they are older than `before`.
 ///
 /// `LocalFileSystem` writes to `NAME.parquet#N` before it renames the file, and does not list such names. In a bucket,
 /// a killed writer leaves an unfinished upload, which a lifecycle rule deletes.
@@ -316,7 +315,7 @@ pub async fn delete_staged(location: &LakeLocation, before: SystemTime) -> Resul
     .map_err(|error| Error::Folder(location.to_string(), error))
 }
 
-/// Returns whether the name is that of an unfinished file of this program or of an earlier version.
+/// Returns whether the name is that of an incomplete file, written by this or an earlier version of the program.
 fn is_staged(name: &OsStr) -> bool {
     let Some((name, number)) = name.to_str().and_then(|name| name.rsplit_once(".parquet#")) else { return false };
     let name = name.strip_prefix(PREFIX).unwrap_or(name);

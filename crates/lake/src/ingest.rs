@@ -1,8 +1,8 @@
-//! The ingest function: notifications of the bucket → rows of the table.
+//! The ingest function: bucket notifications → table rows.
 //!
-//! S3 reports stored objects to one queue and removed objects to another. A message is deleted after the commit that
-//! contains its objects. So a crash at any point leads to a repeated message, and a repetition finds its rows in the
-//! table.
+//! S3 reports stored objects to one queue and removed objects to another. A message is deleted only after the commit
+//! that contains its objects. After a crash at any point, the message is received again, and objects that already have
+//! a row are not added twice.
 
 use std::{
     fmt,
@@ -33,20 +33,20 @@ const CONCURRENT: usize = 8;
 /// The number of messages that are received before their objects are committed.
 const COMMIT: usize = 10_000;
 
-/// The task of a run, which its schedule names.
+/// The task of a run, which the schedule passes in the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Adds the stored objects. Every five minutes.
+    /// Adds newly stored objects. Runs every five minutes.
     Ingest,
-    /// Removes the rows of removed objects, merges files, deletes old ones. Every night.
+    /// Removes the rows of removed objects, merges files and deletes old ones. Runs every night.
     Maintain,
-    /// Makes the table equal to the bucket. Every month.
+    /// Reconciles the table with the bucket. Runs every month.
     Sync,
 }
 
 impl Task {
-    /// Returns the name that events and log lines contain.
+    /// Returns the name used in events and log lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -66,25 +66,24 @@ pub struct Event {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RunReport {
     pub messages: u64,
-    /// The messages that are not notifications of S3. They stay in the queue until it moves them to the dead letters.
+    /// Messages that are not S3 notifications. They stay in the queue until it moves them to the dead-letter queue.
     pub unreadable: u64,
     pub added: u64,
-    /// The objects whose row the table contained already.
+    /// Objects that already had a row.
     pub known: u64,
     pub absent: u64,
     pub invalid: u64,
-    /// The objects that are larger than any trace.
+    /// Objects that are larger than any trace.
     pub too_large: u64,
-    /// The objects in an archive.
     pub archived: u64,
-    /// The objects that only the key of their writer decrypts.
+    /// Objects that only their writer's key can decrypt.
     pub customer_key: u64,
-    /// The objects to which S3 or KMS denies access. A run to which all are denied fails.
+    /// Objects to which S3 or KMS denies access. If it is denied to all objects, the run fails.
     pub denied: u64,
     pub removed: u64,
     pub replaced_files: u64,
     pub deleted_files: u64,
-    /// The commits that were repeated because another writer committed first.
+    /// Commits that were retried because another writer committed first.
     pub lost_races: u64,
     pub files: u64,
     pub rows: u64,
@@ -97,12 +96,12 @@ pub struct Queues {
     pub removed: String,
 }
 
-/// The lake that the function keeps, and its sources.
+/// The lake that the function maintains, and its sources.
 pub struct Lake<'a> {
     pub table: Table,
     pub objects: &'a dyn Objects,
     pub queues: Queues,
-    /// The time after which a file without a reference is deleted.
+    /// The time after which an unreferenced file is deleted.
     pub retention: Duration,
 }
 
@@ -113,7 +112,7 @@ impl fmt::Debug for Lake<'_> {
 }
 
 impl Lake<'_> {
-    /// Runs a task. Begins no further work after `deadline`.
+    /// Runs a task. Starts no new work after `deadline`.
     pub async fn run(&self, task: Task, deadline: Instant) -> Result<RunReport> {
         let mut report = RunReport::default();
         match task {
@@ -193,7 +192,7 @@ impl RunReport {
     }
 }
 
-/// Messages of a queue, and the keys that they report.
+/// The receipt handles of messages, and the keys that the messages report.
 #[derive(Default)]
 struct ReceivedMessages {
     messages: Vec<String>,
@@ -201,7 +200,7 @@ struct ReceivedMessages {
 }
 
 impl Queues {
-    /// Receives messages until the queue is empty or a commit is full.
+    /// Receives messages until the queue is empty or a commit would be full.
     async fn receive(&self, queue: &str, report: &mut RunReport) -> Result<ReceivedMessages> {
         let mut received = ReceivedMessages::default();
         while received.messages.len() < COMMIT {
@@ -234,7 +233,7 @@ impl Queues {
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// Deletes messages. A message that remains is received again, and its rows are then in the table already.
+    /// Deletes messages. A message that remains is received again, but its rows are in the table by then.
     async fn delete(&self, queue: &str, handles: Vec<String>) -> Result<()> {
         let batches = handles.chunks(usize::try_from(MESSAGES).unwrap_or(1)).map(|handles| async move {
             let entries = handles.iter().enumerate().filter_map(|(place, handle)| {
@@ -247,7 +246,7 @@ impl Queues {
     }
 }
 
-/// A notification of S3 (Amazon S3 User Guide, "Event message structure"). The test message has no records.
+/// An S3 notification (Amazon S3 User Guide, "Event message structure"). The test message has no records.
 #[derive(Deserialize)]
 struct Notification {
     #[serde(rename = "Records")]
@@ -271,9 +270,9 @@ struct Object {
     key: String,
 }
 
-/// Returns the keys of a message. Returns `None` if it is not a notification of S3.
+/// Returns the keys in a message, or `None` if it is not an S3 notification.
 ///
-/// S3 encodes keys like the values of a form: `+` is a space, and `%2B` a plus.
+/// S3 encodes keys like form values: `+` is a space, and `%2B` a plus.
 #[must_use]
 pub fn keys(body: &str) -> Option<Vec<String>> {
     let notification: Notification = serde_json::from_str(body).ok()?;
@@ -295,8 +294,7 @@ fn decode(key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Messages as AWS sends them: `Records` as in "Event message structure", and the test message of a new
-    /// configuration.
+    /// Returns a notification as AWS sends it ("Event message structure").
     fn message(keys: &[&str]) -> String {
         let record = |key: &&str| {
             serde_json::json!({

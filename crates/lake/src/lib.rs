@@ -1,15 +1,15 @@
 //! The lake: a Delta table with one row per stored trace.
 //!
-//! A bucket holds one object per trace, and each object costs a request to read. The lake holds the same traces as
+//! A bucket has one object per trace, and reading each object costs a request. The lake contains the same traces in
 //! Parquet files, which Athena, DuckDB, Spark, Polars and pandas query as one table.
 //!
-//! Each change is one commit of the table: a conditional put of the next log entry. A writer that loses the race for an
-//! entry loads the table again and repeats its work, so two writers never add one trace twice. No other state exists,
-//! and a killed writer leaves nothing behind but files without a reference, which [`maintain::vacuum`] deletes.
+//! Each change is one commit: a conditional put of the next log entry. A writer that loses the race for an entry loads
+//! the table again and repeats its work. So two writers never add the same trace twice. There is no other state. A
+//! killed writer leaves only unreferenced files behind, which [`maintain::vacuum`] deletes.
 //!
-//! Two facts keep ingestion cheap. A stored object never changes, so its day never changes, and a repeated notification
-//! can only meet its own row in that day's partition. That row has the same time of storing, so the statistics of the
-//! files exclude all files but those of the same minutes.
+//! Two facts keep ingestion cheap. A stored object never changes, so the row of a repeated notification can only be in
+//! the partition of the object's day. That row also has the same time of storing, so file statistics exclude all files
+//! except those of the same minutes.
 
 mod append;
 pub mod columns;

@@ -1,9 +1,9 @@
-//! Lists a bucket over many ranges of keys at once.
+//! Lists a bucket by reading many key ranges concurrently.
 //!
-//! S3 returns at most 1,000 keys per request, each request continues after the last key of the one before, and nothing
-//! shows how the keys are distributed. So the listing begins with one range. Whenever a range continues while requests
-//! could be in flight, its rest is split. The number of parts follows from the density of the page that was just read:
-//! dense ranges are split further, and a part that turns out to be empty costs one request.
+//! S3 returns at most 1,000 keys per request, and each request starts after the last key of the previous one. The
+//! distribution of the keys is unknown, so the listing starts with a single range. Whenever a range has more pages and
+//! more requests may be in flight, the rest of the range is split. The density of the page just read determines the
+//! number of parts, so dense ranges are split further. A part that turns out to be empty costs one request.
 
 use std::{collections::VecDeque, future::Future};
 
@@ -13,10 +13,10 @@ use crate::{Entry, Result};
 
 const CONCURRENT: usize = 32;
 
-/// The number of characters of a key that a split looks at, after the prefix that the range's ends share.
+/// The number of key characters that a split considers, after the prefix that both ends of the range share.
 const DIGITS: u32 = 8;
 
-/// The first character of the keys of traces, which are printable ASCII.
+/// The lowest character of trace keys, which are printable ASCII.
 const FIRST: u8 = b' ';
 
 const BASE: u64 = 95;
@@ -35,7 +35,7 @@ struct Range {
     until: Option<String>,
 }
 
-/// Lists all entries, in any order. `page` returns the page of the keys after a key.
+/// Lists all entries, in any order. `page` requests the page that follows a key.
 pub fn list<F: Future<Output = Result<Page>>>(page: impl Fn(String) -> F) -> impl Stream<Item = Result<Entry>> {
     let first = Range { after: String::new(), until: None };
     let state = (VecDeque::from([first]), FuturesUnordered::new());
@@ -50,7 +50,7 @@ pub fn list<F: Future<Output = Result<Page>>>(page: impl Fn(String) -> F) -> imp
             Ok(Page { mut entries, next }) => {
                 let is_within = |key: &str| range.until.as_deref().is_none_or(|until| key <= until);
                 entries.retain(|entry| is_within(&entry.key));
-                // A key at the end of the range is its last one.
+                // If the last key of the page is the end of the range, nothing is left to list.
                 let last = next.filter(|last| range.until.as_deref().is_none_or(|until| &**last < until));
                 if let Some(last) = last {
                     let idle = CONCURRENT.saturating_sub(in_flight.len() + ranges.len() + 1);
@@ -109,7 +109,7 @@ fn number(text: &[u8]) -> u64 {
     })
 }
 
-/// Returns the text that [`number`] reads as this number, without spaces at its end.
+/// Inverts [`number`]. Removes trailing spaces.
 fn text(mut number: u64) -> String {
     let mut text = Vec::new();
     for _ in 0..DIGITS {
@@ -133,7 +133,8 @@ mod tests {
 
     use super::*;
 
-    /// A bucket of sorted keys, whose every page takes 20 ms of the runtime's paused clock.
+    /// Lists sorted keys whose pages take 20 ms each, by the runtime's paused clock. Returns the listed keys, the
+    /// number of requests and the time.
     async fn list_all(keys: &[String]) -> (Vec<String>, usize, Duration) {
         let requests = AtomicUsize::new(0);
         let begin = tokio::time::Instant::now();
@@ -155,7 +156,7 @@ mod tests {
     }
 
     fn uuids(prefix: &str, count: u64) -> impl Iterator<Item = String> {
-        // Odd constants scatter the numbers over all of 64 bits.
+        // Multiplying by odd constants scatters the numbers over 64 bits.
         (0..count).map(move |number| {
             let (a, b) = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number.wrapping_mul(0xd1b5_4a32_d192_ed03));
             format!(

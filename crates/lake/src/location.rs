@@ -1,4 +1,4 @@
-//! The place of a lake: a folder, or a prefix of a bucket.
+//! The location of a lake: a folder, or a prefix in a bucket.
 
 use std::{
     fmt, fs,
@@ -28,17 +28,17 @@ use crate::{Error, Result, objects::Bucket};
 
 pub(crate) const LOG: &str = "_delta_log";
 
-/// The prefix of the names of data files. It distinguishes them from files of other programs, which are never deleted.
+/// The name prefix of data files. It distinguishes them from other programs' files, which are never deleted.
 pub(crate) const PREFIX: &str = "attest-";
 
-/// Credentials are renewed this long before they expire, because a request that was signed earlier may take minutes.
+/// Credentials are renewed this long before they expire, because a request that is signed with them may take minutes.
 const BEFORE_EXPIRY: Duration = Duration::from_mins(5);
 
 #[derive(Clone)]
 pub struct LakeLocation {
-    /// The root of `store`. The place's name is not part of it: a URL would decode a name such as `my%20data`.
+    /// The root URL of `store`. It omits the folder or prefix, because a URL would decode a name such as `my%20data`.
     pub(crate) url: Url,
-    /// Paths in it are relative to the lake.
+    /// The storage, with paths relative to the lake.
     pub(crate) store: Arc<DynObjectStore>,
     pub(crate) place: LakePlace,
 }
@@ -68,7 +68,7 @@ impl fmt::Display for LakeLocation {
 impl LakeLocation {
     /// Opens `s3://BUCKET/PREFIX` with the region, credentials and endpoint of the AWS SDK, or a folder.
     ///
-    /// Sends nothing to a bucket, and creates nothing.
+    /// Sends no request to the bucket, and creates nothing.
     pub async fn open(place: &str) -> Result<Self> {
         if place.starts_with("s3://") {
             parse(place)?;
@@ -84,7 +84,7 @@ impl LakeLocation {
         let url = Url::parse("file:///").expect("a constant");
         let (folder, store): (_, Arc<DynObjectStore>) = match folder.canonicalize() {
             Ok(existing) if existing.is_dir() => {
-                // The table must survive a crash of the machine: a log entry that is cut off would make it unreadable.
+                // The table must survive a machine crash: a truncated log entry would make it unreadable.
                 let store = LocalFileSystem::new_with_prefix(&existing)?.with_fsync(true);
                 (existing, Arc::new(store))
             }
@@ -99,8 +99,8 @@ impl LakeLocation {
     /// Opens `s3://BUCKET/PREFIX` with an explicit configuration.
     pub fn bucket(place: &str, config: &SdkConfig) -> Result<Self> {
         let (bucket, prefix) = parse(place)?;
-        // reqwest uses the TLS provider of the process, or else aws-lc. An error means that a provider is installed
-        // already.
+        // reqwest uses the process-wide TLS provider, or aws-lc if there is none. An error means that a provider is
+        // already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut s3 = AmazonS3Builder::new().with_bucket_name(&bucket);
         if let Some(region) = config.region() {
@@ -130,9 +130,9 @@ impl LakeLocation {
     }
 }
 
-/// Reads `s3://BUCKET/PREFIX`, and returns the bucket and the prefix without slashes at its ends.
+/// Parses `s3://BUCKET/PREFIX`. Returns the bucket, and the prefix without slashes at its ends.
 ///
-/// The prefix is not a URL: `s3://bucket/my%20data` has a percent sign, as `aws s3 ls` understands it.
+/// The prefix is not URL-decoded: the percent sign in `s3://bucket/my%20data` is literal, as for `aws s3 ls`.
 fn parse(place: &str) -> Result<(String, String)> {
     let other = || Error::Location(place.to_owned());
     let (bucket, prefix) =
@@ -152,9 +152,9 @@ fn absent(folder: &Path) -> Result<PathBuf> {
     Ok(parent.join(folder.file_name().ok_or_else(no_parent)?))
 }
 
-/// The credentials of the AWS SDK, which also supports profiles, SSO and roles of Lambda.
+/// Provides `object_store` with the credentials of the AWS SDK, which also supports profiles, SSO and Lambda roles.
 ///
-/// `object_store` requests them before every request to S3, so they are cached until shortly before they expire.
+/// `object_store` asks for them before every request to S3, so they are cached until shortly before they expire.
 struct SdkCredentials {
     provider: SharedCredentialsProvider,
     kept: Mutex<Option<(Arc<AwsCredential>, Option<SystemTime>)>>,
@@ -178,7 +178,7 @@ impl CredentialProvider for SdkCredentials {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        // Held while the provider answers, so that concurrent requests ask it once.
+        // The lock is held while the provider responds, so that concurrent requests ask it only once.
         let mut kept = self.kept.lock().await;
         if let Some((credential, expiry)) = &*kept
             && expiry.is_none_or(|expiry| SystemTime::now() + BEFORE_EXPIRY < expiry)

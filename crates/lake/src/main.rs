@@ -1,4 +1,4 @@
-//! The ingest function: keeps the lake of a bucket up to date. Its schedules name the task of a run.
+//! The ingest function keeps the lake of a bucket up to date. The schedule that invokes it passes the task.
 
 use std::{
     process::ExitCode,
@@ -14,7 +14,7 @@ use attest_lake::{
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
-/// The time before the end of an invocation at which no further commit is begun.
+/// No new commit is started this long before the end of an invocation.
 const MARGIN: Duration = Duration::from_mins(3);
 
 const RETENTION_DAYS: u64 = 7;
@@ -52,7 +52,7 @@ async fn serve() -> Result<(), Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// Returns the time after which a run begins no further work, so that it ends before Lambda stops it.
+/// Returns the time after which a run starts no new work, so that it ends before Lambda stops it.
 fn deadline(end: SystemTime) -> Instant {
     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
     Instant::now() + left.saturating_sub(MARGIN.min(left / 2))

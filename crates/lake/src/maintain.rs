@@ -1,4 +1,4 @@
-//! Keeps the files of the table in order: removes rows, merges small files, deletes files that nothing refers to.
+//! Maintains the files of the table: removes rows, merges small files, deletes unreferenced files.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -29,8 +29,7 @@ const SMALL: u64 = (FILE / 2) as u64;
 /// The number of files or objects that are requested concurrently.
 const CONCURRENT: usize = 16;
 
-/// The longest time between writing a file and the commit that refers to it. A function of Lambda ends after 15
-/// minutes.
+/// The longest time between writing a file and committing it. A Lambda function runs for at most 15 minutes.
 const UNCOMMITTED: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,10 +39,10 @@ pub struct Maintained {
     pub version: u64,
 }
 
-/// The keys of removed objects. A key whose object was stored again has the new object's time.
+/// The keys of removed objects. If an object was stored again, its key has the new entry.
 pub type Gone = HashMap<String, Option<Entry>>;
 
-/// Looks up which of these keys have no object, or another one.
+/// Looks up the entries that are now stored under these keys, if any.
 pub async fn gone(objects: &dyn Objects, keys: impl IntoIterator<Item = String>) -> Result<Gone> {
     let keys: BTreeSet<String> = keys.into_iter().collect();
     let stored = stream::iter(keys).map(|key| async move {
@@ -53,7 +52,8 @@ pub async fn gone(objects: &dyn Objects, keys: impl IntoIterator<Item = String>)
     stored.buffer_unordered(CONCURRENT).try_collect().await
 }
 
-/// Looks up keys as [`gone`] does, and leaves out those whose object cannot be read. Fails if access to all of them is denied.
+/// Looks up keys like [`gone`], but leaves out those whose object cannot be read. Fails if access to all of them is
+/// denied.
 pub async fn gone_or_skipped(objects: &dyn Objects, keys: Vec<String>) -> Result<(Gone, Skipped)> {
     let keys: BTreeSet<String> = keys.into_iter().collect();
     let lookups = stream::iter(keys).map(|key| async move { objects.stored(&key).await.map(|stored| (key, stored)) });
@@ -68,14 +68,14 @@ pub async fn gone_or_skipped(objects: &dyn Objects, keys: Vec<String>) -> Result
     }
 }
 
-/// Removes the rows of `gone` and merges small files, in one commit, as [`remove`] does.
+/// Removes rows like [`remove`], and merges small files in the same commit.
 pub async fn maintain(table: &Table, gone: &Gone) -> Result<Maintained> {
     change(table, gone, true).await
 }
 
 /// Removes the rows of `gone`, and rewrites only the files that contain them.
 ///
-/// With keys in `gone` there is always a commit, even if no row is removed. A writer that read one of these objects
+/// If `gone` has keys, there is always a commit, even if no row is removed. A writer that read one of these objects
 /// before it was deleted, and has not committed yet, then loses its race and finds the object absent.
 pub async fn remove(table: &Table, gone: &Gone) -> Result<Maintained> {
     change(table, gone, false).await
@@ -85,7 +85,8 @@ async fn change(table: &Table, gone: &Gone, merges: bool) -> Result<Maintained> 
     let mut work = Work::default();
     let (maintained, _) = win(table, async |snapshot| {
         let present: HashMap<&str, &DataFile> = snapshot.files().iter().map(|file| (&*file.path, file)).collect();
-        // Files that other commits added do no harm, but this commit would restore a file that was replaced meanwhile.
+        // Files that other commits have added do no harm. But if a rewritten file was replaced meanwhile, this commit
+        // would restore its rows.
         if !work.replaced.iter().all(|path| present.contains_key(path.as_str())) {
             snapshot.discard(&work.added).await;
             work = Work::default();
@@ -114,7 +115,7 @@ async fn change(table: &Table, gone: &Gone, merges: bool) -> Result<Maintained> 
     Ok(maintained)
 }
 
-/// The files that were rewritten, but not committed.
+/// Rewritten files that are not committed yet.
 #[derive(Default)]
 struct Work {
     examined: HashSet<String>,
@@ -131,7 +132,7 @@ impl Work {
         let mut days: BTreeMap<Date, Vec<&DataFile>> = BTreeMap::new();
         let affected = affected(snapshot, &new, gone).await?;
         for file in new.iter().copied() {
-            // A file that another commit added meanwhile is left to the next run.
+            // Small files that other commits have added meanwhile are left to the next run.
             if affected.contains(&*file.path) || (merges && file.size < SMALL) {
                 days.entry(file.day).or_default().push(file);
             }
@@ -189,7 +190,7 @@ fn is_gone(gone: &Gone, row: &Entry) -> bool {
     gone.get(&row.key).is_some_and(|stored| !stored.as_ref().is_some_and(|stored| stored.is_same(row)))
 }
 
-/// Returns the paths of the files that contain a row that is gone.
+/// Returns the paths of the files that contain rows to remove.
 async fn affected(snapshot: &Snapshot, files: &[&DataFile], gone: &Gone) -> Result<HashSet<String>> {
     let candidates = files.iter().map(|file| async move {
         let keys: Vec<&str> = gone.keys().map(String::as_str).filter(|key| file.may_contain_key(key)).collect();
@@ -203,11 +204,11 @@ async fn affected(snapshot: &Snapshot, files: &[&DataFile], gone: &Gone) -> Resu
     affected.try_filter_map(|path| async move { Ok(path) }).try_collect().await
 }
 
-/// Deletes the lake's files that no version of the last `retention` refers to, and returns how many.
+/// Deletes the lake's files to which no version within the last `retention` refers. Returns their number.
 ///
-/// With a retention of 0, the files of `replaced` are deleted at once. A query that began before may then fail and has
-/// to be repeated. Files that never belonged to a version are deleted after an hour, because their commit may still
-/// come.
+/// With a retention of 0, the `replaced` files are deleted at once. A query that is still running may then fail and
+/// must be repeated. Files that never belonged to a version are deleted after an hour, because their commit may still
+/// follow.
 pub async fn vacuum(table: &Table, retention: Duration, replaced: &[String]) -> Result<u64> {
     let (now, clock) = (Timestamp::now(), SystemTime::now());
     let newest = table.load().await?;

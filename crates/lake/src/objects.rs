@@ -1,4 +1,4 @@
-//! The stored traces that the lake is a copy of.
+//! The stored traces, of which the lake is a copy.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -30,21 +30,21 @@ use crate::{
     listing::{self, Page},
 };
 
-/// The number of times that an object is read again after its body broke off.
+/// The number of retries after the body of an object breaks off.
 const RETRIES: usize = 2;
 
-/// The id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
+/// The version id of an object that was stored without versioning (Amazon S3 User Guide, "Working with objects in a
 /// versioning-suspended bucket").
 const NO_VERSION: &str = "null";
 
-/// A place that stores traces: a bucket, or the folder of the local endpoint.
+/// The storage of traces: a bucket, or the folder of the local endpoint.
 pub trait Objects: Send + Sync {
     fn list(&self) -> BoxStream<'_, Result<Entry>>;
 
-    /// Reads a trace. Returns `None` if it does not exist. Reads no object that is larger than any trace.
+    /// Reads a trace. Returns `None` if it does not exist, and an error if it is larger than any trace.
     fn read<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Object>>>;
 
-    /// Returns the time of storing of a trace. Returns `None` if it does not exist.
+    /// Returns the entry of a trace, or `None` if it does not exist.
     fn stored<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>>;
 }
 
@@ -55,7 +55,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Opens a bucket without a request.
+    /// Opens a bucket without sending a request.
     #[must_use]
     pub fn new(config: &SdkConfig, name: String) -> Self {
         let path_style = settings::s3_endpoint(config).is_some();
@@ -88,7 +88,7 @@ impl Bucket {
 
     /// Deletes an object with all its versions and delete markers, and returns their number.
     ///
-    /// Delete markers are deleted last. If a version cannot be deleted, they keep hiding it.
+    /// Delete markers are deleted last, so that they keep hiding a version that cannot be deleted.
     pub async fn delete_versions(&self, key: &str) -> Result<u64> {
         self.delete_those(key, |_| true).await
     }
@@ -121,7 +121,7 @@ impl Bucket {
     /// Returns whether the bucket may have noncurrent versions, which a listing does not contain.
     pub async fn may_have_versions(&self) -> bool {
         let versioning = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        // Without `s3:GetBucketVersioning`, the bucket may have versions, so they are listed.
+        // Without the permission `s3:GetBucketVersioning`, the bucket may have versions.
         versioning.map_or(true, |versioning| versioning.status.is_some())
     }
 
@@ -130,12 +130,12 @@ impl Bucket {
         self.read_any(&version.key, Some(&version.id)).await
     }
 
-    /// Returns all versions below a prefix, none if the S3 has no versions.
+    /// Returns all versions below a prefix, or none if this S3 does not support versions.
     pub async fn all_versions(&self, prefix: &str) -> Result<Vec<ObjectVersion>> {
         self.versions(prefix, None).await
     }
 
-    /// Returns the versions whose keys begin with `prefix`, and ends after those of the key `last`.
+    /// Returns the versions whose keys start with `prefix`. Stops after those of the key `last`.
     async fn versions(&self, prefix: &str, last: Option<&str>) -> Result<Vec<ObjectVersion>> {
         let mut found = Vec::new();
         let (mut markers, mut seen) = ((None, None), HashSet::new());
@@ -156,7 +156,7 @@ impl Bucket {
             found.extend(page.versions.unwrap_or_default().into_iter().filter_map(ObjectVersion::of));
             found.extend(page.delete_markers.unwrap_or_default().into_iter().filter_map(ObjectVersion::of_marker));
             markers = (page.next_key_marker, page.next_version_id_marker);
-            // The prefix also selects longer keys. They follow, because versions are listed in the order of their keys.
+            // The prefix also matches longer keys, which follow because versions are listed in key order.
             let is_behind = |next: &String| last.is_some_and(|last| next != last);
             if !is_truncated || markers.0.as_ref().is_some_and(is_behind) {
                 return Ok(found);
@@ -183,7 +183,7 @@ impl Bucket {
         Ok(Some(Object { entry, json: body(key, object).await?, writer }))
     }
 
-    /// Sends the request for an object, and does not read its body.
+    /// Requests an object without reading its body.
     async fn open(&self, key: &str, version: Option<&str>) -> Result<Option<GetObjectOutput>> {
         let get = self.client.get_object().bucket(&self.name).key(key);
         match get.set_version_id(version.map(str::to_owned)).send().await {
@@ -204,7 +204,7 @@ async fn body(key: &str, object: GetObjectOutput) -> Result<Bytes> {
     })
 }
 
-/// Returns whether S3 refuses a request. The response to HEAD has no body, so it has no code that tells why.
+/// Returns whether S3 refused a HEAD request. The response has no body, and so no error code that tells why.
 fn is_refused(error: &SdkError<HeadObjectError>) -> bool {
     error.raw_response().is_some_and(|response| matches!(response.status().as_u16(), 400 | 403))
 }

@@ -1,4 +1,4 @@
-//! The Parquet files of the table: writing, and reading what any writer of Delta has written.
+//! Writes the table's Parquet files, and reads those of any Delta writer.
 
 use std::{ops::Range, path::Path as FilePath, sync::Arc};
 
@@ -34,7 +34,7 @@ use crate::{Entry, Error, Result, columns::schema, location::PREFIX};
 /// The size of a row group, in bytes of the encoded rows in memory.
 const ROW_GROUP: usize = 32 << 20;
 
-/// The bytes at the end of a file that one request reads: the footer of a file with a few row groups.
+/// The number of bytes that the first request reads at the end of a file, enough for the footer of a few row groups.
 const FOOTER: usize = 64 << 10;
 
 /// A file that is being written. Nothing refers to it before its commit.
@@ -56,7 +56,7 @@ impl ParquetWriter {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(None)
-            // No two rows share a key, so a dictionary would only add to them.
+            // No two rows share a key, so a dictionary would only add bytes.
             .set_column_dictionary_enabled(key.clone(), false)
             .set_column_bloom_filter_enabled(key, true)
             .build();
@@ -112,7 +112,7 @@ impl ParquetFile {
         self.batches(reader, 0, names)
     }
 
-    /// Reads the keys, times and traces, beginning at a row, in batches of about 8 MB.
+    /// Reads entries and traces from `from_row` on, in batches of about 8 MB.
     pub(crate) async fn traces(&self, from_row: usize) -> Result<TraceBatches> {
         let reader = self.open().await?;
         let names = ["key", "stored", "trace", "etag"].map(str::to_owned).to_vec();
@@ -167,7 +167,7 @@ impl ParquetFile {
     }
 
     async fn open(&self) -> Result<ParquetRecordBatchStreamBuilder<Self>> {
-        // Another writer's file may describe its columns with Arrow types of its own, such as `Utf8View`.
+        // Another writer's file may declare other Arrow types for its columns, such as `Utf8View`.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let reader = ParquetRecordBatchStreamBuilder::new_with_options(self.clone(), options).await;
         reader.map_err(|error| self.failed(error))
@@ -205,7 +205,7 @@ fn conform(batch: &RecordBatch, names: &[String]) -> Result<RecordBatch, ArrowEr
     RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
 }
 
-/// Returns the number of rows that are about 8 MB, which bounds the memory of a reader.
+/// Returns the number of rows in a batch of about 8 MB, which bounds a reader's memory.
 fn batch_size(file: &ParquetMetaData) -> usize {
     let rows = file.file_metadata().num_rows().max(1);
     let bytes: i64 = file.row_groups().iter().map(RowGroupMetaData::total_byte_size).sum();
@@ -241,7 +241,7 @@ impl AsyncFileReader for ParquetFile {
         bytes.map(|bytes| bytes.map_err(|error| ParquetError::External(Box::new(error)))).boxed()
     }
 
-    /// Reads near ranges with one request, as the columns of a row group are.
+    /// Reads adjacent ranges, such as the columns of a row group, with one request.
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, parquet::errors::Result<Vec<Bytes>>> {
         let this = self.clone();
         let read = async move {

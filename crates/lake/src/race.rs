@@ -1,15 +1,15 @@
-//! Repeats work that another writer's commit made obsolete.
+//! Repeats work if another writer has committed first.
 
 use crate::{Error, Result, Snapshot, Table};
 
-/// The number of commits in a row that may lose their race.
+/// The number of consecutive commits that may lose their race.
 const MAX_LOST_RACES: u32 = 20;
 
-/// Runs `attempt` on the newest version until it returns a value. Returns the value, and the number of attempts before
-/// it.
+/// Runs `attempt` on the newest version until it returns a value. Returns the value, and the number of attempts that
+/// lost.
 ///
-/// An attempt returns `None` if another writer committed first. It also lost if a file that it read no longer exists:
-/// another run replaced that file and deleted it at once.
+/// An attempt loses if it returns `None`, because another writer committed first. It also loses if another run has
+/// replaced and deleted a file that it reads.
 pub async fn win<T>(table: &Table, mut attempt: impl AsyncFnMut(Snapshot) -> Result<Option<T>>) -> Result<(T, u32)> {
     for lost in 0..MAX_LOST_RACES {
         match attempt(table.load().await?).await {

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use crate::{DataFile, Entry, Result, Snapshot, Table, parquet_file::TraceBatches};
 
-/// A place in a version of the table. Every row before it was read.
+/// A position in a version of the table. All rows before it have been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanPosition {
     version: u64,
@@ -16,7 +16,7 @@ pub struct ScanPosition {
 }
 
 impl ScanPosition {
-    /// Returns the place that follows after `rows` more rows of the same file.
+    /// Returns the position that is `rows` rows further in the same file.
     #[must_use]
     pub fn after(self, rows: usize) -> Self {
         Self { row: self.row + rows, ..self }
@@ -57,7 +57,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Begins at a position in its version, or at the first row of the newest version.
+    /// Starts at a position in its version, or at the first row of the newest version.
     pub async fn begin(table: &Table, from: Option<ScanPosition>) -> Result<Self> {
         let snapshot = match from {
             Some(position) => table.load_version(position.version).await?,
@@ -80,7 +80,7 @@ impl Scan {
         &self.files
     }
 
-    /// Reads some rows. Skips the files of days that `is_selected` rejects. Returns `None` after the last row.
+    /// Reads the next rows. Skips the files of days that `is_selected` rejects. Returns `None` after the last row.
     pub async fn next(&mut self, is_selected: impl Fn(Date) -> bool) -> Result<Option<Rows>> {
         while let Some(file) = self.files.get(self.next.file) {
             if self.open.is_none() && is_selected(file.day) {

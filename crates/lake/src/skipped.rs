@@ -9,7 +9,7 @@ use crate::{Error, Result};
 pub struct Skipped(Vec<(String, Unreadable)>);
 
 impl Skipped {
-    /// Takes an object that cannot be read out of a result. Every other error stays.
+    /// Records an object that cannot be read, and returns `None` for it. Returns every other error unchanged.
     pub(crate) fn take<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),

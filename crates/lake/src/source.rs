@@ -1,8 +1,8 @@
-//! The place whose traces a lake holds.
+//! The source of a lake, which is the place whose traces it contains.
 //!
-//! With the wrong place, all traces of the lake would seem to be deleted: a synchronisation would empty the lake, and
-//! `forget` would leave the objects. Therefore, the lake records its source in a file of the log's folder. Delta
-//! ignores files there whose names have another form.
+//! Compared with the wrong source, all traces of the lake would seem to be deleted. A synchronisation would empty the
+//! lake, and `forget` would leave the objects. The lake therefore records its source in a file in the log folder. Delta
+//! ignores files there that are not named like its own.
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ const RECORD: &str = "_delta_log/_attest_source.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub name: String,
-    /// The id that lives in the place. `None` if nobody could create it.
+    /// The id that is stored with the traces, or `None` if nobody could create it.
     pub id: Option<String>,
 }
 
 impl Source {
-    /// Returns whether both are one place. A place keeps its id under another name, such as another path or endpoint.
+    /// Returns whether both are the same place. The id stays the same under another path or endpoint.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.id, &other.id) {
@@ -38,7 +38,7 @@ fn both(one: &Source, other: &Source) -> bool {
     bucket(&one.name).is_some() && bucket(&other.name).is_some()
 }
 
-/// Returns the bucket of a name that [`attest::place::bucket_name`] wrote.
+/// Returns the bucket in a name from [`attest::place::bucket_name`].
 fn bucket(name: &str) -> Option<&str> {
     name.strip_prefix("bucket ")?.split_once(" on ").map(|(bucket, _)| bucket)
 }
@@ -73,7 +73,7 @@ impl Table {
         Ok(())
     }
 
-    /// Fails if the recorded source is another place than the given one.
+    /// Fails if the recorded and the given source are different places.
     pub fn compare(&self, recorded: &Source, given: &Source) -> Result<()> {
         if recorded.is_same(given) {
             return Ok(());
@@ -86,7 +86,7 @@ impl Table {
         self.record(source, PutMode::Overwrite).await.map(|_| ())
     }
 
-    /// Returns `false` if another writer has recorded one.
+    /// Returns `false` if another writer has recorded a source first.
     async fn record(&self, source: &Source, mode: PutMode) -> Result<bool> {
         let json = serde_json::to_vec(source).expect("texts are JSON");
         let options = PutOptions::from(mode);

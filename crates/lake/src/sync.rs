@@ -20,7 +20,7 @@ use crate::{
     race::win,
 };
 
-/// The number of listed keys that are collected before they are written to the files of their days.
+/// The number of listed keys that are buffered before they are written to the file of their day.
 const BUFFERED: usize = 10_000;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub struct Synced {
     pub listed: u64,
     pub added: Added,
     pub maintained: Maintained,
-    /// The number of files that were deleted, because nothing refers to them.
+    /// The number of files that were deleted because nothing refers to them.
     pub deleted_files: u64,
     /// Whether all work was done before the deadline.
     pub is_complete: bool,
@@ -36,17 +36,17 @@ pub struct Synced {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncStep {
-    /// This many traces are listed so far.
+    /// The number of traces listed so far.
     Listed(u64),
-    /// This many traces of all that are listed are in the table.
+    /// The number of listed traces that are in the table by now.
     Compared(u64),
 }
 
-/// Adds the traces that the table lacks, and removes the rows whose object does not exist. Begins no further work after
+/// Adds the traces that the table lacks, and removes the rows whose object does not exist. Starts no new work after
 /// `deadline`.
 ///
-/// It keeps no state, so a killed synchronisation is repeated. Several may run at the same time, and also beside the
-/// ingest function.
+/// Keeps no state, so a killed synchronisation is repeated from the start. Synchronisations may run concurrently with
+/// each other and with the ingest function.
 pub async fn sync(
     table: &Table,
     objects: &dyn Objects,
@@ -57,7 +57,7 @@ pub async fn sync(
     let Completed { listed, added, extra, is_complete } = complete(table, objects, deadline, progress).await?;
     let mut synced = Synced { listed, added, is_complete, ..Synced::default() };
     if is_complete {
-        // An object that was stored after the listing has a row that was not listed, so each object is looked up.
+        // An object that was stored after the listing also has a row that was not listed, so each object is looked up.
         synced.maintained = maintain(table, &gone(objects, extra).await?).await?;
         synced.deleted_files = maintain::vacuum(table, retention, &synced.maintained.replaced).await?;
     }
@@ -83,7 +83,8 @@ pub async fn complete(
 ) -> Result<Completed> {
     let mut shared = None;
     let completed = compare(table, objects, deadline, progress, &mut shared).await?;
-    // Only objects that the table lacks are read. If others wrote all of these, another one shows whether access is left.
+    // Only objects that the table lacks are read. If all of them are unreadable objects of others, an object that has a
+    // row shows whether access is lost.
     if completed.added.is_denied() && !is_readable(objects, shared).await? {
         completed.added.require_access()?;
     }
@@ -98,7 +99,7 @@ async fn is_readable(objects: &dyn Objects, key: Option<String>) -> Result<bool>
     }
 }
 
-/// Adds the traces that the table lacks. Sets `shared` to a listed key whose row the table had.
+/// Adds the traces that the table lacks. Sets `shared` to a listed key that already had a row.
 async fn compare(
     table: &Table,
     objects: &dyn Objects,
@@ -140,13 +141,13 @@ async fn compare(
     Ok(completed)
 }
 
-/// The listed entries, in a temporary file per day: a bucket may have more keys than memory holds.
+/// The listed entries, in one temporary file per day, because a bucket may have more keys than fit into memory.
 struct Listing {
     folder: TempDir,
 }
 
 impl Listing {
-    /// Lists all objects. Returns `None` if time is over.
+    /// Lists all objects. Returns `None` if the deadline passes first.
     async fn spool(
         objects: &dyn Objects,
         is_over: impl Fn() -> bool,

@@ -1,4 +1,4 @@
-//! The Delta table: its files at one version, and commits.
+//! The Delta table: its files at a version, and commits.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -32,14 +32,13 @@ use crate::{
     table_schema::{difference, table_schema},
 };
 
-/// The name of this program in the log of the table.
+/// The name of this program in the table's log.
 const ENGINE: &str = concat!("attest-lake/", env!("CARGO_PKG_VERSION"));
 
 /// A checkpoint is written after this many commits. Loading the table reads the newest checkpoint and the commits after
 /// it.
 const CHECKPOINT_INTERVAL: u64 = 20;
 
-/// The number of files whose keys are read concurrently.
 const CONCURRENT_FILES: usize = 8;
 
 #[derive(Clone)]
@@ -56,17 +55,17 @@ pub struct Snapshot {
     batches: Vec<RecordBatch>,
 }
 
-/// A commit that is being prepared: the files that it removes and adds.
+/// The files that a commit removes and adds.
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     pub(crate) removed: Vec<DataFile>,
     pub(crate) added: Vec<RecordBatch>,
-    /// Whether the rows differ afterwards, or only their files.
+    /// Whether the commit changes rows, and not only the files that contain them.
     pub(crate) changes_rows: bool,
 }
 
 impl Table {
-    /// Opens the table of a lake, which is created if it does not exist. Must run on a multi-threaded runtime.
+    /// Opens the table of a lake, and creates it if it does not exist. Must run on a multi-threaded runtime.
     pub async fn open(location: &LakeLocation) -> Result<Self> {
         match Self::open_existing(location).await {
             Err(Error::NoTable(_)) => {}
@@ -78,7 +77,8 @@ impl Table {
         }
         let location = &location.created()?;
         let table = Self::new(location);
-        // Data files are listed before the table is looked up again: another writer may create the table meanwhile.
+        // The files must be listed before the table is looked up again, because another writer may create it in
+        // between.
         let has_files = !stored(location).await?.files.is_empty();
         let created = table.clone();
         spawn_blocking(move || {
@@ -98,7 +98,7 @@ impl Table {
     pub async fn open_existing(location: &LakeLocation) -> Result<Self> {
         let table = Self::new(location);
         let opened = table.clone();
-        // The kernel logs an error if it finds no log.
+        // Looks for a log first, because the kernel logs an error if there is none.
         let exists = location.has_log().await? && spawn_blocking(move || opened.exists()).await??;
         if exists { Ok(table) } else { Err(Error::NoTable(location.to_string())) }
     }
@@ -148,7 +148,7 @@ impl Table {
         spawn_blocking(move || table.snapshot(table.load_kernel()?)).await?
     }
 
-    /// Adds the columns that the table of an earlier version lacks.
+    /// Adds the columns that a table of an earlier version lacks.
     pub async fn upgrade(&self) -> Result<()> {
         let table = self.clone();
         let (upgraded, _) = win(self, async move |snapshot| {
@@ -187,9 +187,9 @@ impl Table {
         spawn_blocking(move || table.snapshot_at(version)).await?
     }
 
-    /// Loads the version that was the newest one at a time, or the oldest that the log still describes.
+    /// Loads the version that was the newest one at `time`, or the oldest one that the log still describes.
     ///
-    /// Fails if the history cannot be read: without it, the files that a retention protects are unknown.
+    /// Fails if the history cannot be read: without it, the files that the retention protects are unknown.
     pub(crate) async fn load_as_of(&self, time: Timestamp) -> Result<Snapshot> {
         let table = self.clone();
         spawn_blocking(move || {
@@ -228,7 +228,7 @@ impl Table {
     }
 }
 
-/// Returns whether the log does not reach back to a time.
+/// Returns whether the log does not reach back to the requested time.
 fn is_out_of_range(error: &KernelError) -> bool {
     let KernelError::LogHistory(error) = error.without_backtrace() else { return false };
     matches!(**error, LogHistoryError::TimestampOutOfRange { .. })
@@ -275,7 +275,7 @@ impl Snapshot {
         Ok(keys.into_iter().flatten().collect())
     }
 
-    /// Returns the entries that the table does not contain yet, without repetitions.
+    /// Returns the entries that the table lacks, without duplicates.
     pub async fn missing(&self, entries: impl IntoIterator<Item = Entry>) -> Result<Vec<Entry>> {
         let mut days: HashMap<Date, HashSet<Entry>> = HashMap::new();
         for entry in entries {
@@ -321,7 +321,7 @@ impl Snapshot {
         spawn_blocking(move || snapshot.commit_now(change)).await?
     }
 
-    /// Commits an addition. If another writer committed first, deletes its files and returns `false`.
+    /// Commits an addition. If another writer committed first, deletes the added files and returns `false`.
     pub(crate) async fn commit_or_discard(&self, change: Change) -> Result<bool> {
         let added = change.added.clone();
         let is_committed = self.commit(change).await?;
@@ -342,7 +342,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns the paths of files in the storage, from those in the log.
+    /// Converts the paths of files in the log to paths in the storage.
     pub(crate) fn paths<'a>(&self, files: impl IntoIterator<Item = &'a String>) -> Result<HashSet<Path>> {
         files.into_iter().map(|file| self.path_of(file)).collect()
     }
@@ -374,7 +374,7 @@ impl Snapshot {
         match transaction.commit(engine)? {
             CommitResult::Committed(committed) => {
                 if committed.post_commit_stats().commits_since_checkpoint >= CHECKPOINT_INTERVAL {
-                    // The commit holds without it, and the next commit writes one.
+                    // The commit is valid without a checkpoint, and the next commit writes one.
                     if let Err(error) = self.table.load_kernel().and_then(|newest| newest.checkpoint(engine, None)) {
                         tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint was written");
                     }

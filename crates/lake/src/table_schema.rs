@@ -1,4 +1,4 @@
-//! The columns of the table, and how those of another table differ.
+//! The table's columns, and their comparison with the columns of an existing table.
 
 use delta_kernel::{
     KernelError,
@@ -17,7 +17,7 @@ pub(crate) fn table_schema() -> Result<StructType> {
     Ok(StructType::try_new(columns.into_fields().chain([day]))?)
 }
 
-/// Returns how the columns of a table differ from the lake's. Order, comments and nullability may differ (Delta
+/// Describes how the columns of a table differ from the lake's. Ignores order, comments and nullability (Delta
 /// Transaction Log Protocol, "Schema Serialization Format").
 pub(crate) fn difference(found: &StructType, expected: &StructType) -> Option<String> {
     for field in expected.fields() {
@@ -30,7 +30,7 @@ pub(crate) fn difference(found: &StructType, expected: &StructType) -> Option<St
             Some(_) => {}
         }
     }
-    // A rewritten file would lose the values of another column.
+    // A rewritten file would lose the values of an additional column.
     let other = found.fields().find(|field| expected.field(field.name()).is_none())?;
     Some(format!("it has another column, `{}`", other.name()))
 }

@@ -55,8 +55,8 @@ pub fn objects(
     pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
 }
 
-/// Lists the first page after a key that contains an object, or the last page. Also returns whether more objects
-/// follow. Skips empty pages, which S3 returns where many objects were deleted.
+/// Lists the first non-empty page after a key, or the last page. S3 returns empty pages where many objects were
+/// deleted. Also returns whether more objects follow.
 pub async fn page_after(list: ListObjectsV2FluentBuilder, after: String) -> Result<(Vec<Object>, bool)> {
     let mut position = Position { last: after, ..Position::default() };
     loop {

@@ -1,9 +1,9 @@
-//! The guard of every listener: refuses what the web page of another site makes a browser send.
+//! The guard of every listener: refuses requests that a page of another site makes a browser send.
 //!
-//! A page of another site reaches a listener on loopback in two ways. It sends requests across sites, which a browser
-//! marks with `Origin` or `Sec-Fetch-Site` (Fetch Metadata Request Headers, section 2). Or its host name changes to the
-//! address of this machine, so that the browser takes the listener for the page's own site (DNS rebinding); then `Host`
-//! is that name. A page on another port of this machine is another site too.
+//! A page of another site reaches a listener on loopback in two ways. It can send cross-site requests, which browsers
+//! mark with `Origin` or `Sec-Fetch-Site` (Fetch Metadata Request Headers, section 2). Or its host name can change to
+//! an address of this machine, so that the browser takes the listener for the page's own site (DNS rebinding). `Host`
+//! then contains that name. A page on another port of this machine also counts as another site.
 
 use std::net::IpAddr;
 
@@ -19,23 +19,22 @@ use hyper::{
 };
 
 /// The names of this machine that no other site can have: RFC 6761 reserves `localhost`, and ICANN reserves `.internal`
-/// for private use. Docker and Podman give containers the last two.
+/// for private use. Docker and Podman define the last two in containers.
 const NAMES: [&str; 3] = ["localhost", "host.docker.internal", "host.containers.internal"];
 
-/// The longest part of a foreign header in a log line, in characters.
+/// The largest number of characters of a foreign header that a log line shows.
 const SHOWN: usize = 100;
 
-/// The content security policy of every page. It allows the page's own style and script, and images and audio that are
-/// part of the page.
+/// The content security policy of every page. It allows the page's own style and script, and embedded images and audio.
 pub const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                                img-src data:; media-src data:; form-action 'self'; base-uri 'none'; \
                                frame-ancestors 'none'";
 
-/// The headers of every response. They make a browser hide it from pages of other sites, and trust its media type.
+/// The headers of every response. They make browsers hide it from pages of other sites, and trust its media type.
 const PROTECTION: [(HeaderName, &str); 2] =
     [(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-/// The body of a refused navigation. The link leads to the same address, now as a request of this site.
+/// The body of a refused navigation. The link leads to the same address, but as a request from this site.
 const LINKED: &str = "<!doctype html><title>attest</title><p>Another site sent you here. \
                       <a href=\"\">Open this address</a> only if you trust the link.";
 
@@ -45,7 +44,7 @@ pub fn protect<B>(response: &mut Response<B>) {
     }
 }
 
-/// The listener's end of a connection.
+/// The guard of one connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Door {
     address: IpAddr,
@@ -67,13 +66,13 @@ impl Door {
         Self { address: address.to_canonical() }
     }
 
-    /// Checks that a request is for this machine, and not sent by a page of another site.
+    /// Checks that a request is for this machine, and that no page of another site sent it.
     pub fn check<B>(self, request: &Request<B>) -> Result<(), DoorRefusal> {
         let headers = request.headers();
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(DoorRefusal::BadHost) };
         let host = Authority::try_from(host.as_bytes()).map_err(|_| DoorRefusal::BadHost)?;
-        // If the request target has the absolute form, its host counts (RFC 9112, section 3.2.2).
+        // A request target in absolute form overrides `Host` (RFC 9112, section 3.2.2), so both are checked.
         let foreign = [Some(&host), request.uri().authority()].into_iter().flatten().find(|host| !self.is_own(host));
         if let Some(foreign) = foreign {
             return Err(DoorRefusal::ForeignHost(shown(foreign.as_str())));
@@ -101,7 +100,7 @@ impl Door {
         }
     }
 
-    /// Returns whether the network knows this machine by this name, alone or in the domain of multicast DNS.
+    /// Returns whether this is the machine's name on the network, alone or in the multicast DNS domain `.local`.
     fn is_machine(self, name: &str) -> bool {
         if self.address.is_loopback() {
             return false;
@@ -115,8 +114,8 @@ impl Door {
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Returns whether `origin` is the origin of the host that a request is for. The scheme may differ, because a proxy may
-/// end TLS.
+/// Returns whether `origin` has the host and port that the request is for. The scheme may differ, because a proxy may
+/// terminate TLS.
 fn is_origin_of(origin: &str, host: &Authority) -> bool {
     let Ok(origin) = origin.parse::<Uri>() else { return false };
     let (Some(scheme), Some(own)) = (origin.scheme_str(), origin.authority()) else { return false };
@@ -129,7 +128,7 @@ fn is_origin_of(origin: &str, host: &Authority) -> bool {
         && own.host().eq_ignore_ascii_case(host.host()) && own.port_u16().unwrap_or(port) == host.port_u16().unwrap_or(port)
 }
 
-/// Returns whether the browser would show the response as a page of its own.
+/// Returns whether the browser would show the response as a page.
 fn navigates(headers: &HeaderMap) -> bool {
     let is = |name, value: &str| headers.get(name).is_some_and(|given| given == value);
     is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
@@ -156,7 +155,7 @@ impl DoorRefusal {
         tracing::warn!(status = status.as_u16(), problem, cause, "refused");
         let mut response = match self {
             Self::ForeignSite { navigates: true, .. } => answer("text/html; charset=utf-8", LINKED.to_owned()),
-            // Problem details with the default type (RFC 9457, section 3.1.1). No text needs escaping.
+            // Problem details with the default type (RFC 9457, section 3.1.1). No string needs escaping.
             _ => answer(
                 "application/problem+json",
                 format!(

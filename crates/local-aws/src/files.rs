@@ -1,4 +1,4 @@
-//! Files that a program keeps beside the user's own: locks and states.
+//! Files that a program keeps next to the user's own, such as locks and state.
 //!
 //! A folder may come from another person, in an archive or on a shared disk. In place of such a file, it may contain a
 //! link to another file, or a pipe that blocks its reader.
@@ -17,8 +17,8 @@ pub fn create_own_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens a regular file. Fails without touching anything if a link, folder, pipe or device has the path. Do not combine
-/// it with `truncate`, because the file may turn out to be the user's own. A file that it creates has the mode 0600.
+/// Opens a regular file. Fails without side effects if the path is a link, folder, pipe or device. A new file gets the
+/// mode 0600. Do not use this with `truncate`, because the file may turn out to be the user's own.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     // A pipe is opened without waiting for its other end, and then refused.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();

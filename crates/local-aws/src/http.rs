@@ -18,16 +18,15 @@ use tokio::net::TcpListener;
 pub use crate::door::PAGE_POLICY;
 use crate::door::{Door, protect};
 
-/// The time that requests in flight have to finish after shutdown begins.
+/// The time that requests in flight have to finish after shutdown starts.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The longest time that a client may take to send the headers of a request.
 const HEADERS: Duration = Duration::from_secs(10);
 
-/// Serves every connection to `listener` until `shutdown` is ready, then lets the requests in flight finish.
+/// Serves every connection to `listener` until `shutdown` completes, then lets the requests in flight finish.
 ///
-/// `axum::serve` has no time limit for headers that arrive slowly. Requests that a page of another site sends are
-/// refused.
+/// Unlike `axum::serve`, limits the time in which headers must arrive. Refuses requests from pages of other sites.
 pub async fn serve<S, B>(listener: TcpListener, service: S, shutdown: impl Future<Output = ()>)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,

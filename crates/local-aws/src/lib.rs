@@ -1,6 +1,6 @@
 //! Stand-ins for AWS on one machine: S3 in a folder, and Lambda's Runtime API.
 //!
-//! The local endpoint stores its traces in [`s3::FolderS3`]. The soak and the benchmark also run the built function
+//! The local endpoint stores its traces in [`s3::FolderS3`]. The soak test and the benchmark run the built function
 //! under [`runtime_api::RuntimeApi`].
 
 mod door;

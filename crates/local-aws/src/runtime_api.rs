@@ -1,7 +1,7 @@
 //! Lambda's Runtime API for one `bootstrap` (AWS Lambda Developer Guide, "Using the Lambda runtime API").
 //!
-//! The soak and the benchmark run the built function under it, as Lambda does. It serves `invocation/next`, `response`
-//! and `error`; every other path ends in 404.
+//! The soak test and the benchmark run the built function under it, as Lambda would. It serves `invocation/next`,
+//! `response` and `error`, and returns 404 for every other path.
 
 use std::{
     collections::HashMap,
@@ -35,7 +35,6 @@ const TIMEOUT: Duration = Duration::from_secs(25);
 /// [`asked`](Self::asked) until it has started, then send events with [`invoke`](Self::invoke).
 #[derive(Debug)]
 pub struct RuntimeApi {
-    /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub address: SocketAddr,
     invocations: mpsc::Sender<Invocation>,
     asked: Arc<Notify>,

@@ -7,23 +7,23 @@ use super::{
     time,
 };
 
-/// The places of prompts, messages and answers in an API.
+/// Where an API keeps prompts, messages and answers.
 pub struct Shape {
     /// The name of the API in the trace.
     pub api: &'static str,
     /// Prompts outside the list of messages, in the order of the conversation.
     pub prompts: &'static [Prompt],
-    /// The request's member that is the list of messages or items.
+    /// The request member that contains the list of messages or items.
     pub list: &'static str,
     /// Moves the answer out of a response without `choices`.
     pub take_answer: fn(&mut Members) -> Vec<Json>,
 }
 
-/// A member of the request that becomes a message.
+/// A request member that becomes a message.
 pub struct Prompt {
     pub member: &'static str,
     pub role: &'static str,
-    /// Whether a list is also a prompt. Otherwise, a list is the list of items.
+    /// Whether a list is a prompt, too. Otherwise, the list contains the conversation's items.
     pub may_be_list: bool,
 }
 

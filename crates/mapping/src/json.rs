@@ -9,14 +9,20 @@ use serde_json::value::RawValue;
 
 pub use read::parse;
 
-/// The largest depth of a trace. A test compares it with the limit of the endpoint, so that this crate needs no HTTP.
+/// The maximum nesting depth of a trace. A test compares it with the endpoint's limit, because this crate does not
+/// depend on the endpoint.
 pub const MAX_DEPTH: usize = 128;
 
-/// The largest value that is formatted over several lines, in bytes of JSON.
+/// The largest value that is pretty-printed, in bytes of compact JSON.
 const LAID_OUT_BYTES: usize = 64 * 1024;
 
-/// The largest formatted value, in bytes. The indentation of deep nesting multiplies the size of a value.
+/// The largest pretty-printed result, in bytes. The indentation of deeply nested values multiplies their size.
 const LAID_OUT_MAX: usize = 4 * LAID_OUT_BYTES;
+
+/// Removes the line breaks between JSON tokens. JSON does not allow line breaks within a token (RFC 8259, section 7).
+pub fn one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}
 
 static NO_MEMBERS: Members = Members(Vec::new());
 
@@ -25,7 +31,7 @@ static NO_MEMBERS: Members = Members(Vec::new());
 pub enum Json {
     Null,
     Bool(bool),
-    /// A number with its original text, because `f64` would lose digits.
+    /// A number as it was written, because `f64` would lose digits.
     Number(Box<RawValue>),
     String(String),
     Array(Vec<Json>),
@@ -70,7 +76,7 @@ impl Members {
         self.get(name)?.as_str()
     }
 
-    /// Returns a copy of the text of a member that is a string.
+    /// Returns a copy of a member's value if it is a string.
     pub fn string(&self, name: &str) -> Option<String> {
         self.text(name).map(ToOwned::to_owned)
     }
@@ -121,14 +127,14 @@ impl Members {
         }
     }
 
-    /// Adds a member after the others. Its name must be new.
+    /// Appends a member. Its name must be new.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<Json>) {
         let name = name.into();
         debug_assert!(!self.contains(&name));
         self.0.push((name, value.into()));
     }
 
-    /// Replaces the value of a member, or adds the member after the others.
+    /// Replaces a member's value, or appends the member.
     pub fn set(&mut self, name: &str, value: Json) {
         match self.get_mut(name) {
             Some(own) => *own = value,
@@ -140,7 +146,7 @@ impl Members {
         self.0.retain(|(name, value)| is_wanted(name, value));
     }
 
-    /// Adds members after the others. Their names must be new.
+    /// Appends members. Their names must be new.
     pub fn append(&mut self, members: Members) {
         self.0.extend(members.0);
     }
@@ -209,20 +215,19 @@ impl Json {
         }
     }
 
-    /// Returns a string's text, or the JSON of any other value.
+    /// Returns the content of a string, or any other value as JSON.
     pub fn to_text(&self) -> String {
         self.as_str().map_or_else(|| self.to_string(), ToOwned::to_owned)
     }
 
-    /// Returns a string's text, or the JSON of any other value. Formats arrays and objects of moderate size over
-    /// several lines.
+    /// Returns the content of a string, or any other value as JSON. Pretty-prints arrays and objects of moderate size.
     pub fn readable(&self) -> String {
         let text = self.to_text();
         let is_nested = matches!(self, Self::Array(_) | Self::Object(_)) && text.len() <= LAID_OUT_BYTES;
         is_nested.then(|| self.laid_out()).flatten().unwrap_or(text)
     }
 
-    /// Formats a value over several lines. Returns `None` if the result would be too large.
+    /// Pretty-prints a value. Returns `None` if the result would be too large.
     fn laid_out(&self) -> Option<String> {
         let mut out = Bounded(Vec::new());
         serde_json::to_writer_pretty(&mut out, self).ok()?;
@@ -236,7 +241,7 @@ impl fmt::Display for Json {
     }
 }
 
-/// Text that refuses to grow beyond [`LAID_OUT_MAX`].
+/// A buffer that cannot grow beyond [`LAID_OUT_MAX`].
 struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {

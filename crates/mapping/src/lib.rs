@@ -1,7 +1,7 @@
-//! Maps a line of a provider's log onto a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping`
-//! test that this module and the clients produce the same traces.
+//! Maps a line of a provider's log to a trace, by the rules of `docs/mapping.md`. The cases in `examples/mapping` test
+//! that this crate and the clients produce the same traces.
 //!
-//! Each API has a file with the places of its prompts, messages and answers. The other files are shared by all APIs.
+//! Each API has a file that says where its prompts, messages and answers are. All APIs share the other files.
 
 mod anthropic;
 mod call;
@@ -15,12 +15,14 @@ mod needle;
 mod openai_batch;
 mod openai_chat;
 mod openai_responses;
+mod prices;
 pub mod rebuild;
 mod time;
 
 pub use error::Unmapped;
 pub use format::Format;
 pub use needle::{LetterCase, Needle, Occurrence};
+pub use prices::{PriceError, Prices};
 
 use json::Json;
 

@@ -1,4 +1,4 @@
-//! LiteLLM's `StandardLoggingPayload`, for calls of any API.
+//! LiteLLM's `StandardLoggingPayload`, for calls to any API.
 
 use super::{
     anthropic::take_content,
@@ -34,7 +34,7 @@ pub fn to_trace(mut payload: Members) -> Result<Members, Unmapped> {
     Call { request, response, created, rest: payload, ..Call::default() }.into_trace(shape, "litellm")
 }
 
-/// Moves the answer out of a response, which has the form of the API that was called.
+/// Moves the answer out of a response, whose form depends on the API that was called.
 fn take_answer(response: &mut Members) -> Vec<Json> {
     if response.text("object") == Some("response") && matches!(response.get("output"), Some(Json::Array(_))) {
         take_output(response)

@@ -1,4 +1,4 @@
-//! Maps a conversation's items onto messages: Chat Completions and Anthropic messages, and Responses items.
+//! Maps a conversation's items to messages: Chat Completions and Anthropic messages, and Responses items.
 //!
 //! A message that had to change keeps the provider's values in its member `original`.
 
@@ -9,13 +9,13 @@ use crate::{
 
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
 
-/// The types of Responses items, besides calls, that belong to a turn of the assistant.
+/// The Responses item types, besides calls, that belong to an assistant turn.
 const ASSISTANT_ITEMS: [&str; 5] = ["reasoning", "mcp_list_tools", "mcp_approval_request", "compaction", "program"];
 
-/// The types of Anthropic's content blocks that require a message to change.
+/// The Anthropic block types whose messages must change to fit the schema.
 const TOOL_BLOCKS: [&str; 4] = ["thinking", "redacted_thinking", "tool_use", "tool_result"];
 
-/// Returns the messages of a conversation's items. `default_role` is the role of an item without a role.
+/// Converts a conversation's items to messages. `default_role` is for items without a role.
 pub fn to_messages(items: Vec<Json>, default_role: &str) -> Vec<Json> {
     let mut messages = Vec::new();
     let mut turn = Vec::new();
@@ -31,7 +31,7 @@ pub fn to_messages(items: Vec<Json>, default_role: &str) -> Vec<Json> {
     messages
 }
 
-/// Merges the items of a turn. A turn that consists of messages only is not merged.
+/// Merges the items of a turn, unless all of them are messages.
 fn end_turn(turn: &mut Vec<Json>, default_role: &str, messages: &mut Vec<Json>) {
     let turn = std::mem::take(turn);
     if turn.iter().any(is_assistant_item) {
@@ -75,7 +75,7 @@ fn block_type(block: &Json) -> Option<&str> {
     block.as_object()?.text("type")
 }
 
-/// Merges the reasoning, text and tool calls of a turn in the Responses API into one message.
+/// Merges the reasoning, text and tool calls of a Responses API turn into one message.
 fn merge(items: Vec<Json>) -> Json {
     let mut message = MessageDraft::default();
     for item in items.iter().filter_map(Json::as_object) {
@@ -97,7 +97,7 @@ fn merge(items: Vec<Json>) -> Json {
     message.finish("assistant")
 }
 
-/// Converts a Responses item that is not part of a turn, such as the output of a tool, into a message.
+/// Converts a Responses item that is not part of a turn, such as a tool output, into a message.
 fn typed(item: Members, default_role: &str) -> Json {
     let mut message = MessageDraft { call_id: item.text("call_id").map(ToOwned::to_owned), ..MessageDraft::default() };
     message.add_text(text(item.get("output").or_else(|| item.get("content")), "user"));
@@ -107,7 +107,7 @@ fn typed(item: Members, default_role: &str) -> Json {
     message.finish(role)
 }
 
-/// Splits a message with Anthropic's content blocks: each tool result becomes a message.
+/// Splits a message with Anthropic content blocks: each tool result becomes a message.
 fn split(item: Members, default_role: &str) -> Vec<Json> {
     let blocks = item.get("content").and_then(Json::as_list).unwrap_or_default();
     let role = role(item.get("role"), default_role);
@@ -191,8 +191,8 @@ pub fn text(content: Option<&Json>, role: &str) -> String {
     }
 }
 
-/// Joins parts, one per line. Adjacent parts of the assistant are joined without a line break, because citations split
-/// its text.
+/// Joins parts, one per line. Adjacent assistant parts are joined without a line break, because citations split the
+/// assistant's text.
 fn join<'a>(parts: impl IntoIterator<Item = &'a Json>, role: &str) -> String {
     let mut joined = String::new();
     let (mut is_first, mut is_adjacent) = (true, false);

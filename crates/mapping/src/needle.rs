@@ -1,8 +1,8 @@
-//! Whether a trace contains a text: the one definition for `forget` and for the page's search.
+//! Decides whether a trace contains a string, for both `forget` and the page's search.
 //!
-//! A trace is JSON, whose strings may contain JSON again: arguments and results of tools, often with escapes such as
+//! A trace is JSON whose strings may contain JSON again: tool arguments and results, often with escapes such as
 //! `\u00fc`. A reader of the conversation sees the decoded text, so the search decodes the escapes of every level. It
-//! decodes them wherever they occur instead of parsing, because JSON that a model did not complete is still readable.
+//! decodes them wherever they occur instead of parsing, because JSON that a model left incomplete is still readable.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ mod find;
 
 pub use find::Occurrence;
 
-/// The number of levels that are searched one by one. A level doubles the backslashes before a quote, so 22 levels fill
-/// 4 MiB.
+/// The number of levels that are searched one by one. Each level doubles the backslashes before a quote, so 22 levels
+/// fill 4 MiB.
 const LEVELS: usize = 24;
 
 /// Whether upper and lower case differ.
@@ -23,7 +23,7 @@ pub enum LetterCase {
     Ignored,
 }
 
-/// A text to search for. Texts that Unicode regards as equal are equal, such as `ü` and `u` with a combining diaeresis.
+/// A string to search for. Canonically equivalent strings are equal, such as `ü` and `u` with a combining diaeresis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needle {
     text: String,
@@ -36,13 +36,13 @@ impl Needle {
         Self { text: normal(text, case).into_owned(), case }
     }
 
-    /// Returns the text in the form in which it is compared.
+    /// Returns the normalized string, which is what is compared.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Returns whether the text occurs in this one, with or without its escapes decoded, on any level.
+    /// Returns whether the string occurs in `text`, on any level of decoding its escapes.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
         let mut text = Cow::Borrowed(text);
@@ -65,9 +65,9 @@ impl Needle {
     }
 }
 
-/// Returns the canonical composition of a text, in lower case if case does not matter.
+/// Normalizes a text to NFC, and to lower case if case is ignored.
 fn normal(text: &str, case: LetterCase) -> Cow<'_, str> {
-    // `str::to_lowercase` depends on the context of a sigma, which a part of a text does not have.
+    // `str::to_lowercase` converts a sigma according to its context, which a substring lacks.
     let lower = |character: char| if character == 'ς' { 'σ'.to_lowercase() } else { character.to_lowercase() };
     match case {
         LetterCase::Matters if is_nfc(text) => Cow::Borrowed(text),
@@ -78,7 +78,7 @@ fn normal(text: &str, case: LetterCase) -> Cow<'_, str> {
     }
 }
 
-/// Decodes the JSON escapes of a text, once or until none is left. Returns `None` if it has none.
+/// Decodes the JSON escapes in a text, once or until none is left. Returns `None` if it has none.
 fn unescape(text: &str, completely: bool) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -92,7 +92,7 @@ fn unescape(text: &str, completely: bool) -> Option<String> {
             continue;
         };
         has_escape = true;
-        // A decoded backslash may begin the next level's escape.
+        // A decoded backslash may start the next level's escape.
         while completely && character == '\\' {
             let Some((next, taken)) = escape_after_backslash(&rest[length..]) else { break };
             (character, length) = (next, length + taken);
@@ -106,7 +106,7 @@ fn unescape(text: &str, completely: bool) -> Option<String> {
     })
 }
 
-/// Reads the escape at the beginning of a text (RFC 8259, section 7). Returns its character, and its length in bytes.
+/// Decodes the escape at the start of a text (RFC 8259, section 7). Returns its character and its length in bytes.
 fn escape(text: &str) -> Option<(char, usize)> {
     let (character, length) = escape_after_backslash(text.strip_prefix('\\')?)?;
     Some((character, length + 1))
@@ -132,7 +132,7 @@ fn escape_after_backslash(text: &str) -> Option<(char, usize)> {
     Some((simple, 1))
 }
 
-/// Reads `uXXXX`.
+/// Parses `uXXXX`.
 fn unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix('u')?.get(..4)?;
     if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) { u16::from_str_radix(digits, 16).ok() } else { None }
@@ -199,7 +199,7 @@ mod tests {
         assert!(!contains(&deep, "john"));
     }
 
-    /// Writes a text as a JSON string. `is_ascii` escapes everything else, as Python's `json.dumps` does.
+    /// Formats a text as a JSON string. `is_ascii` escapes all other characters, as Python's `json.dumps` does.
     fn quoted(text: &str, is_ascii: bool) -> String {
         let mut quoted = String::new();
         for character in serde_json::to_string(text).expect("a string").chars() {

@@ -6,7 +6,7 @@ use super::{
     json::{Json, Members},
 };
 
-/// A string in `input` is a prompt; a list is the list of items.
+/// A string in `input` is a prompt; a list contains the conversation's items.
 pub const PROMPTS: &[Prompt] = &[
     Prompt { member: "instructions", role: "system", may_be_list: true },
     Prompt { member: "input", role: "user", may_be_list: false },
@@ -18,7 +18,7 @@ pub fn to_trace(line: Members) -> Result<Members, Unmapped> {
     Call::read(line, SHAPE.list, Some("output"))?.into_trace(&SHAPE, "log")
 }
 
-/// Moves the items of `output` out of a response. An empty list stays, so that the response can be rebuilt.
+/// Moves the `output` items out of a response. An empty list stays, so that the response can be rebuilt.
 pub fn take_output(response: &mut Members) -> Vec<Json> {
     let is_filled = |output: &Json| output.as_list().is_some_and(|output| !output.is_empty());
     match response.take_if("output", is_filled) {

@@ -1,5 +1,5 @@
-//! Reverses the mapping, by the rules of `docs/mapping.md`: a stored message becomes the provider's form, and a trace
-//! the provider's request.
+//! Reverses the mapping of `docs/mapping.md`: converts a stored message to the provider's form, and a trace to the
+//! provider's request.
 
 use std::borrow::{Borrow, Cow};
 
@@ -12,7 +12,7 @@ pub enum Original<'a> {
     /// Items from which the message was split or merged. An empty list means that the message continues the previous
     /// message's item.
     Items(&'a [Json]),
-    /// A member of the request outside the list of messages.
+    /// A request member outside the message list.
     Prompt {
         member: &'a str,
         value: &'a Json,
@@ -38,8 +38,8 @@ pub fn original(message: &Members) -> Original<'_> {
     }
 }
 
-/// Splits the content blocks of an Anthropic message where the mapping splits the message: each result of a tool is a
-/// segment, and so are the blocks between them.
+/// Splits the content blocks of an Anthropic message where the mapping splits the message: each tool result is a
+/// segment, and so is each run of blocks between them.
 pub fn segments<T: Borrow<Json>>(blocks: &[T]) -> impl Iterator<Item = &[T]> {
     let is_result =
         |block: &T| block.borrow().as_object().is_some_and(|block| block.text("type") == Some("tool_result"));

@@ -1,4 +1,4 @@
-//! The cases that all implementations of the mapping share.
+//! Tests the mapping with the cases that all its implementations share.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -15,7 +15,7 @@ struct Case {
     line: Box<RawValue>,
     #[serde(default)]
     trace: Option<Box<RawValue>>,
-    /// JSON Pointer to the repeated name that causes the refusal of the line.
+    /// JSON Pointer to the repeated name because of which the line is refused.
     #[serde(default)]
     refused: Option<String>,
 }
@@ -41,7 +41,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Parses a JSON text and prints it again: numbers keep their digits, members their order.
+/// Parses JSON and formats it again. Numbers keep their digits, and members their order.
 fn printed(text: &str) -> String {
     serde_json::to_string(&json::parse(text.as_bytes()).expect("it is JSON")).expect("it was JSON")
 }

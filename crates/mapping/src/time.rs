@@ -1,18 +1,18 @@
-//! Reads times as whole seconds, because a trace does not store fractions.
+//! Parses times as whole seconds, because a trace does not store fractions.
 
 use jiff::Timestamp;
 
 use super::json::{Json, Members};
 
-/// The members that providers use for the time of an answer.
+/// The members in which providers report the time of a response.
 const MEMBERS: [&str; 3] = ["created", "created_at", "timestamp"];
 
 pub fn created(members: &Members) -> Option<i64> {
     MEMBERS.iter().find_map(|name| members.get(name).and_then(seconds))
 }
 
-/// Returns the whole seconds since 1970 for a number, a number in a string, or a time as in RFC 3339. A time without
-/// an offset is in UTC.
+/// Returns the whole seconds since 1970 for a number, a number in a string, or an RFC 3339 time. A time without an
+/// offset is in UTC.
 pub fn seconds(value: &Json) -> Option<i64> {
     match value {
         Json::Number(number) => of_number(number.get()),

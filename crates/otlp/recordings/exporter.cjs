@@ -1,6 +1,6 @@
-// Exports spans with the SDK for JavaScript for `kills.py`: `exporter.cjs URL API_KEY SPANS BATCH`.
+// Exports spans with the JavaScript SDK for `kills.py`: `exporter.cjs URL API_KEY SPANS BATCH`.
 //
-// It prints `begins` before each batch, and then `exported` or `dropped` with ID=NUMBER of each span of the batch.
+// Prints `begins` before each batch. After it, prints `exported` or `dropped`, and ID=NUMBER for each of its spans.
 
 const { OTLPTraceExporter } = require("@opentelemetry/exporter-trace-otlp-proto");
 const { BatchSpanProcessor, TracerProvider } = require("@opentelemetry/sdk-trace");
@@ -22,7 +22,8 @@ const reporting = {
       console.log(result.code === 0 ? "exported" : "dropped", ...spans.map(idOf));
       done(result);
       reported += spans.length;
-      // A flush would export all batches at once, which the exporter refuses. Instead, the processor empties its queue.
+      // A flush would export all batches at once, which the exporter rejects.
+      // So the processor empties its queue by itself before this shutdown.
       if (reported === Number(count)) provider.shutdown();
     });
   },

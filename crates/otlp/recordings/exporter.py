@@ -1,6 +1,6 @@
-"""Exports spans with Python's SDK for `kills.py`: `exporter.py URL API_KEY SPANS BATCH`.
+"""Exports spans with the Python SDK for `kills.py`: `exporter.py URL API_KEY SPANS BATCH`.
 
-It prints `begins` before each batch, and then `exported` or `dropped` with ID=NUMBER of each span of the batch.
+Prints `begins` before each batch. After it, prints `exported` or `dropped`, and ID=NUMBER for each of its spans.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/kills.py [python|node]
 
-Each SDK runs in an environment of its own. Every span of a batch that its exporter reports as exported must be stored, once and
-whole. The exporter may drop the other batches, and reports them.
+Each SDK runs in its own environment. Every span in a batch that the exporter reports as exported must be stored once and complete.
+The exporter may drop other batches, and reports those.
 """
 
 import os
@@ -31,9 +31,9 @@ def files(receiver):
 
 
 def export(sdk, receiver):
-    """Exports the spans, and kills the receiver during some batches: every other time after it has stored a part of the batch.
+    """Exports the spans, and kills the receiver during some batches, every other time after it has stored a part of the batch.
 
-    Returns the numbers of the spans by their ids: of those that were exported, and of those that were dropped.
+    Returns the span numbers by id, first of the exported spans, then of the dropped ones.
     """
     arguments = [f"{receiver.url}/v1/traces", KEY, str(SPANS), str(BATCH)]
     exported, dropped, batches, kills, parts = {}, {}, 0, 0, 0

@@ -2,8 +2,8 @@
 
     ATTEST=target/debug/attest python3 crates/otlp/recordings/live.py [NAME...]
 
-The names are those of `CASES` in `record.py`; without one, all of these cases run. Each case runs in an environment of its
-own, makes a plain call, a stream and calls of a tool, and exports with the exporter's own settings.
+NAME is a case from `CASES` in `record.py`. Without one, all cases run. Each case runs in an environment of its own, and makes a
+plain call, a streamed call and calls with a tool. It exports with the exporter's default settings.
 """
 
 import json
@@ -19,15 +19,15 @@ from record import ANSWER, ARGUMENTS, CASES, QUESTION, RESULT, SCENARIOS, Provid
 KEY = "live"
 TEXT = "".join(ANSWER)
 
-# These packages log a record per message. Model and tokens are in the span, which has no content.
+# These packages emit a log record per message. The model and token counts are in the span, which has no content.
 WITH_MESSAGES_IN_RECORDS = ["openai-v2", "js-openai"]
 
-# These log a record per call. Model and tokens are in the span too.
+# These packages emit a log record per call. The span has the model and token counts too.
 WITH_CALLS_IN_RECORDS = ["genai-openai-events"]
 
 
 def check(trace, roles, answer):
-    """Checks the messages of a call, and its source in `otel`."""
+    """Checks a call's messages, and its source in `otel`."""
     messages = trace["messages"]
     assert [message["role"] for message in messages] == roles, messages
     assert QUESTION in [message["content"] for message in messages], messages
@@ -38,7 +38,7 @@ def check(trace, roles, answer):
 
 
 def check_facts(trace, has_tokens):
-    """Checks the model, the tokens and the attributes of a span or a record."""
+    """Checks the model, tokens and attributes of a span or a record."""
     assert trace["model"].startswith("stand-in"), trace["model"]
     assert not has_tokens or trace["usage"]["output_tokens"] > 0, trace["usage"]
     source = trace["otel"].get("logRecord") or trace["otel"]["span"]

@@ -1,4 +1,4 @@
-// The applications in JavaScript that `record.py` runs: `programs.cjs PROGRAM SCENARIO`.
+// The JavaScript applications that `record.py` runs: `programs.cjs PROGRAM SCENARIO`.
 
 const { NodeSDK } = require("@opentelemetry/sdk-node");
 

@@ -1,4 +1,4 @@
-"""The applications that `record.py` runs: `programs.py PROGRAM SCENARIO`. Each scenario ends with a flush of the SDK."""
+"""The Python applications that `record.py` runs: `programs.py PROGRAM SCENARIO`. Each scenario flushes the SDK at the end."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""Records what real instrumentation packages send for a plain call, a stream and a call of a tool.
+"""Records what real instrumentation packages send for a plain call, a streamed call and calls with a tool.
 
     python3 record.py [NAME...]
 
-Each case runs in an environment of its own, with packages of PyPI or npm, against a provider in this process, and exports to a receiver in this
-process. The receiver writes the body of each request to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
+Each case runs in an environment of its own, with packages from PyPI or npm. It calls a provider in this process, and exports to a
+receiver in this process. The body of each request is written to NAME-SCENARIO.traces.binpb or .logs.binpb, as it was sent.
 """
 
 import json
@@ -21,7 +21,7 @@ SDK = ["opentelemetry-sdk==1.45.2", "opentelemetry-exporter-otlp-proto-http==1.4
 NODE_SDK = "@opentelemetry/sdk-node@0.301.0"
 OPENAI, ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
 CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-ONE_REQUEST = {"OTEL_BLRP_SCHEDULE_DELAY": "60000"}  # a call's records are joined within a request only
+ONE_REQUEST = {"OTEL_BLRP_SCHEDULE_DELAY": "60000"}  # a call's records are joined only within one request
 
 # name: environment, packages, program, variables
 CASES = {
@@ -119,7 +119,7 @@ def anthropic_answer(stream, calls):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Stores the bodies that an exporter sends."""
+    """Keeps the bodies that an exporter sends."""
 
     protocol_version = "HTTP/1.1"
     bodies: list = []
@@ -133,7 +133,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self):
-        """Reads a body of a known length, or one in chunks, as Node sends it."""
+        """Reads a body of known length, or a chunked one, as Node sends it."""
         if length := self.headers["content-length"]:
             return self.rfile.read(int(length))
         chunks = []
@@ -154,7 +154,7 @@ def serve(handler):
 
 
 def python_command(environment, packages, program):
-    """Returns the command of a program in an environment with the SDK and these packages, which is created once."""
+    """Returns the command for a program in an environment with the SDK and these packages. Creates the environment once."""
     folder = ENVIRONMENTS / environment
     python = folder / "bin/python"
     if not python.exists():
@@ -164,14 +164,14 @@ def python_command(environment, packages, program):
 
 
 def node_command(environment, packages, program):
-    """Returns the command of a program in an environment with these packages, which is created once."""
+    """Returns the command for a program in an environment with these packages. Creates the environment once."""
     folder = ENVIRONMENTS / environment
     if not (folder / "node_modules").exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text("{}")
         npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
         subprocess.run(npm, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-    return ["node", shutil.copy(HERE / program, folder)]  # Node looks for packages beside the program
+    return ["node", shutil.copy(HERE / program, folder)]  # Node looks for packages next to the program
 
 
 def command_of(name):
@@ -182,7 +182,7 @@ def command_of(name):
 
 
 def run(name, scenario, provider, endpoint, **more):
-    """Runs the program of a case, which exports to an endpoint."""
+    """Runs a case's program, which exports to `endpoint`."""
     *_, program, variables = CASES[name]
     texts = {"prompt": PROMPT, "question": QUESTION, "result": RESULT, "tool": TOOL}
     env = {"PATH": os.environ["PATH"], "PROVIDER": provider, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,

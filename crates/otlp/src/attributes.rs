@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-/// The deepest nesting of a value that was JSON within text. A message wraps it in a few more levels, and a trace has
-/// at most `attest::trace::MAX_DEPTH`.
+use crate::json;
+
+/// The maximum nesting depth of a value that was a JSON string. A message wraps it in a few more levels, and a trace
+/// may have at most `attest::trace::MAX_DEPTH`.
 const MAX_DEPTH: usize = attest::trace::MAX_DEPTH - 16;
 
-/// The longest number (`docs/api.md`, "Limits").
+/// The maximum number of digits in a number (`docs/api.md`, "Limits").
 const MAX_DIGITS: usize = 4_300;
 
-/// The largest index of a list that is flattened into names. More messages do not fit a request.
+/// The largest index in a list that is flattened into names. More messages do not fit into a request.
 const MAX_INDEX: u32 = 100_000;
 
 /// Attributes by name. If a name occurs twice, which OpenTelemetry forbids, the last value counts.
@@ -50,7 +52,7 @@ impl<'a> Attributes<'a> {
         self.values.get(name).map(|value| plain(value)).filter(|value| !value.is_null())
     }
 
-    /// Returns a value as JSON. A text that contains a JSON list or object is read as such.
+    /// Returns an attribute as JSON. Parses a string that contains a JSON array or object.
     #[must_use]
     pub fn decoded(&self, name: &str) -> Option<Value> {
         self.value(name).map(decoded)
@@ -61,7 +63,7 @@ impl<'a> Attributes<'a> {
         self.names.iter().any(|name| name.starts_with(prefix))
     }
 
-    /// Returns the attributes with this prefix, which is removed from their names.
+    /// Returns the attributes with this prefix, and strips it from their names.
     pub fn starting_with<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = (&'a str, Value)> + 's {
         self.names.iter().filter_map(move |name| Some((name.strip_prefix(prefix)?, plain(self.values[name]))))
     }
@@ -82,7 +84,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Returns the items of a list that is flattened within the members of an item.
+/// Returns the items of a list that is flattened into the members of `item`.
 #[must_use]
 pub fn sublist(item: &Map<String, Value>, prefix: &str) -> Vec<Map<String, Value>> {
     let mut items: BTreeMap<u32, Map<String, Value>> = BTreeMap::new();
@@ -111,24 +113,25 @@ pub fn plain(value: &Value) -> Value {
     }
 }
 
-/// Reads a text that contains a JSON list or object. Any other value stays unchanged.
+/// Parses a string that contains a JSON array or object. Returns any other value unchanged.
 #[must_use]
 pub fn decoded(value: Value) -> Value {
     match &value {
         Value::String(text) if looks_like_json(text) => {
-            serde_json::from_str(text).ok().filter(|value| fits(value, MAX_DEPTH)).unwrap_or(value)
+            let text = json::with_paired_surrogates(text);
+            serde_json::from_str(&text).ok().filter(|value| fits(value, MAX_DEPTH)).unwrap_or(value)
         }
         _ => value,
     }
 }
 
-/// Returns whether a text begins like a JSON list or object. If it is not valid JSON, an exporter has cut it.
+/// Returns whether a text starts like a JSON array or object. If it is not valid JSON, an exporter has truncated it.
 #[must_use]
 pub fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['[', '{'])
 }
 
-/// Returns whether a trace may contain the value. `attest` refuses deeper nesting and longer numbers.
+/// Returns whether a trace may contain the value. `attest` rejects deeper nesting and longer numbers.
 fn fits(value: &Value, depth: usize) -> bool {
     match value {
         Value::Array(items) => depth > 0 && items.iter().all(|item| fits(item, depth - 1)),

@@ -1,6 +1,9 @@
-//! A model call, as a span or log records describe it → a stored trace.
+//! Converts a model call, described by a span or by log records, into a stored trace.
 
-use attest::{problem::Problem, trace::Trace};
+use attest::{
+    problem::Problem,
+    trace::{MAX_BYTES, Trace},
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -12,54 +15,68 @@ use crate::{
 /// The value of `api` (`docs/mapping.md`).
 const API: &str = "otel";
 
-/// The value of `object` in a trace that is not a call with messages: a call without content, or another step.
+/// The value of `object` in a trace that is not a call with messages, but a call without content or another step.
 ///
-/// A query that counts calls by `chat.trace` therefore counts none of them twice.
+/// A query that counts calls by `chat.trace` therefore does not count any call twice.
 const SPAN_OBJECT: &str = "otel.span";
 
-/// The value of `model` if the span names none, as for the clients.
+/// The value of `model` if the span has none. The clients use the same value.
 const UNKNOWN: &str = "unknown";
+
+/// The attribute with which Anthropic's API and SDKs mark a span whose content they have truncated. The remaining JSON
+/// is valid.
+const CUT: &str = "anthropic.content.truncated";
+
+/// Room for the members that a draft lacks: the id, `object`, and the model as `system_fingerprint`. A key has at most
+/// 1,024 bytes, which may be escaped.
+const ADDED_BYTES: usize = 16 * 1024;
 
 /// The number of hexadecimal digits of a hash in an id. 64 bits distinguish the few contents that share a span.
 const HASH_DIGITS: usize = 16;
 
 #[derive(Debug)]
 pub struct Draft {
-    /// All members but `id`, as JSON text.
+    /// All members except `id`, as a JSON object.
     members: String,
     id: String,
-    /// The number of spans or log records in it.
+    /// The number of spans or log records in the trace.
     weight: usize,
 }
 
-/// The members of a trace before they are printed.
+/// The contents of a trace before serialization.
 pub struct CallMembers<'a> {
     pub attributes: &'a Attributes<'a>,
     pub conversation: CallMessages,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// The span, the record or the records, with their resource and scope.
-    pub otel: Value,
-    /// `status` of a span.
+    /// The span, record or records, with their resource and scope, as JSON.
+    pub otel: String,
+    /// The `status` of a span.
     pub status: Option<&'a Value>,
-    /// The call's own request or response, if it was logged whole.
+    /// The call's raw request or response, if it was logged completely.
     pub body: Option<(&'static str, Value)>,
-    /// Whether another trace describes the whole call, so that no query must count this one.
+    /// Whether another trace describes the whole call, so that queries must not count this one.
     pub is_repeated: bool,
 }
 
 /// The source of a trace's id.
 pub enum Id {
-    /// A span's ids, `TRACEID-SPANID`. They name a span everywhere.
+    /// A span's ids, `TRACEID-SPANID`, which are globally unique.
     Span(String),
-    /// A log record has no name. A hash of its content follows the ids of its span, if it has one.
+    /// A log record has no id of its own. A hash of its content follows the ids of its span, if it has one.
     Content(Option<String>),
 }
 
 impl Draft {
     #[must_use]
-    pub fn new(id: Id, members: CallMembers<'_>) -> Self {
-        let members = Value::Object(members.into_trace()).to_string();
+    pub fn new(id: Id, mut members: CallMembers<'_>) -> Self {
+        let otel = std::mem::take(&mut members.otel);
+        let mut trace = members.into_trace();
+        let mut members = with_otel(&trace, &otel);
+        if members.len() > MAX_BYTES - ADDED_BYTES {
+            remove_copies(&mut trace);
+            members = with_otel(&trace, &otel);
+        }
         let id = match id {
             Id::Span(id) => id,
             Id::Content(None) => hash(&members),
@@ -88,15 +105,35 @@ impl Draft {
         self.named(&self.id)
     }
 
-    /// Returns the trace under its fallback id. It is needed if a trace with other content has the id.
+    /// Returns the trace with its fallback id, for use if a trace with other content has the id.
     pub fn renamed(&self) -> Result<Trace, Problem> {
         self.named(&format!("{}-{}", self.id, hash(&self.members)))
     }
 
     fn named(&self, id: &str) -> Result<Trace, Problem> {
         let json = format!("{{\"id\":{},{}", Value::from(id), &self.members[1..]);
-        Trace::parse(json.into_bytes(), String::new)
+        let trace = Trace::parse(json.into_bytes(), String::new)?;
+        match trace.json.len() {
+            size if size > MAX_BYTES => Err(Problem::TooLarge { limit: MAX_BYTES, size }),
+            _ => Ok(trace),
+        }
     }
+}
+
+/// Serializes a trace, and appends the member `otel`. The trace has at least a model.
+fn with_otel(trace: &Map<String, Value>, otel: &str) -> String {
+    let mut json = serde_json::to_string(trace).expect("a map with text keys is JSON");
+    json.truncate(json.len() - 1);
+    json + ",\"otel\":" + otel + "}"
+}
+
+/// Removes what the span also contains. The page reads the messages from the span if the trace has none.
+///
+/// Tools that read a bucket do not read a larger object.
+fn remove_copies(trace: &mut Map<String, Value>) {
+    trace.retain(|name, _| !["choices", "request"].contains(&name.as_str()));
+    trace.insert("messages".to_owned(), Value::Array(Vec::new()));
+    trace.insert("object".to_owned(), SPAN_OBJECT.into());
 }
 
 fn hash(text: &str) -> String {
@@ -104,9 +141,9 @@ fn hash(text: &str) -> String {
 }
 
 impl CallMembers<'_> {
-    /// Returns the members in the order of `docs/mapping.md`, without `id`.
+    /// Returns the members in the order of `docs/mapping.md`, without `id` and `otel`.
     fn into_trace(self) -> Map<String, Value> {
-        let Self { attributes, conversation, time, otel, status, body, is_repeated } = self;
+        let Self { attributes, conversation, time, status, body, is_repeated, otel: _ } = self;
         let response = openinference::response(attributes);
         let mut trace = Map::new();
         let mut add = |name: &str, value: Option<Value>| {
@@ -115,6 +152,7 @@ impl CallMembers<'_> {
             }
         };
         let CallMessages { request, answer, choices, is_cut } = conversation;
+        let is_cut = is_cut || attributes.value(CUT).is_some_and(|is_cut| is_cut == true);
         let is_empty = request.is_empty() && answer.is_empty();
         add("object", (is_empty || is_repeated).then(|| SPAN_OBJECT.into()));
         add("model", Some(model(attributes, body.as_ref().map(|(_, body)| body)).into()));
@@ -131,7 +169,6 @@ impl CallMembers<'_> {
         add("response", response_members(attributes, body.as_ref(), response.as_ref()));
         add("incomplete", is_cut.then(|| "truncated".into()));
         add("error", error(status, attributes));
-        add("otel", Some(otel));
         trace
     }
 }
@@ -161,7 +198,7 @@ fn fingerprint(attributes: &Attributes<'_>, response: Option<&Value>) -> Option<
     attributes.first_text(&NAMES).or_else(of_response).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Returns a list as an object with the indexes as names.
+/// Converts a list to an object with the indexes as names.
 fn indexed(items: Vec<Value>) -> Value {
     Value::Object(items.into_iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect())
 }
@@ -170,8 +207,7 @@ fn usage_of(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -
     usage::read(attributes).or_else(|| body.map(|(_, body)| body["usage"].clone()).filter(Value::is_object))
 }
 
-/// Returns the request's other members, from the attributes of several conventions or from a body that was logged
-/// whole.
+/// Returns the request's other members, from the attributes of several conventions or from a raw body that was logged.
 fn request_members(attributes: &Attributes<'_>, body: Option<&(&'static str, Value)>) -> Option<Value> {
     if let Some(("request", body)) = body {
         return other_members(body, &["messages", "system"]);
@@ -206,7 +242,7 @@ fn other_members(body: &Value, without: &[&str]) -> Option<Value> {
     (!members.is_empty()).then_some(Value::Object(members))
 }
 
-/// Returns the error of a span whose status is `STATUS_CODE_ERROR`, or of a record with `error.type`.
+/// Returns the error of a span with the status `STATUS_CODE_ERROR`, or of a record with `error.type`.
 fn error(status: Option<&Value>, attributes: &Attributes<'_>) -> Option<Value> {
     let kind = attributes.text("error.type");
     let mut error = Map::new();

@@ -1,4 +1,4 @@
-//! The deployed function of `/v1/traces` and `/v1/logs`: connects the environment, the log, the store and Lambda's
+//! The deployed function behind `/v1/traces` and `/v1/logs`: connects the environment, the log, the store and Lambda's
 //! events.
 
 use std::{env, process::ExitCode};

@@ -1,11 +1,11 @@
-//! One message of any convention → messages of a trace, by the rules of `docs/mapping.md`.
+//! Converts a message of any convention to trace messages, by the rules of `docs/mapping.md`.
 //!
-//! The conventions name the same few things differently. This module accepts all names, so a convention only has to
-//! find its messages.
+//! The conventions use different names for the same few things. This module accepts all of them, so a convention only
+//! has to find its messages.
 
 use serde_json::{Map, Value, json};
 
-/// The side of a call to which a message belongs.
+/// The side of a call that a message belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Request,
@@ -43,7 +43,7 @@ pub fn read(message: &Value, side: Side) -> Vec<Value> {
     draft.finish(message)
 }
 
-/// Returns the text of a value: a string, the texts of a list of parts, or else JSON.
+/// Returns the text of a string or of a list of text parts, or any other value as JSON.
 #[must_use]
 pub fn text(value: &Value) -> String {
     match value {
@@ -69,17 +69,17 @@ fn part_text(part: &Value) -> Option<&str> {
     }
 }
 
-/// A message of a trace while its parts are read.
+/// A trace message whose parts are still being read.
 struct PartialMessage {
     role: &'static str,
-    /// Members that each message made from this one keeps.
+    /// Members that are copied to each resulting message.
     kept: Map<String, Value>,
     content: String,
     reasoning: String,
     tool_calls: Vec<Value>,
-    /// Whether the previous part was a text. The assistant's adjacent texts are one text (`docs/mapping.md`, "Parts").
+    /// Whether the previous part was text. Adjacent assistant texts are joined (`docs/mapping.md`, "Parts").
     follows_text: bool,
-    /// Whether the format of a trace has no place for some part, so that `original` must keep the message.
+    /// Whether the trace format has no place for some part, so that `original` must keep the message.
     has_other: bool,
     finished: Vec<Value>,
 }
@@ -90,7 +90,7 @@ impl PartialMessage {
             Some("system" | "developer") => "system",
             Some("assistant" | "model" | "ai") => "assistant",
             Some("user" | "human" | "tool" | "function") => "user",
-            _ => side.role(), // OpenLLMetry's role for LangChain's streamed answers is `unknown`
+            _ => side.role(), // OpenLLMetry gives LangChain's streamed answers the role `unknown`
         };
         let mut kept = Map::new();
         for (name, names) in [("name", &["name"][..]), ("tool_call_id", &["tool_call_id", "toolCallId"])] {
@@ -135,7 +135,7 @@ impl PartialMessage {
         }
     }
 
-    /// Reads a part of the Gemini API, where the name of a member is the kind of the part.
+    /// Reads a Gemini API part, whose kind is the name of a member.
     fn gemini_part(&mut self, members: &Map<String, Value>, is_thought: bool) {
         if is_thought {
             self.reason(members.get("text"));
@@ -160,7 +160,7 @@ impl PartialMessage {
         self.reasoning.push_str(text);
     }
 
-    /// Adds a tool's result, which is a message of its own.
+    /// Adds a tool result as a separate message.
     fn result(&mut self, members: &Map<String, Value>) {
         self.flush();
         let content = first(members, &["response", "result", "output", "content"]).map(text).unwrap_or_default();
@@ -171,7 +171,7 @@ impl PartialMessage {
         self.finished.push(message);
     }
 
-    /// Ends the message that the parts have formed so far.
+    /// Finishes the message that consists of the parts so far.
     fn flush(&mut self) {
         if self.content.is_empty() && self.reasoning.is_empty() && self.tool_calls.is_empty() {
             return;
@@ -207,7 +207,7 @@ impl PartialMessage {
     }
 }
 
-/// Converts a tool call to the form of Chat Completions. The arguments stay an object or a text, as they were sent.
+/// Converts a tool call to the Chat Completions format. The arguments stay an object or a string, as they were sent.
 fn tool_call(call: &Value) -> Value {
     let Some(members) = call.as_object() else { return call.clone() };
     if members.get("function").is_some_and(Value::is_object) {

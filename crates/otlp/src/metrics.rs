@@ -1,4 +1,4 @@
-//! The log line of each request. It also contains its metrics, in Embedded Metric Format like that of
+//! Writes each request's log line, which contains its metrics in Embedded Metric Format, like that of
 //! `attest::metrics`.
 
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ pub struct BatchLog {
     write: Box<WriteLine>,
 }
 
-/// The counts of one request. Spans and log records are counted alike.
+/// The counts for one request. Spans and log records are counted alike.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     pub received: usize,
@@ -40,7 +40,7 @@ pub struct ServedBatch {
     pub is_cold: bool,
     pub writer: Writer,
     pub counts: Counts,
-    /// The reason of a refusal, a rejection or a failure. It contains no content.
+    /// The reason for a refusal, rejection or failure, without content.
     pub reason: Option<String>,
 }
 
@@ -79,7 +79,8 @@ struct BatchLine<'r> {
 }
 
 impl BatchLog {
-    /// Creates the log of the Lambda function with this name. `write` receives one line at a time, with its line break.
+    /// Creates the log of the Lambda function `function`. `write` receives one line at a time, including its line
+    /// break.
     pub fn new(function: &str, write: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         Self { function: function.to_owned(), format: MetricFormat::new([]), write: Box::new(write) }
     }

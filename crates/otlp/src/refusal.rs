@@ -1,11 +1,11 @@
-//! The errors of a request: `google.rpc.Status` in the request's encoding (OTLP specification, "Failures").
+//! Error responses: `google.rpc.Status` in the request's encoding (OTLP specification, "Failures").
 
 use prost::Message;
 use serde_json::json;
 
 use crate::wire::{DecodeError, Encoding};
 
-/// `google.rpc.Status` of googleapis, without `details`.
+/// `google.rpc.Status` from googleapis, without `details`.
 #[derive(Clone, PartialEq, Message)]
 struct Status {
     #[prost(int32, tag = "1")]

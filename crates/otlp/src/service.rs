@@ -1,4 +1,4 @@
-//! Request → response. The deployed function, the local endpoint and the tests all use this service.
+//! Handles requests. The deployed function, the local endpoint and the tests all use this service.
 
 use std::{
     convert::Infallible,
@@ -34,20 +34,24 @@ use crate::{
     wire::{self, Encoding, Signal},
 };
 
-/// The time limit for an answer. Python's exporter gives up 10 s after its first attempt, so it can repeat after this
-/// answer and `Retry-After`.
+/// The time limit for a response. Python's exporter gives up 10 s after its first attempt, so it still has time to
+/// retry after this response and `Retry-After`.
 const DEADLINE: Duration = Duration::from_millis(7_500);
 
-/// The largest number of traces that are written at the same time. Each needs a connection to S3.
+/// The maximum number of traces that are written at the same time. Each needs a connection to S3.
 const CONCURRENCY: usize = 32;
 
-/// The largest ratio of the size of a request's traces to that of its body. A trace contains each message twice: as a
+/// The maximum ratio of the total trace size to the request body size. A trace contains each message twice: as a
 /// message, and in an attribute, where it is escaped once more.
 const EXPANSION: usize = 16;
 
-/// The reported reason for a span whose trace is refused. The trace's own problem is not reported, because it may name
-/// parts of the content.
-const NOT_A_TRACE: &str = "the span has no valid trace: it is nested too deep, or its model or ids have no valid key";
+/// The reported reason for a span whose trace is refused. The trace's own problem is not reported, because it may quote
+/// content.
+const NOT_A_TRACE: &str =
+    "the span has no valid trace: it is nested too deep or too large, or its model or ids have no valid key";
+
+/// The logged reason for traces that are not confirmed at the time limit.
+const LATE: &str = "S3 did not confirm every trace in time";
 
 /// The reported reason for a span if both its id and its fallback id belong to traces with other content.
 const TAKEN: &str = "other traces have the ids of the span";
@@ -62,7 +66,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Creates a receiver of requests of at most `max_bytes` bytes, after decompression.
+    /// Creates a receiver for requests of at most `max_bytes` bytes after decompression.
     #[must_use]
     pub fn new(store: Store, max_bytes: usize, spans: Spans, log: BatchLog) -> Self {
         Self { store, max_bytes, spans, log: Arc::new(log), is_warm: Arc::default() }
@@ -79,7 +83,7 @@ impl Receiver {
         })
     }
 
-    /// Answers one request and writes its log line. A panic becomes a 500.
+    /// Handles one request and writes its log line. A panic becomes a 500.
     async fn receive(&self, request: Request) -> Response<Body> {
         let start = Instant::now();
         let is_cold = !self.is_warm.swap(true, Ordering::Relaxed);
@@ -117,7 +121,7 @@ impl Receiver {
         response.body(Body::Binary(body)).expect("the status and the media type are valid")
     }
 
-    /// Stores every trace of a request, and returns the body of the response.
+    /// Stores every trace in a request, and returns the response body.
     async fn store_all(
         &self,
         signal: Signal,
@@ -138,9 +142,11 @@ impl Receiver {
         served.reason = rejected.first().map(|reason| (*reason).to_owned());
         let mut is_confirmed = true;
         let writer = served.writer.clone();
-        let mut results = stream::iter(drafts).map(|draft| self.put(draft, &writer)).buffer_unordered(CONCURRENCY);
+        let deadline = start + DEADLINE;
+        let mut results =
+            stream::iter(drafts).map(|draft| self.put(draft, &writer, deadline)).buffer_unordered(CONCURRENCY);
         loop {
-            match tokio::time::timeout_at(start + DEADLINE, results.next()).await {
+            match tokio::time::timeout_at(deadline, results.next()).await {
                 Ok(None) => break,
                 Ok(Some((weight, result))) => match result {
                     Ok(PutResult::New) => served.counts.stored += weight,
@@ -156,7 +162,7 @@ impl Receiver {
                 },
                 Err(_) => {
                     is_confirmed = false;
-                    served.reason.get_or_insert_with(|| "S3 did not confirm every trace in time".to_owned());
+                    served.reason.get_or_insert_with(|| LATE.to_owned());
                     break;
                 }
             }
@@ -168,13 +174,22 @@ impl Receiver {
         Ok(wire::encode_response(signal, encoding, served.counts.rejected, reason))
     }
 
-    /// Stores one trace. Also returns the number of spans or records in it.
-    async fn put(&self, draft: Draft, writer: &Writer) -> (usize, Result<PutResult, Problem>) {
-        (draft.weight(), self.put_under_a_free_id(&draft, writer).await)
+    /// Stores one trace, and returns the number of spans or records in it with the result.
+    async fn put(&self, draft: Draft, writer: &Writer, deadline: Instant) -> (usize, Result<PutResult, Problem>) {
+        (draft.weight(), self.put_under_a_free_id(&draft, writer, deadline).await)
     }
 
-    async fn put_under_a_free_id(&self, draft: &Draft, writer: &Writer) -> Result<PutResult, Problem> {
+    async fn put_under_a_free_id(
+        &self,
+        draft: &Draft,
+        writer: &Writer,
+        deadline: Instant,
+    ) -> Result<PutResult, Problem> {
         for trace in [Draft::trace, Draft::renamed] {
+            // A timeout cannot interrupt the validation of a trace, and that of a whole batch may take longer.
+            if Instant::now() >= deadline {
+                return Err(Problem::Unavailable { cause: LATE.into(), id: None });
+            }
             let Ok(trace) = trace(draft) else { return Ok(PutResult::Never(NOT_A_TRACE)) };
             match self.store.put(&trace.key, trace.json, writer).await? {
                 Outcome::Stored => return Ok(PutResult::New),
@@ -186,7 +201,7 @@ impl Receiver {
     }
 }
 
-/// The state of a trace that S3 has confirmed.
+/// The outcome of a put that did not fail.
 enum PutResult {
     New,
     Repeated,
@@ -195,8 +210,8 @@ enum PutResult {
 
 /// Decodes the content coding (RFC 9110, section 8.4.1), up to a limit in bytes.
 ///
-/// API Gateway decompresses bodies and may leave the header, so a body that does not begin like gzip is read without
-/// decompression.
+/// API Gateway decompresses bodies and may leave the header, so a body that does not start like gzip is not
+/// decompressed.
 fn decompressed(headers: &HeaderMap, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, Refusal> {
     let coding = headers.get(header::CONTENT_ENCODING).map(|name| name.as_bytes().trim_ascii().to_ascii_lowercase());
     let body = match coding.as_deref().unwrap_or_default() {

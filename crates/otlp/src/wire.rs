@@ -1,6 +1,6 @@
-//! OTLP's two encodings ↔ JSON values in OTLP's JSON encoding.
+//! Converts between OTLP's two encodings and JSON values in OTLP's JSON encoding.
 //!
-//! Both encodings become the same value, so the rest of the crate knows one form only. `prost-reflect` implements
+//! Both encodings become the same value, so the rest of the crate knows only one form. `prost-reflect` implements
 //! protobuf and its JSON mapping. OTLP differs from that mapping in one place: ids are hexadecimal, and other bytes are
 //! base64 (OTLP specification, "JSON Protobuf Encoding").
 
@@ -9,15 +9,17 @@ use std::sync::LazyLock;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::json::{self, JsonError};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(opentelemetry_proto::DESCRIPTORS)
         .expect("the crate's descriptors are valid; a test reads them")
 });
 
-/// The members that contain ids, in both spellings that the JSON mapping accepts.
-const IDS: [&str; 6] = ["traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"];
+/// The members that contain ids.
+const IDS: [&str; 3] = ["traceId", "spanId", "parentSpanId"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -25,21 +27,24 @@ pub enum Signal {
     Logs,
 }
 
-/// The encoding of a request, which its response also has.
+/// The encoding of a request and of its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Protobuf,
     Json,
 }
 
-/// The reason why a body is not a request. It quotes no value, because it is logged.
+/// Why a body is not a request. The messages quote no values, because they are logged.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("The body is not protobuf: {0}.")]
     Protobuf(prost::DecodeError),
     #[error("The body is not JSON: {0}.")]
-    Json(serde_json::Error),
-    /// The error of `prost-reflect` may quote a value.
+    Json(#[from] JsonError),
+    /// The mapping ignores unknown members, so the response would confirm spans that were not read.
+    #[error("The body is a request of another signal.")]
+    OtherSignal,
+    /// Has no source, because the error from `prost-reflect` may quote a value.
     #[error("The body is JSON, but not an OTLP request.")]
     NotOtlp,
 }
@@ -53,10 +58,19 @@ impl Signal {
         let name = format!("opentelemetry.proto.collector.{package}.v1.Export{service}Service{kind}");
         POOL.get_message_by_name(&name).expect("the descriptors contain both services; a test reads them")
     }
+
+    /// Returns whether a member of a request belongs to another signal, such as `resourceMetrics`.
+    fn is_other(self, member: &str) -> bool {
+        let own = match self {
+            Self::Traces => "resourceSpans",
+            Self::Logs => "resourceLogs",
+        };
+        member.starts_with("resource") && member != own
+    }
 }
 
 impl Encoding {
-    /// Returns the encoding that a media type names.
+    /// Returns the encoding for a media type.
     #[must_use]
     pub fn of(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -72,14 +86,17 @@ impl Encoding {
     }
 }
 
-/// Decodes a request into OTLP's JSON encoding: members that have their default value are absent.
+/// Decodes a request into OTLP's JSON encoding. Omits members that have their default value.
 pub fn decode(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Value, DecodeError> {
     let descriptor = signal.message("Request");
     let message = match encoding {
         Encoding::Protobuf => DynamicMessage::decode(descriptor, body).map_err(DecodeError::Protobuf)?,
         Encoding::Json => {
-            let mut value = serde_json::from_slice(body).map_err(DecodeError::Json)?;
-            prepare(&mut value);
+            let mut value = json::read(body)?;
+            if value.as_object().is_some_and(|members| members.keys().any(|name| signal.is_other(name))) {
+                return Err(DecodeError::OtherSignal);
+            }
+            rewrite_ids(&mut value, |id| hex::decode(id).ok().map(|id| BASE64_STANDARD.encode(id)));
             from_json(descriptor, value).ok_or(DecodeError::NotOtlp)?
         }
     };
@@ -98,8 +115,8 @@ pub fn encode_response(signal: Signal, encoding: Encoding, rejected: usize, reas
         Signal::Logs => "rejectedLogRecords",
     };
     let response = match rejected {
-        0 => json!({}),
-        _ => json!({"partialSuccess": {count: rejected.to_string(), "errorMessage": reason}}),
+        0 => serde_json::json!({}),
+        _ => serde_json::json!({"partialSuccess": {count: rejected.to_string(), "errorMessage": reason}}),
     };
     match encoding {
         Encoding::Json => response.to_string().into_bytes(),
@@ -114,13 +131,7 @@ fn from_json(descriptor: MessageDescriptor, value: Value) -> Option<DynamicMessa
     DynamicMessage::deserialize_with_options(descriptor, value, &options).ok()
 }
 
-/// Adapts OTLP's JSON to protobuf's mapping.
-fn prepare(value: &mut Value) {
-    rewrite_ids(value, |id| hex::decode(id).ok().map(|id| BASE64_STANDARD.encode(id)));
-    rewrite_numbers(value);
-}
-
-/// Rewrites the ids. Names of attributes are values of `key`, so they are never taken for the member of an id.
+/// Rewrites the ids. Attribute names are values of `key`, so they are never mistaken for id members.
 fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(name, value)| match value {
@@ -132,18 +143,6 @@ fn rewrite_ids(value: &mut Value, rewrite: fn(&str) -> Option<String>) {
             value => rewrite_ids(value, rewrite),
         }),
         Value::Array(items) => items.iter_mut().for_each(|item| rewrite_ids(item, rewrite)),
-        _ => {}
-    }
-}
-
-/// Replaces numbers that are not 64-bit integers by text, which the mapping also accepts.
-///
-/// With `arbitrary_precision`, `serde_json` passes on a number such as `1e3` as a map, which only its own types read.
-fn rewrite_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) if !number.is_i64() && !number.is_u64() => *value = number.to_string().into(),
-        Value::Object(members) => members.values_mut().for_each(rewrite_numbers),
-        Value::Array(items) => items.iter_mut().for_each(rewrite_numbers),
         _ => {}
     }
 }

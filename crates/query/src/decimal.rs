@@ -1,19 +1,19 @@
-//! Numbers of JSON, compared by their value with every digit. `f64` would lose digits, and crates for decimals bound the
-//! exponent or spend its size in memory: a trace may contain `1e999999999`.
+//! JSON numbers, compared by value with every digit. `f64` would lose digits. Decimal crates limit the exponent, or
+//! need memory in proportion to it, but a trace may contain `1e999999999`.
 
 use std::cmp::Ordering;
 
-/// `0.digits × 10^exponent`. The digits neither begin nor end with 0, and zero has none.
+/// `0.digits × 10^exponent`. The digits neither start nor end with 0, and zero has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal {
     is_negative: bool,
     digits: String,
-    /// Exponents beyond its range are equal to its bounds.
+    /// Exponents outside the range of `i128` are clamped to its bounds.
     exponent: i128,
 }
 
 impl Decimal {
-    /// Parses a number of JSON (RFC 8259, section 6).
+    /// Parses a JSON number (RFC 8259, section 6).
     pub fn parse(text: &str) -> Option<Self> {
         let (is_negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {

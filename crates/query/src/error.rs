@@ -1,4 +1,4 @@
-//! The reasons why a text is not a query. Each message says how to write what may have been meant.
+//! The reasons why a string is not a query. Each message says how to write what the user may have meant.
 
 use crate::{field::Field, syntax::Operator};
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-/// A fact of a trace that has a name of its own. Its name may be that of a member: the field then means what a person
-/// expects, and `.name` is the member.
+/// A property of a trace with a name of its own. If a member has the same name, the plain name is the field, and
+/// `.name` is the member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Fingerprint,
@@ -31,19 +31,19 @@ pub enum Field {
 /// What a field is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Texts, of which one is equal.
+    /// Strings, one of which must be equal.
     Text,
-    /// A text that `:` looks for, at its begin or within it.
+    /// A string of which `:` matches a part: its start or any substring, depending on the field.
     Part,
     Number,
     Time,
-    /// A time of storage, which is the end of a range.
+    /// A storage time that bounds a range.
     Bound,
     State,
 }
 
 impl Field {
-    /// All fields, with their name and an explanation.
+    /// All fields, with their names and explanations.
     pub const ALL: [(Self, &'static str, &'static str); 20] = [
         (
             Self::Fingerprint,
@@ -72,7 +72,7 @@ impl Field {
     ];
 
     /// The members of a trace that need no dot: those of the schema and of `docs/mapping.md`.
-    pub const MEMBERS: [&'static str; 23] = [
+    pub const MEMBERS: [&'static str; 24] = [
         "id",
         "object",
         "model",
@@ -83,6 +83,7 @@ impl Field {
         "usage",
         "api",
         "request_messages",
+        "timing",
         "request",
         "response",
         "incomplete",
@@ -118,12 +119,12 @@ impl Field {
         }
     }
 
-    /// Returns whether a listing contains the fact.
+    /// Returns whether a listing entry contains the field.
     pub(crate) fn is_listed(self) -> bool {
         matches!(self, Self::Fingerprint | Self::Id | Self::Key | Self::Stored | Self::Since | Self::Until | Self::Size)
     }
 
-    /// Explains the language in the help of a command.
+    /// Returns the help text that explains the query language.
     #[must_use]
     pub fn help() -> String {
         let mut help = "\
@@ -137,7 +138,7 @@ All must hold. `and`, `or`, `not`, `-` and parentheses combine them. Quotes make
 "
         .to_owned();
         for (_, name, explanation) in Self::ALL {
-            let _ = writeln!(help, "  {name:<13} {explanation}"); // a string takes everything
+            let _ = writeln!(help, "  {name:<13} {explanation}"); // writing to a string cannot fail
         }
         help.push_str(
             "\nMembers of a trace are named by their path, such as usage.total_tokens. The first name is one of\n",

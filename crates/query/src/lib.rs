@@ -1,4 +1,4 @@
-//! The query language: one text selects traces on the page, and in `export`, `forget` and `share`.
+//! The query language, which selects traces on the page and in `export`, `forget` and `share`.
 //!
 //! The section "The query" of `docs/reading.md` defines the language: its grammar, fields, comparisons, times and errors.
 
@@ -25,7 +25,7 @@ pub use selector::Selector;
 use attest_storage::{ListingEntry, TimeRange};
 use syntax::{Expression, Subject};
 
-/// A query, as its text says it.
+/// A parsed query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Expression);
 
@@ -53,13 +53,13 @@ impl Query {
         self.0 == Expression::default()
     }
 
-    /// Returns whether some trace can only be decided by its content.
+    /// Returns whether some traces cannot be decided without their content.
     #[must_use]
     pub fn needs_content(&self) -> bool {
         self.0.any_condition(&|condition| condition.needs_content())
     }
 
-    /// Decides by the listing alone. Returns `None` if the content decides.
+    /// Decides from the listing alone. Returns `None` if the content is needed.
     #[must_use]
     pub fn decide(&self, entry: &ListingEntry) -> Option<bool> {
         matching::decide(&self.0, entry)
@@ -75,19 +75,19 @@ impl Query {
         Prefilter::of(&self.0)
     }
 
-    /// Returns a prefix of the keys of all matches.
+    /// Returns a prefix that the keys of all matches share.
     #[must_use]
     pub fn key_prefix(&self) -> String {
         reach::key_prefix(&self.0)
     }
 
-    /// Returns a range that contains the times of storage of all matches.
+    /// Returns a range that contains the storage times of all matches.
     #[must_use]
     pub fn times(&self) -> TimeRange {
         reach::times(&self.0)
     }
 
-    /// Returns the words of the query that are not negated, for marking them in a text.
+    /// Returns the words that are not negated, for highlighting.
     #[must_use]
     pub fn words(&self) -> Vec<&str> {
         let mut words = Vec::new();
@@ -95,13 +95,13 @@ impl Query {
         words
     }
 
-    /// Returns the values of the conditions `field:value` that every match fulfills.
+    /// Returns the values of the `field:value` conditions that every match meets.
     pub fn values(&self, field: Field) -> impl Iterator<Item = &str> {
         self.0.all_of().iter().filter_map(move |part| part.as_value_of(field))
     }
 
-    /// Returns this query and `field:value`. Replaces the conditions on the field that every match fulfills. An empty
-    /// value only removes them.
+    /// Adds the condition `field:value`. Replaces the conditions on the field that every match meets. An empty value
+    /// only removes them.
     pub fn with(self, field: Field, value: &str) -> Result<Self, QueryError> {
         let is_replaced = |part: &Expression| matches!(part, Expression::Condition(condition) if condition.subject == Subject::Field(field));
         let others = self.0.into_all().into_iter().filter(|part| !is_replaced(part));
@@ -109,7 +109,7 @@ impl Query {
         Ok(Self(Expression::all(added.map(Expression::Condition).into_iter().chain(others))))
     }
 
-    /// Returns the query that both select.
+    /// Returns a query that matches the traces that both queries match.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(Expression::all([self.0, other.0]))

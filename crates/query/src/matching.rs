@@ -1,4 +1,4 @@
-//! Whether a trace matches a query.
+//! Decides whether a trace matches a query.
 
 use std::cell::OnceCell;
 
@@ -16,7 +16,7 @@ use crate::{
     test::{Pattern, State, Test},
 };
 
-/// A stored trace with its entry in the listing. What a query does not need is not computed.
+/// A stored trace with its listing entry. Computes only what a query needs.
 #[derive(Debug)]
 pub struct Candidate<'a> {
     entry: &'a ListingEntry,
@@ -62,7 +62,7 @@ pub fn matches(query: &Expression, candidate: &Candidate<'_>) -> bool {
     }
 }
 
-/// Decides by the listing, in three-valued logic: unknown parts are `None`.
+/// Decides from the listing, in three-valued logic: unknown parts are `None`.
 pub fn decide(query: &Expression, entry: &ListingEntry) -> Option<bool> {
     let decide_parts = |parts: &[Expression], decisive: bool| {
         let mut decided = Some(!decisive);
@@ -163,7 +163,7 @@ fn number(digits: &str, test: &Test) -> bool {
     Decimal::parse(digits).is_some_and(|number| test.holds_for_number(&number))
 }
 
-/// Returns every member with a name.
+/// Returns the values of all members called `name`.
 fn members<'a>(trace: &'a Members, name: &'a str) -> impl Iterator<Item = &'a Json> {
     trace.iter().filter(move |(own, _)| *own == name).map(|(_, value)| value)
 }
@@ -173,8 +173,8 @@ fn holds_at(trace: &Members, path: &Path, test: &Test) -> bool {
     members(trace, first).any(|value| holds_below(value, below, test))
 }
 
-/// Returns whether the test holds at a path. A list stands for its elements, and so does an object whose names are their
-/// positions.
+/// Returns whether the test holds for a value at the path. A list stands for its elements, as does an object whose
+/// names are positions.
 fn holds_below(value: &Json, path: &[String], test: &Test) -> bool {
     let Some((name, below)) = path.split_first() else { return test.holds_for(value) };
     match value {

@@ -1,4 +1,4 @@
-//! Reads the text of a query, one function per rule of the grammar.
+//! Parses queries, with one function per grammar rule.
 
 use crate::{
     QueryError,
@@ -6,7 +6,7 @@ use crate::{
     syntax::{Condition, Expression, Operator, Path, Subject, Value, Word, is_keyword, is_of_name},
 };
 
-/// The largest number of parentheses within each other, which bounds the stack.
+/// The maximum nesting depth of parentheses, which bounds the stack.
 pub const MAX_DEPTH: usize = 50;
 
 pub fn parse(text: &str) -> Result<Expression, QueryError> {
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<Expression, QueryError> {
     if parser.rest.is_empty() { Ok(query) } else { Err(QueryError::ClosingParenthesis) }
 }
 
-/// The text that is not yet read. It never begins with white space, except directly before an operator.
+/// The unparsed text. `rest` starts with white space only directly before an operator.
 struct Parser<'t> {
     rest: &'t str,
     depth: usize,
@@ -94,14 +94,14 @@ impl<'t> Parser<'t> {
         Ok(expression)
     }
 
-    /// Reads a condition, if a path and an operator are next.
+    /// Parses a condition, if a path and an operator are next.
     fn condition(&mut self) -> Result<Option<Condition>, QueryError> {
         let begin = self.rest;
         let Some(path) = self.path()? else { return Ok(None) };
         let spaced = self.rest.trim_start();
         let is_spaced = spaced.len() < self.rest.len();
         let operator = operator(spaced).filter(|(operator, _)| !(is_spaced && *operator == Operator::Is));
-        // `http://` begins a word.
+        // `http://` starts a word.
         let Some((operator, rest)) =
             operator.filter(|(operator, rest)| *operator != Operator::Is || !rest.starts_with("//"))
         else {
@@ -117,7 +117,7 @@ impl<'t> Parser<'t> {
         Condition::new(subject, operator, value).map(Some)
     }
 
-    /// Reads a path, if one is next.
+    /// Parses a path, if one is next.
     fn path(&mut self) -> Result<Option<Path>, QueryError> {
         let begin = self.rest;
         let is_own = begin.starts_with('.');
@@ -159,7 +159,7 @@ impl<'t> Parser<'t> {
         Ok(Value { text, is_prefix: prefix.is_some() })
     }
 
-    /// Reads to white space, or to a `)` without its `(`, and skips the white space.
+    /// Takes the text up to white space or an unmatched `)`, and skips the white space.
     fn bare(&mut self) -> &'t str {
         let mut open = 0_usize;
         let end = self.rest.find(|character: char| {
@@ -173,7 +173,7 @@ impl<'t> Parser<'t> {
         text
     }
 
-    /// Reads a text in quotes, and no white space behind it.
+    /// Parses quoted text, but does not skip white space after it.
     fn quoted(&mut self) -> Result<String, QueryError> {
         let (begin, mut text) = (self.rest, String::new());
         let mut characters = begin.char_indices().skip(1);
@@ -198,7 +198,7 @@ impl<'t> Parser<'t> {
         self.rest.is_empty() || self.rest.starts_with(')')
     }
 
-    /// Returns the text behind a keyword, if it is next.
+    /// Returns the text after `keyword`, if the keyword is next.
     fn keyword(&self, keyword: &str) -> Option<&'t str> {
         let end = self.rest.find(|character| !is_of_name(character)).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
@@ -212,7 +212,8 @@ impl<'t> Parser<'t> {
         rest.is_some()
     }
 
-    /// Takes a `-` directly before what it can negate. Others, such as in `->` and `--all`, belong to a word.
+    /// Takes a `-` that directly precedes something it can negate. Any other `-`, such as in `->` or `--all`, belongs
+    /// to a word.
     fn takes_minus(&mut self) -> bool {
         let begins_item = |next: char| next.is_alphanumeric() || "_.(\"".contains(next);
         let rest = self.rest.strip_prefix('-').filter(|rest| rest.starts_with(begins_item));
@@ -221,7 +222,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Returns the operator that a text begins with, and the text behind it.
+/// Returns the operator that a text starts with, and the text after it.
 fn operator(text: &str) -> Option<(Operator, &str)> {
     Operator::ALL.iter().find_map(|(operator, name)| Some((*operator, text.strip_prefix(name)?)))
 }

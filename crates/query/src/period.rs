@@ -1,8 +1,8 @@
-//! Times as a query writes them: a year, a month, a day or a second, in UTC.
+//! Times in a query: a year, month, day or second, in UTC.
 
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 
-/// The first second of a period, and the first one after it.
+/// A period from `start` to just before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     pub start: Timestamp,
@@ -10,7 +10,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// Parses a year, a month, a day, a timestamp (RFC 3339), or seconds since 1970 of another length than a year.
+    /// Parses a year, a month, a day, an RFC 3339 timestamp, or seconds since 1970. Four digits are always a year.
     pub fn parse(text: &str) -> Option<Self> {
         let dates = |first: &str, span: Span| {
             let first: Date = first.parse().ok()?;
@@ -39,8 +39,8 @@ impl Period {
         Self::second(text.parse().ok()?)
     }
 
-    /// Returns the second that begins at a time. A time within a second, which no stored time equals, is an empty period
-    /// before the next second.
+    /// Returns the second that starts at `time`. No stored time equals a time within a second, which therefore becomes
+    /// an empty period at the start of the next second.
     fn second(time: Timestamp) -> Option<Self> {
         let floor = Timestamp::from_second(time.as_nanosecond().div_euclid(1_000_000_000).try_into().ok()?).ok()?;
         let end = floor.checked_add(Span::new().seconds(1)).ok()?;

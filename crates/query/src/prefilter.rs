@@ -1,10 +1,11 @@
-//! A cheap test of the stored bytes, which spares most traces the parser.
+//! A cheap test of the stored bytes, so that most traces need not be parsed.
 //!
-//! A word of the query occurs in a text of the conversation, and that text stands in the JSON, perhaps with escapes. The
-//! page lays JSON out anew and joins texts, so only the longest run of characters is looked for that JSON neither escapes nor
-//! separates. In three cases the run may be in a text although it is not in the bytes. All of them then pass.
+//! A query's word occurs in the conversation's text, which the JSON contains, perhaps with escapes. The page reformats
+//! nested JSON and joins texts. The test therefore looks only for the word's longest run of characters that JSON
+//! neither escapes nor separates. In three cases, the text may contain the run although the bytes do not, so these
+//! traces pass:
 //!
-//! - An escape of ASCII, such as `\u0041`, may have become another escape, or may be part of a name.
+//! - An ASCII escape, such as `\u0041`, may decode to another escape, or may be in a name.
 //! - Texts with citations are joined without a separator.
 //! - The bytes are not UTF-8.
 
@@ -19,7 +20,7 @@ use crate::{
     test::Test,
 };
 
-/// Letters that become ASCII when they are normalized or in lower case (UnicodeData.txt): `K`, `;`, `` ` `` and `İ`.
+/// Characters that normalization or lowercasing turns into ASCII (UnicodeData.txt): `K`, `;`, `` ` `` and `İ`.
 const BECOME_ASCII: [&str; 4] = ["\u{212a}", "\u{37e}", "\u{1fef}", "\u{130}"];
 
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ impl Prefilter {
         Self(tree(query))
     }
 
-    /// Returns `false` only if the trace with these stored bytes does not match.
+    /// Returns whether the trace in `json` may match. `false` is certain, `true` is not.
     #[must_use]
     pub fn may_match(&self, json: &[u8]) -> bool {
         let Ok(json) = std::str::from_utf8(json) else { return true };
@@ -53,7 +54,7 @@ fn tree(query: &Expression) -> Tree {
         Expression::Either(parts) => Tree::Either(parts.iter().map(tree).collect()),
         Expression::Word(word) => run(&word.text),
         Expression::Condition(Condition { subject, test: Test::Equal(pattern), .. }) => match subject {
-            // A number and a literal are written in several ways.
+            // Numbers and literals can be written in several ways.
             Subject::Member(_) | Subject::Field(Field::Model) if pattern.is_textual() => run(&pattern.text),
             Subject::Field(Field::User | Field::Session | Field::Tag | Field::Tool) => run(&pattern.text),
             _ => Tree::Unknown,
@@ -71,7 +72,7 @@ fn may_match(tree: &Tree, text: &Text<'_>) -> bool {
     }
 }
 
-/// Characters of a text that are adjacent in JSON too.
+/// A run of characters that stays contiguous in JSON.
 #[derive(Debug, Clone)]
 struct Run {
     needle: Needle,
@@ -91,7 +92,7 @@ impl Run {
 
 struct Text<'a> {
     json: &'a str,
-    /// The bytes with ASCII in lower case.
+    /// The bytes, with ASCII letters in lower case.
     lower: OnceCell<Vec<u8>>,
 }
 
@@ -109,12 +110,12 @@ impl Text<'_> {
     }
 }
 
-/// Returns whether there is an escape of ASCII, on any level of JSON in strings.
+/// Returns whether an ASCII character is escaped, at any level of JSON within strings.
 fn has_escaped_ascii(json: &[u8]) -> bool {
     memmem::find_iter(json, b"u00").any(|at| json.get(at + 3).is_some_and(|digit| (b'0'..b'8').contains(digit)))
 }
 
-/// Returns whether a text has citations. Empty lists do not count: the Responses API writes one in each text.
+/// Returns whether a text has citations. Empty lists do not count, because the Responses API adds one to each text.
 fn joins_texts(json: &[u8]) -> bool {
     [&b"citations"[..], b"annotations"].iter().any(|name| {
         memmem::find_iter(json, name).any(|at| {

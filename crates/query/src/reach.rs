@@ -1,4 +1,4 @@
-//! What the listing of every match must fulfill, so that other keys and days need not be listed.
+//! Bounds the keys and storage times of all matches, so that nothing else need be listed.
 
 use attest_storage::TimeRange;
 
@@ -33,7 +33,7 @@ pub fn times(query: &Expression) -> TimeRange {
         Expression::All(parts) => parts.iter().map(times).fold(TimeRange::default(), TimeRange::within),
         Expression::Either(parts) => {
             let ranges = || parts.iter().map(times);
-            // A range without a bound makes the whole one unbounded.
+            // One unbounded range makes the union unbounded.
             let since = ranges().map(|range| range.since).collect::<Option<Vec<_>>>();
             let until = ranges().map(|range| range.until).collect::<Option<Vec<_>>>();
             TimeRange {

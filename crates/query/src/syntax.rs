@@ -1,4 +1,4 @@
-//! The parts of a query, and their text.
+//! The syntax tree of a query, and its formatting.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use crate::{QueryError, field::Field, test::Test};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
-    /// All must hold. Without parts, it is the empty query.
+    /// All parts must match. Without parts, it is the empty query.
     All(Vec<Expression>),
-    /// One must hold.
+    /// At least one part must match.
     Either(Vec<Expression>),
     Not(Box<Expression>),
     Condition(Condition),
@@ -24,8 +24,8 @@ impl Default for Expression {
 }
 
 impl Expression {
-    /// Combines parts, so that equal queries have equal forms: no part of the result is of the same kind, and a single
-    /// part stays as it is.
+    /// Combines parts so that equivalent queries compare equal: flattens nested [`All`](Self::All)s, and returns a
+    /// single part as it is.
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut all = parts.into_iter().flat_map(Self::into_all).collect::<Vec<_>>();
         if all.len() == 1 { all.swap_remove(0) } else { Self::All(all) }
@@ -48,7 +48,7 @@ impl Expression {
         }
     }
 
-    /// Returns the parts of which all must hold.
+    /// Returns the parts that must all match.
     pub fn all_of(&self) -> &[Self] {
         match self {
             Self::All(parts) => parts,
@@ -63,7 +63,7 @@ impl Expression {
         }
     }
 
-    /// Returns the value of a condition `field:value`.
+    /// Returns the value if this is a condition `field:value`.
     pub fn as_value_of(&self, field: Field) -> Option<&str> {
         match self {
             Self::Condition(Condition { subject: Subject::Field(own), operator: Operator::Is, value, .. })
@@ -75,7 +75,7 @@ impl Expression {
         }
     }
 
-    /// Returns whether there is a word, or a condition that `is_wanted` accepts.
+    /// Returns whether the expression contains a word, or a condition that `is_wanted` accepts.
     pub fn any_condition(&self, is_wanted: &impl Fn(&Condition) -> bool) -> bool {
         match self {
             Self::All(parts) | Self::Either(parts) => parts.iter().any(|part| part.any_condition(is_wanted)),
@@ -94,7 +94,7 @@ impl Expression {
     }
 }
 
-/// A text in the conversation.
+/// Text to find in the conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     pub text: String,
@@ -112,7 +112,7 @@ pub struct Condition {
     pub subject: Subject,
     pub operator: Operator,
     pub value: Value,
-    /// What the other three mean.
+    /// The test that `subject`, `operator` and `value` define.
     pub test: Test,
 }
 
@@ -141,7 +141,7 @@ pub enum Subject {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// Whether the path is written with a dot before it.
+    /// Whether the path starts with a dot.
     pub is_own: bool,
     /// At least one name.
     pub names: Vec<String>,
@@ -158,7 +158,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// All operators. One that begins with another stands before it.
+    /// All operators, each before its own prefixes.
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::AtLeast, ">="),
         (Self::AtMost, "<="),
@@ -173,7 +173,7 @@ impl Operator {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
     pub text: String,
-    /// Whether a `*` stands behind the text.
+    /// Whether a `*` follows the text.
     pub is_prefix: bool,
 }
 
@@ -184,12 +184,12 @@ impl Value {
     }
 }
 
-/// Returns whether a word is `and`, `or` or `not`, which only quotes make a text.
+/// Returns whether a word is `and`, `or` or `not`, which must be quoted to be searched for.
 pub fn is_keyword(word: &str) -> bool {
     ["and", "or", "not"].iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }
 
-/// Returns whether a character may be in a name without quotes.
+/// Returns whether a character may be in an unquoted name.
 pub fn is_of_name(character: char) -> bool {
     character.is_alphanumeric() || matches!(character, '_' | '-')
 }
@@ -226,7 +226,7 @@ fn write_joined(
     Ok(())
 }
 
-/// Returns whether a character means itself in a text without quotes.
+/// Returns whether a character stands for itself in unquoted text.
 fn is_plain(character: char) -> bool {
     is_of_name(character) || ".,/@+%#~;!?'&$^|{}[]".contains(character)
 }

@@ -1,4 +1,4 @@
-//! The right side of a condition, read for its left side.
+//! Interprets the right side of a condition according to its left side.
 
 use std::cmp::Ordering;
 
@@ -18,14 +18,14 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Equal(Pattern),
-    /// A fingerprint, as the prefix of its keys. With `is_whole`, no other fingerprint matches.
+    /// A fingerprint's key prefix. With `is_whole`, no other fingerprint matches.
     Fingerprint {
         prefix: String,
         is_whole: bool,
     },
-    /// A part of a text, as typed.
+    /// A substring, exactly as typed.
     Part(String),
-    /// A part of a text, ignoring case.
+    /// A substring of the error, ignoring case.
     Error(Needle),
     Number(Operator, Decimal),
     Time(Operator, Period),
@@ -39,7 +39,7 @@ pub enum State {
     Incomplete,
 }
 
-/// A text, a number or a literal that a value equals, or the begin of a text.
+/// A string, number or literal that a value must equal, or a prefix that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     pub text: String,
@@ -53,12 +53,12 @@ impl Pattern {
         Self { text: text.to_owned(), is_prefix, number }
     }
 
-    /// Returns whether every value matches, of whatever type.
+    /// Returns whether every value matches, whatever its type.
     pub fn is_any(&self) -> bool {
         self.is_prefix && self.text.is_empty()
     }
 
-    /// Returns whether only texts that begin with this one match.
+    /// Returns whether only strings can match.
     pub fn is_textual(&self) -> bool {
         !self.is_any() && self.number.is_none() && !matches!(self.text.as_str(), "true" | "false" | "null")
     }
@@ -140,7 +140,7 @@ impl Test {
         }
     }
 
-    /// Returns whether the test holds for a value, or for one within it.
+    /// Returns whether the test holds for `value`, or for any value within it.
     pub fn holds_for(&self, value: &Json) -> bool {
         if matches!(self, Self::Equal(pattern) if pattern.is_any()) {
             return true;
@@ -186,7 +186,7 @@ impl Test {
     }
 }
 
-/// Compares a time with a period from `start` to before `end`.
+/// Compares a time with the period from `start` to just before `end`.
 fn is_in<T: Ord>(operator: Operator, time: &T, start: &T, end: &T) -> bool {
     match operator {
         Operator::Is | Operator::Equal => time >= start && time < end,
@@ -197,7 +197,7 @@ fn is_in<T: Ord>(operator: Operator, time: &T, start: &T, end: &T) -> bool {
     }
 }
 
-/// Returns the prefix of the keys of the fingerprints that begin with a text, which may be typed as encoded in keys.
+/// Returns the key prefix of all fingerprints that start with `typed`, which may be encoded as in keys.
 fn key_prefix(typed: &str) -> String {
     let is_of_a_key = attest::key::Key::read(&format!("{}/-", typed.trim_end_matches('/'))).is_some();
     match Fingerprint::new(typed) {

@@ -1,4 +1,4 @@
-//! The text of a query: what it means, what is refused, and how it is written.
+//! Tests what queries match, which strings are refused, and how queries are formatted.
 
 use attest_mapping::conversation::StoredTrace;
 use attest_query::{Candidate, Field, Query};
@@ -134,8 +134,8 @@ fn words_and_conditions_select() {
 #[test]
 fn everything_else_is_refused_with_advice() {
     for (query, advice) in [
-        ("reqest.temperature>1", "`reqest` is not a field. The fields are fingerprint, id,"),
-        ("modle:x", "Write another member with a dot before it, such as `.modle:1`"),
+        ("requests.temperature>1", "`requests` is not a field. The fields are fingerprint, id,"),
+        ("models:x", "Write another member with a dot before it, such as `.models:1`"),
         ("rating:5", "the members of a trace are id, object, model,"),
         ("Usage.total_tokens>1", "`Usage` is not a field"),
         ("tool.name:x", "`tool` is not a field"),
@@ -281,7 +281,7 @@ fn the_members_without_a_dot_are_those_of_the_schema_and_the_mapping() {
     }
 }
 
-/// A text of pieces that are likely to form queries.
+/// Generates strings from pieces that are likely to form queries.
 fn text() -> impl Strategy<Value = String> {
     let pieces = [
         "model",

@@ -1,4 +1,4 @@
-//! S3 with the AWS configuration of the user.
+//! Creates S3 clients from the user's AWS configuration.
 
 use anyhow::{Context, Result};
 use attest::settings;
@@ -10,7 +10,7 @@ pub async fn aws_config() -> Result<SdkConfig> {
     settings::aws_config().await.context("set AWS_REGION or AWS_PROFILE")
 }
 
-/// Creates a client. An endpoint other than AWS's own is addressed in path style.
+/// Creates a client that uses path-style addressing for endpoints other than AWS's.
 #[must_use]
 pub fn s3_client(config: &SdkConfig) -> Client {
     let is_path_style = settings::s3_endpoint(config).is_some();

@@ -42,7 +42,7 @@ impl BucketReader {
         self.endpoint.as_deref()
     }
 
-    /// Lists objects in the order of their keys. With `is_flat`, S3 lists only the objects directly below the prefix.
+    /// Lists objects in key order. With `is_flat`, S3 lists only the objects directly below the prefix.
     pub fn list(
         &self,
         prefix: &str,
@@ -57,7 +57,7 @@ impl BucketReader {
             .try_filter_map(|object| ready(Ok(entry(object))))
     }
 
-    /// Lists the objects with keys that begin with `prefix`, in the order of their keys, after the key `after`.
+    /// Lists the objects whose keys start with `prefix`, in key order, starting after the key `after`.
     pub fn walk(
         &self,
         prefix: String,
@@ -85,7 +85,7 @@ impl BucketReader {
         Ok(prefixes.map(|prefix| Branch { prefix, traces: None, below: Vec::new() }).collect())
     }
 
-    /// Reads an object and its writer. Returns `None` if it does not exist. The error has an [`Unreadable`] if it
+    /// Reads an object and its writer. Returns `None` if it does not exist. The error contains an [`Unreadable`] if it
     /// concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         // The SDK retries requests, but not a body that is cut off.

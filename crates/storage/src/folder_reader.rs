@@ -42,7 +42,7 @@ impl FolderReader {
         stream::once(listed).try_flatten().boxed()
     }
 
-    /// Returns a page of the objects with a key that `is_selected` accepts, newest first.
+    /// Returns a page of the objects whose keys `is_selected` accepts, newest first.
     pub async fn page(
         &self,
         from: Option<&str>,
@@ -66,7 +66,7 @@ impl FolderReader {
         .await
     }
 
-    /// Counts the traces of each branch directly below a prefix. Returns the first thousand branches.
+    /// Counts the traces in each branch directly below a prefix. Returns the first thousand branches.
     pub async fn branches(&self, prefix: String) -> Result<Vec<Branch>> {
         blocking(self.store.clone(), move |store| {
             let mut counts: BTreeMap<String, u64> = BTreeMap::new();
@@ -85,8 +85,8 @@ impl FolderReader {
         .await
     }
 
-    /// Reads a listed object on this thread, or returns why only this one cannot be read. Returns `None` if it was
-    /// deleted.
+    /// Reads a listed object on this thread. Returns `None` if it was deleted, or an [`Unreadable`] if the failure
+    /// concerns only this object.
     pub fn read(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         if let Some(reason) = Unreadable::of_size(entry.size) {
             return Ok(Some(Err(reason)));
@@ -98,7 +98,8 @@ impl FolderReader {
         }
     }
 
-    /// Reads an object. Returns `None` if it does not exist. The error has an [`Unreadable`] if the object is too large.
+    /// Reads an object, or returns `None` if it does not exist. The error contains an [`Unreadable`] if it is too
+    /// large.
     pub async fn get(&self, key: String) -> Result<Option<Bytes>> {
         let failed = format!("cannot read {key}");
         let read = move |store: &FileStore| {
@@ -113,7 +114,7 @@ impl FolderReader {
     }
 }
 
-/// Returns the start of the page after an entry.
+/// Returns the cursor of the page that starts after an entry.
 pub fn cursor_after(entry: &ListingEntry) -> String {
     format!("{} {}", entry.stored, entry.key)
 }
@@ -133,7 +134,7 @@ async fn blocking<T: Send + 'static>(
     result.with_context(|| format!("cannot read the folder {}", root.display()))
 }
 
-/// Serves a folder as S3 on a free port of loopback, for as long as the process runs.
+/// Serves a folder as S3 on a free loopback port, for as long as the process runs.
 pub async fn serve_folder(store: FileStore) -> Result<ServedS3> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen on 127.0.0.1")?;
     let address = listener.local_addr().context("cannot listen on 127.0.0.1")?;

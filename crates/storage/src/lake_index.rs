@@ -1,4 +1,4 @@
-//! A lake of the traces, which makes all of them searchable.
+//! A lake that contains the traces and makes all of them searchable.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl LakeIndex {
         &self.0
     }
 
-    /// Begins to read whole traces, the newest day first. `from` is a position as text, or empty.
+    /// Starts a scan of whole traces, newest day first. `from` is a formatted position, or empty.
     pub async fn scan(&self, from: &str) -> Result<Scan> {
         let from = match from {
             "" => None,

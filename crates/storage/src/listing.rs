@@ -1,4 +1,4 @@
-//! The parts of a listing, which both kinds of places share.
+//! The listing types that buckets and folders share.
 
 use anyhow::Result;
 use futures_util::stream::BoxStream;
@@ -20,11 +20,11 @@ pub struct ListingPage {
     pub next: Option<String>,
 }
 
-/// A walk through a whole listing, which reads it on demand.
+/// A whole listing, which is read on demand.
 pub struct Walk {
     /// The number of traces, if it is known in advance.
     pub total: Option<usize>,
-    /// A number that changes with the listed traces. `None` if only another listing would show a change.
+    /// A hash of the listed traces. `None` if only another complete listing could detect a change.
     pub version: Option<u64>,
     pub entries: BoxStream<'static, Result<ListingEntry>>,
 }

@@ -1,4 +1,4 @@
-//! Identifies a place that holds traces, so that earlier work is continued only on the same traces.
+//! Identifies a place that contains traces, so that earlier work is continued only on the same traces.
 
 use std::{fmt, fs, os::unix::fs::MetadataExt};
 
@@ -16,15 +16,15 @@ use super::{
     reader::Location,
 };
 
-/// The name of a place, and the id that lives in it.
+/// A place's name, and the id that is stored in it.
 ///
 /// The name alone is not enough: a folder can be replaced at the same path, and a bucket can be deleted and created
-/// again. The id alone is not enough either, because a copy of a place has the same one.
+/// again. The id alone is not enough either, because a copy of a place has the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceId {
     /// The folder's path, or the bucket's name and its S3.
     pub name: String,
-    /// `None` if the place has no id and this user may not create it.
+    /// `None` if the place has no id and this user may not create one.
     pub id: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl PlaceId {
         Ok(Self { name: bucket_name(bucket, settings::s3_endpoint(config).as_deref()), id })
     }
 
-    /// Identifies a folder. One without an id is recognized by its path, file system and inode.
+    /// Identifies a folder. A folder without an id is recognized by its path, device and inode.
     pub fn of_folder(store: &FileStore) -> Result<Self> {
         let root = store.root();
         let failed = || format!("cannot read the id of the folder {}", root.display());
@@ -59,7 +59,7 @@ impl PlaceId {
         Ok(Self { name, id })
     }
 
-    /// Returns a warning if a replaced place could go unnoticed.
+    /// Returns a warning if the place could be replaced unnoticed.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let name = &self.name;

@@ -1,12 +1,12 @@
-//! Reads traces from a bucket or a folder.
+//! Reads traces from a bucket, a folder or files.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
 };
 
-use anyhow::Result;
-use attest::{key::Key, place::bucket_name, writer::Writer};
+use anyhow::{Context, Result};
+use attest::{key::Key, place::bucket_name, unreadable::Unreadable, writer::Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
@@ -16,6 +16,7 @@ use super::lake_index::LakeIndex;
 use super::{
     aws::aws_config,
     bucket_reader::BucketReader,
+    files_reader::FilesReader,
     folder_reader::{FolderReader, cursor_after},
     listing::{Branch, ListingEntry, ListingPage, Walk},
     place_id::{PlaceId, folder_name},
@@ -29,12 +30,20 @@ pub enum Location {
     Folder(PathBuf),
 }
 
+/// The kinds of places, which differ in the order and cost of their listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    Bucket,
+    Folder,
+    Files,
+}
+
 /// Reads the traces of one place, or of one fingerprint in it.
 #[derive(Debug, Clone)]
 pub struct TraceReader {
     place: Place,
     fingerprint: Option<Fingerprint>,
-    /// The URL of a folder's S3, if one is served.
+    /// The URL at which a folder is served as S3, if it is.
     folder_s3: Option<String>,
     #[cfg(feature = "lake")]
     lake: Option<LakeIndex>,
@@ -44,6 +53,7 @@ pub struct TraceReader {
 enum Place {
     Bucket(Box<BucketReader>),
     Folder(FolderReader),
+    Files(FilesReader),
 }
 
 impl TraceReader {
@@ -72,6 +82,11 @@ impl TraceReader {
         Self::new(Place::Folder(FolderReader::new(store)))
     }
 
+    #[must_use]
+    pub fn over_files(files: FilesReader) -> Self {
+        Self::new(Place::Files(files))
+    }
+
     /// Reads the bucket of an endpoint that runs in this process.
     #[must_use]
     pub fn over_bucket(config: &aws_config::SdkConfig, bucket: String) -> Self {
@@ -90,7 +105,7 @@ impl TraceReader {
         Self { folder_s3: Some(s3_url), ..self }
     }
 
-    /// Searches a lake of the same traces.
+    /// Adds a lake of the same traces for searching.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn indexed_by(self, lake: LakeIndex) -> Self {
@@ -103,28 +118,48 @@ impl TraceReader {
         self.lake.as_ref()
     }
 
+    /// Returns the name of the bucket, of the folder's bucket, or of the files.
     #[must_use]
     pub fn bucket(&self) -> &str {
         match &self.place {
             Place::Bucket(bucket) => bucket.name(),
             Place::Folder(folder) => folder.store().bucket(),
+            Place::Files(files) => files.name(),
         }
     }
 
     #[must_use]
     pub fn folder(&self) -> Option<&FileStore> {
         match &self.place {
-            Place::Bucket(_) => None,
             Place::Folder(folder) => Some(folder.store()),
+            Place::Bucket(_) | Place::Files(_) => None,
         }
     }
 
-    /// Returns the address of the bucket's S3, if it is not AWS's own.
+    #[must_use]
+    pub fn files(&self) -> Option<&FilesReader> {
+        match &self.place {
+            Place::Files(files) => Some(files),
+            Place::Bucket(_) | Place::Folder(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> PlaceKind {
+        match &self.place {
+            Place::Bucket(_) => PlaceKind::Bucket,
+            Place::Folder(_) => PlaceKind::Folder,
+            Place::Files(_) => PlaceKind::Files,
+        }
+    }
+
+    /// Returns the S3 endpoint, unless it is AWS's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         match &self.place {
             Place::Bucket(bucket) => bucket.endpoint(),
             Place::Folder(_) => self.folder_s3.as_deref(),
+            Place::Files(_) => None,
         }
     }
 
@@ -133,6 +168,7 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket.place_id().await,
             Place::Folder(folder) => PlaceId::of_folder(folder.store()),
+            Place::Files(_) => Ok(PlaceId { name: self.place_name(), id: None }),
         }
     }
 
@@ -141,11 +177,11 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket_name(bucket.name(), bucket.endpoint()),
             Place::Folder(folder) => folder_name(folder.store()),
+            Place::Files(files) => files.name().to_owned(),
         }
     }
 
-    /// Lists the traces with keys that begin with `prefix`, in the order of their keys and after the key `after`. Skips
-    /// other objects.
+    /// Lists the traces whose keys start with `prefix`, in key order, starting after the key `after`. Skips other objects.
     pub fn list(
         &self,
         prefix: String,
@@ -158,6 +194,7 @@ impl TraceReader {
                 bucket.list(self.within_fingerprint(&prefix), self.fingerprint.is_some(), after).boxed()
             }
             Place::Folder(folder) => folder.list(after).boxed(),
+            Place::Files(files) => stream::iter(files.list(after.as_deref()).map(Ok)).boxed(),
         };
         entries.try_filter(move |entry| {
             let is_selected =
@@ -166,10 +203,10 @@ impl TraceReader {
         })
     }
 
-    /// Returns a page of at most `limit` traces with keys that begin with `prefix`.
+    /// Returns a page of at most `limit` traces whose keys start with `prefix`.
     ///
-    /// A folder is listed newest first. A bucket is listed in the order of keys: S3 offers no other order, and a
-    /// bucket may be too large to list completely.
+    /// A folder is listed newest first, and files in line order. A bucket is listed in key order: S3 offers no other
+    /// order, and a bucket may be too large to list completely.
     pub async fn page(&self, prefix: &str, from: Option<&str>, limit: usize) -> Result<ListingPage> {
         let prefix = self.within_fingerprint(prefix).to_owned();
         match &self.place {
@@ -182,10 +219,11 @@ impl TraceReader {
                 let reader = self.clone();
                 folder.page(from, limit, move |key| key.starts_with(&prefix) && reader.contains(key)).await
             }
+            Place::Files(files) => Ok(files.page(from, limit, |key| key.starts_with(&prefix) && self.contains(key))),
         }
     }
 
-    /// Walks through all traces with keys that begin with `prefix`, in the order of [`page`](Self::page). `from` is a
+    /// Lists all traces whose keys start with `prefix`, in the order of [`page`](Self::page). `from` is a
     /// [cursor](Self::cursor_after).
     pub async fn walk(&self, prefix: &str, from: Option<&str>) -> Result<Walk> {
         match &self.place {
@@ -195,7 +233,7 @@ impl TraceReader {
                 let entries = entries.try_filter(move |entry| std::future::ready(reader.contains(&entry.key))).boxed();
                 Ok(Walk { total: None, version: None, entries })
             }
-            Place::Folder(_) => {
+            Place::Folder(_) | Place::Files(_) => {
                 let entries = self.page(prefix, from, usize::MAX).await?.entries;
                 let mut version = DefaultHasher::new();
                 for ListingEntry { key, stored, size } in &entries {
@@ -207,12 +245,13 @@ impl TraceReader {
         }
     }
 
-    /// Returns the cursor from which a [`walk`](Self::walk) continues after an entry.
+    /// Returns the cursor from which a [`walk`](Self::walk) continues after `entry`.
     #[must_use]
     pub fn cursor_after(&self, entry: &ListingEntry) -> String {
         match &self.place {
             Place::Bucket(_) => entry.key.clone(),
             Place::Folder(_) => cursor_after(entry),
+            Place::Files(files) => files.cursor_after(&entry.key),
         }
     }
 
@@ -236,25 +275,27 @@ impl TraceReader {
         match &self.place {
             Place::Bucket(bucket) => bucket.branches(prefix).await,
             Place::Folder(folder) => folder.branches(prefix.to_owned()).await,
+            Place::Files(files) => Ok(files.branches(prefix)),
         }
     }
 
-    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error has an
+    /// Reads a trace. Returns `None` if it does not exist or does not belong to the fingerprint. The error contains an
     /// [`Unreadable`](attest::unreadable::Unreadable) if it concerns only this object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads listed traces on this thread, which blocks. Returns `None` if they are not in a folder.
-    #[must_use]
-    pub fn blocking(&self) -> Option<&FolderReader> {
+    /// Reads a listed trace from a folder or files on this thread, which blocks. Returns `None` if it was deleted or is
+    /// in a bucket, or an [`Unreadable`] if the failure concerns only this trace.
+    pub fn read_local(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         match &self.place {
-            Place::Bucket(_) => None,
-            Place::Folder(folder) => Some(folder),
+            Place::Bucket(_) => Ok(None),
+            Place::Folder(folder) => folder.read(entry),
+            Place::Files(files) => Ok(files.read(&entry.key)?.map(Ok)),
         }
     }
 
-    /// Reads a trace as [`get`](Self::get) does, and its writer. A folder does not name the writers.
+    /// Reads a trace as [`get`](Self::get) does, and its writer. Only a bucket records writers.
     pub async fn get_with_writer(&self, key: &str) -> Result<Option<(Bytes, Writer)>> {
         if !self.contains(key) {
             return Ok(None);
@@ -264,6 +305,11 @@ impl TraceReader {
             Place::Folder(folder) => {
                 let json = folder.get(key.to_owned()).await?;
                 Ok(json.map(|json| (json, Writer::default())))
+            }
+            Place::Files(files) => {
+                let (files, key) = (files.clone(), key.to_owned());
+                let json = tokio::task::spawn_blocking(move || files.read(&key)).await;
+                Ok(json.context("a reader of the files panicked")??.map(|json| (json, Writer::default())))
             }
         }
     }

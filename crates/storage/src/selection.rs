@@ -10,7 +10,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// Selects a fingerprint as written in a trace, not as encoded in a key.
+    /// Takes the fingerprint as written in a trace, not as encoded in a key.
     pub fn new(fingerprint: &str) -> Result<Self, KeyError> {
         let key = Key::new(fingerprint, "-")?;
         let key_prefix = key.as_str().strip_suffix('-').expect("the id is `-`").to_owned();
@@ -52,7 +52,7 @@ impl TimeRange {
         Self { since: self.since.max(other.since), until }
     }
 
-    /// Returns whether the range contains some time of a day in UTC.
+    /// Returns whether the range may contain a time on this UTC day.
     #[cfg(feature = "lake")]
     #[must_use]
     pub fn overlaps(self, day: Date) -> bool {
@@ -61,7 +61,7 @@ impl TimeRange {
     }
 }
 
-/// Parses a time from the command line: a timestamp (RFC 3339), or a date, which begins at midnight UTC.
+/// Parses a time from the command line: an RFC 3339 timestamp, or a date, which starts at midnight UTC.
 pub fn parse_time(text: &str) -> Result<Timestamp, jiff::Error> {
     let date = || text.parse::<Date>()?.to_zoned_datetime(TimeZone::UTC).map(|zoned| zoned.timestamp());
     text.parse().or_else(|_| date())

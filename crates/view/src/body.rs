@@ -1,4 +1,4 @@
-//! Responses that are written while they are computed.
+//! Response bodies that are sent while they are computed.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc::{Sender, channel};
 
-/// The number of chunks that wait for a slow client. The work waits behind them.
+/// The number of chunks that are buffered for a slow client. When the buffer is full, the work waits.
 const WAITING: usize = 8;
 
 /// The client is gone, so the work ends.
@@ -21,7 +21,7 @@ pub struct Gone;
 
 enum Chunk {
     Bytes(Bytes),
-    /// Everything was written. A body without it is broken off, so that no client takes it as complete.
+    /// Everything was written. A body without this is broken off, so that no client takes it for complete.
     End,
 }
 
@@ -38,11 +38,11 @@ impl Writer {
     }
 
     pub async fn end(self) {
-        let _ = self.0.send(Chunk::End).await; // the client may have everything that it wants
+        let _ = self.0.send(Chunk::End).await; // the client may have disconnected
     }
 }
 
-/// Returns a body that `work` writes. Its next write fails after the client is gone.
+/// Returns a body that `work` writes. After the client has disconnected, the next write fails.
 pub fn written<F: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Writer) -> F) -> Body {
     let (sender, mut chunks) = channel(WAITING);
     tokio::spawn(work(Writer(sender)));

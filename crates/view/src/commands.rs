@@ -1,23 +1,23 @@
-//! Commands that print a trace in a terminal, POST it to another endpoint, or send its request to the provider again.
+//! Terminal commands that print a trace, POST it to another endpoint, or send its request to the provider again.
 
 use attest_mapping::{
     json::{Json, Members},
     rebuild,
 };
-use attest_storage::TraceReader;
+use attest_storage::{LinePlace, Packing, PlaceKind, TraceReader};
 
-/// The body of the first request that a person tries.
+/// The body of the first request that a user tries.
 pub const EXAMPLE: &str =
     r#"{"model": "gpt-4o", "created": 1795305600, "messages": [{"role": "user", "content": "Hello!"}]}"#;
 
 /// Sends a body to an endpoint. The variables hold its URL and its key, which a page must not show.
 const POST: &str = "curl -X POST \"$ATTEST_URL\" -H \"x-api-key: $ATTEST_API_KEY\" -H 'content-type: application/json'";
 
-/// The largest trace that is written into a command, in bytes. Larger ones are read from a file.
+/// The largest trace that a command contains, in bytes. A command reads a larger one from the store.
 const INLINE: usize = 64 * 1024;
 
-/// Options of the SDKs that choose a host, credentials or headers: a trace is untrusted, and the program runs with the
-/// user's own keys.
+/// SDK options that choose a host, credentials or headers. They are dropped, because a trace is untrusted and the
+/// program runs with the user's own keys.
 const OF_SDKS: [&str; 21] = [
     "api_base",
     "api_key",
@@ -42,7 +42,7 @@ const OF_SDKS: [&str; 21] = [
     "websocket_base_url",
 ];
 
-/// The only members that are passed to LiteLLM, because any other argument of `litellm.completion` may choose a host,
+/// The only members that are passed to LiteLLM, because any other argument to `litellm.completion` may choose a host,
 /// credentials or another model (<https://docs.litellm.ai/docs/completion/input>).
 const OF_LITELLM: [&str; 34] = [
     "audio",
@@ -89,11 +89,13 @@ pub struct TerminalCommand {
 }
 
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
-    let read = aws(traces, key);
-    // Anybody on this machine can read the page, so it must not show the secret key of the folder's S3.
-    let title = match traces.folder() {
-        Some(_) => "Read it with the AWS CLI and the AWS_ variables that attest printed",
-        None => "Read it with the AWS CLI",
+    let line = traces.files().and_then(|files| files.line(key));
+    let read = line.map_or_else(|| aws(traces, key), sed);
+    // Anybody on this machine can read the page, so it must not show the secret key for the folder's S3.
+    let title = match traces.kind() {
+        PlaceKind::Folder => "Read it with the AWS CLI and the AWS_ variables that attest printed",
+        PlaceKind::Bucket => "Read it with the AWS CLI",
+        PlaceKind::Files => "Read it from its file",
     };
     let mut commands = vec![
         TerminalCommand { id: "curl", title: "POST it to an endpoint", text: curl(&read, json) },
@@ -108,6 +110,16 @@ pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCom
 fn aws(traces: &TraceReader, key: &str) -> String {
     let endpoint = traces.endpoint().map(|endpoint| format!(" --endpoint-url {endpoint}")).unwrap_or_default();
     format!("aws s3 cp{endpoint} {} -", quoted(&format!("s3://{}/{key}", traces.bucket())))
+}
+
+fn sed(LinePlace { path, packing, number }: LinePlace<'_>) -> String {
+    let path = quoted(&path.to_string_lossy());
+    let print = format!("sed -n '{number}{{p;q;}}'");
+    match packing {
+        Packing::Plain => format!("{print} {path}"),
+        Packing::Gzip => format!("gzip -dc {path} | {print}"),
+        Packing::Zstd => format!("zstd -dc {path} | {print}"),
+    }
 }
 
 fn curl(read: &str, json: &[u8]) -> String {
@@ -126,8 +138,8 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Writes a program that sends the provider's request again. Returns `None` if the trace has no messages, is too large,
-/// or names a host as its model.
+/// Returns a program that sends the provider's request again. Returns `None` if the trace has no messages, is too
+/// large, or has a URL in its model's name.
 fn python(json: &[u8]) -> Option<String> {
     if json.len() > INLINE {
         return None;
@@ -136,7 +148,7 @@ fn python(json: &[u8]) -> Option<String> {
     let api = trace.text("api").unwrap_or_default();
     let mut request = rebuild::request(&trace)?;
     let is_litellm = api == "litellm";
-    // LiteLLM sends the request to a URL in the name of a model (`huggingface/https://…`).
+    // LiteLLM sends the request to a URL in a model's name (`huggingface/https://…`).
     if is_litellm && request.text("model").is_some_and(|model| model.contains("://")) {
         return None;
     }
@@ -147,7 +159,7 @@ fn python(json: &[u8]) -> Option<String> {
         "litellm" => ("litellm", "litellm.completion"),
         _ => ("openai", "openai.OpenAI().chat.completions.create"),
     };
-    // JSON has no three quotes in a row, and no backslash at its end, so it does not end a raw string.
+    // JSON does not contain three quotes in a row or end with a backslash, so it does not end a raw string.
     let request = Json::from(request).readable();
     Some(format!(
         "import json\n\nimport {module}\n\nrequest = json.loads(r\"\"\"\n{request}\n\"\"\")\n\nprint({call}(**request))\n"

@@ -1,4 +1,4 @@
-//! Search and figures over a lake, which contains the whole text of every trace.
+//! Searches a lake, which contains the whole text of every trace, and counts its traces.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use super::{
     workers::Workers,
 };
 
-/// Begins a search behind the position `from`. Searches the newest day first.
+/// Starts a search after the position `from`. Searches the newest day first.
 pub async fn scan(
     lake: &LakeIndex,
     workers: &Workers,
@@ -31,7 +31,7 @@ pub async fn scan(
     let days = scan.files().iter().filter(|file| selection.times.overlaps(file.day));
     let total = is_counted.then(|| usize::try_from(days.map(DataFile::rows).sum::<u64>()).unwrap_or(usize::MAX));
     let version = scan.version();
-    // Decodes the next rows while the workers search the ones before.
+    // Decode the next rows while the workers search the previous ones.
     let (decoded, mut waiting) = channel(1);
     let times = selection.times;
     tokio::spawn(async move {
@@ -69,7 +69,7 @@ fn search(rows: &Rows, mut batch: BatchBuilder) -> Batch {
     batch.batch
 }
 
-/// Counts the traces of every storage day, as the log knows them.
+/// Counts the traces of every storage day according to the lake's log.
 pub async fn days(lake: &LakeIndex) -> Result<BTreeMap<Date, u64>> {
     let mut days = BTreeMap::new();
     for file in lake.scan("").await?.files() {

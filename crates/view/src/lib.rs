@@ -2,7 +2,7 @@
 //! endpoint.
 //!
 //! A trace is untrusted. Its content is shown as text, which the templates escape. The content security policy allows
-//! no inline script and no request to another host. Requests for a host other than loopback are refused. Every page
+//! no inline scripts and no requests to other hosts. Requests for a host other than loopback are refused. Every page
 //! limits its work, and is computed outside the async threads.
 
 mod body;
@@ -22,6 +22,7 @@ mod snippet;
 mod stats;
 mod stop;
 mod transcript;
+mod whole_scan;
 mod workers;
 
 pub use commands::EXAMPLE;

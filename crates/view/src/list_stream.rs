@@ -1,4 +1,4 @@
-//! Streams pages while their traces are searched.
+//! Streams pages while traces are being searched.
 
 use std::time::{Duration, Instant};
 
@@ -6,33 +6,30 @@ use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
-    pages::{self, ListEnd, Outcome, list_end, list_row, progress},
-    results::{Complete, PageSearch, Results},
-    scan::{Hit, Scan},
+    pages::{ListEnd, Outcome, list_end, list_row, progress},
+    results::{Complete, PageSearch},
     search::{ROWS, Search, Totals},
-    session::{self, Figures, Session},
     stop::Stop,
-    workers::Workers,
 };
 
-/// The time after which a search shows for the first time how far it is.
+/// The time after which a search first shows its progress.
 const FIRST_PROGRESS: Duration = Duration::from_millis(200);
 
-/// The longest time without a byte. Only a write shows that the client is gone.
+/// The longest time without writing a byte, because only a write shows that the client is gone.
 const SILENCE: Duration = Duration::from_millis(500);
 
 pub struct ListStream {
     pub search: Search,
     pub page: PageSearch,
-    /// The totals of this search over all traces, if its first page has counted.
+    /// The totals of this search over all traces, if its first page has counted them.
     pub totals: Option<Totals>,
-    /// Whether the search goes on behind the last row of the page, and counts.
+    /// Whether the search continues after the page's last row, in order to count.
     pub is_counted: bool,
     pub stop: Stop,
 }
 
 impl ListStream {
-    /// Writes the rows, and what the search found. The list is between `before` and `after`.
+    /// Writes the rows and the totals, between the page's halves `before` and `after`.
     pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
         writer.write(before).await?;
         let outcome = self.write_rows(&writer).await?;
@@ -80,7 +77,7 @@ impl ListStream {
     }
 }
 
-/// Writes a page of a search that has read everything before.
+/// Writes a page of a search that has already read everything.
 pub async fn known_page(
     page: Complete,
     all: Option<Totals>,
@@ -100,59 +97,7 @@ pub async fn known_page(
     Ok(())
 }
 
-/// Searches the traces of one session, and shows how far the search is.
-pub struct SessionStream {
-    pub id: String,
-    /// The query that selects the session.
-    pub q: String,
-    pub scan: Scan,
-    pub results: Results,
-    pub workers: Workers,
-    pub stop: Stop,
-}
-
-impl SessionStream {
-    pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
-        writer.write(before).await?;
-        let (mut rows, mut figures, mut found) = (Vec::new(), Figures::default(), Totals::default());
-        let mut clock = ProgressClock::new();
-        let outcome = loop {
-            if self.stop.is_requested() {
-                break Outcome::Stopped;
-            }
-            let batch = match self.scan.next().await {
-                Ok(Some(batch)) => batch,
-                Ok(None) => break Outcome::Complete,
-                Err(error) => break Outcome::Failed(error),
-            };
-            found.add(&batch);
-            for Hit { row, .. } in batch.hits {
-                figures.add(&row);
-                if rows.len() < session::ROWS {
-                    rows.push(row);
-                }
-            }
-            let mut html = String::new();
-            if clock.is_due() {
-                let progress = progress(found, self.scan.total, None, &Search::default(), self.stop.number);
-                html.push_str(&progress.into_string());
-            }
-            clock.write(&writer, html).await?;
-        };
-        if matches!(outcome, Outcome::Complete) && rows.len() == figures.traces {
-            self.results.remember_all(&self.q, rows.iter().map(|row| row.entry.key.clone()).collect());
-        }
-        let (id, q, total) = (self.id, self.q, self.scan.total);
-        let page = move || pages::session(&Session::new(id, rows, figures), &q, found, total, &outcome).into_string();
-        let Ok(page) = self.workers.run(page).await else { return Ok(()) }; // the body ends broken off
-        writer.write(page).await?;
-        writer.write(after).await?;
-        writer.end().await;
-        Ok(())
-    }
-}
-
-/// Decides when to show progress: first often, then ever less often, because each one is an element of the page.
+/// Decides when to show progress. It is shown less and less often, because each time adds an element to the page.
 pub struct ProgressClock {
     start: Instant,
     next: Duration,
@@ -174,7 +119,7 @@ impl ProgressClock {
         is_due
     }
 
-    /// Writes HTML, or white space if nothing was written for some time.
+    /// Writes HTML, or a line break if nothing has been written for [`SILENCE`].
     pub async fn write(&mut self, writer: &Writer, mut html: String) -> Result<(), Gone> {
         if html.is_empty() && self.written.elapsed() < SILENCE {
             return Ok(());
@@ -187,7 +132,7 @@ impl ProgressClock {
     }
 }
 
-/// Splits a page at the place of its streamed part.
+/// Splits a page where its streamed part goes.
 pub fn halves(page: &Markup) -> (String, String) {
     let (before, after) = page.0.split_once(super::pages::STREAMED).unwrap_or((&page.0, ""));
     (before.to_owned(), after.to_owned())

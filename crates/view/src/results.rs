@@ -1,4 +1,4 @@
-//! Pages of results that were found recently. Going from one trace to the next does not repeat a search.
+//! Remembers recent pages of results, so that going from one trace to the next does not repeat a search.
 
 use std::{
     cmp::Reverse,
@@ -20,16 +20,16 @@ use super::{
 /// The number of remembered pages. A page has at most 50 rows of about 2 KB, so all of them need about 6 MB.
 const PAGES: usize = 64;
 
-/// The largest number of pages that are read from the beginning to find the page before a trace.
+/// The largest number of pages that are read from the first one on to find the page before a trace.
 const WALKED: usize = 100;
 
 /// The rows of one page, as far as a search has found them.
 #[derive(Debug, Default)]
 pub struct PageRows {
     pub rows: Vec<Row>,
-    /// The totals behind the start of the page, including later pages.
+    /// The totals from the start of the page on, including later pages.
     pub totals: Totals,
-    /// The cursor of the next page, or of the rest of this one. `None` if there is nothing more.
+    /// The cursor of the next page, or of the rest of this one. `None` at the end.
     pub next: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl PageRows {
         before
     }
 
-    /// Returns whether the page has all its rows, and another one follows.
+    /// Returns whether the search has found more traces than the page has rows.
     pub fn has_more(&self) -> bool {
         self.totals.found > self.rows.len()
     }
@@ -77,7 +77,7 @@ pub struct PageSearch {
 }
 
 impl PageSearch {
-    /// Looks at the next traces. Returns the number of rows before them, or `None` behind the last trace.
+    /// Searches the next traces. Returns the number of rows before them, or `None` after the last trace.
     pub async fn next(&mut self) -> Result<Option<usize>> {
         let Some(batch) = self.scan.next().await? else {
             self.page.end();
@@ -143,12 +143,12 @@ pub enum Direction {
     Next,
 }
 
-/// The place of a neighbouring trace.
+/// Where a neighbouring trace is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Neighbour {
-    /// A trace on the page that begins at the cursor `from`.
+    /// A trace on the page that starts at the cursor `from`.
     Trace { key: String, from: String },
-    /// A page that is read only when somebody opens it.
+    /// A page that is searched only when the user opens it.
     Page { from: String },
 }
 
@@ -164,20 +164,20 @@ impl Results {
         Self { traces, workers, recent: Arc::default() }
     }
 
-    /// Begins to search the rows of a page.
+    /// Starts the search for a page's rows.
     pub async fn begin(&self, query: &Query, q: &str, from: &str) -> Result<PageSearch> {
         let scan = Scan::begin(&self.workers, Selection::new(&self.traces, query), from, ROWS).await?;
         let (q, from, results) = (q.to_owned(), from.to_owned(), self.clone());
         Ok(PageSearch { page: PageRows::default(), scan, q, from, is_of_a_lake: has_lake(&self.traces), results })
     }
 
-    /// Remembers the keys of all traces that a search selects.
+    /// Remembers the keys of all traces that a search has found.
     pub fn remember_all(&self, q: &str, keys: Vec<String>) {
         let (q, from) = (q.to_owned(), String::new());
         self.remember(ResultPage { q, from, keys: keys.into(), next: None, complete: None });
     }
 
-    /// Returns the page of a search that has read everything, unless the traces have changed since.
+    /// Returns a remembered page of a search that has read everything, unless the traces have changed since.
     pub fn unchanged(&self, search: &Search, version: Option<u64>) -> Option<Complete> {
         let page = self.remembered(|page| page.q == search.q && page.from == search.from)?;
         page.complete.filter(|complete| version.is_some() && complete.version == version)
@@ -189,7 +189,7 @@ impl Results {
     }
 
     /// Returns the neighbours of a trace that was opened from a page of results. Never searches the contents of traces:
-    /// the neighbours of a search that is no longer known are found when somebody goes to them.
+    /// if the search is no longer remembered, its neighbours are found when the user goes to them.
     pub async fn neighbours(&self, key: &str, search: &Search) -> Result<[Option<Neighbour>; 2]> {
         let is_search = Query::parse(&search.q)?.needs_content();
         let known = self.remembered(|page| page.q == search.q && page.position(key).is_some());
@@ -211,7 +211,7 @@ impl Results {
         ])
     }
 
-    /// Goes from a trace to its neighbour across the edge of a page. Returns the page to show if it has no trace.
+    /// Goes from a trace to its neighbour, even on another page. Returns a page to show if that page has no trace.
     pub async fn step(&self, key: &str, search: &Search, direction: Direction) -> Result<Neighbour> {
         let page = self.page_of(key, search).await?;
         let at = page.position(key);
@@ -241,14 +241,14 @@ impl Results {
                     if let Some(last) = before.keys.last() {
                         return Ok(before.trace(last));
                     }
-                    from = before.from; // a page that found nothing
+                    from = before.from; // no trace on that page: try the page before it
                 }
                 self.walk(key, &page.q, &from).await
             }
         }
     }
 
-    /// Walks from the beginning of a result to the trace before `key`, or to the end of the page before `from`.
+    /// Walks from the first result to the trace before `key`, or to the end of the page before `from`.
     async fn walk(&self, key: &str, q: &str, from: &str) -> Result<Neighbour> {
         let mut before = Neighbour::Page { from: String::new() };
         let mut cursor = String::new();
@@ -285,7 +285,7 @@ impl Results {
         Ok(page)
     }
 
-    /// Returns a page: the remembered one, unless listing the newest traces again is cheap.
+    /// Returns a page, preferably a remembered one. The first page of a listing is always read, because that is cheap.
     async fn page(&self, q: &str, from: &str) -> Result<ResultPage> {
         let query = Query::parse(q)?;
         let is_listing = from.is_empty() && !query.needs_content();
@@ -301,7 +301,7 @@ impl Results {
         Ok(search.remember(None))
     }
 
-    /// Returns whether it is known that no trace follows the cursor.
+    /// Returns whether a remembered page shows that no trace follows the cursor.
     fn is_known_end(&self, q: &str, from: &str) -> bool {
         self.remembered(|page| page.q == q && page.from == from && page.keys.is_empty() && page.next.is_none())
             .is_some()

@@ -1,6 +1,6 @@
 use attest::writer::Writer;
 use attest_query::{Field, Query, QueryError};
-use attest_storage::TraceReader;
+use attest_storage::{PlaceKind, TraceReader};
 use axum::{
     Form, Router,
     extract::{FromRequestParts, Query as UrlQuery, State},
@@ -10,18 +10,17 @@ use axum::{
         request::Parts,
     },
     middleware::from_fn,
-    response::{IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use maud::Markup;
 
 use super::{
     body,
     commands::commands,
     guard::{guard, guarded},
-    list_stream::{ListStream, SessionStream, halves, known_page},
-    pages::{self, Choice, Failure, List, Overview, TracePage, TraceView, trace_url},
+    list_stream::{ListStream, halves, known_page},
+    pages::{self, Choice, Failure, List, Overview, PlaceFacts, TracePage, TraceView, trace_url},
     results::{Direction, Neighbour, Results},
     scan::Scan,
     search::Search,
@@ -29,6 +28,7 @@ use super::{
     stats::Stats,
     stop::Searches,
     transcript::{excerpt, transcript},
+    whole_scan::{OverviewStream, SessionStream, write_lines},
     workers::Workers,
 };
 
@@ -46,6 +46,7 @@ pub fn router(traces: TraceReader) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/traces", get(list))
+        .route("/export", get(export))
         .route("/session", get(session))
         .route("/trace", get(trace))
         .route("/stop", post(stop))
@@ -61,12 +62,12 @@ pub fn router(traces: TraceReader) -> Router {
         .layer(from_fn(guard))
 }
 
-/// Responds to an address that is none of this page's.
+/// Responds to a URL that this page does not serve.
 pub async fn no_such_page() -> Response {
     guarded(Failure::NoSuchPage.into_response())
 }
 
-/// The parameters of an address. An address with others gets a page that says so.
+/// The parameters of a URL. Responds to invalid ones with an HTML page that explains the failure.
 struct Parameters<T>(T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Parameters<T> {
@@ -85,13 +86,20 @@ fn asset(media_type: &'static str, text: &'static str) -> impl IntoResponse {
 }
 
 async fn overview(
-    State(Viewer { traces, workers, .. }): State<Viewer>,
+    State(Viewer { traces, workers, searches, .. }): State<Viewer>,
     Parameters(choice): Parameters<Choice>,
-) -> Result<Markup, Failure> {
-    let stats = Stats::gather(&traces, &workers, choice.all).await?;
-    let bucket = traces.bucket().to_owned();
-    let page = Overview { stats, choice, bucket, is_folder: traces.folder().is_some() };
-    Ok(workers.run(move || page.render()).await?)
+) -> Result<Response, Failure> {
+    let place = PlaceFacts::of(&traces);
+    let overview = |stats| Overview { stats, choice, error: None, place };
+    let (before, after) = halves(&Overview::frame());
+    if choice.all {
+        let (stats, scan) = Stats::begin(&traces, &workers, true).await?;
+        let stream = OverviewStream { overview: overview(stats), scan, workers, stop: searches.begin() };
+        return Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)));
+    }
+    let page = overview(Stats::gather(&traces, &workers).await?);
+    let content = workers.run(move || page.content().into_string()).await?;
+    Ok(Html(before + &content + &after).into_response())
 }
 
 async fn list(
@@ -105,9 +113,10 @@ async fn list(
     let stop = searches.begin();
     // Counting is cheap in a folder, and a search for content reads everything anyway.
     let totals = results.totals(&search.q).filter(|_| !search.from.is_empty());
-    let is_counted = totals.is_none() && (query.needs_content() || traces.folder().is_some() && !page.is_of_a_lake);
+    let is_counted =
+        totals.is_none() && (query.needs_content() || traces.kind() != PlaceKind::Bucket && !page.is_of_a_lake);
     let known = results.unchanged(&search, page.scan.version).filter(|_| query.needs_content());
-    let list = List { search: search.clone(), query, tree, bucket: traces.bucket().to_owned() };
+    let list = List { search: search.clone(), query, tree, place: PlaceFacts::of(&traces) };
     let (before, after) = halves(&workers.run(move || list.render()).await?);
     if let Some(known) = known {
         return Ok(body::html(async move |writer| {
@@ -124,6 +133,16 @@ fn parse(q: &str) -> Result<Query, Failure> {
 
 fn bad_search(q: &str, error: QueryError) -> Failure {
     Failure::BadSearch { q: q.to_owned(), error }
+}
+
+/// Downloads the traces that a query selects, as `attest export` writes them.
+async fn export(State(viewer): State<Viewer>, Parameters(search): Parameters<Search>) -> Result<Response, Failure> {
+    let Viewer { traces, workers, .. } = viewer;
+    let selection = Selection::new(&traces, &parse(&search.q)?).with_lines();
+    let scan = Scan::begin(&workers, selection, "", usize::MAX).await?;
+    let lines = body::written(async move |writer| drop(write_lines(scan, writer).await));
+    let headers = [(CONTENT_TYPE, "application/jsonl"), (CONTENT_DISPOSITION, "attachment; filename=\"traces.jsonl\"")];
+    Ok((headers, lines).into_response())
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -212,7 +231,7 @@ async fn trace(State(viewer): State<Viewer>, Parameters(shown): Parameters<Shown
     Ok(page.await?.into_response())
 }
 
-/// Redirects to the comparison of the two traces that were chosen in a list.
+/// Redirects to the comparison of the two traces that the user chose in a list.
 async fn chosen(Parameters(chosen): Parameters<Vec<(String, String)>>) -> Result<Redirect, Failure> {
     let keys: Vec<_> = chosen.iter().filter(|(name, _)| name == "key").map(|(_, key)| key).collect();
     let [one, other] = keys[..] else {
@@ -221,7 +240,7 @@ async fn chosen(Parameters(chosen): Parameters<Vec<(String, String)>>) -> Result
     Ok(Redirect::to(&trace_url(one, &[("with", other)])))
 }
 
-/// A step from a trace to its neighbour in a result.
+/// A step from a trace to its neighbour in the results.
 #[derive(Debug, serde::Deserialize)]
 struct Steps {
     key: String,
@@ -234,7 +253,7 @@ struct Steps {
     from: String,
 }
 
-/// Redirects to the neighbour of a trace on another page of results.
+/// Redirects to a trace's neighbour, which may be on another page of results.
 async fn step(State(viewer): State<Viewer>, Parameters(steps): Parameters<Steps>) -> Result<Redirect, Failure> {
     let Steps { key, to, plain, q, from } = steps;
     let search = Search { q, from, with: String::new() };
@@ -258,7 +277,7 @@ async fn raw(State(viewer): State<Viewer>, Parameters(Raw { key }): Parameters<R
 #[derive(Debug, serde::Deserialize)]
 struct Copied {
     key: String,
-    /// The fragment of a turn, or of a part of a turn. By default, the whole conversation.
+    /// The fragment of a turn or of a part. By default, the whole conversation is copied.
     of: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Searches all traces, batch by batch, in the order of the listing.
+//! Searches all traces, batch by batch, in listing order.
 
 use std::{
     future::ready,
@@ -9,8 +9,9 @@ use std::{
 };
 
 use anyhow::Result;
-use attest::unreadable::Unreadable;
-use attest_storage::ListingEntry;
+use attest::{trace::is_trace, unreadable::Unreadable};
+use attest_mapping::json::one_line;
+use attest_storage::{ListingEntry, PlaceKind};
 use bytes::Bytes;
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -25,19 +26,19 @@ use super::{
     workers::{PAGES, Workers},
 };
 
-/// The largest number of traces in a batch. Other pages wait for at most two batches.
+/// The maximum number of traces in a batch. Other pages wait for at most two batches.
 const BATCH: usize = 256;
 
 /// The number of batches in flight: one per worker. For a bucket, this hides the latency of S3.
 pub const BATCHES: usize = PAGES;
 
-/// The number of concurrent reads of objects per batch.
+/// The number of concurrent object reads per batch.
 const READS: usize = 16;
 
-/// The largest size of a batch of objects, which are in memory together.
+/// The maximum total size of a batch's objects, which are in memory together.
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A matching trace, and the cursor behind it.
+/// A matching trace, and the cursor after it.
 #[derive(Debug)]
 pub struct Hit {
     pub row: Row,
@@ -46,29 +47,31 @@ pub struct Hit {
 
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The matching traces. Empty if only their number is wanted.
+    /// The matching traces. Empty if they are only counted.
     pub hits: Vec<Hit>,
+    /// The matching traces as JSON Lines, if the selection needs lines instead of hits.
+    pub lines: Vec<u8>,
     pub found: usize,
     pub looked_at: usize,
-    /// The objects that a search for content left out, because they cannot be read.
+    /// The number of objects that a content search left out because they cannot be read.
     pub unreadable: usize,
-    /// The cursor behind the batch.
+    /// The cursor after the batch.
     pub cursor: String,
 }
 
 /// A search that reads only while it is polled.
 pub struct Scan {
-    /// The number of traces to look at, if it is known.
+    /// The number of traces to search, if it is known.
     pub total: Option<usize>,
-    /// A number that changes with the traces. `None` if only another search would show a change.
+    /// A number that changes with the traces. `None` if only another search could detect a change.
     pub version: Option<u64>,
     batches: BoxStream<'static, Result<Batch>>,
-    /// The largest number of hits in a batch.
+    /// The maximum number of hits in a batch.
     limit: Arc<AtomicUsize>,
 }
 
 impl Scan {
-    /// Begins a search behind the cursor `from`, or at the beginning of the listing. A batch has at most `rows` hits.
+    /// Starts a search after the cursor `from`, or from the start if it is empty. A batch has at most `rows` hits.
     pub async fn begin(workers: &Workers, selection: Selection, from: &str, rows: usize) -> Result<Self> {
         let (selection, limit) = (Arc::new(selection), Arc::new(AtomicUsize::new(rows)));
         let traces = &selection.traces;
@@ -77,8 +80,8 @@ impl Scan {
             return lake::scan(lake, workers, &selection, from, limit).await;
         }
         let walk = traces.walk(&selection.prefix, Some(from).filter(|from| !from.is_empty())).await?;
-        let is_bucket = traces.folder().is_none();
-        let is_read = selection.query.needs_content();
+        let is_bucket = traces.kind() == PlaceKind::Bucket;
+        let is_read = selection.query.needs_content() || rows == usize::MAX;
         let size = if is_read || !is_bucket { BATCH } else { rows.min(BATCH) + 1 };
         let (workers, hits) = (workers.clone(), Arc::clone(&limit));
         let batches = chunks(walk.entries, size).map(move |entries| {
@@ -87,7 +90,7 @@ impl Scan {
                 if is_bucket {
                     of_bucket(entries?, &workers, batch).await
                 } else {
-                    of_folder(entries?, &workers, batch).await
+                    of_files(entries?, &workers, batch).await
                 }
             }
         });
@@ -105,12 +108,12 @@ impl Scan {
         Self { total, version, batches, limit }
     }
 
-    /// Looks at the next traces. Returns `None` behind the last one.
+    /// Searches the next traces. Returns `None` after the last one.
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         self.batches.try_next().await
     }
 
-    /// Only counts the matching traces from here on.
+    /// From now on, only counts the matching traces.
     pub fn count_only(&self) {
         self.limit.store(0, Ordering::Relaxed);
     }
@@ -137,18 +140,17 @@ fn chunks(
     chunks.boxed()
 }
 
-/// Returns the number of bytes that reading an object takes at most.
+/// Returns how many bytes of an object are read.
 pub fn read_bytes(entry: &ListingEntry) -> u64 {
     if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
-/// Reads and searches files in one go, because a task per file would cost more than reading it.
-async fn of_folder(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
+/// Reads and searches files in one task, because a task per file would cost more than reading the file.
+async fn of_files(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
     let search = move || {
-        let Some(folder) = batch.selection.traces.blocking().cloned() else { return Ok(batch.batch) };
         for entry in entries {
             if batch.wants(&entry)
-                && let Some(object) = folder.read(&entry)?
+                && let Some(object) = batch.selection.traces.read_local(&entry)?
             {
                 batch.add(entry, object);
             }
@@ -179,9 +181,9 @@ async fn of_bucket(entries: Vec<ListingEntry>, workers: &Workers, mut batch: Bat
 pub struct BatchBuilder {
     pub batch: Batch,
     pub selection: Arc<Selection>,
-    /// The largest number of hits.
+    /// The maximum number of hits.
     limit: usize,
-    /// The number of entries that are read as hits. They may not be read yet.
+    /// The number of entries that were chosen as hits, even if they have not been read yet.
     chosen: usize,
 }
 
@@ -191,7 +193,7 @@ impl BatchBuilder {
         Self { batch: Batch::default(), selection: Arc::clone(selection), limit, chosen: 0 }
     }
 
-    /// Looks at the key and the time of an entry. Returns whether its trace must be read.
+    /// Counts an entry, and decides from the listing if possible. Returns whether the trace must be read.
     fn wants(&mut self, entry: &ListingEntry) -> bool {
         self.batch.looked_at += 1;
         self.batch.cursor = self.selection.traces.cursor_after(entry);
@@ -206,7 +208,7 @@ impl BatchBuilder {
         let cursor = self.selection.traces.cursor_after(&entry);
         match object {
             Ok(json) => self.add_trace(entry, &json, || cursor),
-            Err(_) if self.selection.decide(&entry).is_none() => self.batch.unreadable += 1,
+            Err(_) if self.selection.has_lines || self.selection.decide(&entry).is_none() => self.batch.unreadable += 1,
             Err(reason) => {
                 self.batch.found += 1;
                 self.batch.hits.push(Hit { row: Row::unreadable(entry, reason), cursor });
@@ -215,7 +217,13 @@ impl BatchBuilder {
     }
 
     pub fn add_trace(&mut self, entry: ListingEntry, json: &[u8], cursor: impl FnOnce() -> String) {
-        if self.batch.hits.len() == self.limit {
+        if self.selection.has_lines {
+            if is_trace(json) && self.selection.is_selected(&entry, json) {
+                self.batch.found += 1;
+                self.batch.lines.append(&mut one_line(json));
+                self.batch.lines.push(b'\n');
+            }
+        } else if self.batch.hits.len() == self.limit {
             self.batch.found += usize::from(self.selection.is_selected(&entry, json));
         } else if let Some(row) = self.selection.row(entry, json) {
             self.batch.found += 1;

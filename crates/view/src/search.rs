@@ -1,4 +1,4 @@
-//! The rows on a page of results.
+//! A search, and the rows on a page of its results.
 
 use attest::unreadable::Unreadable;
 use attest_mapping::{
@@ -13,10 +13,10 @@ use super::{scan::Batch, snippet::Snippet};
 
 pub const ROWS: usize = 50;
 
-/// The largest part of the user's first message that a row shows, in characters.
+/// The maximum length of the text that a row shows, in characters.
 const WORDS: usize = 160;
 
-/// A search, as the URL of the page contains it.
+/// A search, as in the page's URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Search {
@@ -33,11 +33,11 @@ pub struct Search {
 pub struct Row {
     pub entry: ListingEntry,
     pub header: Header,
-    /// The start of the user's first message, by which a person recognizes the trace.
+    /// The start of the user's first message, by which people recognize the trace.
     pub words: String,
     /// The text around the words that the search found.
     pub snippet: Option<Snippet>,
-    /// The role and the text of the first and of the last turn. Empty if the page shows none.
+    /// The role and the text of the first and the last turn. Empty if the page shows no previews.
     pub preview: Vec<(String, String)>,
     /// Why the object cannot be read. The header and the words are then empty.
     pub unreadable: Option<Unreadable>,
@@ -48,7 +48,7 @@ pub struct Row {
 pub struct Totals {
     pub found: usize,
     pub looked_at: usize,
-    /// The objects that a search for content left out, because they cannot be read.
+    /// The number of objects that a content search left out because they cannot be read.
     pub unreadable: usize,
 }
 
@@ -61,7 +61,7 @@ impl Totals {
 }
 
 impl Search {
-    /// Returns the URL of the list with this search from its first page, changed by `change`.
+    /// Applies `change` to a copy of this search, and returns the URL of its first page.
     pub fn url(&self, change: impl FnOnce(&mut Self)) -> String {
         let mut search = Self { from: String::new(), ..self.clone() };
         change(&mut search);
@@ -74,7 +74,7 @@ impl Search {
     }
 }
 
-/// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
+/// Reads a listed object. Returns `None` if it was deleted, or an [`Unreadable`] if the failure concerns only it.
 pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
     if let Some(reason) = Unreadable::of_size(entry.size) {
         return Ok(Some(Err(reason)));
@@ -100,7 +100,7 @@ impl Row {
     }
 }
 
-/// Reads the parts of a trace that the list shows.
+/// Creates the row of a trace.
 pub fn read_row(entry: ListingEntry, stored: &StoredTrace, header: Header) -> Row {
     let mut messages = stored.trace().list("messages").iter().filter_map(Json::as_object);
     let first = messages.next();
@@ -116,7 +116,7 @@ pub fn read_row(entry: ListingEntry, stored: &StoredTrace, header: Header) -> Ro
     Row { entry, header, words, snippet: None, preview: Vec::new(), unreadable: None }
 }
 
-/// Returns the user's first text, or the first text, of a trace whose messages are in the attributes of a span.
+/// Returns the user's first text, or otherwise the first turn's, if the messages are in a span's attributes.
 fn words_of_span(stored: &StoredTrace) -> Option<String> {
     let turns = stored.conversation().turns;
     let turn = turns.iter().find(|turn| turn.role == "user").or(turns.first())?;

@@ -1,4 +1,4 @@
-//! Which traces a search selects, and what the list shows of them.
+//! Selects the traces of a search, and creates their rows in the list.
 
 use attest_mapping::{
     LetterCase, Needle,
@@ -12,7 +12,7 @@ use super::{
     snippet::Snippet,
 };
 
-/// The largest part of a turn in a preview, in characters.
+/// The maximum length of a turn in a preview, in characters.
 const PREVIEW: usize = 1_000;
 
 #[derive(Debug)]
@@ -20,27 +20,43 @@ pub struct Selection {
     pub traces: TraceReader,
     pub query: Query,
     pub prefix: String,
-    /// A range that contains the times of storage of all matches.
+    /// A range that contains the storage times of all matches.
     #[cfg_attr(not(feature = "lake"), expect(dead_code, reason = "only a lake has days that need not be read"))]
     pub times: TimeRange,
     prefilter: Prefilter,
     words: Vec<Needle>,
     /// Whether the rows have previews.
     has_previews: bool,
+    /// Whether matches become lines instead of rows.
+    pub has_lines: bool,
 }
 
 impl Selection {
     pub fn new(traces: &TraceReader, query: &Query) -> Self {
         let (prefix, times, prefilter) = (query.key_prefix(), query.times(), query.prefilter());
         let words = query.words().into_iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();
-        Self { traces: traces.clone(), query: query.clone(), prefix, times, prefilter, words, has_previews: false }
+        Self {
+            traces: traces.clone(),
+            query: query.clone(),
+            prefix,
+            times,
+            prefilter,
+            words,
+            has_previews: false,
+            has_lines: false,
+        }
     }
 
     pub fn with_previews(self) -> Self {
         Self { has_previews: true, ..self }
     }
 
-    /// Decides by the listing alone. Returns `None` if the content decides.
+    /// Selects traces in the form that `attest export` writes: JSON Lines, without objects that are not traces.
+    pub fn with_lines(self) -> Self {
+        Self { has_lines: true, ..self }
+    }
+
+    /// Decides from the listing alone. Returns `None` if the content is needed.
     pub fn decide(&self, entry: &ListingEntry) -> Option<bool> {
         if entry.key.starts_with(&self.prefix) { self.query.decide(entry) } else { Some(false) }
     }
@@ -80,7 +96,7 @@ fn preview(turns: &[Turn]) -> Vec<(String, String)> {
     places.into_iter().filter_map(|place| turns.get(place)).map(|turn| (turn.role.clone(), text_of(turn))).collect()
 }
 
-/// Returns the beginning of the texts of a turn.
+/// Returns the start of a turn's texts.
 fn text_of(turn: &Turn) -> String {
     let mut texts: Vec<String> = Vec::new();
     for part in &turn.parts {

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::search::Row;
 
-/// The largest number of traces on a page. The figures are those of all traces.
+/// The maximum number of traces on a page. The totals cover all traces.
 pub const ROWS: usize = 1_000;
 
-/// The largest number of models that are counted on their own, because each model of a trace is a text of its writer.
+/// The maximum number of models that are counted separately, because a writer may use any text as a model.
 const MODELS: usize = 100;
 
 #[derive(Debug)]
@@ -19,14 +19,14 @@ pub struct Session {
     pub figures: Figures,
 }
 
-/// The figures of all traces of a session.
+/// The totals over all traces of a session.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     pub traces: usize,
     pub tokens: u64,
     pub errors: u64,
     pub refusals: u64,
-    /// The number of traces of each model.
+    /// The number of traces by model.
     pub models: BTreeMap<String, u64>,
     /// The earliest start and the latest end, in seconds since 1970.
     pub times: Option<(f64, f64)>,
@@ -64,11 +64,11 @@ pub struct SessionSpan {
     pub content: SessionContent,
 }
 
-/// The trace of a span, or a parent that is not stored.
+/// The trace of a span, or a parent span that is not stored.
 #[derive(Debug)]
 pub enum SessionContent {
     Trace(Box<Row>),
-    /// The id of a parent span, which was not a call of a model, or was not found.
+    /// The id of a parent span that was not a model call, or was not found.
     Missing(String),
 }
 
@@ -86,14 +86,14 @@ impl Session {
     }
 }
 
-/// Returns the start of a call in seconds since 1970: its own, the time of the response, or the time of storing.
+/// Returns when a call started, in seconds since 1970. Falls back to the time of the response, or to the storage time.
 pub fn start(row: &Row) -> f64 {
     let created = || row.header.created.parse::<Timestamp>().ok();
     let seconds = |time: Timestamp| time.as_duration().as_secs_f64();
     row.header.start.unwrap_or_else(|| seconds(created().unwrap_or(row.entry.stored)))
 }
 
-/// Orders spans by their parents. Siblings stay in their order. A cycle of parents is broken at its earliest span.
+/// Puts spans below their parents. Siblings keep their order. A cycle of parents is broken at its earliest span.
 fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
     let mut by_id: HashMap<String, usize> = HashMap::new();
     for (place, row) in rows.iter().enumerate() {
@@ -120,7 +120,7 @@ fn arranged(rows: Vec<Row>) -> Vec<SessionSpan> {
         first_of.insert(places[0], parent.clone());
     }
     roots.sort_unstable();
-    roots.extend(0..rows.len()); // those within a circle
+    roots.extend(0..rows.len()); // those within a cycle
     let mut rows: Vec<Option<Row>> = rows.into_iter().map(Some).collect();
     let mut spans = Vec::with_capacity(rows.len());
     for root in roots {
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the names of spans, indented by their depth.
+    /// Returns the names of spans, indented by depth.
     fn tree(spans: &[(&str, &str, u32)]) -> Vec<String> {
         let rows = spans.iter().map(|(id, parent, start)| {
             let otel = serde_json::json!({"spanId": id, "parentSpanId": parent, "name": id,

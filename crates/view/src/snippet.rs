@@ -1,4 +1,4 @@
-//! The part of a conversation in which a search found its words.
+//! Finds the part of a conversation that contains a search's words.
 
 use attest_mapping::{
     Needle,
@@ -8,16 +8,16 @@ use attest_mapping::{
 /// The number of characters before the first word.
 const BEFORE: usize = 50;
 
-/// The number of characters from the first word on.
+/// The number of characters from the start of the first word.
 const BEHIND: usize = 150;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snippet {
     /// The index of the turn.
     pub turn: usize,
-    /// Whether the text is in an alternative of the answer, behind this turn.
+    /// Whether the text is in an alternative answer, which follows this turn.
     pub is_choice: bool,
-    /// The text in parts, and whether a part is one of the words.
+    /// The parts of the text, each with whether it is one of the words.
     pub parts: Vec<(String, bool)>,
 }
 
@@ -47,7 +47,7 @@ fn parts(turn: &Turn, words: &[Needle]) -> Option<Vec<(String, bool)>> {
 /// Cuts a text around the first word, and marks all words in it.
 fn marked(text: &str, words: &[Needle]) -> Vec<(String, bool)> {
     let first = words.iter().filter_map(|word| word.find(text)).min_by_key(|found| found.range.start);
-    // A word below more levels of escapes than are decoded is shown without a mark.
+    // A word below more levels of escapes than `find` decodes is not marked.
     let (text, start) = first.map_or((text.into(), 0), |found| (found.text, found.range.start));
     let from = text[..start].char_indices().rev().take(BEFORE).last().map_or(start, |(at, _)| at);
     let to = text[start..].char_indices().nth(BEHIND).map_or(text.len(), |(at, _)| start + at);
@@ -70,7 +70,7 @@ fn marked(text: &str, words: &[Needle]) -> Vec<(String, bool)> {
     parts
 }
 
-/// Replaces a line break behind a word by a space.
+/// Replaces white space after a word with a space.
 fn spaced(word: &str) -> String {
     word.replace(char::is_whitespace, " ")
 }
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the turn, and the text with its words in brackets.
+    /// Returns the turn's index, and the text with the words in brackets.
     fn snippet(messages: &serde_json::Value, words: &[&str]) -> Option<(usize, String)> {
         let trace = serde_json::json!({"model": "m", "created": 1, "messages": messages}).to_string();
         let words: Vec<Needle> = words.iter().map(|word| Needle::new(word, LetterCase::Ignored)).collect();

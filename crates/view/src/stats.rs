@@ -1,4 +1,4 @@
-//! Statistics of many traces, within a bound that the page shows.
+//! Computes statistics over many traces, within limits that the page shows.
 
 use std::{
     cmp::Reverse,
@@ -8,23 +8,28 @@ use std::{
 
 use anyhow::Result;
 use attest_query::Query;
-use attest_storage::{ListingEntry, TraceReader};
+use attest_storage::{ListingEntry, PlaceKind, TraceReader};
 use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use super::{scan::Scan, search::Row, selection::Selection, workers::Workers};
+use super::{
+    scan::{Batch, Hit, Scan},
+    search::Row,
+    selection::Selection,
+    workers::Workers,
+};
 
-/// The largest number of traces of a bucket that are listed. A folder is listed whole.
+/// The maximum number of traces that are listed in a bucket. A folder or files are listed completely.
 const LISTED: usize = 5_000;
 
-/// The largest number of traces that are read: the newest ones of a folder, or the first ones of a bucket.
+/// The maximum number of traces that are read: the newest ones in a folder, or the first ones in a bucket.
 const READ: usize = 1_000;
 
-/// The largest number of traces of a lake that are read, because a lake is read faster.
+/// The maximum number of traces that are read from a lake, which is faster.
 const READ_OF_A_LAKE: usize = 10_000;
 
-/// The largest number of bytes of traces that are read.
+/// The maximum total size of the traces that are read, in bytes.
 const READ_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The time after which no more traces are read.
@@ -32,10 +37,10 @@ const READING: Duration = Duration::from_secs(2);
 
 const NEWEST: usize = 10;
 
-/// The time between the call and its storage that no application needs, unlike an import.
+/// The delay between call and storage above which the trace must have been imported.
 const IMPORTED: SignedDuration = SignedDuration::from_hours(24);
 
-/// The largest number of models with figures of their own, because each model of a trace is a text of its writer.
+/// The maximum number of models with their own totals, because a writer may use any text as a model.
 const MODELS: usize = 1_000;
 
 /// Upper bounds of the size classes, in bytes.
@@ -44,10 +49,10 @@ pub const SIZES: [u64; 6] = [1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 20, u64:
 /// The model name for traces that were listed but not read.
 pub const UNREAD: &str = "not read";
 
-/// The model name for traces beyond the largest number of models.
+/// The model name for traces beyond [`MODELS`].
 pub const OTHERS: &str = "others";
 
-/// The time that decides the day of a trace.
+/// The time that determines a trace's day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeBasis {
@@ -69,9 +74,9 @@ pub type Days = BTreeMap<Date, BTreeMap<String, Figures>>;
 
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// The traces that were read, by storage day, in UTC, and by model.
+    /// The traces that were read, by storage day in UTC and by model.
     stored: Days,
-    /// The traces that were read, by the day in the trace, in UTC, and by model.
+    /// The traces that were read, by the UTC day of `created` and by model.
     created: Days,
     /// The traces that were listed, by storage day.
     listed: BTreeMap<Date, u64>,
@@ -79,74 +84,108 @@ pub struct Stats {
     pub sizes: [u64; SIZES.len()],
     /// The number of traces that were listed.
     pub traces: usize,
-    /// The figures of the traces that were read.
+    /// The totals over the traces that were read.
     pub read: Figures,
-    /// The objects that cannot be read.
+    /// The number of objects that cannot be read.
     pub unreadable: usize,
-    /// The traces that were read and have no time.
+    /// The number of traces that were read and have no time.
     pub timeless: u64,
-    /// The traces that were stored more than a day after their call, or before it.
+    /// The number of traces that were stored more than a day after their call, or before it.
     imported: u64,
     /// Whether more traces are stored than were listed.
     pub has_more: bool,
     models: BTreeSet<String>,
-    /// Whether the log of a lake counted the traces. Sizes are then those of the traces that were read.
+    reads_all: bool,
+    /// Whether a lake's log counted the traces.
     pub is_lake: bool,
     pub newest: Vec<Row>,
 }
 
 impl Stats {
-    /// Lists traces, and reads as many of them as the limits allow, or all.
-    pub async fn gather(traces: &TraceReader, workers: &Workers, reads_all: bool) -> Result<Self> {
-        let mut stats = Self::list(traces, reads_all).await?;
-        let limit = if stats.is_lake { READ_OF_A_LAKE } else { READ };
+    /// Reads as many traces as the limits allow.
+    pub async fn gather(traces: &TraceReader, workers: &Workers) -> Result<Self> {
+        let (mut stats, mut scan) = Self::begin(traces, workers, false).await?;
         let deadline = Instant::now() + READING;
-        let mut scan = Scan::begin(workers, Selection::new(traces, &Query::default()), "", usize::MAX).await?;
-        let mut rows = 0;
-        loop {
+        while !stats.is_full() && Instant::now() < deadline {
             let Some(batch) = scan.next().await? else {
-                stats.has_more = false;
+                stats.complete();
                 break;
             };
-            for hit in batch.hits {
-                if reads_all || rows < limit && stats.read.bytes <= READ_BYTES {
-                    rows += 1;
-                    stats.add(hit.row);
-                }
-            }
-            if !reads_all && (rows == limit || stats.read.bytes > READ_BYTES || Instant::now() > deadline) {
-                break;
-            }
+            stats.add(batch);
         }
-        stats.traces = stats.traces.max(usize::try_from(stats.read.traces).unwrap_or(usize::MAX) + stats.unreadable);
         Ok(stats)
     }
 
-    /// Counts the traces by what the listing knows.
-    async fn list(traces: &TraceReader, lists_all: bool) -> Result<Self> {
-        let mut stats = Self::default();
+    /// Counts the listed traces, and starts to read them.
+    pub async fn begin(traces: &TraceReader, workers: &Workers, reads_all: bool) -> Result<(Self, Scan)> {
+        let mut stats = Self { reads_all, ..Self::default() };
+        stats.list(traces).await?;
+        let scan = Scan::begin(workers, Selection::new(traces, &Query::default()), "", usize::MAX).await?;
+        Ok((stats, scan))
+    }
+
+    async fn list(&mut self, traces: &TraceReader) -> Result<()> {
         #[cfg(feature = "lake")]
         if let Some(lake) = traces.lake() {
-            stats.is_lake = true;
-            stats.has_more = traces.is_restricted(); // the log counts the traces of all fingerprints
-            if !stats.has_more {
-                stats.listed = super::lake::days(lake).await?;
-                stats.traces = usize::try_from(stats.listed.values().sum::<u64>()).unwrap_or(usize::MAX);
+            self.is_lake = true;
+            self.has_more = traces.is_restricted(); // the log counts the traces of all fingerprints
+            if !self.has_more {
+                self.listed = super::lake::days(lake).await?;
+                self.traces = usize::try_from(self.listed.values().sum::<u64>()).unwrap_or(usize::MAX);
             }
-            return Ok(stats);
+            return Ok(());
         }
-        let limit = if lists_all || traces.folder().is_some() { usize::MAX } else { LISTED };
+        let limit = if traces.kind() != PlaceKind::Bucket {
+            usize::MAX
+        } else if self.reads_all {
+            0 // reading lists them anyway
+        } else {
+            LISTED
+        };
         let mut entries = traces.walk("", None).await?.entries;
         while let Some(entry) = entries.try_next().await? {
-            if stats.traces == limit {
-                stats.has_more = true;
+            if self.traces == limit {
+                self.has_more = true;
                 break;
             }
-            stats.traces += 1;
-            *stats.listed.entry(day_of(entry.stored)).or_default() += 1;
-            stats.add_size(&entry);
+            self.traces += 1;
+            *self.listed.entry(day_of(entry.stored)).or_default() += 1;
+            if !self.has_sizes_of_read() {
+                self.add_size(&entry);
+            }
         }
-        Ok(stats)
+        Ok(())
+    }
+
+    /// Returns whether the sizes cover the traces that were read rather than those that were listed.
+    pub fn has_sizes_of_read(&self) -> bool {
+        self.is_lake || self.reads_all
+    }
+
+    /// Returns whether a limit is reached.
+    fn is_full(&self) -> bool {
+        let limit = if self.is_lake { READ_OF_A_LAKE } else { READ };
+        !self.reads_all && (self.rows() >= limit || self.read.bytes > READ_BYTES)
+    }
+
+    /// Returns the number of traces that were read or cannot be read.
+    fn rows(&self) -> usize {
+        usize::try_from(self.read.traces).unwrap_or(usize::MAX).saturating_add(self.unreadable)
+    }
+
+    /// Records that no more traces follow.
+    pub fn complete(&mut self) {
+        self.has_more = false;
+    }
+
+    /// Adds traces until the limits are reached.
+    pub fn add(&mut self, batch: Batch) {
+        for Hit { row, .. } in batch.hits {
+            if !self.is_full() {
+                self.add_row(row);
+            }
+        }
+        self.traces = self.traces.max(self.rows());
     }
 
     fn add_size(&mut self, entry: &ListingEntry) {
@@ -154,7 +193,7 @@ impl Stats {
         self.sizes[class] += 1;
     }
 
-    fn add(&mut self, row: Row) {
+    fn add_row(&mut self, row: Row) {
         if row.unreadable.is_some() {
             self.unreadable += 1;
         } else {
@@ -166,7 +205,7 @@ impl Stats {
     }
 
     fn add_read(&mut self, row: &Row) {
-        if self.is_lake {
+        if self.has_sizes_of_read() {
             self.add_size(&row.entry);
         }
         let figures = Figures {
@@ -192,18 +231,18 @@ impl Stats {
         }
     }
 
-    /// Returns the time by which the overview shows days if nobody chooses: `created` if most traces were stored more than
-    /// a day after it, or before it.
+    /// Returns the default time for the overview's days: `created` if most traces were stored more than a day after it,
+    /// or before it.
     pub fn basis(&self) -> TimeBasis {
         if self.imported * 2 > self.read.traces { TimeBasis::Created } else { TimeBasis::Stored }
     }
 
-    /// Returns the figures of the traces that were read, by model.
+    /// Returns the totals over the traces that were read, by model.
     pub fn models(&self) -> Vec<(&str, Figures)> {
         by_model(&self.stored)
     }
 
-    /// Returns the figures by day and model. By the time of storage, they include the traces that were not read.
+    /// Returns the totals by day and model. Totals by storage day include the traces that were not read.
     pub fn days(&self, basis: TimeBasis) -> Days {
         if basis == TimeBasis::Created {
             return self.created.clone();
@@ -221,7 +260,7 @@ impl Stats {
 
     /// Returns whether every trace was read.
     pub fn is_whole(&self) -> bool {
-        !self.has_more && self.read.traces + self.unreadable as u64 == self.traces as u64
+        !self.has_more && self.rows() == self.traces
     }
 }
 
@@ -243,7 +282,7 @@ fn figures_of<'a>(days: &'a mut Days, day: Date, model: &str) -> &'a mut Figures
     models.get_mut(model).expect("it was inserted")
 }
 
-/// Sums the figures by model. The model with the most traces comes first, and unread traces come last.
+/// Sums the totals by model. The model with the most traces comes first, and unread traces come last.
 pub fn by_model(days: &Days) -> Vec<(&str, Figures)> {
     let mut models: BTreeMap<&str, Figures> = BTreeMap::new();
     for (model, figures) in days.values().flatten() {

@@ -1,4 +1,4 @@
-//! Searches that a page can stop.
+//! Lets a page stop its search.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// The searches that are running, by the number that their page knows.
+/// The running searches, by the number that their page contains.
 #[derive(Debug, Clone, Default)]
 pub struct Searches(Arc<Mutex<Numbered>>);
 
@@ -18,7 +18,7 @@ struct Numbered {
     running: HashMap<u64, Weak<AtomicBool>>,
 }
 
-/// Whether one search is to stop.
+/// Tells a search whether to stop.
 #[derive(Debug)]
 pub struct Stop {
     pub number: u64,

@@ -1,4 +1,4 @@
-//! A conversation as Markdown, for people who paste it elsewhere.
+//! Formats a conversation as Markdown, for pasting it elsewhere.
 
 use attest_mapping::conversation::{
     Citation, Conversation, Header, Media, MediaSource, Part, StoredTrace, ToolCall, ToolResult, Turn,
@@ -7,7 +7,7 @@ use indicatif::BinaryBytes;
 
 use crate::pages::{answer_id, is_json, known_facts, laid_out, part_id, title, turn_id};
 
-/// Returns a whole conversation: its facts, every turn, and the alternatives of the answer.
+/// Returns a whole conversation: its facts, every turn, and the alternative answers.
 pub fn transcript(key: &str, json: &[u8]) -> String {
     let stored = StoredTrace::read(json);
     let conversation = stored.conversation();
@@ -18,7 +18,7 @@ pub fn transcript(key: &str, json: &[u8]) -> String {
     joined(&blocks) + "\n"
 }
 
-/// Returns the turn, or the part of a turn, that has a fragment on the page.
+/// Returns the turn or part that has this fragment on the page.
 pub fn excerpt(json: &[u8], fragment: &str) -> Option<String> {
     let conversation = StoredTrace::read(json).conversation();
     let block = turns(&conversation).find_map(|(id, name, turn)| {
@@ -31,7 +31,7 @@ pub fn excerpt(json: &[u8], fragment: &str) -> Option<String> {
     block.map(|block| block + "\n")
 }
 
-/// Lists the turns and the alternatives of the answer with their fragments and names.
+/// Lists the turns and the alternative answers with their fragments and names.
 fn turns(conversation: &Conversation) -> impl Iterator<Item = (String, String, &Turn)> {
     let turns = conversation.turns.iter().enumerate().map(|(place, turn)| (turn_id(place), turn.role.clone(), turn));
     let choices = conversation.choices.iter().enumerate();
@@ -83,7 +83,7 @@ fn quote(title: &str, text: &str) -> String {
     [format!("> **{title}**"), ">".to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
-/// Names a medium. Its content would make the text as large as the trace.
+/// Describes media without the content, which would make the text as large as the trace.
 fn medium(Media { kind, name, source }: &Media) -> String {
     let kind = kind.name();
     let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
@@ -117,14 +117,14 @@ fn result_block(result: &ToolResult) -> String {
     joined(&blocks)
 }
 
-/// Puts code between fences that do not occur in it (CommonMark, section 4.5).
+/// Encloses code in fences that do not occur in it (CommonMark, section 4.5).
 fn code(language: &str, code: &str) -> String {
     let fence = "`".repeat(longest_run(code).max(2) + 1);
     let end = if code.ends_with('\n') { "" } else { "\n" };
     format!("{fence}{language}\n{code}{end}{fence}")
 }
 
-/// Puts code within a line, between more backticks than occur in it (CommonMark, section 6.1).
+/// Formats inline code, between more backticks than occur in it (CommonMark, section 6.1).
 fn code_span(code: &str) -> String {
     let ticks = "`".repeat(longest_run(code) + 1);
     let space = if code.starts_with('`') || code.ends_with('`') { " " } else { "" };

@@ -38,7 +38,7 @@ document.addEventListener("keydown", (event) => {
 
 for (const message of document.querySelectorAll(".message")) message.tabIndex = -1;
 
-// The outline marks the turns in view. It starts folded where it stands above the conversation instead of beside it.
+// The outline marks the turns in view. It starts folded on screens where it is above the conversation, not beside it.
 const entries = new Map([...document.querySelectorAll(".outline a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((changes) => {
   for (const { target, isIntersecting } of changes) entries.get(target.id)?.toggleAttribute("data-seen", isIntersecting);
@@ -76,7 +76,7 @@ for (const link of fold) {
   });
 }
 
-// Goes to the first error after the focused element, or to the page that has the next one.
+// Goes to the first error after the focused element, or to the page that contains the next error.
 function goToNextError() {
   const errors = [...document.querySelectorAll(".alert, .result[data-error]")];
   const isLater = (error) => document.activeElement.compareDocumentPosition(error) & Node.DOCUMENT_POSITION_FOLLOWING;
@@ -93,7 +93,7 @@ nextError?.addEventListener("click", (event) => {
   event.preventDefault();
 });
 
-// Copying. Only this script shows the buttons, because they do nothing without it.
+// Copying. Only this script shows the buttons, because they would do nothing without it.
 async function copied(button, text) {
   await navigator.clipboard.writeText(await text());
   const label = button.textContent;
@@ -114,7 +114,7 @@ for (const button of document.querySelectorAll("[data-copy], [data-copy-url]")) 
 }
 for (const button of document.querySelectorAll("button[hidden]")) button.hidden = false;
 
-// Each turn, call and code block has a link; the button next to it copies the Markdown of the turn or call, or the code.
+// Each turn, call and code block has a link. The button next to it copies the turn or call as Markdown, or the code.
 const markdown = document.querySelector("main").dataset.markdown;
 
 for (const anchor of document.querySelectorAll(".anchor")) {
@@ -135,8 +135,8 @@ function selectTab() {
 addEventListener("hashchange", selectTab);
 selectTab();
 
-// The first page of the list is requested again every two seconds, or less often if a request takes long. New rows are
-// inserted at the top. The page is not reloaded, because somebody may be typing a search.
+// Requests the list's first page again every two seconds, or less often if a request takes long. Inserts new rows at
+// the top. Does not reload the page, because the user may be typing a search.
 const rows = document.getElementById("rows");
 
 async function arrive() {

@@ -1,14 +1,14 @@
-//! Computes pages outside the async threads, so that an expensive page never delays the endpoint's answers.
+//! Computes pages outside the async threads, so that an expensive page never delays the endpoint's responses.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::Semaphore;
 
-/// The number of pages that are computed concurrently. The others wait in order.
+/// The number of pages that are computed concurrently. Others wait in order.
 pub const PAGES: usize = 2;
 
-/// A bounded share of the machine for pages.
+/// Limits how much of the machine pages may use.
 #[derive(Debug, Clone)]
 pub struct Workers(Arc<Semaphore>);
 

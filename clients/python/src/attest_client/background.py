@@ -10,9 +10,9 @@ _RETRIEVAL = re.compile(r"/responses/([^/]+)/?$")
 _CANCELLATION = re.compile(r"/responses/([^/]+)/cancel/?$")
 _PENDING = ("queued", "in_progress")
 _MAX_REQUESTS = 1_000
-"""The number of requests that are kept until their answers are retrieved. The oldest is forgotten first."""
+"""The most requests kept until their responses are retrieved. The oldest is dropped first."""
 _MAX_ANSWERS = 100_000
-"""The number of logged answers that are remembered, so that each is logged once."""
+"""The most ids of logged responses that are remembered, so that a second retrieval logs nothing."""
 
 
 class Background:

@@ -11,10 +11,10 @@ from attest_client.streams import Stream
 from attest_client.warn import count, warn
 
 LIMIT = 64 << 20
-"""The number of bytes of a response that are kept."""
+"""The maximum bytes kept of a response body."""
 
 _HEAD = 1_024
-"""The number of bytes after which the kind of a body is known."""
+"""The bytes after which the kind of a body is decided at the latest."""
 _FIELDS = (b"data", b"event", b"id:", b"retry", b":")
 _LABELS = ("text/event-stream", "application/x-ndjson")
 

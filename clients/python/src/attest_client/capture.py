@@ -163,14 +163,14 @@ class _Copy:
         self._decoder = _Decoder(library, response.headers.get("content-encoding", ""))
         self.is_whole = False
         self._chunks: collections.deque[tuple[bytes, float]] = collections.deque()
-        """The chunks that were not read yet, each with the time of its arrival."""
+        """The chunks that are not parsed yet, each with its arrival time."""
         self._count = 0
         self._inherited = -1
         """The number of chunks that the parent of a fork had received, or -1 in the process that made the call."""
         self._ends: list[tuple[str | None, float]] = []
-        """The reason and the time of the end, once the response has ended. The reason `None` is a regular end."""
+        """Why and when the response ended, once it has. The reason is `None` for a regular end."""
         self._is_deferred = False
-        """Whether a thread ends the copy, because its iterator was left."""
+        """Whether the end is left to a thread, because the iterator was abandoned."""
         self._turn = threading.Lock()
         self._reader: int | None = None
 

@@ -65,7 +65,7 @@ class Client:
         self._waiting: collections.deque[Entry] = collections.deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._lost = COUNTERS["lost"]
-        """The number of lost traces that an earlier `flush` has reported."""
+        """The count of lost traces at the last `flush`, which has reported them."""
         self._spool: Spool | None = None
         self._open_spool()
         if not settings.is_encrypted and not is_loopback(settings.host):
@@ -202,7 +202,7 @@ class Client:
                 self._threads.append(thread)
 
     def forget(self) -> None:
-        """Leaves the traces and files to their owner after a fork, the parent."""
+        """Leaves the traces and files to the parent after a fork, because it owns them."""
         if self._spool:
             self._spool.forget()
 
@@ -251,7 +251,7 @@ class Client:
         lost = [entry for entry in list(self._pending) if entry.segment is None]
         if lost:
             count("lost", len(lost))
-            warn("lost", "%d traces are lost: they were in memory, and the process ends", len(lost))
+            warn("lost", "traces lost: %d, which were in memory when the process ended", len(lost))
 
     def _run(self) -> None:
         with inside():
@@ -438,7 +438,7 @@ def _open() -> Client | None:
 
 
 before_close: list[Callable[[], None]] = []
-"""Functions that log the calls that are in flight at the end of the process."""
+"""Functions that log the calls in flight when the process ends."""
 
 
 def _close() -> None:

@@ -16,7 +16,7 @@ from attest_client import capture
 from attest_client.recording import Mask, Options, Recording
 
 _current: contextvars.ContextVar[Recording | None] = contextvars.ContextVar("_current", default=None)
-"""The request of this thread or task: the response that an interceptor receives does not name its request."""
+"""The request of this thread or task, because the response that an interceptor receives has no reference to it."""
 
 
 class Interceptor(BaseInterceptor[httpx.Request, httpx.Response]):  # type: ignore[misc]

@@ -25,7 +25,7 @@ _inside = threading.local()
 
 
 class Lock:
-    """A lock for which no finalizer waits in the thread that holds it: see `inside`.
+    """A lock that no finalizer waits for in the thread that holds it: see `inside`.
 
     When the interpreter shuts down, daemon threads never run again, so a lock that they hold is ignored after a second.
     """

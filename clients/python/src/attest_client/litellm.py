@@ -21,7 +21,7 @@ HELD_STREAM_SECONDS = 600  # a stream that lasts longer is logged without its re
 MAX_LOGGED = 10_000  # calls that are remembered, to recognize repeated events
 
 _LABELS = ("session_id", "litellm_session_id", "user", "user_id", "trace_user_id", "tags")
-"""Members of the caller's metadata that LiteLLM's payload lacks. The rest of this metadata also has keys and headers."""
+"""Members of the caller's metadata that LiteLLM's payload lacks. The rest of this metadata may contain keys and headers."""
 
 # A list of permitted members, because `optional_params` also has headers, keys and hosts, which no trace may contain.
 _PARAMETERS = """temperature top_p top_k n max_tokens max_completion_tokens max_output_tokens stop seed tools tool_choice stream
@@ -42,7 +42,7 @@ class AttestLogger(CustomLogger):  # type: ignore[misc]
         super().__init__()
         self._mask, self._keep_secrets, self._extra = mask, keep_secrets, extra or {}
         self._contexts: collections.OrderedDict[str, Mapping[str, Any]] = collections.OrderedDict()
-        """The members of `extra` around each call in flight: its events come from other threads and tasks."""
+        """The members of `extra` around each call in flight, because its events come from other threads and tasks."""
         self._held: dict[str, client.Held] = {}
         self._logged: collections.OrderedDict[tuple[Any, ...], None] = collections.OrderedDict()
 

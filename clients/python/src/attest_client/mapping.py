@@ -23,7 +23,7 @@ LITELLM = "litellm"
 UNKNOWN_MODEL = "unknown"
 
 _PROMPTS = {ANTHROPIC: ["system"], OPENAI_RESPONSES: ["instructions", "input"]}
-"""Members of the request that are outside its list of messages but become messages, in the order of the conversation."""
+"""Request members outside the message list that become messages, in conversation order."""
 
 _TIME_MEMBERS = ("created", "created_at", "timestamp")
 

@@ -1,4 +1,4 @@
-"""Masks for personal data and keys, for the option `mask`.
+"""Ready-made masks for personal data and keys, for the `mask` option.
 
     mask = masks.texts(masks.EMAIL, masks.CARD, masks.PHONE, masks.KEY)
 
@@ -37,9 +37,9 @@ def _is_phone(text: str) -> bool:
 
 EMAIL = Pattern(re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"), "[email]")
 CARD = Pattern(re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])"), "[card]", _is_card)
-"""A number of 13 to 19 digits with a correct check digit (ISO/IEC 7812)."""
+"""A card number: 13 to 19 digits with a correct check digit (ISO/IEC 7812)."""
 PHONE = Pattern(re.compile(r"(?<![0-9A-Za-z])(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){7,13}(?![0-9])"), "[phone]", _is_phone)
-"""An international number (E.164)."""
+"""An international phone number (E.164)."""
 KEY = Pattern(
     re.compile(
         r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}"
@@ -51,7 +51,7 @@ KEY = Pattern(
 """Keys of OpenAI, Anthropic, AWS, GitHub, Slack, Google, Hugging Face, Groq and xAI, and JSON Web Tokens."""
 
 _KEPT = frozenset(("id", "model", "created", "api", "request_messages", "incomplete"))
-"""Members that programs write. They contain no personal data, but an id may look like a card number."""
+"""Members that programs fill in. They contain no personal data, but an id may look like a card number."""
 
 
 def texts(*patterns: Pattern) -> Mask:

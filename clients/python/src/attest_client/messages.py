@@ -1,4 +1,4 @@
-"""The messages of a trace, made from the providers' messages and items."""
+"""Converts providers' messages and items into trace messages, and back."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def is_private(status: os.stat_result) -> bool:
 
 
 def open_file(path: pathlib.Path, flags: int) -> int:
-    """Opens or creates a file with mode 0600. Follows no link and waits for no pipe.
+    """Opens or creates a file with mode 0600. Neither follows a link nor blocks on a pipe.
 
     Raises `NotPrivate` if others may change it.
     """

@@ -22,7 +22,7 @@ _PATHS = {
     mapping.ANTHROPIC: re.compile(r"/messages/?$"),
 }
 _THREAD = re.compile(r"/threads/[^/]+/messages/?$")
-"""OpenAI's threads have messages too, which no model answers."""
+"""OpenAI's threads have messages too, but posting one calls no model."""
 
 
 def api_of(method: str, path: str) -> str | None:
@@ -50,7 +50,7 @@ class Recording:
         self._extra = {**options.extra, **context.current()}
         self._started = time.perf_counter()
         self._first: float | None = None
-        """The time at which a part of a streamed answer arrived for the first time."""
+        """The time at which the first content of a streamed response arrived."""
         self._background = background
         """The id of the background response that this request retrieves."""
         self._text = request

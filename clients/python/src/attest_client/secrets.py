@@ -36,9 +36,9 @@ _WATCHED = _VALUES | _HOLDERS | _URLS | {"url"}
 _SERVERS = frozenset(("mcp_servers", "tools"))
 """Members whose `url` is that of a server."""
 _CONTENT = frozenset(("messages", "choices", "input", "output", "content", "instructions", "system", "prompt"))
-"""Texts of people and models. Nothing in them is masked, because a text may only look like a credential."""
+"""Text by people and models. Nothing in it is masked, because text may merely look like a credential."""
 _SCHEMAS = frozenset(("input_schema", "json_schema", "output_schema", "properties", "schema"))
-"""JSON Schemas, whose members have the names of an application's own arguments."""
+"""JSON Schemas, whose member names are those of the application's own arguments."""
 _PUBLIC = ("api-version",)
 
 
@@ -60,7 +60,7 @@ def _masked(name: str, value: Json, is_server: bool) -> Json:
     is_server = is_server or name in _SERVERS
     changed: dict[Any, Json] = {}
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        # Saves the call for most values, which are strings and numbers with other names.
+        # Skips most values, which are strings and numbers with other names.
         if isinstance(inner, (dict, list)) or key in _WATCHED:
             masked = _masked(key if isinstance(key, str) else "", inner, is_server)
             if masked is not inner:

@@ -121,7 +121,8 @@ class _Watched:
         super().request(*arguments, **named)  # type: ignore[misc]
         self._register()
         if _QUICK_ACK is not None and self.sock is not None:  # type: ignore[attr-defined]
-            # Without it, a server that writes headers and body separately waits up to 40 ms for the delayed acknowledgment.
+            # Without it, a server that writes headers and body separately waits up to 40 ms for the delayed
+            # acknowledgment.
             self.sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)  # type: ignore[attr-defined]
 
     def _register(self) -> None:

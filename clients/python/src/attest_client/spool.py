@@ -45,7 +45,7 @@ class Spool:
         self._start = start_of(os.getpid()) or "0"
         self._identity: tuple[int, int] | None = None
         self._folder_fd: int | None = None
-        """Keeps the inode of the folder, so that a new folder in its place has another one."""
+        """Kept open, so that a new folder in the same place cannot reuse the inode."""
         self.unsent: list[Entry] = []
         """Refused traces that could not be moved to `rejected.jsonl`, for example because the disk is full."""
         self._unread: set[pathlib.Path] = set()

@@ -17,10 +17,10 @@ from typing import Any
 import simplejson
 
 MAX_DEPTH = 120
-"""The levels of lists and objects in a value. The endpoint accepts 128, and a trace adds up to six around a value."""
+"""The maximum nesting of a value. The endpoint accepts 128 levels, and a trace adds up to six around a value."""
 
 MAX_TEXT = 10_000
-"""The largest number of characters in a string that replaces an object."""
+"""The maximum length of a string that replaces an object."""
 
 _MAX_INTEGER = 10**4_000  # Python prints 4,300 digits at most
 

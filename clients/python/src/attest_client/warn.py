@@ -32,7 +32,7 @@ def warn(kind: str, message: str, *arguments: object) -> None:
     if now - _last.get(kind, -INTERVAL) < INTERVAL:
         return
     _last[kind] = now
-    with contextlib.suppress(Exception):  # a broken log handler of the application must not stop its call
+    with contextlib.suppress(Exception):  # the application's log handler may be broken, which must not stop its call
         logger.warning(message, *arguments)
 
 

@@ -1,4 +1,4 @@
-/** Streams of Anthropic's Messages API. */
+/** Assembles the events of Anthropic's Messages API. */
 
 import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, parse } from "../json.js";
 import { Assembly } from "./assembly.js";

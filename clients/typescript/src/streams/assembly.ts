@@ -3,7 +3,7 @@ import { Merger, type Rule } from "./merge.js";
 
 /**
  * The reason why a response is incomplete: the application closed it, the connection broke, the provider ended it early or sent an
-  * error, it exceeds the size limit, a part of it has no place, or a later request retrieves it.
+ * error, it exceeds the size limit, a part of it has no place, or a later request retrieves it.
  */
 export type Incomplete = "closed" | "broken" | "ended" | "error" | "truncated" | "unmerged" | "background";
 

@@ -1,4 +1,4 @@
-/** Streams of Chat Completions. */
+/** Assembles Chat Completions chunks. */
 
 import { indexOr, isEmpty, isFalsy, isObject, type Json, type JsonObject, set } from "../json.js";
 import { Assembly } from "./assembly.js";

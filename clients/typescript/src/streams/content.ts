@@ -8,7 +8,7 @@ export function hasContent(event: JsonObject): boolean {
   if (type === "content_block_delta") return hasOther(event.delta, "type");
   if (typeof type === "string" && type.endsWith(".delta")) return !isEmpty(event.delta);
   if (Array.isArray(choices)) return choices.filter(isObject).some(({ delta, message }) => hasOther(delta, "role") || hasOther(message, "role"));
-  // Some servers send the whole answer as one event.
+  // Some servers send the whole response as one event.
   const whole = isObject(response) ? response : event;
   return !isEmpty(whole.output) || (type === "message" && !isEmpty(event.content));
 }

@@ -2,7 +2,7 @@
 
 import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonObject, LosslessNumber, set } from "../json.js";
 
-/** How the strings and lists of a chunk continue the earlier ones. */
+/** Defines how the strings and lists of a chunk continue the earlier ones. */
 export interface Rule {
   /** `append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own. */
   texts: "append" | "extend" | "finish" | "replace";

@@ -1,12 +1,12 @@
-/** Streams of the Responses API. The last event contains the whole response. */
+/** Assembles the events of the Responses API. The last event contains the whole response. */
 
 import { get, indexOr, isEmpty, isFalsy, isObject, isSame, type Json, type JsonObject, set, textOr } from "../json.js";
 import { Assembly } from "./assembly.js";
 import { FINAL, PIECES, STATE } from "./merge.js";
 
-/** Where a text belongs: in an item itself, or in a part from one of the item's lists. */
+/** The location of a text: in an item itself, or in a part from one of the item's lists. */
 interface Place {
-  /** The type of the item, for an event whose item was never added. */
+  /** The type of the item if no earlier event has added it. */
   item: string;
   member: string;
   parts?: string;
@@ -41,7 +41,7 @@ export class ResponsesAssembly extends Assembly {
   private readonly current = new Map<number | string, JsonObject>();
   private next = 0;
   private readonly previews = new Map<JsonObject, JsonObject>();
-  /** The parts of a list by the provider's index. */
+  /** Each list's parts, by the provider's index. */
   private readonly parts = new Map<Json[], Map<number, JsonObject>>();
 
   add(event: JsonObject): void {

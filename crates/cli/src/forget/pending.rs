@@ -1,7 +1,8 @@
-//! The list of keys of an unfinished run, and the receipt of a finished one.
+//! Writes the key list of an unfinished run, and the receipt of a finished one.
 //!
-//! A repetition needs the keys, because removed rows can no longer be found by their text. The list is written before
-//! the first deletion and deleted after the receipt. Both are complete or absent, and neither replaces another file.
+//! A repeated run needs the keys, because removed rows can no longer be found by their text. The list is written before
+//! the first deletion, and deleted after the receipt is written. Both are written atomically, and neither replaces
+//! another file.
 
 use std::{
     collections::BTreeSet,
@@ -20,25 +21,25 @@ use super::{
     selection::{Selection, digest},
 };
 
-/// The prefix of the first line. It is not a key, because no key begins with `#`.
+/// The prefix of the first line. It is not a key, because no key starts with `#`.
 const MARK: &str = "# attest forget ";
 
 pub struct Pending {
     path: PathBuf,
     /// The id of the run, which its receipt repeats.
     pub run: String,
-    /// A digest of the selection, which distinguishes a repetition from another run.
+    /// A digest of the selection, which distinguishes a repeated run from another one.
     asked: String,
-    /// The digest of the places in which the run deletes.
+    /// A digest of the places where the run deletes.
     places: String,
     pub keys: BTreeSet<String>,
     pub is_resumed: bool,
-    /// Whether a file of the user has the name. It is left alone.
+    /// Whether a user's file has this path. It is left alone.
     is_foreign: bool,
 }
 
 impl Pending {
-    /// Begins a run, or continues the run whose list is beside the receipt. Returns `None` if that run is complete.
+    /// Starts a run, or continues the run whose list is next to the receipt. Returns `None` if that run is complete.
     pub fn begin(
         options: &ForgetOptions,
         selection: &Selection,
@@ -103,7 +104,7 @@ impl Pending {
         &self.path
     }
 
-    /// Writes the list, complete and for its owner only.
+    /// Writes the list atomically, readable only by its owner.
     pub fn write(&self) -> Result<()> {
         if self.is_foreign {
             return Ok(());
@@ -135,7 +136,7 @@ pub fn persist(path: &Path, bytes: &[u8], replaces: bool) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Reads a regular file. A link may lead to a file that is not ours.
+/// Reads a regular file. Fails for a link, which may lead to a file of another program.
 fn read(path: &Path) -> io::Result<String> {
     if !path.symlink_metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));

@@ -1,4 +1,4 @@
-//! The place of the objects, with all their versions.
+//! Searches and deletes objects in a bucket or folder, with all their versions.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ impl ForgetPlace {
         }
     }
 
-    /// Deletes the versions of an object that a later one replaced, and returns their number.
+    /// Deletes an object's noncurrent versions, and returns their number.
     pub async fn delete_noncurrent(&self, key: &str) -> Result<u64> {
         match self {
             Self::Bucket(bucket) => Ok(bucket.delete_noncurrent(key).await?),
@@ -75,7 +75,7 @@ impl ForgetPlace {
     }
 
     /// Returns the keys whose noncurrent versions belong to a selection. Neither a listing nor the lake contains these
-    /// versions. Adds those that cannot be read to `unreadable`.
+    /// versions. Adds unreadable versions to `unreadable`.
     pub async fn old_keys(&self, selection: &Selection, unreadable: &mut Vec<NotSearched>) -> Result<BTreeSet<String>> {
         let Self::Bucket(bucket) = self else { return Ok(BTreeSet::new()) };
         if matches!(selection, Selection::Keys(_)) || !bucket.may_have_versions().await {
@@ -146,7 +146,7 @@ impl ForgetPlace {
 
 type Read = Result<Option<Object>, Unreadable>;
 
-/// Reads a version, or returns the reason why it cannot be read. Every other error fails.
+/// Reads a version, or returns the reason why it is unreadable. Passes every other error on.
 async fn read_version<'a>(bucket: &Bucket, version: &'a ObjectVersion) -> Result<(&'a ObjectVersion, Read), Error> {
     match bucket.read_version(version).await {
         Err(Error::Unreadable(_, reason, _)) => Ok((version, Err(reason))),

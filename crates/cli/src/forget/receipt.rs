@@ -13,7 +13,7 @@ pub struct OtherCopy {
     kept: &'static str,
 }
 
-/// The copies that the command does not reach, and the time for which each is kept.
+/// The copies that the command does not reach, and how long each is kept.
 pub const ELSEWHERE: [OtherCopy; 15] = [
     OtherCopy { copy: "log lines of the functions, which contain keys", kept: "for LogRetentionDays of the stack" },
     OtherCopy {
@@ -65,7 +65,7 @@ impl NotSearched {
         Self { key: key.to_owned(), version: version.map(str::to_owned), reason: reason.to_string() }
     }
 
-    /// Describes an object that only a text can select, because it has no columns.
+    /// Describes an object that only `--text` can select, because it has no columns.
     pub fn not_a_trace(key: &str, version: Option<&str>) -> Self {
         Self { key: key.to_owned(), version: version.map(str::to_owned), reason: "not a trace".to_owned() }
     }
@@ -73,13 +73,13 @@ impl NotSearched {
 
 #[derive(Debug, Serialize)]
 pub struct ForgetReceipt {
-    /// The id of the run, which its list of keys repeats.
+    /// The run's id, which its key list repeats.
     pub run: String,
     pub begun: Timestamp,
     pub completed: Timestamp,
     pub source: String,
     pub lake: String,
-    /// The first version of the table without the rows.
+    /// The first table version without the rows.
     pub lake_version: u64,
     pub deleted_versions: u64,
     pub removed_rows: usize,
@@ -87,10 +87,10 @@ pub struct ForgetReceipt {
     pub keys: BTreeSet<String>,
     /// The keys without an object, a row or an old file.
     pub absent: BTreeSet<String>,
-    /// The objects and versions that were not searched, because they cannot be read, or because a condition cannot select
-    /// what is not a trace.
+    /// The objects and versions that were not searched, because they cannot be read, or are not traces and `--where`
+    /// selects by columns.
     pub unreadable: Vec<NotSearched>,
-    /// The Parquet files of other programs below the lake, which were not searched.
+    /// Other programs' Parquet files below the lake, which were not searched.
     pub files_of_others: Vec<String>,
     pub not_covered: [OtherCopy; 15],
 }

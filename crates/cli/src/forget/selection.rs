@@ -1,4 +1,4 @@
-//! The traces that a run selects, and their rows in a file.
+//! Selects the traces to forget, and finds their rows in a file.
 
 use std::{
     collections::BTreeSet,
@@ -104,8 +104,7 @@ pub async fn keys_of(file: &LakeFile, keys: &BTreeSet<String>) -> Result<BTreeSe
     Ok(file.keys().await?.into_iter().map(|entry| entry.key).filter(|key| keys.contains(key)).collect())
 }
 
-/// Returns a digest of the selection, by which a repetition is recognized. The salt keeps a short text from being
-/// guessed.
+/// Returns a digest of the selection, which identifies a repeated run. The salt keeps a short text from being guessed.
 pub fn digest(options: &ForgetOptions, selection: &Selection, salt: &str) -> String {
     let mut digest = Sha256::new();
     match selection {
@@ -120,7 +119,7 @@ pub fn digest(options: &ForgetOptions, selection: &Selection, salt: &str) -> Str
     hex(digest)
 }
 
-/// Returns a digest of the places where a run deletes: the place of the traces, and the lake.
+/// Returns a digest of the places where a run deletes: the bucket or folder, and the lake.
 pub fn digest_of_places(source: &Source, lake: &LakeLocation, salt: &str) -> String {
     let place = source.id.as_ref().unwrap_or(&source.name);
     hex(Sha256::new().chain_update(format!("{place:?}{:?}{salt}", lake.to_string())))
@@ -128,12 +127,12 @@ pub fn digest_of_places(source: &Source, lake: &LakeLocation, salt: &str) -> Str
 
 fn hex(digest: Sha256) -> String {
     digest.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}"); // a string takes everything
+        let _ = write!(hex, "{byte:02x}"); // writing to a string cannot fail
         hex
     })
 }
 
-/// Reads a file of keys, one per line. Lines that begin with `#` are comments, because no key begins with `#`.
+/// Reads a file with one key per line. Lines that start with `#` are comments, because no key starts with `#`.
 pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
     let text = if file == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(file) };
     let text = text.with_context(|| format!("cannot read the keys in {}", source_of_keys(file)))?;
@@ -143,7 +142,7 @@ pub fn read_keys(file: &Path) -> Result<BTreeSet<String>> {
     Ok(keys)
 }
 
-/// Reads a line. Refuses one that is not a key, because the file may be the wrong one.
+/// Reads a line. Fails if it is not a key, because the file may be the wrong one.
 fn key(line: &str) -> Result<String> {
     ensure!(Key::read(line).is_some(), "{line:?} is not the key of a trace: nothing was deleted");
     Ok(line.to_owned())

@@ -1,10 +1,10 @@
 //! Records the confirmed lines of a file, so that the next run does not send them again.
 //!
-//! A checkpoint begins with two lines of text: its format and the [`Identity`] of the import. One record per line
-//! follows, at an offset that depends on the line's number. A record is the first 16 bytes of the SHA-256 of a
-//! confirmed line, or zeros. It is written after the response. It identifies the confirmed bytes, so a line that was
-//! changed, inserted or moved is sent again. A line is also sent again if a crash tore its record. Only one record is
-//! in memory at a time, regardless of the size of the file.
+//! A checkpoint starts with two lines of text: its format and the [`Identity`] of the import. One record per imported
+//! line follows, at an offset that depends on the line's number. A record is the first 16 bytes of a confirmed line's
+//! SHA-256, or zeros, and is written after the response. It identifies the confirmed bytes, so a line that was changed,
+//! inserted or moved is sent again. A line is also sent again if a crash tore its record. Only one record is in memory
+//! at a time, regardless of the file size.
 
 use std::{
     collections::HashSet,
@@ -27,7 +27,7 @@ const RECORD: usize = 16;
 /// The first line of a checkpoint.
 const FORMAT: &str = "attest import checkpoint 3\n";
 
-/// The longest identity that is read, in bytes.
+/// The maximum length of an identity, in bytes.
 const LONGEST_IDENTITY: u64 = 64 * 1024;
 
 /// The largest number of records that are compared in one pass. Each record needs about 100 bytes of memory.
@@ -55,7 +55,7 @@ pub struct Checkpoint {
     path: Option<PathBuf>,
     /// Offset of the first record, in bytes.
     records: u64,
-    /// The import, if the id of its endpoint's store is not known yet.
+    /// The import's identity, while the id of the endpoint's store is unknown.
     unidentified: Mutex<Option<Identity>>,
 }
 
@@ -103,7 +103,7 @@ impl Checkpoint {
             file.set_len(0).with_context(failed)?;
             file.write_all_at(header.as_bytes(), 0).with_context(failed)?;
         }
-        // While the store is unknown, the records may belong to another store than later confirmations.
+        // While the store is unknown, the records may belong to a different store than later confirmations.
         let unidentified = (opened != Opened::Resumed && !identity.destination.has_store()).then(|| identity.clone());
         let records = header.len() as u64;
         Ok((Self { file, path: Some(path.to_owned()), records, unidentified: Mutex::new(unidentified) }, opened))
@@ -138,7 +138,7 @@ impl Checkpoint {
         })
     }
 
-    /// Reads the marks that earlier runs confirmed, in the order of the lines.
+    /// Reads the marks that earlier runs confirmed, in line order.
     pub fn reader(&self) -> io::Result<CheckpointReader> {
         Ok(CheckpointReader {
             file: Some(BufReader::new(Positioned { file: self.file.try_clone()?, at: self.records })),
@@ -168,7 +168,7 @@ impl Checkpoint {
         Ok(repeated)
     }
 
-    /// Syncs the records, so that they survive a crash of the machine. Deletes the file if it has no records.
+    /// Syncs the records, so that they survive a system crash. Deletes the file if it has no records.
     pub fn finish(&self) -> io::Result<()> {
         match &self.path {
             Some(path) if self.file.metadata()?.len() <= self.records => fs::remove_file(path),
@@ -193,7 +193,7 @@ fn parse_header(found: &[u8]) -> Option<Identity> {
     serde_json::from_slice(&identity[..end]).ok()
 }
 
-/// Reads the records of a checkpoint in the order of the lines.
+/// Reads a checkpoint's records in line order.
 pub struct CheckpointReader {
     file: Option<BufReader<Positioned>>,
 }

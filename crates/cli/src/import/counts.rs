@@ -10,7 +10,7 @@ pub struct LineCounts {
     pub lines: u64,
     /// Stored by this run; in a dry run, valid.
     pub stored: u64,
-    /// Answered with 200: stored before, by an earlier run or by an equal line.
+    /// Answered with 200: an earlier run or an equal line has stored the trace.
     pub already_there: u64,
     /// Confirmed by an earlier run, according to its checkpoint.
     pub skipped: u64,
@@ -18,7 +18,7 @@ pub struct LineCounts {
     pub conflicts: u64,
     pub refused: u64,
     /// Lines that are equal to an earlier line of the file. They are also counted above. `None` if the file was not
-    /// read to its end.
+    /// read completely.
     pub repeated: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Queues failed lines for a later attempt, so that they do not hold up the lines behind them.
+//! Queues failed lines for a later attempt, so that they do not hold up the lines after them.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ struct Waiting {
     due: Instant,
 }
 
-/// The lines that wait, in the order in which they failed.
+/// The waiting lines, in the order in which they failed.
 pub struct Deferred {
     lines: VecDeque<Waiting>,
     texts: SpooledTempFile,

@@ -24,14 +24,14 @@ use super::{options::ImportOptions, outcome::LineOutcome, rate_limiter::RateLimi
 /// The time limit of an empty request. API Gateway answers within 29 s.
 const REQUEST: Duration = Duration::from_mins(1);
 
-/// The slowest supported connection, in bytes per second. The time limit of a request grows by a second for each such
-/// amount.
+/// The slowest supported connection, in bytes per second. A request's time limit grows by one second per this many
+/// bytes.
 const SLOWEST: u32 = 32 * 1024;
 
 /// The largest response that is read, in bytes. A receipt or problem details have a few KiB.
 const MAX_RESPONSE: usize = 1 << 20;
 
-/// The first and the longest pause between requests for the id of the store.
+/// The first and the longest pause between requests for the store's id.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -69,7 +69,7 @@ struct Health {
 pub struct LastCause(Arc<Mutex<Option<String>>>);
 
 impl LastCause {
-    /// Reads a line of the endpoint's log.
+    /// Records the cause in a line of the endpoint's log, if it contains one.
     pub fn record(&self, line: &[u8]) {
         let cause =
             serde_json::from_slice::<Value>(line).ok().and_then(|line| Some(line["cause"].as_str()?.to_owned()));
@@ -78,7 +78,7 @@ impl LastCause {
         }
     }
 
-    /// Appends the cause to the text of a response.
+    /// Appends the cause to the description of a response.
     fn explain(&self, answer: String) -> String {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(cause) => format!("{answer} The cause: {cause}"),
@@ -93,10 +93,10 @@ pub enum Attempt {
     Failed(Failed),
 }
 
-/// A failed attempt that is repeated.
+/// A failed attempt that will be retried.
 pub struct Failed {
     pub sent: Instant,
-    /// The pause that the endpoint requests. `None` if the rate limiter decides when to send again.
+    /// The pause that the endpoint requests. `None` if the rate limiter decides when to retry.
     pub pause: Option<Duration>,
     /// Whether the connection may be too slow for the number of requests in flight.
     pub is_slow: bool,
@@ -104,16 +104,16 @@ pub struct Failed {
 
 #[derive(Debug)]
 enum AttemptFailure {
-    /// The endpoint refuses the rate. The rate limiter decides when to send again.
+    /// The endpoint answered 429 or 503. The rate limiter decides when to retry.
     Refused(String),
-    /// The request may succeed later.
+    /// A retry may succeed.
     Transient { why: String, pause: Option<Duration>, is_slow: bool },
-    /// No line can be stored.
+    /// No line can be stored, so the import ends.
     Fatal(String),
 }
 
 impl ImportEndpoint {
-    /// Creates a client for the endpoint at `url`. Reports failures that are retried to `warnings`.
+    /// Creates a client for the endpoint at `url`. Sends warnings about retried failures to `warnings`.
     pub fn new(
         url: &str,
         api_key: &str,
@@ -166,7 +166,7 @@ impl ImportEndpoint {
         Ok(self.store())
     }
 
-    /// Records the store that a response reports. Fails if the store is another one than before.
+    /// Records the store that a response reports. Fails if it differs from the store that was reported before.
     fn note_store(&self, response: &Response) -> Result<(), AttemptFailure> {
         let reported = response.headers().get(ID_HEADER).and_then(|id| Uuid::try_parse_ascii(id.as_bytes()).ok());
         let Some(reported) = reported.filter(|id| !id.is_nil()) else { return Ok(()) };
@@ -177,7 +177,7 @@ impl ImportEndpoint {
         Err(AttemptFailure::Fatal(format!("{} stores into another place than before: import again", self.shown_url())))
     }
 
-    /// Sends a trace once, with this `Idempotency-Key`. An error ends the import.
+    /// Sends a trace once, with `key` as its `Idempotency-Key`. An error ends the import.
     pub async fn send(&self, key: &str, trace: Bytes) -> Result<Attempt> {
         let sent = self.limiter.acquire().await;
         let (why, pause, is_slow) = match self.attempt(sent, key, trace).await {
@@ -214,8 +214,8 @@ impl ImportEndpoint {
         health.failing_since = None;
     }
 
-    /// Records a failure that is retried, and sends a warning. An exceeded rate causes a warning only if the endpoint
-    /// asks for a long pause.
+    /// Records a failure that will be retried, and sends a warning. An exceeded rate causes a warning only if the
+    /// endpoint asks for a long pause.
     fn failed(&self, why: &str, pause: Option<Duration>, is_worth_a_warning: bool) {
         let mut health = self.health();
         let now = Instant::now();
@@ -253,7 +253,7 @@ impl ImportEndpoint {
             None => format!("the endpoint answered {status}"),
         };
         let confirmed = receipt::confirms(media_type, &bytes, &trace);
-        // The import would end before a longer pause.
+        // During a longer pause, the import would give up.
         let pause = asked.map(|asked| asked.min(self.time_left()));
         match status.as_u16() {
             200 | 201 if confirmed != Confirmed::Nothing => {
@@ -320,7 +320,7 @@ impl ImportEndpoint {
         all.dedup_by(|cause, error| error.ends_with(cause.as_str())); // some errors contain their cause
         let causes = if all.len() > 1 { &all[1..] } else { &all[..] };
         let why = format!("cannot reach {}: {}", self.shown_url(), causes.join(": "));
-        // Retry a host name that was resolved before, because the network may be down.
+        // Retry if the host name was resolved before, because the network may be down.
         let is_unknown_host = why.contains("dns error") && !self.health().has_confirmed;
         if error.is_builder() || is_unknown_host || shows_wrong_protocol(&error) {
             return AttemptFailure::Fatal(format!("{why}; check --url"));
@@ -329,7 +329,7 @@ impl ImportEndpoint {
     }
 }
 
-/// Returns the pause that the endpoint asks for (RFC 9110, section 10.2.3): seconds, or a date.
+/// Returns the pause in `Retry-After`, which is in seconds or a date (RFC 9110, section 10.2.3).
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -347,7 +347,7 @@ fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error 
     iter::successors(Some(error as &(dyn Error + 'static)), |&error| cause(error))
 }
 
-/// Returns whether the server speaks HTTP where HTTPS is expected or vice versa, or has no certificate for its name.
+/// Returns whether the server speaks HTTP instead of HTTPS or vice versa, or has no certificate for its name.
 fn shows_wrong_protocol(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| {
         let is_wrong_tls = matches!(

@@ -32,16 +32,16 @@ use super::{
     window::Window,
 };
 
-/// The time limit of requests in flight after the first signal.
+/// The time limit for requests in flight after the first signal.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The largest size of the lines in flight that had failed before, in bytes. One line has at most 10 MiB.
+/// The maximum total size of retried lines in flight, in bytes. One line has at most 10 MiB.
 const ROOM: usize = 24 * 1024 * 1024;
 
 /// The shortest wait for a line to be due, because timers have a resolution of a millisecond.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The largest number of reasons that a dry run shows.
+/// The maximum number of reasons that a dry run shows.
 const SHOWN: u64 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct FileImport<'a> {
     sending: BTreeSet<u64>,
     window: Window,
     deferred: Deferred,
-    /// The lines in flight that had failed before, and their size in bytes.
+    /// The number of retried lines in flight, and their total size in bytes.
     sent_again: usize,
     bytes_sent_again: usize,
     last_line: u64,
@@ -98,7 +98,7 @@ impl<'a> FileImport<'a> {
         }
     }
 
-    /// Imports the file until its end, an error or a signal. The counts are correct in each case.
+    /// Imports the file until its end, an error or a signal. The counts are correct in every case.
     pub async fn run(&mut self, stop: &ImportStop, warned: &mut mpsc::UnboundedReceiver<String>) -> Result<ImportEnd> {
         let end = self.import(stop, warned).await;
         self.in_flight.abort_all();
@@ -147,7 +147,7 @@ impl<'a> FileImport<'a> {
             select! {
                 line = lines.recv(), if is_reading && has_room => match line {
                     Some(Ok(line)) => self.start(line),
-                    // The error is reported only after the lines before the cut are stored.
+                    // Report the error only after the lines before the cut are stored.
                     Some(Err(error)) => (cut, is_reading) = (Some(error), false),
                     None => is_reading = false,
                 },
@@ -178,12 +178,12 @@ impl<'a> FileImport<'a> {
         }
     }
 
-    /// While other lines are read, only a few of those that failed are in flight.
+    /// Limits retries to two at a time while new lines are being read, so that failing lines do not hold up the rest.
     fn may_send_again(&self, is_reading: bool) -> bool {
         !is_reading || self.sent_again < 2
     }
 
-    /// Sends the next line that is due for another attempt. Returns `false` if there is none.
+    /// Sends the next line that is due for a retry. Returns `false` if there is none.
     fn send_again(&mut self, is_reading: bool) -> Result<bool> {
         if !self.may_send_again(is_reading) {
             return Ok(false);
@@ -219,7 +219,7 @@ impl<'a> FileImport<'a> {
         }
     }
 
-    /// Adds to an error how many lines were read and not stored.
+    /// Adds to an error how many lines were read but not stored.
     fn with_unsent(&self, error: anyhow::Error, number: u64) -> anyhow::Error {
         let numbers: Vec<u64> = self.deferred.numbers().chain(self.sending.iter().copied()).collect();
         let first = numbers.iter().min().copied().unwrap_or(number);

@@ -38,7 +38,7 @@ impl Destination {
         matches!(self, Self::Endpoint { store, .. } if *store != Uuid::nil().to_string())
     }
 
-    /// Returns whether this place has the same name. It may be another place.
+    /// Returns whether both destinations have the same name, although they may be different places.
     fn is_named_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Endpoint { url, .. }, Self::Endpoint { url: other, .. }) => url == other,
@@ -57,7 +57,7 @@ impl std::fmt::Display for Destination {
     }
 }
 
-/// Returns a path as text. Bytes that are not UTF-8 are escaped, so that two paths never have the same text.
+/// Formats a path. Escapes bytes that are not UTF-8, so that no two paths are formatted alike.
 pub fn text(path: &Path) -> String {
     path.to_str().map_or_else(|| path.as_os_str().as_encoded_bytes().escape_ascii().to_string(), ToOwned::to_owned)
 }
@@ -68,12 +68,12 @@ pub struct Identity {
     /// The canonical path, if the checkpoint is not next to the file.
     pub file: Option<String>,
     pub destination: Destination,
-    /// Format of the lines, if they are not traces.
+    /// The format of the lines, if they are not traces.
     pub from: Option<String>,
 }
 
 impl Identity {
-    /// Returns whether both identify the same import, into destinations with the same name.
+    /// Returns whether both identify the same import, to destinations with the same name.
     pub fn is_same_import(&self, other: &Self) -> bool {
         self.file == other.file && self.from == other.from && self.destination.is_named_like(&other.destination)
     }

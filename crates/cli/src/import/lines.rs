@@ -1,4 +1,4 @@
-//! Reads, counts and marks the lines of a file, with a bound on the memory that they use.
+//! Reads a file's lines with their numbers and marks, in bounded memory.
 
 use std::{
     io::{BufRead, Read, Write},
@@ -28,20 +28,20 @@ use super::{
 /// The longest line that is sent, in bytes.
 pub const MAX_LINE: usize = trace::MAX_BYTES;
 
-/// The largest amount of text in memory, in KiB, for any number of requests in flight.
+/// The maximum amount of text in memory, in KiB, whatever the number of requests in flight.
 const ROOM_KIB: usize = 24 * 1024;
 
-/// The largest number of lines that are read ahead.
+/// The maximum number of lines that are read ahead.
 const AHEAD: usize = 256;
 
 pub struct Line {
-    /// Its number, from 1. Blank lines are counted too.
+    /// The line number, starting at 1. Blank lines also count.
     pub number: u64,
     /// Identifies the line by its bytes.
     pub mark: Mark,
     pub text: LineText,
     pub attempts: u32,
-    /// The offset of its text among the deferred lines, if it has failed before.
+    /// The offset of the text among the deferred lines, if the line has failed before.
     pub offset: Option<u64>,
     _room: Option<OwnedSemaphorePermit>,
 }
@@ -66,7 +66,7 @@ pub enum LineText {
     Whole(Bytes),
     /// A line over [`MAX_LINE`], in a temporary file.
     Long(SpooledTempFile),
-    /// A line over [`MAX_LINE`] that is not kept: nothing is written, or it is far longer than the file.
+    /// A line over [`MAX_LINE`] that is not kept: in a dry run, or if it exceeds the limit for rejected lines.
     Dropped,
     /// A line that the checkpoint records as confirmed.
     Confirmed,
@@ -93,9 +93,9 @@ pub fn read(file: InputFile, confirmed: checkpoint::CheckpointReader, keep_long:
 struct LineReader {
     text: Box<dyn BufRead + Send>,
     keep_long: bool,
-    /// The bytes of the lines so far, after decompression.
+    /// The number of bytes in the lines so far, after decompression.
     bytes: u64,
-    /// The bytes read from the file, before decompression.
+    /// The number of bytes read from the file, before decompression.
     read: Arc<AtomicU64>,
 }
 

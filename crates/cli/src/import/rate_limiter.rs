@@ -1,4 +1,4 @@
-//! Limits the rate of requests. They are sent as fast as they are answered until the endpoint refuses some.
+//! Limits the request rate. Requests are sent as fast as they are answered until the endpoint refuses some.
 //!
 //! A usage plan allows a rate that the import does not know. The limiter finds it as TCP finds the capacity of a link
 //! (RFC 5681). A refusal (429 or 503) cuts the rate below the rate of recent confirmations. Each confirmation raises
@@ -24,7 +24,7 @@ const RAISE: f64 = 0.08;
 /// Increase per confirmation below the limit: the rate doubles in a quarter of a second.
 const RECOVER: f64 = std::f64::consts::LN_2 / 0.25;
 
-/// The smallest and the largest share of the rate that remain after a refusal.
+/// The smallest and the largest share of the rate that may remain after a refusal.
 const CUT: (f64, f64) = (0.3, 0.9);
 
 /// The rate after the first refusal of an outage, in requests per second.
@@ -36,13 +36,13 @@ const LOWEST: f64 = 0.5;
 /// The rate above which nothing is limited, in requests per second.
 const UNLIMITED: f64 = 50_000.0;
 
-/// The shortest time between two cuts of the rate.
+/// The shortest time between two cuts, unless nothing was confirmed in between or the rate was unlimited.
 const MEASURED: Duration = Duration::from_millis(250);
 
 /// The time without a refusal after which the limit is assumed to be gone.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// The largest delay of a request that does not delay the next one. Timers have a resolution of one millisecond.
+/// The largest delay of a request that does not delay the next one. Timers have millisecond resolution.
 const LATE: Duration = Duration::from_millis(10);
 
 /// The limiter of one import, shared by all its requests.
@@ -57,11 +57,11 @@ pub struct RateLimiter {
 struct State {
     /// Requests per second; infinite while the endpoint accepts every request.
     rate: f64,
-    /// The rate at which recovery ends and the careful search begins.
+    /// The rate at which recovery ends and the careful search starts.
     limit: f64,
     last_turn: Option<Instant>,
     paused_until: Instant,
-    /// The time of the last cut. Requests that were sent earlier are not a sample of the current rate.
+    /// The time of the last cut. Requests that were sent earlier say nothing about the current rate.
     cut: Instant,
     confirmed_since_cut: u32,
     is_outage: bool,

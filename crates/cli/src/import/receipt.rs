@@ -26,7 +26,7 @@ struct ReceivedReceipt<'a> {
     key: Cow<'a, str>,
 }
 
-/// The trace that the body of a 200 or 201 confirms.
+/// What the body of a 200 or 201 confirms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmed {
     Trace,

@@ -26,7 +26,7 @@ use super::{
 /// somebody may be fixing the lines in them, so the new files get a number: `BASE.rejected-2.jsonl`.
 pub struct Rejected {
     base: PathBuf,
-    /// The lines of a stream exist nowhere else, so no files are replaced.
+    /// Whether the input is a stream. Its lines exist nowhere else, so no files are replaced.
     is_stream: bool,
     files: Option<Files>,
 }
@@ -41,8 +41,8 @@ struct Files {
 /// The size up to which rejected lines are kept, in bytes, whatever the size of the input.
 const KEPT: u64 = 32 * 1024 * 1024;
 
-/// Returns the size up to which rejected lines are kept after `read` bytes of the input: 1 MiB of gzip may hold 1 GiB
-/// of them.
+/// Returns the size up to which rejected lines are kept after `read` bytes of the input, because 1 MiB of gzip may
+/// contain 1 GiB of lines.
 pub fn limit(read: u64) -> u64 {
     read.max(KEPT)
 }
@@ -53,13 +53,13 @@ pub struct Paths {
     pub lines: PathBuf,
 }
 
-/// The members of a reason that identify a file of an earlier run.
+/// The members of a reason that identify a file from an earlier run.
 #[derive(Deserialize)]
 struct Reason {
     #[serde(rename = "line")]
     _line: u64,
     idempotency_key: String,
-    /// Whether the line is in the other file.
+    /// Whether the file of rejected lines contains the line.
     #[serde(default = "yes")]
     kept: bool,
 }
@@ -145,7 +145,7 @@ impl Rejected {
                 || io::Result::Ok((open_own(&mut options, &paths.reasons)?, open_own(&mut options, &paths.lines)?));
             match open() {
                 Ok((reasons, lines)) => return Ok(Files { paths, reasons, lines: BufWriter::new(lines), kept: 0 }),
-                // A link or a pipe belongs to somebody else.
+                // A link or a pipe is not a file of this command.
                 Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::InvalidInput) => number += 1,
                 Err(error) => return Err(error),
             }
@@ -201,14 +201,14 @@ fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
     }
 }
 
-/// Reads a reason. Returns `None` if it is not one.
+/// Reads a reason. Returns `None` if the line is not a reason.
 fn next_reason(reasons: &mut impl BufRead) -> io::Result<Option<Reason>> {
     let mut line = Vec::new();
     reasons.read_until(b'\n', &mut line)?;
     Ok(serde_json::from_slice(&line).ok())
 }
 
-/// Reads the reasons up to the next one whose line is kept. Returns the key of this line.
+/// Reads the reasons up to the next one whose line is kept. Returns that line's key.
 fn next_key(reasons: &mut impl BufRead) -> io::Result<Option<String>> {
     loop {
         match next_reason(reasons)? {
@@ -255,7 +255,7 @@ mod tests {
         for (reason_file, line_file, is_own) in [
             (Some(reasons(&["a", "b"])), Some("a\nb\n"), true),
             (Some(reasons(&["a", "b"])), Some("a\n"), true), // killed before the second line
-            (Some(reasons(&["a", "b"])), Some("a\nb"), true), // an editor dropped the line break
+            (Some(reasons(&["a", "b"])), Some("a\nb"), true), // an editor removed the line break
             (Some(reasons(&["a", "b"])), None, true),        // somebody moved the lines away
             (Some(reasons(&["a", "b"])), Some("a\nc\n"), false),
             (Some(reasons(&["a", "b"])), Some("a\nb\nc\n"), false),

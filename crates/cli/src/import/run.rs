@@ -77,7 +77,7 @@ async fn import_files(
     Ok(if has_rejected { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Opens the checkpoint of a file. A dry run uses a temporary one to count repeated lines, if temporary files can be
+/// Opens a file's checkpoint. A dry run uses a temporary one to count repeated lines, if temporary files can be
 /// written.
 async fn checkpoint(
     options: &ImportOptions,

@@ -1,4 +1,4 @@
-//! The files that the import of one file writes, and their lock.
+//! The files that importing a file creates, and their lock.
 
 use std::{
     ffi::OsString,
@@ -19,11 +19,11 @@ use super::{
     rejected::Rejected,
 };
 
-/// Names the files that the import of one file writes: next to it, or in the folder of `--state`.
+/// Names the files that importing a file creates, next to it or in the `--state` folder.
 pub struct RunFiles {
     /// The prefix of all names.
     base: PathBuf,
-    /// A stream has a checkpoint only in the folder of `--state`.
+    /// A stream has a checkpoint only in the `--state` folder.
     has_checkpoint: bool,
     /// The input's canonical path, unless the files are next to it.
     file: Option<String>,
@@ -38,7 +38,7 @@ impl RunFiles {
             return Ok(Self { base, has_checkpoint: !is_stream, file: None, is_stream });
         };
         if !state.is_dir() {
-            // Do not create the folders above it, because a typo should not create a tree.
+            // Do not create its parents, because a typo should not create a tree.
             DirBuilder::new()
                 .mode(0o700)
                 .create(state)
@@ -72,7 +72,7 @@ impl RunFiles {
         }
     }
 
-    /// Returns whether an earlier run confirmed lines of an endpoint that reported the id of its store.
+    /// Returns whether an earlier run recorded confirmations by an endpoint that reported its store's id.
     pub fn has_records_of_a_store(&self) -> bool {
         self.has_checkpoint && Checkpoint::has_records_of_a_store(&self.path(".checkpoint"))
     }

@@ -1,4 +1,4 @@
-//! The target of the lines: an endpoint, or its validation.
+//! Gives lines to an endpoint, or only to its validation.
 
 use anyhow::Result;
 use attest::{problem::Problem, trace::Trace};
@@ -18,7 +18,7 @@ use crate::serve::{self, LocalEndpoint};
 
 pub enum Target {
     Endpoint(Box<ImportEndpoint>),
-    /// The endpoint's own validation.
+    /// Only validates lines, with the endpoint's code.
     DryRun {
         max_trace_bytes: usize,
     },
@@ -33,7 +33,7 @@ pub struct Started {
 }
 
 impl Target {
-    /// Starts the target that the options select. Reports failures that are retried to `warnings`.
+    /// Starts the target that the options select. Sends warnings about retried failures to `warnings`.
     pub async fn start(options: &ImportOptions, warnings: mpsc::UnboundedSender<String>) -> Result<Started> {
         if options.dry_run {
             let target = Self::DryRun { max_trace_bytes: options.store.max_trace_bytes };

@@ -1,7 +1,7 @@
 //! Adapts the number of requests in flight to the network.
 //!
 //! Over a slow connection, many concurrent requests all exceed their time limit, and nothing is stored. The window
-//! therefore begins small, grows with each confirmation, and halves at a time-out, as TCP's congestion window does (RFC
+//! therefore starts small, grows with each confirmation, and halves at a time-out, as TCP's congestion window does (RFC
 //! 5681, section 3.1). The rate limiter handles refusals (429 and 503). Other failures do not change the window,
 //! because single lines may cause them.
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 const START: usize = 8;
 
-/// Up to this number of consecutive failures, single lines may be the cause. After more, the endpoint may be down.
+/// Up to this many consecutive failures may be due to individual lines. After more, the endpoint may be down.
 const SUSPICIOUS: u32 = 64;
 
 /// The first and the longest pause while every request fails.
@@ -36,7 +36,7 @@ impl Window {
         self.size
     }
 
-    /// Returns the time before which no request may be sent.
+    /// Returns the earliest time at which a request may be sent.
     pub fn paused_until(&self) -> Instant {
         self.paused_until
     }

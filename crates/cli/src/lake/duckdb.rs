@@ -1,7 +1,7 @@
 //! Selects rows with SQL through the DuckDB CLI, because an SQL engine would be larger than the rest of this program.
 //!
-//! A condition may contain text of other people, so it can access only the rows. DuckDB's own parser checks that it is
-//! one expression. Only the syntax tree that the parser returns is executed, without access to files, network,
+//! A condition may contain other people's text, so it can access only the rows. DuckDB's own parser checks that it is
+//! one expression. Only the syntax tree that the parser returns is executed, without access to files, the network,
 //! extensions or settings.
 
 use std::{ffi::OsStr, path::Path, process::Stdio};
@@ -17,7 +17,7 @@ const ROWS: &str = "rows.parquet";
 
 #[derive(Debug)]
 pub struct Condition {
-    /// The statement that selects keys, as DuckDB serializes its syntax tree.
+    /// The serialized syntax tree of the statement that selects keys.
     statement: String,
     folder: TempDir,
 }
@@ -34,7 +34,7 @@ impl Condition {
         let found = rest.pointer_mut(place).map(Value::take);
         expected.pointer_mut(place).map(Value::take);
         ensure!(rest == expected, "--where takes one condition, such as \"model = 'gpt-4o'\"");
-        // Each file is searched alone, so a subquery would see a part of the rows.
+        // Each file is searched separately, so a subquery would see only part of the rows.
         ensure!(!found.is_some_and(|found| has_subquery(&found)), "--where takes no subquery");
         Ok(Self { statement: statement.to_string(), folder })
     }
@@ -62,7 +62,7 @@ impl Condition {
 
 /// Parses the statement that selects keys by a condition, and returns its syntax tree.
 async fn parse(folder: &Path, condition: &str) -> Result<Value> {
-    // A comment at the end of the condition must not hide the parenthesis. A literal on one line is never read as a
+    // A trailing comment in the condition must not hide the parenthesis. A single-line literal is never taken for a
     // command.
     let escaped = quoted(&format!("SELECT key FROM rows WHERE (\n{condition}\n)")).replace('\n', "' || chr(10) || '");
     ensure!(!escaped.contains(['\r', '\0']), "--where takes no control characters");
@@ -74,7 +74,7 @@ async fn parse(folder: &Path, condition: &str) -> Result<Value> {
     Ok(tree)
 }
 
-/// Returns the tree without the positions in the text, which differ between equal expressions.
+/// Returns the tree without source positions, which differ between equal expressions.
 fn without_places(mut tree: Value) -> Value {
     match &mut tree {
         Value::Object(members) => {
@@ -113,7 +113,7 @@ async fn run(folder: &Path, script: &str) -> Result<String> {
         .spawn()
         .context("cannot run the DuckDB CLI (`duckdb`): install it (https://duckdb.org/install), or use --keys")?;
     let mut input = duckdb.stdin.take().context("duckdb has no standard input")?;
-    // If DuckDB ends early, its error message contains the reason.
+    // If DuckDB exits early, its error message contains the reason.
     let _ = input.write_all(script.as_bytes()).await;
     drop(input);
     let output = duckdb.wait_with_output().await.context("cannot run the DuckDB CLI (`duckdb`)")?;

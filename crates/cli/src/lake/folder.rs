@@ -1,4 +1,4 @@
-//! The folder of the local endpoint as a source of a lake.
+//! The local endpoint's folder as the source of a lake.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use local_aws::s3::{FileStore, FileStoreError, ObjectInfo};
 use tokio::task::spawn_blocking;
 
-/// A folder of the local endpoint. It is read directly, without its S3.
+/// The local endpoint's folder, which is read directly, without its S3.
 #[derive(Debug, Clone)]
 pub struct Folder(FileStore);
 
@@ -59,7 +59,7 @@ impl Objects for Folder {
             let object = self.on_disk(key, FileStore::read).await?;
             Ok(object.and_then(|(bytes, modified)| {
                 let info = ObjectInfo { size: bytes.len() as u64, modified, ..info };
-                // The local endpoint has one key, and stores no writer.
+                // The local endpoint has only one API key, so it does not record writers.
                 Some(Object { entry: entry(info)?, json: bytes.into(), writer: Writer::default() })
             }))
         };

@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 pub use folder::Folder;
 
-/// Makes the files that this process creates readable by their owner only, because traces are private.
+/// Makes the files that this process creates readable only by their owner, because traces are private.
 pub fn keep_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }

@@ -1,4 +1,4 @@
-//! Checks that a lake holds the traces of the place that the user chose. Otherwise, a command would delete the wrong
+//! Checks that a lake contains the traces of the place that the user chose. Otherwise, a command would delete the wrong
 //! rows.
 
 use std::path::Path;
@@ -25,7 +25,7 @@ pub async fn source_of(location: &Location) -> Result<Source> {
     Ok(Source { name: place::bucket_name(bucket, settings::s3_endpoint(&config).as_deref()), id })
 }
 
-/// Records the source of a lake before it is changed. Fails if the lake holds the traces of another place.
+/// Records the source of a lake before it is changed. Fails if the lake contains the traces of another place.
 pub async fn claim(table: &Table, source: &Source, objects: &dyn Objects) -> Result<()> {
     match table.source().await? {
         Some(recorded) => refuse_copy(&recorded, source)?,

@@ -56,7 +56,7 @@ struct OpenedStore {
 }
 
 impl LocalEndpoint {
-    /// Starts an endpoint that passes the log line of each request to `log`.
+    /// Starts an endpoint that passes each request's log line to `log`.
     pub async fn start(options: ServeOptions, log: impl Fn(&[u8]) + Send + Sync + 'static) -> Result<Self> {
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)), "--port").await?;
         let address = listener.local_addr().context("cannot read the address of the endpoint")?;
@@ -100,7 +100,7 @@ impl LocalEndpoint {
         })
     }
 
-    /// Stops after the requests in flight are answered. The S3 stops after the gateway, because those requests still
+    /// Stops after the requests in flight are answered. The S3 stops after the gateway, because these requests still
     /// store traces.
     pub async fn stop(self) -> Result<()> {
         for server in [Some(self.gateway), self.otlp, self.s3].into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The stand-in for API Gateway: the route, the API key and, with layers of `tower-http`, the treatment of bodies.
+//! The stand-in for API Gateway: routes requests, checks the API key and, with `tower-http` layers, limits bodies.
 
 use std::{
     convert::Infallible,
@@ -46,8 +46,7 @@ use super::coding::Coding;
 /// The path of the stage, as on AWS.
 pub const PATH: &str = "/prod";
 
-/// The description of the API, and the schema at the path that the description references. A deployed stack serves
-/// neither.
+/// The API description, and the schema at the path that the description references. A deployed stack serves neither.
 const DESCRIPTION: [(&str, &str, &str); 2] = [
     ("/openapi.yaml", "application/yaml", include_str!("../../../../docs/openapi.yaml")), // RFC 9512
     ("/src/trace.schema.json", "application/json", include_str!("../../../../src/trace.schema.json")),
@@ -59,11 +58,11 @@ pub const API_KEY_ID: &str = "local";
 /// The largest request that API Gateway accepts, in bytes ("Amazon API Gateway quotas": payload size 10 MB).
 const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 
-/// The largest total size of bodies in memory, in KiB. The handler needs about twice the size of a body, so 24 MiB of
+/// The maximum total size of bodies in memory, in KiB. The handler needs about twice the size of a body, so 24 MiB of
 /// bodies use about 50 MiB, regardless of the number of clients.
 const BODIES_KIB: u32 = 24 * 1024;
 
-/// The part of an incomplete body that is kept in memory, in bytes. The rest is in a temporary file.
+/// How much of an incomplete body is kept in memory, in bytes. The rest is in a temporary file.
 const SPOOL: usize = 64 * 1024;
 
 /// The default time limit for a body. API Gateway ends an integration after 29 s.
@@ -92,7 +91,7 @@ async fn no_route(request: Request) -> Response {
     if is_read && accept.contains("text/html") { no_such_page().await } else { StatusCode::FORBIDDEN.into_response() }
 }
 
-/// Returns the routes of OpenTelemetry below a path, for a [`router`] or [`explained`].
+/// Returns the OpenTelemetry routes below a path, for a [`router`] or [`explained`].
 pub fn otlp_routes(receiver: Receiver, below: &str, api_key: &str, body_time: Duration) -> Router {
     let paths = ["traces", "logs"].map(|signal| format!("{below}/v1/{signal}"));
     routes(&paths, receiver.into_service(), api_key, body_time)
@@ -116,12 +115,12 @@ where
         .route_layer(from_fn_with_state(digest(api_key.as_bytes()), authorize))
 }
 
-/// Refuses other methods, and explains all errors.
+/// Rejects other methods, and adds problem details to all errors.
 pub fn explained(router: Router) -> Router {
     router.method_not_allowed_fallback(async || StatusCode::FORBIDDEN).layer(from_fn(explain))
 }
 
-/// Serves the description of the API, without a key.
+/// Serves the API description without requiring a key.
 fn description() -> Router {
     DESCRIPTION.into_iter().fold(Router::new(), |router, (path, media_type, text)| {
         router.route(path, get(move || async move { ([(CONTENT_TYPE, media_type)], text) }))
@@ -134,7 +133,7 @@ async fn authorize(State(key): State<[u8; 32]>, request: Request, next: Next) ->
     if bool::from(digest(given).ct_eq(&key)) { Ok(next.run(request).await) } else { Err(StatusCode::FORBIDDEN) }
 }
 
-/// Hashes a key. Digests have equal lengths, so comparing them does not reveal the length of the key.
+/// Hashes a key. Digests have equal lengths, so comparing them does not reveal the key's length.
 fn digest(key: &[u8]) -> [u8; 32] {
     Sha256::digest(key).into()
 }
@@ -166,8 +165,7 @@ where
     }
 }
 
-/// Reads a body into a temporary file, so that a slow body holds no memory that others need. Returns its size in
-/// bytes.
+/// Reads a body into a temporary file, so that a slow body takes no memory that others need. Returns its size in bytes.
 async fn spool(body: Body, coding: Coding) -> Result<(SpooledTempFile, usize), StatusCode> {
     let mut body = coding.decode(body);
     let (mut spooled, mut bytes) = (tempfile::spooled_tempfile(SPOOL), 0);
@@ -208,7 +206,7 @@ fn status_of(error: &io::Error) -> StatusCode {
     StatusCode::UNSUPPORTED_MEDIA_TYPE
 }
 
-/// Converts an error of the gateway into problem details and a log line.
+/// Converts a gateway error into problem details and a log line.
 ///
 /// Also reads the rest of the body. Otherwise, closing the connection would lose the response for a client that is
 /// still sending.
@@ -255,7 +253,7 @@ async fn explain(request: Request, next: Next) -> Response {
     (status, [(CONTENT_TYPE, MEDIA_TYPE)], body.to_string()).into_response()
 }
 
-/// Reads and discards the rest of a body, up to the largest size of a request.
+/// Reads and discards the rest of a body, up to the maximum request size.
 async fn drain(mut body: Body) {
     let mut left = MAX_REQUEST_BYTES;
     if body.size_hint().lower() > left as u64 {

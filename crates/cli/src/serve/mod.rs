@@ -1,6 +1,6 @@
-//! `serve`: the endpoint on this machine. It needs neither AWS nor Docker, and it runs the deployed handler.
+//! `serve`: runs the endpoint on this machine, with the deployed handler, and without AWS or Docker.
 //!
-//! [`gateway`] replaces API Gateway. An S3 in a folder replaces the S3 of AWS, unless `--bucket` names a real bucket.
+//! [`gateway`] replaces API Gateway. An S3 over a folder replaces AWS's S3, unless `--bucket` selects a real bucket.
 
 use anyhow::{Context, Result};
 use attest_terminal::{result, shutdown::stop_signal};
@@ -37,7 +37,7 @@ pub async fn run(options: ServeOptions) -> Result<()> {
     Ok(())
 }
 
-/// Returns what a person needs to begin. A given API key is not printed, because output ends in logs.
+/// Returns what a user needs to get started. A given API key is not printed, because output ends up in logs.
 fn greeting(endpoint: &LocalEndpoint) -> String {
     let LocalEndpoint { url, api_key, is_own_key, stored, otlp_url, .. } = endpoint;
     let otlp = otlp_url.as_ref().map(|otlp_url| {

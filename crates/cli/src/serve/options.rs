@@ -1,4 +1,4 @@
-//! The options of the local endpoint.
+//! The command-line options of `serve`, some of which `import` shares.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -54,7 +54,7 @@ pub struct StoreOptions {
 }
 
 impl ServeOptions {
-    /// Returns the options of an endpoint that can run next to others on this machine.
+    /// Returns the options for an endpoint that can run alongside others on this machine.
     #[must_use]
     pub fn on_free_ports(store: StoreOptions) -> Self {
         Self {

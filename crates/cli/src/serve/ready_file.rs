@@ -17,7 +17,7 @@ use super::LocalEndpoint;
 pub struct ReadyFile(Option<(PathBuf, File)>);
 
 impl ReadyFile {
-    /// Writes the addresses and the keys as JSON, for this user only. A reader sees the complete file or none.
+    /// Writes the addresses and keys as JSON, readable only by this user. A reader sees the complete file or none.
     ///
     /// A pipe is written to directly, so that its reader can wait for the endpoint.
     pub fn write(path: &Path, endpoint: &LocalEndpoint) -> Result<Self> {

@@ -1,4 +1,4 @@
-//! `check` against the local endpoint: every promise holds there, and a proxy in front deliberately breaks each one.
+//! Tests that `check` confirms every promise on the local endpoint, and reports each one that a proxy breaks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,14 +19,14 @@ mod proxy;
 
 const CHECKS: usize = 3;
 
-/// The report of a check: the verdicts by promise, the whole report, and the exit status.
+/// The result of a check: the verdicts by promise, the whole report, and the exit status.
 struct Checked {
     verdicts: BTreeMap<String, String>,
     report: Value,
     status: Option<i32>,
 }
 
-/// Runs `check` with `API_URL` of the proxy, and the stand-in for the AWS CLI of `check/aws` on the path.
+/// Runs `check` with the proxy's URL, and with `check/aws`, the stand-in for the AWS CLI, on the path.
 async fn check(url: &str, arguments: &[&str], broken: &str) -> Checked {
     let output = command(url, arguments, broken).stderr(Stdio::inherit()).output().await.expect("attest runs");
     let report: Value = serde_json::from_slice(&output.stdout).expect("the report is JSON");
@@ -89,7 +89,7 @@ async fn each_promise_that_a_proxy_breaks_is_reported() {
 const THROTTLED: &str = "a key over its rate gets 429 as problem details";
 const QUOTA: &str = "a key over its quota gets 429 as problem details";
 
-/// The breaks of `check/aws`, and the promise that each one breaks.
+/// The values of `BROKEN` that `check/aws` knows, and the promise that each one breaks.
 const STACK_BREAKS: &[(&str, &str)] = &[
     ("bytes", "the stored object is the sent trace, byte for byte"),
     ("overwrite", "a put without If-None-Match is denied"),
@@ -220,7 +220,7 @@ async fn http_to_another_host_is_warned_about() {
     for arguments in [&["check"][..], &["import", path, "--retry-for", "0"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attest"));
         command.args(arguments).args(["--url", "http://user:secret@attest.example/", "--api-key", "k"]);
-        // A proxy that nobody serves, so that the test sends nothing to a network.
+        // Nothing listens at this proxy's address, so the test sends nothing to the network.
         let output = command.env("http_proxy", "http://127.0.0.1:1").output().await.expect("attest runs");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("warning: http://attest.example/ is not encrypted"), "{arguments:?}: {error}");

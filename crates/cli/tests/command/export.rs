@@ -1,4 +1,4 @@
-//! `export` as a user runs it: the built program, over a folder as the endpoint leaves it.
+//! Tests `export` by running the built program on a folder that looks as the endpoint leaves it.
 
 use std::{
     collections::BTreeMap,
@@ -66,7 +66,7 @@ pub async fn wait_until(process: &mut Child, condition: impl Fn() -> bool) {
     }
 }
 
-/// Returns whether an export of lines has written a checkpoint with a key.
+/// Returns whether an export has written a checkpoint with a key.
 fn has_progress(output: &Path) -> bool {
     let checkpoint = format!("{}.part.checkpoint", output.display());
     fs::read_to_string(checkpoint).is_ok_and(|checkpoint| !checkpoint.contains(r#""key":null"#))
@@ -76,7 +76,7 @@ fn has_progress(output: &Path) -> bool {
 pub struct Gate(PathBuf);
 
 impl Gate {
-    /// Creates the object in a folder of traces.
+    /// Creates the object in a trace folder.
     pub fn close(folder: &Path, key: &str) -> Self {
         let path = folder.join(format!("{key}.json"));
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo is installed");
@@ -84,11 +84,11 @@ impl Gate {
         Self(path)
     }
 
-    /// Lets the waiting export proceed, for which the object is deleted.
+    /// Lets the waiting export proceed, as if the object had been deleted.
     pub fn open(self) {
         let moved = self.0.with_extension("gate"); // not an object
         fs::rename(&self.0, &moved).expect("it exists");
-        // A pipe that is opened for reading and writing does not wait for the export to open it.
+        // Opening the pipe read-write does not block until the export opens it.
         File::options().read(true).write(true).open(&moved).expect("it exists");
         Self(moved).remove();
     }
@@ -98,7 +98,7 @@ impl Gate {
     }
 }
 
-/// Stores an object as the endpoint does, with a time of this many minutes ago.
+/// Stores an object as the endpoint does, with a modification time this many minutes ago.
 pub fn store(folder: &Path, key: &str, object: &str, minutes_ago: u64) {
     store_at(folder, key, object, SystemTime::now() - Duration::from_mins(minutes_ago));
 }
@@ -116,7 +116,7 @@ fn trace(model: &str, id: &str, rest: &str) -> String {
     )
 }
 
-/// A folder of traces that were stored on four days, the last of them minutes ago.
+/// Returns a folder with traces that were stored on four days, the last of them minutes ago.
 fn folder_of(traces: usize) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for n in 0..traces {
@@ -126,12 +126,12 @@ fn folder_of(traces: usize) -> TempDir {
     folder
 }
 
-/// Returns the lines of [`folder_of`] in the order of their keys.
+/// Returns the lines for [`folder_of`], in key order.
 fn lines_of(traces: usize) -> Vec<String> {
     (0..traces).map(|n| trace("m", &format!("{n:05}"), "")).collect()
 }
 
-/// Reads a file of lines, decompressed by its name.
+/// Reads the lines of a file, which is decompressed according to its name.
 fn lines(path: &Path) -> Vec<String> {
     let file = File::open(path).expect("the file exists");
     let mut text = String::new();
@@ -192,12 +192,10 @@ async fn options_select_what_is_exported() {
     let stdout = run(folder.path(), &["-o", "-", "--model", "other"]).await.stdout;
     assert_eq!(String::from_utf8_lossy(&stdout).trim_end(), trace("other", "1", ""));
 
-    // An object that is not a trace is left out and reported.
     store(folder.path(), "m/broken", "{", 1);
     let output = run(folder.path(), &["-o", "t.jsonl"]).await;
     assert_eq!((output.status.code(), counts(&output.stderr)["not traces"]), (Some(1), 1));
     assert!(stderr(&output).contains("m/broken is not a trace"));
-    // An existing file is not overwritten.
     let before = fs::read(folder.path().join("t.jsonl")).expect("the file exists");
     let message = refusal(folder.path(), &["-o", "t.jsonl"]).await;
     assert!(message.contains("t.jsonl exists"), "{message}");
@@ -301,7 +299,7 @@ async fn a_killed_export_of_lines_resumes_without_gap_or_duplicate() {
     let folder = folder_of(1_000);
     for file in ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst"] {
         let path = folder.path().join(file);
-        // Each run ends later than the one before it.
+        // Each run gets further than the one before it.
         for gate in ["m/00003x", "m/00500x", "m/z"] {
             let gate = Gate::close(&folder.path().join("traces"), gate);
             let mut process = command(folder.path(), &["-q", "-o", file]).spawn().expect("it starts");
@@ -359,7 +357,7 @@ async fn a_signal_stops_an_export_whose_output_nobody_reads() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     store(folder.path(), "m/1", &trace("m", "1", &format!(r#","x":"{}""#, "x".repeat(4 << 20))), 1);
     let mut process = command(folder.path(), &["-q", "-o", "-"]).spawn().expect("it starts");
-    // The pipe is full as soon as it has some bytes, because the line is larger than any pipe.
+    // Once the first byte has arrived, the writer fills the pipe and blocks, because the line is larger than any pipe.
     let stdout = process.stdout.as_mut().expect("piped");
     tokio::io::AsyncReadExt::read_u8(stdout).await.expect("a first byte");
     signal(&process, "TERM");

@@ -1,4 +1,4 @@
-//! The gateway's time limits, in virtual time: the clock runs on whenever nothing else can.
+//! Tests the gateway's time limits in virtual time: the clock advances whenever no task can run.
 
 use std::net::SocketAddr;
 
@@ -68,7 +68,7 @@ async fn a_body_that_arrives_slowly_is_answered_in_time() {
     assert!(took <= Duration::from_secs(31), "{took:?}");
 }
 
-/// Clients that stop in the middle of a large body must not hold memory that others need.
+/// Clients that stall in the middle of a large body must not take memory that others need.
 #[tokio::test(start_paused = true)]
 async fn slow_uploads_do_not_block_other_clients() {
     let bucket = Bucket::new().await;

@@ -1,4 +1,4 @@
-//! Runs `attest import` as a user does, with endpoints that may be killed during the import.
+//! Tests `import` by running the built program, with endpoints that may be killed during the import.
 
 mod faults;
 mod formats;
@@ -112,7 +112,7 @@ async fn the_report_counts_every_line_by_its_outcome() {
     let digits = lines[8].trim_end_matches('}');
     assert!(stored.values().any(|object| object.starts_with(digits.as_bytes())), "to the byte");
 
-    // A second run sends only the refused lines again. A changed line is sent too, and its conflict is reported.
+    // A second run sends only the refused lines again. A third run also sends a changed line, and reports its conflict.
     let second = import(folder.path(), &["t.jsonl"]).await;
     let report = counts(&second.stdout);
     assert_eq!((report["stored"], report["already there"], report["confirmed by an earlier run"]), (0, 0, 5));
@@ -134,7 +134,7 @@ async fn gzip_zstd_and_standard_input_give_the_same_lines() {
         encoder.write_all(text.as_bytes()).expect("writing to memory succeeds");
         encoder.finish().expect("writing to memory succeeds")
     };
-    // Two members, as in a log that was appended to.
+    // Two gzip members, as in a log that was appended to.
     fs::write(folder.path().join("t.gz"), [gzip(halves.0), gzip(halves.1)].concat()).expect("a file");
     fs::write(folder.path().join("t.zst"), zstd::encode_all(lines.as_bytes(), 1).expect("zstd")).expect("a file");
     let output = import(folder.path(), &["t.gz"]).await;
@@ -169,7 +169,7 @@ async fn gzip_zstd_and_standard_input_give_the_same_lines() {
     }
 }
 
-/// A body with the media type of JSON.
+/// A response body with the media type `application/json`.
 struct Json(Value);
 
 impl IntoResponse for Json {
@@ -178,7 +178,7 @@ impl IntoResponse for Json {
     }
 }
 
-/// The answers that an endpoint returns before it stores traces, and the `Idempotency-Key` of every request.
+/// The responses that an endpoint sends before it stores traces, and the `Idempotency-Key` of every request.
 type Asked = Arc<Mutex<(Vec<(StatusCode, HeaderMap)>, Vec<String>)>>;
 
 async fn answer(State(asked): State<Asked>, headers: HeaderMap, _body: Bytes) -> impl IntoResponse {
@@ -279,7 +279,7 @@ impl Endpoint {
     }
 }
 
-/// `IMPORT_LINES=100000` runs it as described in `docs/performance.md`.
+/// With `IMPORT_LINES=100000`, this is the run that `docs/performance.md` describes.
 #[tokio::test]
 async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
     let lines = std::env::var("IMPORT_LINES").map_or(2_000, |lines| lines.parse().expect("a number of lines"));
@@ -329,7 +329,7 @@ async fn every_line_is_stored_once_although_import_and_endpoint_are_killed() {
 #[tokio::test]
 async fn a_file_of_any_size_is_imported_in_bounded_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // 640 MiB of lines of 4 MiB each, in a few KiB of zstd. No line is valid, so nothing is written.
+    // 640 MiB in 4 MiB lines, compressed to a few KiB with zstd.
     let line = format!("{{\"model\":\"m\",\"x\":\"{}\"}}\n", "x".repeat(4 * 1024 * 1024 - 22));
     let mut file = zstd::Encoder::new(fs::File::create(folder.path().join("t.zst")).expect("a file"), 1).expect("zstd");
     for _ in 0..160 {

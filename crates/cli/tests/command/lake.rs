@@ -1,7 +1,7 @@
-//! `lake sync` and `forget` as a user runs them: the built program, over a folder of the endpoint.
+//! Tests `lake sync` and `forget` by running the built program on the endpoint's folder.
 
 mod failures;
-mod foreign;
+pub mod foreign;
 mod forget;
 mod forget_query;
 mod random;

@@ -1,4 +1,4 @@
-//! The command `attest` as a user runs it: the built program, over real HTTP, with an S3 of its own.
+//! Tests the command `attest` by running the built program, over real HTTP and with its own S3.
 
 mod check;
 mod export;
@@ -10,11 +10,12 @@ mod output;
 mod query;
 mod serve;
 mod share;
+mod view;
 
 /// Returns the peak memory of a running process in MiB.
 ///
-/// On Linux, the figure of wait4(2) begins with the peak of the process that spawned the child, so tests beside this
-/// one would count. `/proc` has the peak of the child alone.
+/// On Linux, wait4(2) reports at least the peak of the process that spawned the child, so parallel tests would count.
+/// `/proc` reports the peak of the child alone.
 fn peak_mib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! OpenTelemetry on the local endpoint: what real packages sent, over real HTTP, and the traces that it becomes.
+//! Tests OpenTelemetry on the local endpoint, over real HTTP, with requests recorded from real packages.
 
 use std::{path::Path, process::Stdio};
 
@@ -83,7 +83,7 @@ async fn both_ports_take_opentelemetry_with_the_api_key() {
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
-/// Several endpoints run on one machine, so OpenTelemetry's port is used only if it is free.
+/// Several endpoints may run on one machine, so OpenTelemetry's port is used only if it is free.
 #[tokio::test]
 async fn a_taken_port_is_an_error_only_if_it_was_asked_for() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

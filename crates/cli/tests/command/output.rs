@@ -1,4 +1,4 @@
-//! Standard output and error that are closed, or whose disk is full.
+//! Tests commands whose standard output or error is closed, or goes to a full disk.
 
 use std::{
     fs::File,
@@ -49,7 +49,7 @@ async fn the_endpoint_stores_traces_after_the_readers_of_its_output_are_gone() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut process = attest(folder.path(), &["--port", "0", "--s3-port", "0", "--api-key", "k"]);
     let mut process = Running(process.spawn().expect("it starts"));
-    // The reader of `attest 2>&1 | head -1` ends after a line.
+    // In `attest 2>&1 | head -1`, the reader exits after one line.
     let mut first = String::new();
     BufReader::new(process.0.stdout.take().expect("piped")).read_line(&mut first).expect("UTF-8");
     drop(process.0.stderr.take());
@@ -78,7 +78,7 @@ fn a_result_without_a_reader_ends_the_command_quietly_but_not_with_0() {
     ] {
         let output = run_without_reader(folder.path(), arguments);
         let stderr = text(&output.stderr);
-        // An empty selection of examples writes nothing, so nothing fails.
+        // Without any examples, nothing is written, so nothing fails.
         let expected = if arguments.contains(&"fine-tuning") { 0 } else { 141 };
         assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("error") && !stderr.contains("panicked"), "{arguments:?}: {stderr}");

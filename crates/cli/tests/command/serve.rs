@@ -1,4 +1,4 @@
-//! The local endpoint as a person runs it: the program itself, over real HTTP.
+//! Tests the local endpoint by running the built program, over real HTTP.
 
 use std::{
     io::Write,
@@ -85,7 +85,7 @@ impl Endpoint {
         let curl = printed.iter().find(|line| line.starts_with("curl ")).expect("a curl line");
         let url = curl.split(' ').find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         let key = curl.split("x-api-key: ").nth(1).and_then(|rest| rest.split('\'').next()).expect("a key").to_owned();
-        // Every request opens a connection, as `curl` does.
+        // Every request opens its own connection, as with `curl`.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
         Self { process: Some(process), printed, stdout, stderr, url, key, ready, folder, client }
     }
@@ -105,7 +105,7 @@ impl Endpoint {
         self.send(self.request(body)).await
     }
 
-    /// Returns a client of the endpoint's S3, with the keys of the ready file.
+    /// Returns a client for the endpoint's S3, with the keys from the ready file.
     fn s3(&self) -> aws_sdk_s3::Client {
         self.s3_with(self.ready["s3_secret_key"].as_str().expect("a key"))
     }
@@ -158,7 +158,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a write to memory succeeds")
 }
 
-/// Sends a request without changes, and returns the response up to the end of the connection.
+/// Sends a raw request, and returns the response up to the end of the connection.
 async fn exchange(address: &str, request: &str) -> String {
     let mut connection = TcpStream::connect(address).await.expect("it listens");
     // The endpoint may respond and close the connection before it has read everything.

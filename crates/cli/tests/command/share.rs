@@ -1,4 +1,4 @@
-//! Runs `attest share` as a user does.
+//! Tests `share` by running the built program.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Output};
 
@@ -25,7 +25,6 @@ async fn a_hyphen_is_standard_output_and_a_file_is_private() {
     let path = folder.path().join("t.html");
     assert_eq!(fs::read(&path).expect("it exists"), output.stdout);
     assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600);
-    // An existing file is left unchanged.
     fs::write(&path, "notes").expect("it can be written");
     assert!(!share(folder.path(), "t.html").await.status.success());
     assert_eq!(fs::read(&path).expect("it exists"), b"notes");

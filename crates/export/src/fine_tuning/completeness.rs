@@ -16,17 +16,16 @@ const COMPLETED: &str = "completed";
 /// The `status` of an output item that the provider has not completed (Responses API).
 const UNFINISHED_ITEM: [&str; 2] = ["incomplete", "in_progress"];
 
-/// The end of an answer, according to the provider.
+/// How an answer ended, according to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerEnd {
-    /// The answer is complete, or the trace has no statement of the provider.
+    /// The answer is complete, or the trace does not say how the provider ended it.
     Complete,
-    /// The provider names no reason, although its API has a member for it.
+    /// The provider gives no reason, although its API has a member for it.
     Unknown,
     Incomplete,
 }
 
-/// Returns the end of a trace's answer, according to the provider.
 pub fn end_of(trace: &Members, messages: &[&Members]) -> AnswerEnd {
     if is_set(trace.get("incomplete")) || is_set(trace.get("error")) {
         return AnswerEnd::Incomplete;
@@ -38,7 +37,7 @@ pub fn end_of(trace: &Members, messages: &[&Members]) -> AnswerEnd {
     let choices = trace.object("choices").iter().filter_map(|(_, choice)| choice.as_object());
     let mut ends: Vec<AnswerEnd> = choices.filter_map(|choice| finished(choice.get("finish_reason"))).collect();
     match api {
-        // Another program wrote the trace, and may keep the reason beside the messages.
+        // Another program wrote the trace, and may have stored the reason next to the messages.
         None => ends.extend(["finish_reason", "stop_reason"].iter().filter_map(|name| finished(trace.get(name)))),
         Some(_) if is_responses => {
             ends.extend(status(response));
@@ -84,7 +83,7 @@ fn has_unfinished_item(message: &Members) -> bool {
     is_unfinished(message) || items.iter().filter_map(Json::as_object).any(is_unfinished)
 }
 
-/// Returns whether a member has a meaning. Some programs write `false` or an empty value instead of leaving it out.
+/// Returns whether a member is set. Some programs write `false` or an empty value instead of omitting it.
 fn is_set(value: Option<&Json>) -> bool {
     value.is_some_and(|value| !value.is_empty() && !matches!(value, Json::Bool(false)))
 }

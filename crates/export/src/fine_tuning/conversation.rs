@@ -1,5 +1,4 @@
-//! The messages of an example. They are the trace's messages, with the calls, results and images of the provider's
-//! form.
+//! Converts a trace's messages into those of an example, with the calls, results and images from the provider's form.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -31,7 +30,7 @@ pub struct ExampleMessage<'a> {
     function_call: Option<CalledFunction<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<&'a str>,
-    /// Whether to train on a message of the assistant: 0 or 1.
+    /// Whether to train on an assistant message: 0 or 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<&'a Json>,
 }
@@ -44,7 +43,7 @@ enum ExampleContent<'a> {
     Null,
 }
 
-/// Converts the messages of a trace. `is_mapped` states whether the mapping of docs/mapping.md made the trace.
+/// Converts the messages of a trace. `is_mapped` states whether the mapping of `docs/mapping.md` produced the trace.
 pub fn convert<'a>(messages: &[&'a Members], is_mapped: bool) -> Result<Vec<ExampleMessage<'a>>, NoExample> {
     let mut blocks = VecDeque::new();
     let messages = messages
@@ -55,7 +54,8 @@ pub fn convert<'a>(messages: &[&'a Members], is_mapped: bool) -> Result<Vec<Exam
     Ok(messages)
 }
 
-/// Converts a message. `blocks` holds the content of the next messages that were split from one message.
+/// Converts a message. If the mapping split one message into several, `blocks` contains the content of those that
+/// follow.
 fn convert_message<'a>(
     message: &'a Members,
     is_mapped: bool,
@@ -100,10 +100,10 @@ fn convert_message<'a>(
     Ok(made)
 }
 
-/// The longest name of a message, in characters (OpenAI's API reference).
+/// The maximum length of a message name, in characters (OpenAI's API reference).
 const MAX_NAME: usize = 64;
 
-/// Checks the name of a message against the pattern of OpenAI's API, `^[^\s<|\\/>]+$`.
+/// Checks a message name against the pattern in OpenAI's API, `^[^\s<|\\/>]+$`.
 fn checked_name(name: &str) -> Result<&str, NoExample> {
     let is_valid = !name.contains(|char: char| char.is_whitespace() || "<|\\/>".contains(char));
     let is_short = (1..=MAX_NAME).contains(&name.chars().count());
@@ -120,7 +120,7 @@ fn provider_parts<'a>(
         Original::Message(_) => {
             let original = message.object("original");
             let is_own = original.iter().any(|(name, _)| !["role", "content", "original"].contains(&name));
-            let content = if is_own { &[] } else { original.list("content") }; // an application may use the same name
+            let content = if is_own { &[] } else { original.list("content") }; // an application may also use this name
             return Ok(content.iter().collect());
         }
         _ if !is_mapped => return Ok(Vec::new()),
@@ -139,13 +139,13 @@ fn provider_parts<'a>(
             Some(other) => return Err(parts::refusal_of(other)),
         });
     }
-    // Each result of Anthropic's tools became a separate message, and so did the blocks between them.
+    // The mapping made a separate message of each Anthropic tool result, and of each run of blocks between them.
     blocks.clear();
     blocks.extend(segments(&found).map(<[_]>::to_vec));
     Ok(blocks.pop_front().unwrap_or_default())
 }
 
-/// Checks that the results of all calls follow them, as Chat Completions requires. The calls of the last message have
+/// Checks that every call is followed by its result, as Chat Completions requires. The calls in the last message have
 /// no results yet.
 fn check_calls(messages: &[ExampleMessage<'_>]) -> Result<(), NoExample> {
     let mut open: HashSet<&str> = HashSet::new();

@@ -1,4 +1,4 @@
-//! Fine-tuning examples: the line format of OpenAI's supervised fine-tuning of chat models.
+//! Fine-tuning examples: the line format for OpenAI's supervised fine-tuning of chat models.
 //!
 //! A line has the members `messages`, `tools`, `parallel_tool_calls` and `functions` (OpenAI's OpenAPI document,
 //! `FineTuneChatRequestInput`). An example contains all that the model read and wrote, except its thinking and the
@@ -124,7 +124,7 @@ fn example<'a>(trace: &'a Members, messages: &[&'a Members]) -> Result<Example<'
     let tools = tools.map(tools::definitions).find(|tools| !matches!(tools, Ok(None))).unwrap_or(Ok(None))?;
     let requested = |name: &str| present(request, name).or_else(|| present(trace, name));
     let functions = requested("functions").filter(|functions| are_functions(functions));
-    // OpenAI's API accepts the member only together with `tools`.
+    // OpenAI's API accepts `parallel_tool_calls` only together with `tools`.
     let parallel = requested("parallel_tool_calls").filter(|_| tools.is_some());
     let parallel_tool_calls = parallel.filter(|parallel| matches!(parallel, Json::Bool(_)));
     Ok(Example { messages, tools, parallel_tool_calls, functions })

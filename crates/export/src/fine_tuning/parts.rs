@@ -44,8 +44,7 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<ExamplePart<'_>>, NoEx
             convert(&part.list("content").iter().collect::<Vec<_>>(), Role::Tool)?;
             Ok(None)
         }
-        // Only messages of the user may contain images (OpenAI's guide to vision fine-tuning, "Image data
-        // requirements").
+        // Only user messages may contain images (OpenAI's vision fine-tuning guide, "Image data requirements").
         "image_url" | "input_image" | "image" if role == Role::User => {
             let image_url = image_url(part).ok_or(NoExample::Image)?;
             Ok(Some(ExamplePart::ImageUrl { image_url }))
@@ -54,7 +53,7 @@ fn convert_part(part: &Json, role: Role) -> Result<Option<ExamplePart<'_>>, NoEx
     }
 }
 
-/// Returns the URL of an image in the form of Chat Completions, the Responses API or Anthropic's Messages API.
+/// Returns the URL of an image part of Chat Completions, the Responses API or Anthropic's Messages API.
 fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
     let (url, detail) = match part.get("image_url").or_else(|| part.get("source"))? {
         Json::String(url) => (Cow::Borrowed(url.as_str()), part.text("detail")),
@@ -71,7 +70,7 @@ fn image_url(part: &Members) -> Option<ImageUrl<'_>> {
     is_url.then_some(ImageUrl { url, detail })
 }
 
-/// Returns the reason why a part or an item of this type cannot be in an example.
+/// Returns the reason why an example cannot contain a part or an item of this type.
 pub fn refusal_of(kind: &str) -> NoExample {
     match kind {
         "audio" | "input_audio" | "output_audio" => NoExample::Audio,

@@ -1,8 +1,7 @@
-//! The reasons for which a trace cannot become a fine-tuning example.
+//! The reasons why a trace cannot become a fine-tuning example.
 
 use std::fmt;
 
-/// A part of a trace that the format cannot express, although the model read or wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoExample {
     Incomplete,

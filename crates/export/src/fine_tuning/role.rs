@@ -15,7 +15,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns the role of a trace's message. Results of tools have the role `user` in a trace.
+    /// Returns a message's role in an example. In a trace, tool results have the role `user`.
     pub fn of(message: &Members) -> Self {
         match message.text("role") {
             Some("system") => Self::System,

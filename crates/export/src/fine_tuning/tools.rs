@@ -1,4 +1,4 @@
-//! The tools of an example: definitions and calls of functions, in the form of Chat Completions.
+//! An example's tools: function definitions and calls in the Chat Completions format.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::refusal::NoExample;
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum Tool<'a> {
-    /// A definition of Chat Completions, unchanged.
+    /// A Chat Completions definition, unchanged.
     Unchanged(&'a Json),
     Converted {
         r#type: &'static str,
@@ -29,8 +29,8 @@ pub struct FunctionDefinition<'a> {
     strict: Option<&'a Json>,
 }
 
-/// Converts the definitions of functions. Other tools are left out: if the model called one, its call refuses the
-/// trace.
+/// Converts function definitions. Leaves out other tools: if the model called one, the trace is refused because of the
+/// call.
 pub fn definitions(tools: &Json) -> Result<Option<Vec<Tool<'_>>>, NoExample> {
     let tools = tools.as_list().unwrap_or_default().iter().filter_map(definition).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(tools).filter(|tools| !tools.is_empty()))
@@ -94,7 +94,7 @@ fn call(call: &Json) -> Result<FunctionCall<'_>, NoExample> {
     Ok(FunctionCall { id, r#type: "function", function })
 }
 
-/// Converts the function of a call, or a `function_call`, the form before tools existed.
+/// Converts a call's `function`, or a `function_call`, the API's form before it had tools.
 pub fn called_function(function: &Json) -> Result<CalledFunction<'_>, NoExample> {
     let function = function.as_object().ok_or(NoExample::UnknownContent)?;
     let name = function.text("name").ok_or(NoExample::UnknownContent)?;

@@ -1,7 +1,7 @@
-//! The requests, time and memory of a run, by the size of the table.
+//! Tests that the requests, time and memory of a run do not grow with the table.
 //!
-//! `LAKE_ROWS` sets the largest table, `LAKE_FUNCTION` names a release build of the function, and `LAKE_RATE` is the
-//! number of traces per second that it must reach.
+//! `LAKE_ROWS` sets the size of the largest table, and `LAKE_FUNCTION` the path of a release build of the function.
+//! `LAKE_RATE` sets the number of traces per second that it must reach.
 
 #![expect(clippy::cast_precision_loss, reason = "the numbers are far below 2^53")]
 
@@ -25,19 +25,20 @@ use crate::{
     support::{S3, trace},
 };
 
-/// The number of runs per size: a run writes one commit, and every 20th commit writes a checkpoint.
+/// The number of runs per size. Each run writes a commit, and every 20th commit writes a checkpoint, so each size
+/// includes one.
 const RUNS: usize = 20;
 
 const NEW: usize = 50;
 
-/// The days that the generated traces are stored on.
+/// The number of days over which the generated traces are spread.
 const DAYS: u64 = 10;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Traces that no bucket stores. The key `existing/N` has the trace N.
+/// Generates traces instead of storing them. A key that ends with `/N` has the trace N.
 struct Generated;
 
 impl Objects for Generated {
@@ -61,13 +62,13 @@ impl Objects for Generated {
     }
 }
 
-/// Returns a text of about 200 characters that compresses like a conversation, not like a constant.
+/// Returns a string of about 200 characters that compresses like a conversation, not like a constant.
 fn content(number: u64) -> String {
     let words = (0..12).map(|word| format!("{:x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(word * 5)));
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Adds traces until the table has a number of rows, and merges their files.
+/// Adds the traces from `from` to `to`, and merges their files.
 async fn grow(table: &Table, from: u64, to: u64) {
     for begin in (from..to).step_by(20_000) {
         let keys = (begin..to.min(begin + 20_000)).map(|number| format!("existing/{number:07}")).collect();
@@ -115,7 +116,7 @@ async fn requests_time_and_memory_of_a_run_do_not_grow_with_the_table() {
     for (requests, time, peak) in &results[1..] {
         let (first_requests, first_time, first_peak) = &results[0];
         assert!(requests * 10 <= first_requests * 11, "{results:?}");
-        // Times are noisy, and a time that grows with the table would be 100 times as long.
+        // The limit is generous because times are noisy. A time that grows with the table would be 100 times as long.
         assert!(*time <= *first_time * 3, "{results:?}");
         assert!(peak.zip(*first_peak).is_none_or(|(peak, first)| peak <= first + 64), "{results:?}");
     }
@@ -139,7 +140,7 @@ async fn maintenance_reads_a_small_file_with_two_requests() {
         maintain(&table, &Gone::new()).await.expect("merged");
         requests.push(s3.gate.requests());
     }
-    // The footer, the columns of the only row group, and the file's entry of the log, which the kernel reads twice.
+    // Per file: the footer, the columns of the only row group, and its log entry, which the kernel reads twice.
     assert!(requests[1] - requests[0] <= 8 * 4 + 4, "{requests:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Buckets that others also write to, with objects that cannot be read.
+//! Tests buckets to which others also write, with objects that cannot be read.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::{
     support::{S3, assert_rows, store},
 };
 
-/// The most memory that a run with large objects needs, in MiB. Each of them has 2,048.
+/// The memory limit of a run with large objects, in MiB. Each of these objects has 2,048 MiB.
 const MEMORY: u64 = 512;
 
-/// Objects that S3 refuses to hand out, with its answers (Amazon S3 API Reference, "List of error codes").
+/// Objects that S3 refuses to return, with status and error code (Amazon S3 API Reference, "List of error codes").
 const REFUSED: [(&str, u16, &str); 5] = [
     ("archive/1", 403, "InvalidObjectState"),
     ("customer/1", 400, "InvalidRequest"),

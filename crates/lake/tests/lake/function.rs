@@ -1,4 +1,4 @@
-//! The built function under a Runtime API, with a real S3 and a queue.
+//! Runs the built function under a Runtime API, with an S3 and a queue.
 
 use std::{
     path::PathBuf,
@@ -43,12 +43,12 @@ impl Function {
         Self { s3, queue }
     }
 
-    /// Runs a task to its end in a new process, and returns its report.
+    /// Runs a task to completion in a new process. Returns its report.
     pub async fn complete(&self, task: &str) -> Value {
         self.run(task, None).await.expect("it is not killed").report
     }
 
-    /// Runs a task in a new process. Returns `None` if it was killed at the chosen request.
+    /// Runs a task in a new process. Returns `None` if the process was killed at the chosen request.
     pub async fn run(&self, task: &str, kill: Option<(usize, When)>) -> Option<Run> {
         self.s3.gate.close(kill);
         let run = self.race(task, self.s3.gate.reached()).await;
@@ -56,10 +56,10 @@ impl Function {
         run
     }
 
-    /// Runs a task in a new process, which is killed if `killed` ends first.
+    /// Runs a task in a new process, which is killed if `killed` completes first.
     pub async fn race(&self, task: &str, killed: impl Future<Output = ()>) -> Option<Run> {
         let runtime = RuntimeApi::start().await.expect("a free port");
-        // LAKE_FUNCTION may name a release build, whose speed counts.
+        // `LAKE_FUNCTION` may point to a release build, for measurements.
         let program = std::env::var_os("LAKE_FUNCTION").unwrap_or_else(|| env!("CARGO_BIN_EXE_attest-lake").into());
         let mut function = Command::new(PathBuf::from(program));
         function.env_clear().stdout(Stdio::null()).kill_on_drop(true);

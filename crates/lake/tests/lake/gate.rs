@@ -28,19 +28,19 @@ struct State {
 }
 
 impl Gate {
-    /// Chooses a request, counted from 1, or none.
+    /// Chooses the request at which the program stops, counted from 1, or none. Resets the count.
     pub fn close(&self, request: Option<(usize, When)>) {
         self.0.requests.store(0, Ordering::SeqCst);
-        let _ = self.0.reached.notified().now_or_never(); // nobody waited for the last one
+        let _ = self.0.reached.notified().now_or_never(); // drops an earlier notification
         *self.0.closed.lock().expect("no holder panics") = request;
     }
 
-    /// Returns the number of requests since the last choice.
+    /// Returns the number of requests since the count was reset.
     pub fn requests(&self) -> usize {
         self.0.requests.load(Ordering::SeqCst)
     }
 
-    /// Chooses a request that is refused, counted from 1. 0 is none.
+    /// Chooses the request that is refused, counted from 1, or 0 for none.
     pub fn fail(&self, request: usize) {
         self.close(None);
         self.0.failing.store(request, Ordering::SeqCst);
@@ -54,7 +54,7 @@ impl Gate {
         self.0.reached.notified().await;
     }
 
-    /// Answers a request, unless it is held back.
+    /// Waits for the response to a request, unless the request is held back.
     pub async fn pass<T>(&self, answer: impl Future<Output = T>) -> T {
         let request = self.0.requests.fetch_add(1, Ordering::SeqCst) + 1;
         let closed = *self.0.closed.lock().expect("no holder panics");

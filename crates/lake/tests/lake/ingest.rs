@@ -1,4 +1,4 @@
-//! The ingest function with a queue that misbehaves, killed at each of its requests.
+//! Tests the ingest function with a queue that misbehaves, and with a kill at each of its requests.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -61,7 +61,7 @@ async fn rows_equal_objects_although_the_queue_misbehaves_and_every_request_is_k
     assert_rows(&table, Some(s3), &stays).await;
 }
 
-/// Copies a folder with the times of its files, which are the times of storing.
+/// Copies a folder with its modification times, which are the times of storing.
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().expect("cp is installed");
     assert!(copied.success());
@@ -74,8 +74,8 @@ async fn keys_once(table: &Table) -> Vec<String> {
     rows.into_keys().collect()
 }
 
-/// Every kill begins with the same bucket, table and queue. Otherwise the log would grow with each kill, and with it
-/// the number of requests.
+/// Every run that is killed starts with the same bucket, table and queue. Otherwise, the log would grow with each kill,
+/// and with it the number of requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_that_is_killed_at_any_request_leaves_an_equal_table() {
     let function = Function::start().await;
@@ -114,7 +114,7 @@ async fn maintenance_that_is_killed_at_any_request_leaves_an_equal_table() {
         let left = keys_once(&table).await;
         assert!(left == keys || left == stays, "request {request}: {left:?}");
         if request % 8 == 0 {
-            // The other readers take seconds.
+            // Only sometimes, because the other readers take seconds.
             assert_rows(&table, Some(s3), &left).await;
         }
         if killed.is_some() {

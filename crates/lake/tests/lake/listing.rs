@@ -1,4 +1,4 @@
-//! Listings of an S3 that misbehaves.
+//! Tests listings of an S3 that misbehaves.
 
 use attest_lake::objects::{Bucket, Objects};
 use futures_util::StreamExt;

@@ -1,4 +1,4 @@
-//! The lake against a real S3: `s3s-fs`, which also deletes, overwrites and takes multipart uploads.
+//! Tests the lake against `s3s-fs`, an S3 that also deletes, overwrites and accepts multipart uploads.
 
 mod cost;
 mod foreign;

@@ -1,4 +1,4 @@
-//! Tables that other programs have changed, as Delta allows it, and tables of earlier versions.
+//! Tests tables that other programs have changed in ways that Delta allows, and tables of earlier versions.
 
 use std::{
     fs::{self, File},
@@ -35,7 +35,7 @@ fn edit(folder: &Path, from: &str, to: &str) {
     assert!(edited > 0, "the log has no {from}");
 }
 
-/// Rewrites a data file as deltalake does: with Arrow's view types, which the file's metadata names.
+/// Rewrites a data file as deltalake does: with Arrow's view types, which the file's metadata declares.
 fn with_views(folder: &Path) {
     let days = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let day = days.into_iter().find(|path| path.to_string_lossy().contains("day=")).expect("a day");

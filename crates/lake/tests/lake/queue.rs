@@ -1,4 +1,4 @@
-//! A queue as standard queues of SQS may behave: it duplicates, reorders and delays messages, and forgets deletions.
+//! Simulates a standard SQS queue at its worst: it duplicates, reorders and delays messages, and forgets deletions.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,16 +23,16 @@ pub struct Queue {
 
 #[derive(Default)]
 struct Messages {
-    /// The messages that a request may receive, by the URLs of their queues.
+    /// The messages that can be received, by queue URL.
     visible: HashMap<String, Vec<String>>,
-    /// The queues and the received messages, by their receipt handles.
+    /// The received messages and their queues, by receipt handle.
     in_flight: BTreeMap<u64, (String, String)>,
     random: u64,
     handles: u64,
 }
 
 impl Messages {
-    /// Returns a number below `limit`, from a linear congruential generator: every run of the test is the same.
+    /// Returns a number below `limit` from a linear congruential generator, so that every run of the test is the same.
     fn random(&mut self, limit: usize) -> usize {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.random >> 33).expect("31 bits") % limit
@@ -120,7 +120,7 @@ impl Queue {
         messages.in_flight.clear();
     }
 
-    /// Makes all messages visible that are still in flight, as the end of their visibility timeout does.
+    /// Makes all messages in flight visible again, as if their visibility timeout had expired.
     pub fn time_out(&self) {
         let mut messages = self.messages();
         for (_, (queue, body)) in std::mem::take(&mut messages.in_flight) {

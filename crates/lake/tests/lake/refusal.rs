@@ -1,4 +1,4 @@
-//! Refuses to hand out chosen objects, as S3 does, or hands out a large one.
+//! Refuses to return chosen objects, as S3 does, or returns a large object instead.
 
 use std::{
     collections::HashMap,
@@ -19,13 +19,13 @@ const CHUNKS: u64 = 2 << 10;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Answer {
-    /// A status and a code.
+    /// A status and an error code.
     Refused(u16, &'static str),
-    /// An object of 2 GiB, whose size the header tells or not.
+    /// An object of 2 GiB, with or without a `content-length` header.
     Large { has_length: bool },
 }
 
-/// The answers to reads of objects, by their keys in the bucket `traces`.
+/// The responses to object reads, by key in the bucket `traces`.
 #[derive(Debug, Clone, Default)]
 pub struct Refusals(Arc<Mutex<HashMap<String, Answer>>>);
 
@@ -42,7 +42,7 @@ impl Refusals {
         self.0.lock().expect("no holder panics").clear();
     }
 
-    /// Returns the answer to a read of one of these objects. As on S3, the answer to HEAD has no body.
+    /// Returns the response to a read of one of these objects. As on S3, a response to HEAD has no body.
     pub fn of<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let key = request.uri().path().strip_prefix("/traces/")?;
         let answer = *self.0.lock().expect("no holder panics").get(key)?;

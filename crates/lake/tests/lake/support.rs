@@ -1,4 +1,4 @@
-//! A real S3 with a bucket of traces and a bucket for a lake, and independent readers of the lake.
+//! An S3 with a bucket for traces and one for a lake, and independent readers of the lake.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::Command, sync::Arc};
 
@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::Mutex};
 
 use crate::{gate::Gate, refusal::Refusals};
 
-/// The access key and the secret key of the S3.
+/// Serves as both access key id and secret key.
 const KEY: &str = "local";
 
 pub struct S3 {
@@ -39,8 +39,8 @@ impl S3 {
         let mut service = S3ServiceBuilder::new(FileSystem::new(root.path()).expect("the folder exists"));
         service.set_auth(SimpleAuth::from_single(KEY, KEY));
         let service = service.build();
-        // This S3 tests `If-None-Match` and writes in two steps. One conditional write at a time makes them atomic, as
-        // on AWS.
+        // s3s-fs checks `If-None-Match` and writes in two steps. Allowing one conditional write at a time makes them
+        // atomic, as on AWS.
         let (conditional, gate, refusals) = (Arc::new(Mutex::new(())), Gate::default(), Refusals::default());
         let (passed, refused) = (gate.clone(), refusals.clone());
         let service = service_fn(move |request: Request<Incoming>| {
@@ -101,7 +101,7 @@ pub async fn store(s3: &S3, prefix: &str, count: usize) -> Vec<String> {
     keys
 }
 
-/// Returns how many rows each key has, as this library reads the table.
+/// Returns the number of rows per key, as this crate reads the table.
 pub async fn rows(table: &Table) -> BTreeMap<String, usize> {
     let snapshot = table.load().await.expect("the table");
     let mut rows = BTreeMap::new();
@@ -115,8 +115,8 @@ pub async fn rows(table: &Table) -> BTreeMap<String, usize> {
     rows
 }
 
-/// Asserts that the table has one row per key, also for two independent readers if `LAKE_READERS` names a Python that
-/// has them.
+/// Asserts that the table has one row per key. If `LAKE_READERS` points to a Python that has the two independent
+/// readers, they must agree.
 pub async fn assert_rows(table: &Table, s3: Option<&S3>, keys: &[String]) {
     let expected: BTreeMap<String, usize> = keys.iter().map(|key| (key.clone(), 1)).collect();
     assert_eq!(rows(table).await, expected);

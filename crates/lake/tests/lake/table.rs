@@ -1,4 +1,4 @@
-//! The table: additions, races, removals, compaction, vacuum, synchronisation.
+//! Tests the table: additions, races, removals, compaction, vacuum, synchronisation.
 
 use std::{
     collections::BTreeMap,
@@ -225,7 +225,7 @@ async fn a_request_that_fails_makes_vacuum_fail_and_deletes_no_protected_file() 
     for chunk in keys.chunks(2) {
         append(&table, &traces, chunk.to_vec()).await.expect("added");
     }
-    // The version of a week ago has two files, which were merged an hour ago.
+    // The version of a week ago has two files, which are merged only now.
     let folder = s3.root.path().join("lake/lake");
     let age = |path: &Path, hours: u64| {
         let time = std::time::SystemTime::now() - Duration::from_hours(hours);
@@ -266,7 +266,7 @@ async fn a_log_that_does_not_reach_back_protects_the_files_of_its_oldest_version
     }
     maintain(&table, &Gone::new()).await.expect("merged");
     let week = Duration::from_hours(24 * 7);
-    // The log began today, as after another program has deleted its older entries. Its first version has no file.
+    // The log starts today, as if another program had deleted its older entries. Its first version has no files.
     let protected = vacuum(&table, week, &[]).await.expect("vacuumed");
     assert_eq!(protected, 2, "the oldest version has none of them");
     assert_rows(&table, Some(&s3), &keys).await;
@@ -298,7 +298,7 @@ async fn a_synchronisation_begins_nothing_after_its_deadline() {
     assert_rows(&table, Some(&s3), &keys).await;
 }
 
-/// Returns the Parquet files of the days below a folder.
+/// Returns the Parquet files in the day folders of a lake.
 fn data_files(folder: &Path) -> Vec<PathBuf> {
     let is_day = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("day="));
     let days = read_dir(folder).into_iter().filter(|path| is_day(path));

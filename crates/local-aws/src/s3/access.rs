@@ -1,4 +1,4 @@
-//! The requests that this S3 serves. `s3s` calls this before an operation reads its input.
+//! Decides which requests this S3 serves. `s3s` asks before an operation reads its input.
 
 use hyper::{
     HeaderMap,
@@ -10,7 +10,7 @@ use s3s::{
     s3_error,
 };
 
-/// Refuses requests without a signature, and those with a header on which S3 would act and this S3 cannot.
+/// Refuses requests without a signature, and requests with a header that AWS S3 acts on and this S3 does not support.
 #[derive(Debug)]
 pub(super) struct SignedAndKnown;
 
@@ -24,10 +24,10 @@ impl S3Access for SignedAndKnown {
     }
 }
 
-/// Headers, and their values that require nothing from this S3.
+/// Header values that require nothing from this S3.
 const HARMLESS: [(&str, &[&str]); 5] = [
-    // Both describe what holds anyway: the bucket's owner owns the object, and nobody else may read it. Debian's
-    // `rclone` sends `private`.
+    // Both are true anyway: the bucket's owner owns the object, and nobody else may read it. Debian's `rclone` sends
+    // `private`.
     ("x-amz-acl", &["private", "bucket-owner-full-control"]),
     ("x-amz-storage-class", &["STANDARD"]), // `s3cmd` sends it
     ("x-amz-tagging-directive", &["COPY"]),
@@ -35,8 +35,8 @@ const HARMLESS: [(&str, &[&str]); 5] = [
     ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
 ];
 
-/// The prefixes of headers on which S3 acts. If one were ignored, a client would believe that its object is encrypted
-/// with its key, locked, tagged, public or checked.
+/// The prefixes of headers that AWS S3 acts on. If one were ignored, a client would wrongly believe that its object is
+/// encrypted with its key, locked, tagged, public or checked.
 const ACTS: [&str; 12] = [
     "x-amz-server-side-encryption-customer-",
     "x-amz-copy-source-server-side-encryption-customer-",
@@ -71,7 +71,7 @@ fn check(headers: &HeaderMap) -> S3Result<()> {
     Ok(())
 }
 
-/// Returns whether the coding concerns the transfer only. S3 removes `aws-chunked` before it stores the object.
+/// Returns whether the coding only concerns the transfer. S3 removes `aws-chunked` before it stores the object.
 fn is_transfer(coding: &HeaderValue) -> bool {
     let codings = coding.to_str().unwrap_or("?").split(',').map(str::trim);
     codings.into_iter().all(|coding| matches!(coding, "" | "identity" | "aws-chunked"))

@@ -11,7 +11,7 @@ use s3s::{
     s3_error,
 };
 
-/// The part of an object that is in memory at a time, in bytes.
+/// The number of an object's bytes that are in memory at a time.
 pub(super) const CHUNK: usize = 64 * 1024;
 
 /// Returns the SHA-256 of an object in base64, as S3 writes it.
@@ -27,7 +27,7 @@ pub(super) fn sha256(mut object: impl Read) -> io::Result<String> {
     }
 }
 
-/// The checksums that are sent with an object, as headers or trailers, and those of the bytes so far.
+/// The checksums sent with an object, as headers or trailers, and those of the bytes received so far.
 pub(super) struct Verifier {
     sent: Checksum,
     trailers: Option<TrailingHeaders>,

@@ -14,7 +14,7 @@ use s3s::{
 
 use super::listing::ObjectInfo;
 
-/// The conditional headers of a request. Each is absent or holds one value, as in S3.
+/// The conditional headers of a request. Each is absent or has a single value, as in S3.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields have the names of the headers")]
 pub(super) struct Conditions {
@@ -27,7 +27,7 @@ pub(super) struct Conditions {
 impl Conditions {
     /// Checks the conditions in the order of RFC 9110, section 13.2.2: an entity tag takes precedence over a time.
     ///
-    /// A failed condition ends in 412, or in 304 if the copy of the client is current.
+    /// A failed condition results in 412, or in 304 if the client's copy is current.
     pub(super) fn check(&self, object: &ObjectInfo) -> S3Result<()> {
         let e_tag = object.e_tag();
         let matches = |condition: &ETagCondition| match condition {

@@ -1,4 +1,4 @@
-//! Errors of a bucket's folder.
+//! Errors of the file store, and their S3 error codes.
 
 use std::{
     io,
@@ -9,12 +9,12 @@ use hyper::StatusCode;
 use rustix::io::Errno;
 use s3s::{S3Error, S3ErrorCode};
 
-/// A failed operation on the folder of a bucket. Each message contains the remedy.
+/// A failed operation on a bucket's folder. Each message contains the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileStoreError {
-    /// The folder's name is the bucket's name, and S3 does not allow it (Amazon S3 User Guide, "General purpose bucket
-    /// naming rules").
+    /// S3 does not allow the folder's name as a bucket name (Amazon S3 User Guide, "General purpose bucket naming
+    /// rules").
     #[error("its name is not a valid bucket name: 3 to 63 of the characters a-z, 0-9, `.` and `-`")]
     InvalidBucketName,
     #[error("the folder {} does not exist: create it, or choose another --folder", .0.display())]
@@ -36,10 +36,9 @@ pub enum FileStoreError {
     /// A link, folder or other file has the name of a file that the store needs.
     #[error("{} is not a file of this program: move it, or choose another --folder", .0.display())]
     NotOwn(PathBuf),
-    /// Another process holds the lock of the store.
     #[error("another process holds {} exclusively: stop it, or choose another --folder", .0.display())]
     Locked(PathBuf),
-    /// The folder is on another file system, to which a hard link cannot lead.
+    /// The folder is on another file system, and a hard link cannot lead there.
     #[error("{} is on another file system than its bucket, so a trace cannot get its name there: use that file system as --folder", .0.display())]
     OtherFileSystem(PathBuf),
     /// An object needs a file or a folder where something else is: a file in place of a folder, or a loop of links.
@@ -49,7 +48,6 @@ pub enum FileStoreError {
         path: PathBuf,
         error: io::Error,
     },
-    /// Any other error of the file system.
     #[error(transparent)]
     Io(io::Error),
 }
@@ -68,15 +66,15 @@ impl From<io::Error> for FileStoreError {
 }
 
 impl FileStoreError {
-    /// Converts an error of giving a file its name at `path`. An error that lasts until somebody changes the folder is
-    /// not an [`Io`](Self::Io) error, because a client would repeat its request in vain.
+    /// Converts an error from naming a file `path`. An error that lasts until somebody changes the folder does not
+    /// become [`Io`](Self::Io), because a client would retry in vain.
     pub(super) fn of_path(error: io::Error, path: &Path) -> Self {
         // A dangling link exists, but has no metadata.
         let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path).to_owned();
         let is_loop = Errno::from_io_error(&error) == Some(Errno::LOOP);
         match error.kind() {
             io::ErrorKind::CrossesDevices => Self::OtherFileSystem(existing),
-            // `create_dir_all` reports the first if it finds a file or a dangling link.
+            // `create_dir_all` reports `AlreadyExists` if it finds a file or a dangling link.
             io::ErrorKind::AlreadyExists
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory

@@ -1,4 +1,4 @@
-//! The objects of a bucket as files in a folder.
+//! Stores the objects of a bucket as files in a folder.
 //!
 //! An object survives a crash of the process and of the machine once its write is confirmed. The store writes it to a
 //! temporary file in `~incoming` and syncs that file. Then it links the file atomically under its name and syncs the
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::files::create_own_folder;
 
-/// The longest age of a listing with the newest objects first.
+/// The longest time for which a newest-first listing is reused.
 const NEWEST_AGE: Duration = Duration::from_secs(1);
 
 /// The longest time for which a listing serves its later pages.
@@ -120,7 +120,7 @@ impl FileStore {
         &self.bucket
     }
 
-    /// Returns the id of the folder, which a later folder with the same path does not have. Creates it if necessary.
+    /// Returns the folder's id, which a later folder with the same path does not have. Creates it if necessary.
     ///
     /// Returns `None` if there is no id and this user may not create it.
     pub fn id(&self) -> Result<Option<String>, FileStoreError> {
@@ -139,7 +139,7 @@ impl FileStore {
 
     /// Stores an object atomically. Returns `None` if the key is taken and `replace` is false.
     ///
-    /// Creates the bucket's folder again if it was deleted in the meantime.
+    /// Recreates the bucket's folder if it was deleted in the meantime.
     pub fn write(&self, key: &str, object: &[u8], replace: bool) -> Result<Option<ObjectInfo>, FileStoreError> {
         let mut staged = self.stage(&Metadata::new())?;
         staged.write_all(object)?;
@@ -176,7 +176,7 @@ impl FileStore {
         let info = ObjectInfo { key: key.to_owned(), size: metadata.len(), modified: metadata.modified()? };
         let mut is_taken = false;
         for attempt in 1.. {
-            // Created last, because a concurrent deletion removes empty folders.
+            // Created just before the name, because a concurrent deletion removes empty folders.
             let created = create_own_folder(folder);
             let has_folder = created.is_ok();
             let named = match created {
@@ -189,8 +189,8 @@ impl FileStore {
             if is_taken {
                 break;
             }
-            // A deletion was faster: of the folder, also between the two calls of `create_dir_all`, or of the object
-            // that had the key.
+            // A concurrent deletion removed the folder, perhaps while `create_dir_all` ran, or the object that had the
+            // key.
             let in_the_way = path.ancestors().find(|path| path.symlink_metadata().is_ok());
             let is_gone = in_the_way.is_none_or(|found| found != path && found.is_dir());
             let is_lost = match error.kind() {
@@ -202,16 +202,16 @@ impl FileStore {
                 return Err(FileStoreError::of_path(error, &path));
             }
             if attempt == ATTEMPTS {
-                return Err(self.failed(error)); // a later request may be faster
+                return Err(self.failed(error)); // a later request may succeed
             }
             staged = self.stage_again(file)?;
         }
-        // This includes folders that a concurrent write created, because it may not have synced them yet.
+        // Also syncs folders that a concurrent write created, because that write may not have synced them yet.
         self.sync_up(folder).map_err(|error| self.failed(error))?;
         Ok((!is_taken).then_some(info))
     }
 
-    /// Copies an object whose folder was deleted meanwhile. The open file still has its bytes.
+    /// Copies a staged object whose file was deleted with its folder. The open file still has the bytes.
     fn stage_again(&self, mut file: NamedTempFile) -> Result<Staged, FileStoreError> {
         if file.path().exists() {
             return Ok(Staged(file));
@@ -228,7 +228,7 @@ impl FileStore {
         let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.root.join(INCOMING).is_dir() {
             create_own_folder(&self.root).map_err(|error| self.failed(error))?;
-            // The lock that is held belongs to the deleted file.
+            // The current lock belongs to the deleted file.
             *held = lock(&self.root)?;
         }
         Ok(())
@@ -278,8 +278,8 @@ impl FileStore {
         Ok(true)
     }
 
-    /// Returns every object in the order of the keys, by Unicode code point, as S3 lists them; with `after`, only the
-    /// keys after it.
+    /// Returns all objects in key order, by Unicode code point as in S3. With `after`, returns only those whose key
+    /// follows it.
     pub fn list(&self, after: Option<&str>) -> Result<Vec<ObjectInfo>, FileStoreError> {
         let mut objects = walk(&self.root, INCOMING)?;
         if let Some(after) = after {
@@ -289,8 +289,8 @@ impl FileStore {
         Ok(objects)
     }
 
-    /// Returns every object, the newest first. Objects with the same time are in the order of the keys. The listing is
-    /// at most a second old.
+    /// Returns all objects, the newest first. Objects with the same time are in key order. The listing is at most a
+    /// second old.
     pub fn newest_first(&self) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
         self.newest.get_or_take(NEWEST_AGE, || {
             let mut objects = walk(&self.root, INCOMING)?;
@@ -299,7 +299,7 @@ impl FileStore {
         })
     }
 
-    /// Returns the listing that a page is cut from: a new one for the first page, and the same one for later pages.
+    /// Returns the listing for a page: a new one for the first page, and the same one for later pages.
     pub(super) fn pages(&self, is_first: bool) -> Result<Arc<Vec<ObjectInfo>>, FileStoreError> {
         match self.pages.get(PAGES_AGE).filter(|_| !is_first) {
             Some(objects) => Ok(objects),
@@ -307,7 +307,7 @@ impl FileStore {
         }
     }
 
-    /// Converts an error of the file system, and reports a missing folder as such.
+    /// Converts a file system error. Reports a missing bucket folder as [`FileStoreError::NoFolder`].
     fn failed(&self, error: io::Error) -> FileStoreError {
         match FileStoreError::from(error) {
             FileStoreError::Io(_) if !self.root.is_dir() => FileStoreError::NoFolder(self.root.clone()),
@@ -330,7 +330,6 @@ impl FileStore {
     }
 }
 
-/// Returns whether an error means that no file has this path.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -1,4 +1,4 @@
-//! The id of a folder, which distinguishes it from another folder with the same path.
+//! Folder ids, which distinguish a folder from another one with the same path.
 
 use std::{
     fs::File,
@@ -10,16 +10,16 @@ use uuid::Uuid;
 
 use crate::files::open_own;
 
-/// The file that holds the id. No key of a trace has this path, because the path of every object ends with `.json`.
+/// The file that contains the id. No object has this path, because every object's path ends with `.json`.
 pub(super) const FILE: &str = "~id";
 
-/// The key under which this S3 serves the id, so that a client of the S3 and a reader of the folder find the same one.
+/// The key under which this S3 serves the id, so that an S3 client and a reader of the folder find the same id.
 pub const ID_KEY: &str = "_attest~id";
 
-/// The largest file that is read, in bytes. An id has 36.
+/// The largest number of bytes that are read. An id has 36.
 const LONGEST: u64 = 64;
 
-/// Returns the id of a folder, and creates it first if the folder has none.
+/// Returns the id of a folder. Creates the id first if the folder has none.
 ///
 /// Returns `None` if there is no id and this user may not create it.
 pub(super) fn of(root: &Path) -> io::Result<Option<String>> {

@@ -1,4 +1,4 @@
-//! The mapping between an object's key and the path of its file.
+//! Maps object keys to file paths and back.
 //!
 //! The path of an ordinary key is the key plus `.json`, so that `a` and `a/b` can both exist. `~` marks every
 //! difference:
@@ -8,10 +8,10 @@
 //! - `~` after a folder's `.json` distinguishes the folder from a file.
 //! - `~00~` is an empty segment.
 
-/// The longest name of a file, in bytes, before its extension. File systems allow 255.
+/// The longest file name without its extension, in bytes. File systems allow 255.
 const NAME_BYTES: usize = 200;
 
-/// Returns the path of the file of `key`, relative to the bucket's folder, with `/` between its segments.
+/// Returns the file path of `key`, relative to the bucket's folder, with `/` as separator.
 pub(super) fn path_of(key: &str) -> String {
     let mut path = String::new();
     let mut segments = key.split('/').peekable();

@@ -1,4 +1,4 @@
-//! The objects of a folder: the walk that finds them, and the listings that serve more than one request.
+//! Finds the objects in a folder, and caches listings that serve several requests.
 
 use std::{
     fs, io,
@@ -102,7 +102,7 @@ pub(super) fn walk(root: &Path, skipped: &str) -> Result<Vec<ObjectInfo>, FileSt
     Ok(found)
 }
 
-/// Reads one directory. Reads file metadata on every processor because it dominates listing time. Skips files and
+/// Reads one directory. Reads file metadata on all processors, because it dominates the listing time. Skips files and
 /// directories that are deleted in the meantime.
 fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<FolderEntry>> {
     let entries = match fs::read_dir(folder) {
@@ -129,7 +129,7 @@ fn read_folder(folder: &Path, prefix: &str, skipped: &str) -> io::Result<Vec<Fol
     })
 }
 
-/// Reads the metadata of a name. Returns `None` if it is neither an object nor a folder of objects.
+/// Reads the metadata of a directory entry. Returns `None` if it is neither an object nor a folder of objects.
 fn read_entry(entry: &fs::DirEntry, folder: &Path, prefix: &str, skipped: &str) -> io::Result<Option<FolderEntry>> {
     let Ok(name) = entry.file_name().into_string() else { return Ok(None) };
     let is_link = entry.file_type()?.is_symlink();
@@ -144,7 +144,7 @@ fn read_entry(entry: &fs::DirEntry, folder: &Path, prefix: &str, skipped: &str) 
     Ok(Some(FolderEntry::Object(ObjectInfo { key, size: metadata.len(), modified: metadata.modified()? })))
 }
 
-/// Returns whether the error means that the name was deleted, or is a dangling link.
+/// Returns whether the error means that the entry was deleted or is a dangling link.
 fn leads_nowhere(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         || Errno::from_io_error(error) == Some(Errno::LOOP)

@@ -1,4 +1,4 @@
-//! The metadata of an object, in an extended attribute of its file.
+//! Object metadata, in an extended attribute of the object's file.
 //!
 //! A file system without extended attributes stores the object without metadata, because the trace is worth more.
 
@@ -6,15 +6,15 @@ use std::{collections::HashMap, fs::File};
 
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
-/// User-defined metadata: names without `x-amz-meta-`, and values.
+/// User-defined metadata: values by name. The names lack the prefix `x-amz-meta-`.
 pub type Metadata = HashMap<String, String>;
 
 const ATTRIBUTE: &str = "user.attest.metadata";
 
-/// The largest metadata, in bytes. S3 accepts 2 KB (Amazon S3 User Guide, "Working with object metadata").
+/// The size limit of metadata, in bytes. S3 accepts 2 KB (Amazon S3 User Guide, "Working with object metadata").
 const MAX_BYTES: usize = 2 * 1024;
 
-/// Returns the size of metadata as S3 counts it: the bytes of all names and values.
+/// Returns whether metadata exceeds the limit. Like S3, counts the bytes of all names and values.
 pub(super) fn is_too_large(metadata: &Metadata) -> bool {
     metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_BYTES
 }
@@ -31,7 +31,7 @@ pub(super) fn save(file: &File, metadata: &Metadata) {
 
 /// Returns `None` for a file without metadata, and on a file system without extended attributes.
 pub(super) fn load(file: &File) -> Option<Metadata> {
-    // A separator and a line break for each of at most as many pairs as bytes.
+    // Each pair has at least one byte, and adds three for separator and line break.
     let mut bytes = vec![0; 4 * MAX_BYTES];
     let length = fgetxattr(file, ATTRIBUTE, &mut bytes[..]).ok()?;
     let lines = std::str::from_utf8(&bytes[..length]).ok()?;

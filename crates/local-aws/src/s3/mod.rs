@@ -4,7 +4,7 @@
 //! folder, for callers that need no HTTP.
 //!
 //! `s3s-fs` is not suitable: it checks `If-None-Match` before it writes, which is not atomic. It also cannot store a
-//! key with a long name, or a key that begins with another key and a slash.
+//! key with a long name, or a key that starts with another key and a slash.
 
 mod access;
 mod checksums;

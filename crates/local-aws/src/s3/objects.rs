@@ -1,4 +1,4 @@
-//! The requests that read or delete one object, or delete many.
+//! Handles the requests that read or delete objects.
 
 use std::{
     io::{self, Read},
@@ -31,7 +31,7 @@ const CONTENT_TYPE: &str = "application/json";
 /// The largest number of keys in one `DeleteObjects` request (Amazon S3 API Reference).
 const MOST_DELETED: usize = 1000;
 
-/// Answers a HEAD of an object. Reads the contents only if the client requests a checksum.
+/// Handles HEAD for an object. Reads the content only if the client requests a checksum.
 pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadObjectOutput> {
     check_version(input.version_id.as_deref())?;
     let mut object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -50,14 +50,14 @@ pub(super) fn head(folder: &FileStore, input: HeadObjectInput) -> S3Result<HeadO
     })
 }
 
-/// Answers a GET of an object, or of a range of its bytes.
+/// Handles GET for an object or a range of its bytes.
 pub(super) fn get(folder: &FileStore, input: GetObjectInput) -> S3Result<GetObjectOutput> {
     check_version(input.version_id.as_deref())?;
     let object = folder.open_object(&input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
     let (range, size) = (input.range, object.info.size);
     Conditions::from(input).check(&object.info)?;
     let range = range.map(|range| range.check(size)).transpose()?;
-    // An empty object has no last bytes.
+    // A request for the last bytes of an empty object has an empty range.
     if range.as_ref().is_some_and(std::ops::Range::is_empty) {
         return Err(s3_error!(InvalidRange));
     }
@@ -101,7 +101,7 @@ pub(super) fn source(folder: &FileStore, input: CopyObjectInput) -> S3Result<Sta
     let mut object = folder.open_object(key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
     let is_replaced = input.metadata_directive.as_ref().is_some_and(|of| of.as_str() == MetadataDirective::REPLACE);
     let metadata = if is_replaced { input.metadata.clone() } else { object.metadata() }.unwrap_or_default();
-    // A copy has no cached response: every failed condition is a 412.
+    // A copy cannot return 304, so every failed condition is a 412.
     Conditions::from(input).check(&object.info).map_err(|_| s3_error!(PreconditionFailed))?;
     let mut staged = folder.stage(&metadata)?;
     io::copy(&mut object.range(0..object.info.size).map_err(FileStoreError::from)?, &mut staged)
@@ -119,7 +119,7 @@ pub(super) fn delete(folder: &FileStore, input: &DeleteObjectInput) -> S3Result<
     Ok(DeleteObjectOutput { version_id: input.version_id.clone(), ..DeleteObjectOutput::default() })
 }
 
-/// Deletes up to a thousand objects, and reports each.
+/// Deletes up to a thousand objects, and reports the outcome of each.
 pub(super) fn delete_many(folder: &FileStore, Delete { objects, quiet }: Delete) -> S3Result<DeleteObjectsOutput> {
     if objects.len() > MOST_DELETED {
         return Err(s3_error!(MalformedXML, "one request deletes at most {MOST_DELETED} objects"));

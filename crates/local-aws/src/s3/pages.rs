@@ -1,4 +1,4 @@
-//! The pages of a listing.
+//! Cuts listings into pages.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::{
@@ -46,7 +46,7 @@ pub(super) fn list_v2(objects: &[ObjectInfo], input: ListObjectsV2Input) -> S3Re
     })
 }
 
-/// Answers `ListObjects`. Also returns the marker of the next page.
+/// Handles `ListObjects`. Also returns the marker of the next page.
 pub(super) fn list_v1(
     objects: &[ObjectInfo],
     input: ListObjectsInput,
@@ -59,7 +59,7 @@ pub(super) fn list_v1(
     };
     let page = KeyPage::cut(objects, query);
     let encoding = KeyEncoding::of(input.encoding_type.as_ref());
-    // Without a delimiter, the marker is the last key.
+    // Without a delimiter, S3 returns no marker, because the client can use the last key.
     let next_marker = page.next.filter(|_| !query.delimiter.is_empty()).map(|name| encoding.apply(name));
     let output = ListObjectsOutput {
         max_keys: i32::try_from(query.max_keys).ok(),
@@ -77,8 +77,8 @@ pub(super) fn list_v1(
     Ok((output, page.next.map(str::to_owned)))
 }
 
-/// Answers `ListObjectVersions` for a bucket without versioning: each object has one version. Also returns the key
-/// marker of the next page.
+/// Handles `ListObjectVersions` for a bucket without versioning, where each object has one version. Also returns the
+/// key marker of the next page.
 pub(super) fn list_versions(
     objects: &[ObjectInfo],
     input: ListObjectVersionsInput,
@@ -124,7 +124,7 @@ struct ListQuery<'a> {
     prefix: &'a str,
     /// The end of a common prefix, or empty if there is no delimiter.
     delimiter: &'a str,
-    /// The name after which the page begins, or empty for the first page.
+    /// The name after which the page starts, or empty for the first page.
     after: &'a str,
     max_keys: usize,
 }
@@ -133,12 +133,12 @@ struct ListQuery<'a> {
 struct KeyPage<'a> {
     objects: Vec<&'a ObjectInfo>,
     prefixes: Vec<&'a str>,
-    /// The last name on the page, if there are more.
+    /// The last name on the page, if more names follow.
     next: Option<&'a str>,
 }
 
 impl<'a> KeyPage<'a> {
-    /// Cuts a page from the objects, which are in the order of the keys.
+    /// Cuts a page from the objects, which must be in key order.
     fn cut(objects: &'a [ObjectInfo], query: ListQuery<'_>) -> Self {
         let ListQuery { prefix, delimiter, after, max_keys } = query;
         let mut page = Self { objects: Vec::new(), prefixes: Vec::new(), next: None };
@@ -198,7 +198,7 @@ fn max_keys(given: Option<i32>) -> S3Result<usize> {
 #[derive(Debug, Clone, Copy)]
 enum KeyEncoding {
     Plain,
-    /// Names are percent-encoded, because XML 1.0 cannot hold every character.
+    /// Names are percent-encoded, because XML 1.0 cannot represent every character.
     Url,
 }
 
@@ -219,12 +219,10 @@ impl KeyEncoding {
     }
 }
 
-/// Returns the continuation token for the page after the name `last`.
 fn token_after(last: &str) -> String {
     utf8_percent_encode(last, URL).to_string()
 }
 
-/// Decodes a continuation token into a name.
 fn name_of(token: &str) -> S3Result<String> {
     let name = percent_decode_str(token).decode_utf8().ok().filter(|name| !name.is_empty());
     name.map(Into::into).ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is invalid"))

@@ -1,4 +1,4 @@
-//! The address and credentials of an S3 that is served.
+//! The address and credentials of a running S3.
 
 use std::net::SocketAddr;
 

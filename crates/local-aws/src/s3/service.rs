@@ -1,8 +1,8 @@
-//! The S3 protocol of a folder, on `s3s`.
+//! Serves a folder over the S3 protocol, which `s3s` implements.
 //!
-//! The bucket has the same policy as the bucket of the deployed stack, so that nobody overwrites an object. Each write
-//! needs `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags. Their
-//! type is always `application/json`.
+//! The bucket has the same policy as the deployed stack's bucket, so that nobody overwrites an object. Each write needs
+//! `If-None-Match: *`, and multipart uploads and HTML forms are denied. Objects have no versions or tags, and their
+//! media type is always `application/json`.
 
 use std::{
     fmt,
@@ -67,18 +67,17 @@ pub const ACCESS_KEY: &str = "local";
 
 pub const REGION: &str = "us-east-1";
 
-/// An S3 with one bucket. Its objects are files in a folder.
 #[derive(Clone)]
 pub struct FolderS3 {
     folder: FileStore,
     secret_key: String,
     overwrites: bool,
-    /// The last name of the latest page without a continuation token. A request with this marker continues a known
+    /// The last name of the latest page without a continuation token. A request with this marker continues the cached
     /// listing.
     last_marker: Arc<Mutex<Option<String>>>,
 }
 
-/// Omits the secret key, because debug output ends in logs.
+/// Omits the secret key, because debug output ends up in logs.
 impl fmt::Debug for FolderS3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FolderS3").field("folder", &self.folder).finish_non_exhaustive()
@@ -127,7 +126,7 @@ impl FolderS3 {
         self.folder.bucket()
     }
 
-    /// Returns what a client needs if this S3 is served on `address`.
+    /// Returns what a client needs to reach this S3 on `address`.
     #[must_use]
     pub fn served_on(&self, mut address: SocketAddr) -> ServedS3 {
         if address.ip().is_unspecified() {
@@ -193,8 +192,8 @@ impl FolderS3 {
         written.ok_or_else(|| s3_error!(PreconditionFailed, "an object with this key exists"))
     }
 
-    /// Returns the listing for a page after `marker`. Reuses the listing of the page that ended at `marker`.
-    /// Otherwise, each page of a large folder would list the whole folder.
+    /// Returns the listing for a page after `marker`. Reuses the listing of the page that ended at `marker`, because
+    /// otherwise each page of a large folder would list the whole folder.
     async fn listing_after(&self, marker: Option<&str>) -> S3Result<Arc<Vec<ObjectInfo>>> {
         let is_first = marker.is_none_or(|marker| self.last_marker().as_deref() != Some(marker));
         self.on_disk(move |store| Ok(store.pages(is_first)?)).await
@@ -249,7 +248,7 @@ impl S3 for FolderS3 {
 
     async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         self.check_bucket(&request.input.bucket)?;
-        // `s3s` does not yet read this header of a copy request.
+        // `s3s` does not parse this header of a copy request yet.
         let if_none_match = request.headers.get(IF_NONE_MATCH).map(HeaderValue::as_bytes);
         let if_none_match = if_none_match.map(ETagCondition::parse_http_header).transpose();
         let if_none_match = if_none_match.map_err(|error| s3_error!(error, InvalidArgument))?;

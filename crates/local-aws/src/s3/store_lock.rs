@@ -1,4 +1,4 @@
-//! The lock of a folder that stores objects, and the folder of its temporary files.
+//! Locks a folder that stores objects, and prepares its folder of temporary files.
 
 use std::{
     fs::{self, TryLockError},
@@ -20,7 +20,7 @@ pub(super) const INCOMING: &str = "~incoming";
 /// an exclusive one.
 const LOCK: &str = "~lock";
 
-/// The longest wait for another process that empties `~incoming` at its start.
+/// The longest wait for another process to empty `~incoming` at its start.
 const EMPTIED: Duration = Duration::from_secs(2);
 
 /// Acquires the shared lock and creates `~incoming`. Empties it first if no other process stores into the folder.

@@ -16,9 +16,9 @@ use tokio::{
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// The proxy answers with this status and S3 error code, and forwards nothing.
+    /// The proxy responds with this status and S3 error code, and forwards nothing.
     Refuse(u16, &'static str),
-    /// The proxy reads the request and never answers.
+    /// The proxy reads the request and never responds.
     StallBefore,
     /// The S3 stores the object; the proxy sends half of the response and stalls.
     StallWithin,
@@ -32,9 +32,9 @@ pub enum Fault {
     CloseAfter,
     /// The request succeeds; then the proxy reads nothing more, as if the peer had vanished.
     DeafAfter,
-    /// The proxy answers with bytes that are not HTTP.
+    /// The proxy responds with bytes that are not HTTP.
     Garbage,
-    /// The S3 stores the object; the proxy answers with this status and a body that is not XML.
+    /// The S3 stores the object; the proxy responds with this status and a body that is not XML.
     GarbageBody(u16),
 }
 
@@ -89,7 +89,7 @@ impl FaultProxy {
         *self.plan.faults.lock().expect("no thread panics with the lock held") = faults.iter().copied().collect();
     }
 
-    /// Sets the fault of every request after the planned ones.
+    /// Sets the fault for every request after the planned faults are used up.
     pub fn always(&self, fault: Option<Fault>) {
         *self.plan.always.lock().expect("no thread panics with the lock held") = fault;
     }

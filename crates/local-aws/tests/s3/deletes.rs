@@ -1,4 +1,4 @@
-//! Deleted objects, and a deleted folder.
+//! Tests the deletion of objects, and of the whole folder.
 
 use std::fs;
 
@@ -91,7 +91,7 @@ async fn one_request_deletes_at_most_a_thousand_objects() {
     assert_eq!(failure(outcome), (400, "MalformedXML".to_owned()));
 }
 
-/// A deletion removes the folder that it leaves empty, while a write is about to put a file into it.
+/// A deletion removes the folder that it leaves empty, just before a write puts a file into it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_write_is_lost_to_a_deletion_in_the_same_folder() {
     const ROUNDS: usize = 40;
@@ -126,7 +126,7 @@ async fn a_write_creates_a_deleted_folder_again() {
     assert_eq!(failure(get), (404, "NoSuchKey".to_owned()));
     bucket.put("a/2", b"{}").await;
     assert_eq!(bucket.keys().await, ["a/2"]);
-    // Another process that starts now must not take the temporary files of this one for leftovers.
+    // A process that starts now must not mistake the temporary files of this one for leftovers.
     fs::write(bucket.folder.join("~incoming/in-flight"), "{").expect("it can be written");
     local_aws::s3::FileStore::open(&bucket.folder).expect("the same bucket");
     assert!(bucket.folder.join("~incoming/in-flight").exists());
@@ -145,7 +145,7 @@ async fn a_listing_of_a_deleted_folder_names_the_folder() {
     assert_eq!(failure(bucket.client.head_bucket().bucket(BUCKET).send().await).0, 404);
 }
 
-/// A folder that cannot be created again is an error that no client retries.
+/// A folder that cannot be recreated must result in an error that no client retries.
 #[tokio::test]
 async fn a_write_into_a_folder_that_cannot_be_created_again_is_not_retryable() {
     let bucket = Bucket::new().await;

@@ -1,4 +1,4 @@
-//! Listings: pages, delimiters and encoded names, in both versions of the operation.
+//! Tests listings: pages, delimiters and encoded names, in both versions of the operation.
 
 use aws_sdk_s3::{
     operation::list_objects_v2::builders::ListObjectsV2FluentBuilder,

@@ -1,4 +1,4 @@
-//! The S3 in a folder, through the AWS SDK.
+//! Tests the S3 in a folder through the AWS SDK.
 
 mod conditions;
 mod deletes;

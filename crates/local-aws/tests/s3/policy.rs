@@ -1,4 +1,4 @@
-//! The bucket policy: nobody overwrites an object.
+//! Tests the bucket policy, under which nobody overwrites an object.
 
 use aws_sdk_s3::{operation::put_object::builders::PutObjectFluentBuilder, types::ChecksumAlgorithm};
 use local_aws::testing::{BUCKET, Bucket};
@@ -103,7 +103,7 @@ async fn a_wrong_md5_is_rejected() {
     put("mZFLkyvTelC5g8XnyQrpOw==").send().await.expect("the MD5 is right");
 }
 
-/// No object is stored if a header would promise something that this S3 does not do.
+/// An object must not be stored if a header asks for something that this S3 does not do.
 #[tokio::test]
 async fn a_header_on_which_s3_would_act_is_refused() {
     let bucket = Bucket::new().await;

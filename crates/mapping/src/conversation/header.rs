@@ -143,7 +143,7 @@ fn seconds(places: &[&Members]) -> Option<f64> {
     })
 }
 
-/// Returns LiteLLM's `response_time`. That of a stream is the time until its first part, so start and end take precedence.
+/// Returns LiteLLM's `response_time`. For a stream, it ends at the first part, so start and end take precedence.
 fn response_time(places: &[&Members]) -> Option<f64> {
     let time = |place: &&Members| place.get("response_time")?.as_f64();
     places.iter().find_map(time).filter(|seconds| is_duration(*seconds))
@@ -152,7 +152,7 @@ fn response_time(places: &[&Members]) -> Option<f64> {
 fn first_token(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<f64> {
     let stated = || places.iter().find_map(|place| place.get("first_token")?.as_f64());
     let attribute = |name: &str| attributes.get(name).and_then(Json::as_f64);
-    // LiteLLM dates the first part of an answer that was not streamed to its end.
+    // LiteLLM sets `completionStartTime` to the end of the call if the answer was not streamed.
     let litellm = || {
         places.iter().find_map(|place| {
             let first = time(place, "completionStart")?;
@@ -175,7 +175,7 @@ fn times(places: &[&Members]) -> Option<(f64, f64)> {
     places.iter().find_map(|details| Some((time(details, "start")?, time(details, "end")?)))
 }
 
-/// Returns the start or the end. OTLP writes nanoseconds as text, LiteLLM writes seconds, and SDKs write RFC 3339.
+/// Returns the start or the end. OTLP writes nanoseconds as a string, LiteLLM writes seconds, and SDKs write RFC 3339.
 fn time(details: &Members, edge: &str) -> Option<f64> {
     let first = |names: [String; 2]| names.iter().find_map(|name| details.get(name));
     if let Some(nanoseconds) = first([format!("{edge}TimeUnixNano"), format!("{edge}_time_unix_nano")]) {

@@ -60,7 +60,7 @@ pub fn read(stored: &Json, turns: &mut Vec<Turn>) {
     }
 }
 
-/// Reads an item of the Responses API, or a message of any API. `message` is the stored message.
+/// Reads a Responses API item, or a message of any API. `message` is the stored message that contains it.
 fn item_turn(value: &Json, message: &Members) -> Turn {
     let Some(item) = value.as_object() else {
         let role = message.string("role").unwrap_or_default();
@@ -87,7 +87,7 @@ fn item_turn(value: &Json, message: &Members) -> Turn {
     }
 }
 
-/// Reads a message of Chat Completions, Responses, Anthropic, or OpenTelemetry's semantic conventions.
+/// Reads a message of Chat Completions, Responses, Anthropic or OpenTelemetry's semantic conventions.
 fn message_turn(message: &Members, prompt: Option<String>) -> Turn {
     let mut role = message.string("role").unwrap_or_default();
     let mut parts = Vec::new();

@@ -3,7 +3,7 @@
 use super::otel::{SpanAttributes, decoded};
 use crate::json::{Json, Members};
 
-/// Members that name a session, the most specific first.
+/// Members that identify a session, the most specific first.
 pub const SESSIONS: [&str; 12] = [
     "session_id",
     "conversation_id",
@@ -19,7 +19,7 @@ pub const SESSIONS: [&str; 12] = [
     "traceId",
 ];
 
-/// Members that name the application's user, the most specific first.
+/// Members that identify the application's user, the most specific first.
 pub const USERS: [&str; 12] = [
     "user",
     "user_id",
@@ -38,7 +38,7 @@ pub const USERS: [&str; 12] = [
 /// Members that contain tags.
 pub const TAGS: [&str; 5] = ["tags", "request_tags", "tag.tags", "langfuse.trace.tags", "ai.telemetry.metadata.tags"];
 
-/// The places in which labels are looked for: the trace, the attributes of its span, and then its details.
+/// The places that are searched for labels: the trace, its span's attributes, and then its details.
 pub struct LabelPlaces<'a> {
     trace: &'a Members,
     attributes: &'a SpanAttributes<'a>,
@@ -79,7 +79,7 @@ impl<'a> LabelPlaces<'a> {
     }
 }
 
-/// Returns a text or a number as text. Other values name nobody.
+/// Returns a non-empty string, or a number as a string. Other values are not labels.
 fn label(value: &Json) -> Option<String> {
     match value {
         Json::String(text) if !text.is_empty() => Some(text.clone()),
@@ -88,7 +88,8 @@ fn label(value: &Json) -> Option<String> {
     }
 }
 
-/// Returns the texts and numbers of a list, or a text as the only tag. An attribute may have the list as JSON in a text.
+/// Returns the strings and numbers in a list, or a single value as the only tag. In an attribute, the list may be a
+/// JSON string.
 fn tags(value: &Json) -> Option<Vec<String>> {
     if matches!(value, Json::Null | Json::Bool(_)) {
         return None;

@@ -4,10 +4,10 @@ use data_url::{DataUrl, forgiving_base64};
 
 use crate::json::Members;
 
-/// Images that browsers show and that cannot contain a script.
+/// Image types that browsers display and that cannot contain scripts.
 const IMAGES: [&str; 6] = ["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"];
 
-/// Audio that browsers play.
+/// Audio types that browsers play.
 const AUDIO: [&str; 11] = [
     "audio/wav",
     "audio/x-wav",
@@ -47,7 +47,7 @@ pub enum MediaSource {
     },
     /// An external location, which the page never loads.
     Elsewhere(String),
-    /// Text, such as the text of a document.
+    /// Plain text, such as a document's.
     Text(String),
 }
 
@@ -59,7 +59,7 @@ pub struct Media {
 }
 
 impl Media {
-    /// Reads content that should be base64. Other text is never put into a URL.
+    /// Decodes content that should be base64. Anything else is never put into a URL.
     pub fn base64(media_type: &str, base64: &str, name: Option<String>) -> Self {
         match forgiving_base64::decode_to_vec(base64.as_bytes()) {
             Ok(bytes) if !bytes.is_empty() => Self::data(media_type, bytes, name),
@@ -83,7 +83,7 @@ impl Media {
         Self { kind: MediaKind::File, name, source: MediaSource::Elsewhere("(not base64)".to_owned()) }
     }
 
-    /// Reads a URL: the content of a `data:` URL, or otherwise an external location.
+    /// Decodes a `data:` URL. Any other URL is an external location.
     fn url(kind: MediaKind, url: &str, name: Option<String>) -> Self {
         let Ok(data) = DataUrl::process(url) else {
             return Self { kind, name, source: MediaSource::Elsewhere(url.to_owned()) };
@@ -97,7 +97,7 @@ impl Media {
         }
     }
 
-    /// Reads a part of a message by its type. Returns `None` if it is not a medium.
+    /// Reads a message part according to its type. Returns `None` if it is not media.
     pub fn of_block(kind: &str, part: &Members) -> Option<Self> {
         let text = |names: &[&str]| part.first_string(names);
         match kind {
@@ -132,7 +132,7 @@ impl Media {
                 Some(Self { kind: Self::modality(part), name, source: MediaSource::Elsewhere(place) })
             }
             "blob" => {
-                // Browsers recognize the format of an image or of audio whose media type is not known.
+                // If the media type is missing, any image or audio type works, because browsers detect the format.
                 let of_modality = match Self::modality(part) {
                     MediaKind::Image => "image/png",
                     MediaKind::Audio => "audio/wav",

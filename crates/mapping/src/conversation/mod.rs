@@ -20,7 +20,7 @@ pub use media::{Media, MediaKind, MediaSource};
 pub use part::{Citation, Part, ToolCall, ToolResult};
 pub use tokens::Tokens;
 
-/// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON within text.
+/// A stored trace. Its messages may be in the attributes of an OpenTelemetry span, as JSON strings.
 #[derive(Debug)]
 pub struct StoredTrace {
     trace: Members,
@@ -68,12 +68,11 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Returns whether a selected role takes part in this turn. A result has the role `tool`, also within its call.
+    /// Returns whether this turn has a selected role. A tool result has the role `tool`, even within its call.
     pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
         is_selected(&self.role) || is_selected("tool") && self.results().next().is_some()
     }
 
-    /// Returns whether a tool failed in this turn.
     pub fn has_error(&self) -> bool {
         self.results().any(|result| result.is_error)
     }
@@ -127,7 +126,7 @@ impl Conversation {
         Self { turns, choices }
     }
 
-    /// Reads the messages of an OpenTelemetry span. Its output messages are alternatives of the answer.
+    /// Reads the messages of an OpenTelemetry span. Several output messages are alternative answers.
     fn of_span(span: &otel::SpanMessages) -> Self {
         let (request, answers) = span.messages.split_at(span.request);
         let mut turns = Vec::new();
@@ -149,19 +148,19 @@ impl Conversation {
         Self { turns, choices }
     }
 
-    /// Calls `visit` with every searchable text.
+    /// Calls `visit` with every searchable string.
     pub fn texts(&self, mut visit: impl FnMut(&str)) {
         for turn in self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)) {
             turn.parts.iter().for_each(|part| part.texts(&mut visit));
         }
     }
 
-    /// Returns whether a selected role takes part.
+    /// Returns whether any turn or choice has a selected role.
     pub fn has_role(&self, is_selected: impl Fn(&str) -> bool) -> bool {
         self.turns.iter().chain(self.choices.iter().map(|choice| &choice.turn)).any(|turn| turn.has_role(&is_selected))
     }
 
-    /// Returns the first text of the user, or of the first turn that has one.
+    /// Returns the user's first text, or the first text of any turn if the user has none.
     pub fn question(&self) -> Option<&str> {
         let of_user = self.turns.iter().filter(|turn| turn.role == "user").find_map(Turn::text);
         of_user.or_else(|| self.turns.iter().find_map(Turn::text))

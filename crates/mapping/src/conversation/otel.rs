@@ -1,8 +1,8 @@
 //! OpenTelemetry: the span that a call was recorded as, and its attributes.
 //!
 //! The attributes follow the semantic conventions for generative AI: `gen_ai.input.messages`,
-//! `gen_ai.output.messages` and `gen_ai.system_instructions` contain the conversation, as values or as text with JSON.
-//! Attributes may be an object, or the list of `key` and `value` that the JSON encoding of OTLP defines.
+//! `gen_ai.output.messages` and `gen_ai.system_instructions` contain the conversation, as values or as JSON strings.
+//! Attributes may be an object, or a list of `key` and `value` pairs, as in OTLP's JSON encoding.
 
 use std::borrow::Cow;
 
@@ -37,13 +37,14 @@ impl Span {
     }
 }
 
-/// Returns an id without the prefix that some SDKs write. Ids that are empty or zero are invalid (W3C Trace Context).
+/// Strips the `0x` that some SDKs write. Returns `None` for an empty or all-zero id, which is invalid (W3C Trace
+/// Context).
 fn hexadecimal(id: &str) -> Option<String> {
     let id = id.strip_prefix("0x").unwrap_or(id);
     (!id.bytes().all(|byte| byte == b'0')).then(|| id.to_owned())
 }
 
-/// The attributes of several objects: those in their `attributes`, and members that are named like attributes.
+/// The attributes of several objects: their `attributes`, and members that have an attribute's name.
 #[derive(Default)]
 pub struct SpanAttributes<'a>(Vec<(&'a Members, Option<Cow<'a, Members>>)>);
 
@@ -56,7 +57,7 @@ impl<'a> SpanAttributes<'a> {
         Self(places.iter().map(|place| (*place, own(place))).collect())
     }
 
-    /// Returns an attribute. Later objects, and members that are named like attributes, take precedence.
+    /// Returns an attribute. Later objects, and members with an attribute's name, take precedence.
     pub fn get(&self, name: &str) -> Option<&Json> {
         self.0.iter().rev().find_map(|(place, attributes)| {
             let named = name.starts_with(GEN_AI).then(|| place.get(name)).flatten();
@@ -69,7 +70,7 @@ impl<'a> SpanAttributes<'a> {
     }
 }
 
-/// Reads a list of `key` and `value`, as the JSON encoding of OTLP writes attributes.
+/// Reads a list of `key` and `value` pairs, as in OTLP's JSON encoding.
 fn of_key_values(list: &Json) -> Option<Members> {
     let pairs = list.as_list()?.iter().map(|pair| {
         let pair = pair.as_object()?;
@@ -101,7 +102,7 @@ pub fn error(places: &[&Members], attributes: &SpanAttributes<'_>) -> Option<Str
 #[derive(Debug)]
 pub struct SpanMessages {
     pub messages: Vec<Json>,
-    /// The number of messages that come from the request. The others are alternatives of the answer.
+    /// The number of messages that come from the request. The others are alternative answers.
     pub request: usize,
 }
 
@@ -126,7 +127,7 @@ fn message(role: &str, name: &str, content: Json) -> Json {
     Members::from_iter([("role".to_owned(), role.into()), (name.to_owned(), content)]).into()
 }
 
-/// Returns a list of messages. A text is one message of this role.
+/// Returns a list of messages. A string becomes one message with this role.
 fn messages(role: &str, value: Json) -> Vec<Json> {
     match value {
         Json::Array(messages) => messages,
@@ -135,7 +136,7 @@ fn messages(role: &str, value: Json) -> Vec<Json> {
     }
 }
 
-/// Reads the value of an attribute, including JSON in a text and values in the JSON encoding of OTLP.
+/// Decodes an attribute value, including a JSON string or a value in OTLP's JSON encoding.
 pub fn decoded(value: &Json) -> Json {
     let nested = |value: &Json| matches!(value, Json::Array(_) | Json::Object(_));
     match value {
@@ -148,7 +149,7 @@ pub fn decoded(value: &Json) -> Json {
     }
 }
 
-/// Converts a value in the JSON encoding of OTLP. Returns other values unchanged.
+/// Converts a value from OTLP's JSON encoding. Returns other values unchanged.
 fn plain(value: Json) -> Json {
     let Json::Object(mut object) = value else { return value };
     let mut names = object.iter().map(|(name, _)| name.to_owned());

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Turn, media::Media};
 use crate::json::{Json, Members};
 
-/// The number of levels of nested results that are parsed. Deeper results stay JSON.
+/// How many levels of nested results are parsed. Deeper results stay JSON.
 const DEEPEST: usize = 4;
 
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub enum Part {
     Refusal(String),
     Media(Media),
     Call(ToolCall),
-    /// A result without its call, which is not in this trace.
+    /// A result whose call is not in this trace.
     Result(ToolResult),
     Other {
         kind: String,
@@ -39,7 +39,7 @@ pub struct Citation {
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    /// Its arguments: JSON, or the text that the model wrote.
+    /// Formatted JSON, or the model's text if that is not JSON.
     pub arguments: String,
     pub result: Option<ToolResult>,
 }
@@ -95,7 +95,7 @@ impl ToolCall {
         }
     }
 
-    /// Reads an item of the Responses API, which may contain its result.
+    /// Reads a call from a Responses API item, which may also contain the result.
     pub fn of_item(kind: &str, item: &Members) -> Self {
         let name = item.string("name").unwrap_or_else(|| kind.trim_end_matches("_call").to_owned());
         let name = item.string("server_label").map_or(name.clone(), |server| format!("{server}/{name}"));
@@ -189,7 +189,7 @@ fn block(json: &Json, depth: usize) -> Part {
     known.unwrap_or_else(|| Part::other(if kind.is_empty() { "part" } else { kind }, json))
 }
 
-/// Reads what a tool returned: the parts of a message, or any other value as JSON.
+/// Reads a tool's return value: message parts, or any other value as JSON.
 fn returned(result: &Json, depth: usize) -> Vec<Part> {
     let is_part = |value: &Json| value.as_object().map_or(value.as_str().is_some(), |part| part.get("type").is_some());
     match result.as_list() {

@@ -1,4 +1,4 @@
-//! Messages of each API, mapped to a trace as `docs/mapping.md` defines.
+//! Tests reading conversations from traces, with messages of each API as `docs/mapping.md` maps them.
 
 use serde_json::{Value, json};
 

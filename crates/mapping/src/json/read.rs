@@ -1,4 +1,4 @@
-//! Reads JSON from text.
+//! Parses JSON.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -10,13 +10,13 @@ use crate::error::Unmapped;
 /// Below this number of members, comparing names is faster than hashing them.
 const FEW: usize = 16;
 
-/// Reads a stored value, in which names may be repeated.
+/// Parses a stored value, in which names may be repeated.
 pub fn stored(json: &[u8]) -> Option<Json> {
     JsonReader { jiter: Jiter::new(json), may_repeat_names: true }.whole().ok()
 }
 
-/// Parses a line of a log, in which no name may be repeated. NaN and infinities, which some languages write, become
-/// strings; unpaired surrogates become U+FFFD.
+/// Parses a log line, in which no name may be repeated. NaN and infinities, which some languages write, become strings;
+/// unpaired surrogates become U+FFFD.
 pub fn parse(text: &[u8]) -> Result<Json, Unmapped> {
     let text = with_paired_surrogates(text);
     JsonReader { jiter: Jiter::new(&text).with_allow_inf_nan(), may_repeat_names: false }.whole()
@@ -35,7 +35,7 @@ impl JsonReader<'_> {
         Ok(value)
     }
 
-    /// Reads a value that may have `depth` levels.
+    /// Parses a value of at most `depth` levels.
     fn value(&mut self, peek: Peek, depth: usize) -> Result<Json, Unmapped> {
         let below =
             || depth.checked_sub(1).ok_or_else(|| Unmapped::Format(format!("It is nested deeper than {MAX_DEPTH}.")));
@@ -95,8 +95,7 @@ impl From<JiterError> for Unmapped {
     }
 }
 
-/// Replaces escapes of surrogates (RFC 8259, section 7) that are not a pair. The replacement does not change the
-/// length of the text.
+/// Replaces unpaired surrogate escapes (RFC 8259, section 7) with `\ufffd`, which has the same length.
 fn with_paired_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;

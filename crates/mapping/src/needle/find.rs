@@ -1,4 +1,4 @@
-//! The place at which a text occurs, so that a page can mark it.
+//! Finds where a text occurs, so that the page can highlight it.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -6,18 +6,17 @@ use unicode_normalization::char::canonical_combining_class;
 
 use super::{LEVELS, Needle, normal, unescape};
 
-/// An occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence<'a> {
     /// The text with its escapes decoded as far as necessary.
     pub text: Cow<'a, str>,
-    /// The bytes of `text` that are the occurrence.
+    /// The byte range of the occurrence in `text`.
     pub range: Range<usize>,
 }
 
 impl Needle {
-    /// Returns the first occurrence on the first level that has one. Texts with more than 24 levels of escapes have
-    /// none, although [`is_in`](Self::is_in) searches them.
+    /// Returns the first occurrence on the first level that has one. Unlike [`is_in`](Self::is_in), finds nothing
+    /// beyond 24 levels of escapes.
     #[must_use]
     pub fn find<'a>(&self, text: &'a str) -> Option<Occurrence<'a>> {
         let mut text = Cow::Borrowed(text);
@@ -30,7 +29,7 @@ impl Needle {
         None
     }
 
-    /// Returns the bytes of a text that contain the first occurrence after byte `from`, without decoding escapes.
+    /// Returns the byte range of the first occurrence after byte `from`, without decoding escapes.
     #[must_use]
     pub fn find_after(&self, text: &str, from: usize) -> Option<Range<usize>> {
         let range = self.range_in(text.get(from..)?)?;
@@ -45,9 +44,9 @@ impl Needle {
             let start = normal(text, self.case).find(&self.text)?;
             return Some(start..start + self.text.len());
         }
-        // The normal form of a text is that of its characters, each with the combining marks that follow it.
+        // A text can be normalized character by character, each with the combining marks that follow it.
         let mut folded = String::with_capacity(text.len());
-        let mut places: Vec<(usize, usize)> = Vec::new(); // in `folded` and in `text`, where a character begins
+        let mut places: Vec<(usize, usize)> = Vec::new(); // where a character starts, in `folded` and in `text`
         let mut rest = text;
         while !rest.is_empty() {
             let mut characters = rest.char_indices().skip(1);

@@ -1,4 +1,4 @@
-//! The AI SDK before its version 7: `ai.prompt.messages`, `ai.response.text` and others. Version 7 uses the current
+//! The AI SDK before version 7: `ai.prompt.messages`, `ai.response.text` and others. Version 7 uses the current
 //! conventions.
 
 use serde_json::{Map, json};
@@ -23,7 +23,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
         }
     }
     let mut answer = Map::new();
-    // `generateObject` answers with JSON text in `ai.response.object`.
+    // `generateObject` puts its answer into `ai.response.object`, as a JSON string.
     if let Some(text) = attributes.first_text(&["ai.response.text", "ai.response.object"]) {
         answer.insert("content".to_owned(), text.into());
     }

@@ -1,4 +1,4 @@
-//! Log records. A record of the current conventions describes a whole call. Before 1.37, each record held one message.
+//! Log records. In the current conventions, a record describes a whole call. Before 1.37, each record held one message.
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ pub enum EventKind {
     Other,
 }
 
-/// Returns the name of an event. Before the protocol's version 1.5, it was an attribute.
+/// Returns an event's name, which was an attribute before version 1.5 of the protocol.
 #[must_use]
 pub fn name<'r>(record: &'r Value, attributes: &Attributes<'r>) -> &'r str {
     let name = record["eventName"].as_str().filter(|name| !name.is_empty());
@@ -57,7 +57,7 @@ pub fn conversation(records: &[&Value]) -> CallMessages {
     conversation
 }
 
-/// Returns the message of a choice, with its reason to finish.
+/// Returns the message of a choice, with its `finish_reason`.
 fn choice(mut body: Map<String, Value>) -> Value {
     let mut message = match body.remove("message") {
         Some(Value::Object(message)) => message,
@@ -73,7 +73,7 @@ fn choice(mut body: Map<String, Value>) -> Value {
     Value::Object(message)
 }
 
-/// Returns the message of a request. The `id` of a tool's message is that of the call.
+/// Returns a request's message. A tool message's `id` is that of its call.
 fn message(name: &str, mut body: Map<String, Value>) -> Value {
     let role = name.trim_start_matches("gen_ai.").trim_end_matches(".message");
     body.entry("role").or_insert_with(|| json!(role));

@@ -1,17 +1,17 @@
 //! Gemini CLI: the attributes of the current conventions, with three differences.
 //!
-//! A span contains the messages of the Gemini API. A log record names the model's role `system`. A streamed answer is a
-//! list of its pieces (`semantic.ts` and `loggingContentGenerator.ts` of Gemini CLI 0.56).
+//! A span contains messages in the Gemini API's format. A log record calls the model's role `system`. A streamed answer
+//! is a list of its pieces (`semantic.ts` and `loggingContentGenerator.ts` in Gemini CLI 0.56).
 
 use serde_json::{Value, json};
 
 use super::{CallMessages, gen_ai, items};
 use crate::attributes::Attributes;
 
-/// The name of its scope, for spans and for log records.
+/// Gemini CLI's scope name, for spans and log records.
 const SCOPE: &str = "gemini-cli";
 
-/// The operation of its spans.
+/// The operation name of Gemini CLI's spans.
 pub const OPERATION: &str = "llm_call";
 
 #[must_use]
@@ -19,7 +19,7 @@ pub fn is_source(scope: &str, attributes: &Attributes<'_>) -> bool {
     scope == SCOPE || attributes.text("gen_ai.operation.name") == Some(OPERATION)
 }
 
-/// Returns whether a record describes only the request of a call. Another one describes the whole call after it.
+/// Returns whether a record describes only a call's request. A later record describes the whole call.
 #[must_use]
 pub fn is_request(scope: &str, attributes: &Attributes<'_>) -> bool {
     is_source(scope, attributes) && !attributes.has("gen_ai.response.") && !attributes.has(gen_ai::OUTPUT)
@@ -31,7 +31,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     gen_ai::instruct(&mut conversation, &instructions(attributes, &mut is_cut));
     for mut message in items(attributes, gen_ai::INPUT, &mut is_cut) {
         is_cut |= is_shortened(&message);
-        // The system prompt has an attribute of its own, so it is never among the messages.
+        // The system prompt has its own attribute, so this is the model's role.
         if message["role"] == "system" {
             message["role"] = "assistant".into();
         }
@@ -53,7 +53,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     conversation
 }
 
-/// Returns the parts of the system prompt, which is a text, a content, or a list of parts.
+/// Returns the parts of the system prompt, which is a string, a Gemini content object or a list of parts.
 fn instructions(attributes: &Attributes<'_>, is_cut: &mut bool) -> Vec<Value> {
     let quoted = attributes.text(gen_ai::INSTRUCTIONS).filter(|text| text.starts_with('"'));
     if let Some(text) = quoted {
@@ -65,7 +65,7 @@ fn instructions(attributes: &Attributes<'_>, is_cut: &mut bool) -> Vec<Value> {
     parts
 }
 
-/// Joins the parts of pieces. Adjacent parts of one kind are one part, because a stream splits them anywhere.
+/// Joins the parts of all pieces. Merges adjacent parts of one kind, because a stream may split a part anywhere.
 fn joined(pieces: &[Value]) -> Vec<Value> {
     let mut parts: Vec<Value> = Vec::new();
     for part in pieces.iter().filter_map(|piece| piece["parts"].as_array()).flatten() {
@@ -83,7 +83,7 @@ fn joined(pieces: &[Value]) -> Vec<Value> {
     parts
 }
 
-/// Returns whether Gemini CLI has cut a text: an attribute of a span, or a part of a record.
+/// Returns whether Gemini CLI has truncated a text: a span attribute, or a part in a record.
 fn is_shortened(value: &Value) -> bool {
     match value {
         Value::String(text) => {

@@ -1,5 +1,5 @@
 //! The current semantic conventions for generative AI (1.37 and later), which Pydantic AI, OpenLLMetry from 0.62 and AI
-//! SDK 7 use too. Messages are structured attributes, or JSON text.
+//! SDK 7 also use. Messages are structured attributes or JSON strings.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     conversation
 }
 
-/// Adds the system prompt. Gemini CLI wraps its parts in a message.
+/// Adds the system prompt, whose parts Gemini CLI wraps in a message.
 pub fn instruct(conversation: &mut CallMessages, instructions: &[Value]) {
     let prompt = match instructions {
         [] => return,

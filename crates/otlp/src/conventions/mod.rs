@@ -1,4 +1,4 @@
-//! The conventions that instrumentations follow to describe a model call in attributes, one file each.
+//! The conventions by which instrumentations describe a model call in attributes, one file each.
 
 use serde_json::Value;
 
@@ -18,12 +18,12 @@ pub mod usage;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct CallMessages {
-    /// The messages of the request, as a trace stores them.
+    /// The request's messages, as a trace stores them.
     pub request: Vec<Value>,
     pub answer: Vec<Value>,
-    /// The alternatives of the answer in the form of Chat Completions, if there are several.
+    /// The alternative answers as Chat Completions choices, if there are several.
     pub choices: Vec<Value>,
-    /// Whether an exporter has cut a text, so that messages are missing.
+    /// Whether an exporter has truncated a text, so that messages are missing.
     pub is_cut: bool,
 }
 
@@ -41,7 +41,7 @@ impl CallMessages {
         self.answer.extend(message::read(message, Side::Answer));
     }
 
-    /// Adds the alternatives of an answer. The first one is the answer.
+    /// Adds alternative answers. The first one becomes the answer.
     fn reply_with_choices(&mut self, messages: &[Value]) {
         if let Some(first) = messages.first() {
             self.reply(first);
@@ -62,7 +62,7 @@ impl CallMessages {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Call,
-    /// Another step of an application of a model: an agent, a chain, a tool. It repeats messages of calls.
+    /// Another step in an application: an agent, a chain or a tool. Its span repeats messages of model calls.
     Step,
     Other,
 }
@@ -90,7 +90,7 @@ pub fn kind(attributes: &Attributes<'_>) -> Kind {
     }
 }
 
-/// Reads the conversation by the first convention that finds a message. `scope` is the name of the instrumentation.
+/// Reads the conversation by the first convention that finds a message. `scope` is the instrumentation's name.
 #[must_use]
 pub fn conversation(scope: &str, attributes: &Attributes<'_>) -> CallMessages {
     if gemini_cli::is_source(scope, attributes) {
@@ -103,7 +103,7 @@ pub fn conversation(scope: &str, attributes: &Attributes<'_>) -> CallMessages {
         .unwrap_or_default()
 }
 
-/// Returns the items of a list that an attribute contains, as values or as JSON text. A text is one message.
+/// Returns the items of a list in an attribute, which may be a JSON string. Any other string is a single message.
 fn items(attributes: &Attributes<'_>, name: &str, is_cut: &mut bool) -> Vec<Value> {
     match attributes.decoded(name) {
         None => Vec::new(),

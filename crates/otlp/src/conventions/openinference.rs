@@ -20,7 +20,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     let texts: Vec<Value> = choices.iter().map(|item| json!({"content": item.get("completion.text")})).collect();
     conversation.reply_with_choices(&texts);
     if conversation.is_empty() {
-        // Instrumentations of other frameworks may describe a call by these two texts only.
+        // Instrumentations for other frameworks may describe a call only by these two attributes.
         if let Some(input) = attributes.value("input.value") {
             conversation.ask(&input);
         }
@@ -31,7 +31,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     conversation
 }
 
-/// Returns the provider's response, which some instrumentations add as JSON text.
+/// Returns the provider's response, which some instrumentations add as a JSON string.
 pub fn response(attributes: &Attributes<'_>) -> Option<Value> {
     attributes.decoded("output.value").filter(Value::is_object)
 }
@@ -42,7 +42,7 @@ pub fn tools(attributes: &Attributes<'_>) -> Option<Value> {
     (!tools.is_empty()).then(|| tools.into())
 }
 
-/// Returns the parameters of a request, without its messages.
+/// Returns a request's parameters, without its messages.
 pub fn parameters(attributes: &Attributes<'_>) -> Map<String, Value> {
     match attributes.decoded("llm.invocation_parameters") {
         Some(Value::Object(parameters)) => parameters,
@@ -73,7 +73,7 @@ fn message(item: &Map<String, Value>) -> Value {
     Value::Object(message)
 }
 
-/// Removes the prefix of the names, so that a part is `{"type": "text", "text": …}`.
+/// Strips the prefix from the names, so that a part is `{"type": "text", "text": …}`.
 fn part(item: &Map<String, Value>) -> Value {
     let strip = |name: &String| name.strip_prefix("message_content.").unwrap_or(name).to_owned();
     Value::Object(item.iter().map(|(name, value)| (strip(name), value.clone())).collect())

@@ -1,4 +1,4 @@
-//! OpenLLMetry before 0.62: `gen_ai.prompt.N.*` and `gen_ai.completion.N.*`, one attribute per member of a message.
+//! OpenLLMetry before 0.62: `gen_ai.prompt.N.*` and `gen_ai.completion.N.*`, one attribute per message member.
 
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ pub fn read(attributes: &Attributes<'_>) -> CallMessages {
     conversation
 }
 
-/// Collects the flattened members. A content with parts is JSON text.
+/// Collects the flattened members. Content with parts is a JSON string.
 fn message(item: Map<String, Value>) -> Value {
     let calls: Vec<Value> = sublist(&item, "tool_calls.").into_iter().map(Value::Object).collect();
     let mut message: Map<String, Value> = item.into_iter().filter(|(name, _)| !name.contains('.')).collect();

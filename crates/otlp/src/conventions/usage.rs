@@ -1,4 +1,4 @@
-//! The tokens of a call, under the names of the current conventions without `gen_ai.usage.`.
+//! A call's token counts, named as in the current conventions but without `gen_ai.usage.`.
 
 use serde_json::{Map, Value};
 
@@ -49,9 +49,9 @@ pub fn read(attributes: &Attributes<'_>) -> Option<Value> {
     (!usage.is_empty()).then_some(Value::Object(usage))
 }
 
-/// Inserts a value under a path, unless there is one.
+/// Inserts a value at a path that has none.
 ///
-/// A name such as `a.b.c` is a path of two levels, so that its depth is bounded.
+/// A name such as `a.b.c` becomes the two levels `a` and `b.c`, which bounds the depth.
 fn insert(usage: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {

@@ -1,4 +1,4 @@
-//! One hand-made case per convention and part: the attributes of a span, and the messages of its trace.
+//! Tests each convention and part type with a hand-written span, whose trace must have the expected messages.
 
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ fn parts_without_a_place_in_a_message_keep_it_whole_in_original() {
     }
 }
 
-/// Format 5 writes a tool's result into a message of the user, format 6 into one of the role `tool`.
+/// Format 5 writes a tool result into a user message, format 6 into a message with the role `tool`.
 #[test]
 fn pydantic_ai_formats_5_and_6_are_read() {
     for role in ["user", "tool"] {
@@ -108,13 +108,22 @@ fn several_output_messages_are_alternatives() {
     assert_eq!(trace["choices"], json!({"0": choice(0, "a", "stop"), "1": choice(1, "b", "length")}));
 }
 
-/// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` cuts JSON text.
+/// `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` truncates JSON strings.
 #[test]
 fn text_that_was_cut_stays_and_the_trace_says_so() {
     let cut = r#"[{"role": "user", "parts": [{"type": "text", "content": "Hel"#;
     let trace = trace(&gen_ai(&json!({"gen_ai.input.messages": cut})));
     assert_eq!(trace["messages"], json!([{"role": "user", "content": cut}]));
     assert_eq!(trace["incomplete"], "truncated");
+}
+
+/// JavaScript writes an unpaired surrogate if an instrumentation has cut a text within a character.
+#[test]
+fn json_text_with_half_of_a_character_is_read() {
+    let input = r#"[{"role": "user", "parts": [{"type": "text", "content": "Hel\ud83d"}]}]"#;
+    let trace = trace(&gen_ai(&json!({"gen_ai.input.messages": input})));
+    assert_eq!(trace["messages"], json!([{"role": "user", "content": "Hel\u{fffd}"}]));
+    assert_eq!(trace["otel"]["span"]["attributes"][2]["value"]["stringValue"], input);
 }
 
 #[test]
@@ -250,7 +259,7 @@ fn gemini_cli_is_read() {
     assert_eq!(trace["messages"], expected);
 }
 
-/// Conventions use two names for the tokens that were written to a cache.
+/// Conventions have two names for the tokens that were written to a cache.
 #[test]
 fn usage_has_the_names_of_the_conventions() {
     let trace = trace(&gen_ai(&json!({
@@ -265,7 +274,6 @@ fn usage_has_the_names_of_the_conventions() {
     assert_eq!(trace["usage"], expected);
 }
 
-/// A number with more digits than a trace may have stays text.
 #[test]
 fn json_that_a_trace_cannot_hold_stays_text() {
     for json in [format!("[{}]", "1".repeat(5_000)), format!("{}{}", "[".repeat(120), "]".repeat(120))] {

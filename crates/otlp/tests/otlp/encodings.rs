@@ -1,4 +1,4 @@
-//! Both encodings of OTLP, and what the protobuf mapping allows.
+//! Tests both OTLP encodings, and the variants that the protobuf JSON mapping allows.
 
 use attest_otlp::wire::{Encoding, Signal, decode, encode_response};
 use serde_json::{Value, json};
@@ -28,6 +28,9 @@ fn every_form_of_the_json_mapping_is_read() {
         (r#"{"doubleValue": 0.05512076699960744}"#, r#"{"doubleValue": 0.05512076699960744}"#),
         (r#"{"doubleValue": 1e-7}"#, r#"{"doubleValue": 1e-7}"#),
         (r#"{"doubleValue": 5}"#, r#"{"doubleValue": 5.0}"#),
+        (r#"{"doubleValue": -0.0}"#, r#"{"doubleValue": -0.0}"#),
+        (r#"{"intValue": 1.5e3}"#, r#"{"intValue": "1500"}"#),
+        (r#"{"intValue": -2.0}"#, r#"{"intValue": "-2"}"#),
         (r#"{"bytesValue": "AAEC"}"#, r#"{"bytesValue": "AAEC"}"#),
         (r#"{"stringValue": ""}"#, r#"{"stringValue": ""}"#),
         (r#"{"boolValue": false}"#, r#"{"boolValue": false}"#),
@@ -53,6 +56,50 @@ fn unknown_members_null_and_both_spellings_of_an_enum_are_read() {
     assert_eq!(span, expected);
 }
 
+/// Parsers keep only one of two equal names, but the response would confirm the spans under both.
+#[test]
+fn a_repeated_name_in_any_spelling_is_refused() {
+    let span = json!({"traceId": TRACE_ID, "spanId": SPAN_ID});
+    for body in [
+        format!(r#"{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{span}], "spans": [{span}]}}]}}]}}"#),
+        r#"{"resourceSpans": [], "resource_spans": []}"#.to_owned(),
+        r#"{"resourceSpans": [], "resource\u0053pans": []}"#.to_owned(),
+    ] {
+        let error = decode(Signal::Traces, Encoding::Json, body.as_bytes()).expect_err(&body);
+        assert!(error.to_string().contains("repeats a name"), "{error}");
+    }
+}
+
+#[test]
+fn a_request_of_another_signal_is_refused() {
+    let [spans, records, metrics] =
+        ["resourceSpans", "resource_logs", "resourceMetrics"].map(|name| json!({name: []}).to_string());
+    for (signal, own) in [(Signal::Traces, &spans), (Signal::Logs, &records)] {
+        for body in [&spans, &records, &metrics] {
+            assert_eq!(decode(signal, Encoding::Json, body.as_bytes()).is_ok(), body == own, "{signal:?} {body}");
+        }
+    }
+}
+
+/// JavaScript writes half a character if an instrumentation has cut a text within it. Refusing that would lose the
+/// whole batch.
+#[test]
+fn an_unpaired_surrogate_becomes_a_replacement_character() {
+    for (escaped, expected) in [
+        (r"\ud83d\ude00", "😀"),
+        (r"\ud83d", "\u{fffd}"),
+        (r"a\uD83D\ud83d\ude00\uDE00b", "a\u{fffd}😀\u{fffd}b"),
+        (r"\\ud83d \\\ud83d", "\\ud83d \\\u{fffd}"),
+        (r"\n\u00e4\ud83", ""),
+    ] {
+        let body = format!(r#"{{"resourceSpans": [{{"schemaUrl": "{escaped}"}}]}}"#);
+        match decode(Signal::Traces, Encoding::Json, body.as_bytes()) {
+            Ok(request) => assert_eq!(request["resourceSpans"][0]["schemaUrl"], expected, "{escaped}"),
+            Err(error) => assert_eq!(expected, "", "{escaped}: {error}"),
+        }
+    }
+}
+
 /// Some exporters follow the protobuf mapping, in which ids are base64.
 #[test]
 fn ids_in_base64_are_read() {
@@ -60,7 +107,7 @@ fn ids_in_base64_are_read() {
     assert_eq!(span, json!({"traceId": TRACE_ID, "spanId": SPAN_ID}));
 }
 
-/// An attribute may have the name of an id, such as `traceId`.
+/// An attribute may be called `traceId` or `spanId`.
 #[test]
 fn attributes_are_never_taken_for_ids() {
     let attributes = json!([{"key": "traceId", "value": {"kvlistValue": {"values": [
@@ -85,7 +132,7 @@ fn a_body_that_is_no_request_is_refused_without_quoting_it() {
         let error = decode(Signal::Traces, Encoding::Json, body.as_bytes()).expect_err("it is no request");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    // Field 1 with each wrong wire type, a truncated length, and groups without an end.
+    // Field 1 with each wrong wire type, a truncated length, and unterminated groups.
     let groups = vec![0x0b; 100_000];
     for body in [&[0x08, 0x01][..], &[0x0a, 0x05, 0x0a], &[0x0d, 0, 0], &[0x0f], &[0xff; 12], &groups] {
         decode(Signal::Traces, Encoding::Protobuf, body).expect_err("it is no request");
@@ -97,7 +144,7 @@ fn deeply_nested_protobuf_is_refused() {
     // Each level is `AnyValue { array_value: ArrayValue { values: [AnyValue] } }`.
     let mut value = Vec::new();
     let levels = [0x0a, 0x2a].repeat(2_000);
-    // The tags that enclose the value, from the inside: value, attribute, span, scope, resource.
+    // The tags that enclose the value, from the inside out: value, attribute, span, scope, resource.
     for tag in levels.into_iter().chain([0x12, 0x4a, 0x12, 0x12, 0x0a]) {
         let mut outer = vec![tag];
         prost::encoding::encode_varint(value.len() as u64, &mut outer);

@@ -1,4 +1,4 @@
-//! The receiver on an S3 that misbehaves on demand: no success for a span that is not stored, and every answer in time.
+//! Tests that the receiver, with a faulty S3, never confirms a span that is not stored, and always responds in time.
 //!
 //! Time is virtual: the clock advances whenever no task can run.
 
@@ -23,7 +23,7 @@ fn batch() -> Value {
     request(&(0..40).map(numbered).collect::<Vec<_>>())
 }
 
-/// Sends the batch, and checks what the answer claims. Returns its status.
+/// Sends the batch, and checks that the response is true. Returns its status.
 async fn send(endpoint: &Endpoint, bucket: &Bucket) -> u16 {
     let start = Instant::now();
     let answer = endpoint.json("/v1/traces", &batch()).await;

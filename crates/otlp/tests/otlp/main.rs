@@ -1,4 +1,4 @@
-//! Requests in both encodings, the traces that they become, and the answers to them.
+//! Tests requests in both encodings, the resulting traces, and the responses.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Payloads of sources that cannot be run here, built by hand from their documentation.
+//! Tests payloads from sources that cannot run here, written by hand according to their documentation.
 
 use attest_otlp::{
     batch::{Batch, Spans},
@@ -23,9 +23,9 @@ fn span(id: &str, parent: &str, name: &str, kind: u8, attributes: &Value) -> Val
     })
 }
 
-/// Anthropic, "OpenTelemetry span reference": the spans of the API have the kind SERVER, the service `claude-platform`
-/// and the scope `com.anthropic.claude-platform`. A request's span has the name of its method, and tools have spans of
-/// their own. The SDK's span of the same request, which arrives in another request, has no content by default.
+/// Anthropic, "OpenTelemetry span reference": the API's spans have the kind SERVER, the service `claude-platform` and
+/// the scope `com.anthropic.claude-platform`. A request's span is named after its method, and tools have their own
+/// spans. The SDK's span for the same API request, which arrives in another export, has no content by default.
 #[test]
 fn a_call_of_the_claude_api_is_one_trace_beside_the_span_of_the_sdk() {
     let facts = json!({
@@ -72,8 +72,8 @@ fn a_call_of_the_claude_api_is_one_trace_beside_the_span_of_the_sdk() {
     assert_eq!((&trace["object"], &trace["messages"]), (&json!("otel.span"), &json!([])));
 }
 
-/// Elastic, "Send OpenRouter traces to Elastic": a parent span for the generation, and a child for each attempt at a
-/// provider, by the semantic conventions, in OTLP's JSON encoding.
+/// Elastic, "Send OpenRouter traces to Elastic": a parent span for the generation, and a child span for each provider
+/// attempt, following the semantic conventions, in OTLP's JSON encoding.
 #[test]
 fn a_call_through_openrouter_is_one_trace_whatever_the_number_of_attempts() {
     let attempt = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai",
@@ -106,7 +106,7 @@ fn logged(service: &str, scope: &str, records: &[Value]) -> Value {
     }]})
 }
 
-/// Claude Code, "Monitoring": the events in log records, of which two have a body of the Messages API.
+/// Claude Code, "Monitoring": events in log records, two kinds of which have a Messages API body.
 fn claude_code(records: &[(&str, Value)]) -> Batch {
     let record = |(sequence, (name, attributes)): (usize, &(&str, Value))| {
         let mut attributes = attributes.clone();
@@ -186,8 +186,8 @@ fn a_body_that_claude_code_has_cut_is_incomplete() {
     }
 }
 
-/// Gemini CLI, "Observability with OpenTelemetry" and `loggingContentGenerator.ts`: the messages of the Gemini API as JSON
-/// text. An answer is one content, or the list of the pieces of a stream.
+/// Gemini CLI, "Observability with OpenTelemetry" and `loggingContentGenerator.ts`: Gemini API messages as JSON
+/// strings. An answer is one content object, or a list of streamed pieces.
 #[test]
 fn a_call_of_gemini_cli_is_one_trace_with_one_answer() {
     let input = json!([
@@ -245,8 +245,8 @@ fn a_call_of_gemini_cli_is_one_trace_with_one_answer() {
     assert_eq!(trace["incomplete"], "truncated");
 }
 
-/// `ApiRequestEvent`, `ApiResponseEvent` and `ApiErrorEvent` of Gemini CLI: a record before the call, and one after it. The
-/// model's role is `system` in them.
+/// Gemini CLI's `ApiRequestEvent`, `ApiResponseEvent` and `ApiErrorEvent`: one record before the call, and one after
+/// it. They call the model's role `system`.
 #[test]
 fn the_records_of_gemini_cli_count_a_call_once() {
     let record = |attributes: Value| {

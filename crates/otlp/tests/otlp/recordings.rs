@@ -1,4 +1,4 @@
-//! Requests of real packages, which `recordings/record.py` has recorded.
+//! Tests requests from real packages, which `recordings/record.py` has recorded.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ const QUESTION: &str = "Wie heißt \"das\"?\n🌍";
 const ANSWER: &str = "Ja 🌍 so.";
 const RESULT: &str = "18.50 °C";
 
-/// Reads the requests of a package and a scenario, in order.
+/// Reads the recorded requests of a package and scenario, in order.
 fn batches(name: &str, signal: Signal) -> Vec<Batch> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
     let signal_name = if signal == Signal::Traces { "traces" } else { "logs" };
@@ -41,7 +41,7 @@ fn batches(name: &str, signal: Signal) -> Vec<Batch> {
         .collect()
 }
 
-/// Returns the traces with messages in the order of their time.
+/// Returns the traces with messages, shortest conversation first.
 fn calls(name: &str, signal: Signal) -> Vec<Value> {
     let mut calls: Vec<Value> = batches(name, signal).iter().flat_map(traces).collect();
     calls.retain(|trace| trace["object"] == "chat.trace");
@@ -49,7 +49,7 @@ fn calls(name: &str, signal: Signal) -> Vec<Value> {
     calls
 }
 
-/// Returns the members of a message that every package records.
+/// Returns those members of a message that every package records.
 fn essence(message: &Value) -> Value {
     let mut essence = json!({"role": message["role"], "content": message["content"]});
     if let Some(id) = message.get("tool_call_id") {
@@ -68,7 +68,7 @@ fn conversation(trace: &Value) -> Value {
     trace["messages"].as_array().expect("a list").iter().map(essence).collect()
 }
 
-/// Checks the calls of a package. `models` are those of a plain call and of a stream.
+/// Checks a package's calls. `models` are the expected models of a plain and of a streamed call.
 fn check(name: &str, signal: Signal, models: [&str; 2]) {
     let system = json!({"role": "system", "content": "Be brief."});
     let question = json!({"role": "user", "content": QUESTION});
@@ -114,7 +114,7 @@ fn the_calls_of_each_package_are_complete() {
         check(name, signal, ["stand-in-1"; 2]);
         usage(name, signal, 12, 5);
     }
-    // It knows only the requested model of a stream.
+    // For a stream, LangChain's instrumentation knows only the requested model.
     check("langchain", Signal::Traces, ["stand-in-1", "stand-in"]);
     usage("langchain", Signal::Traces, 12, 5);
     for name in ["openllmetry-anthropic", "anthropic"] {
@@ -128,7 +128,7 @@ fn openllmetry_before_0_62_is_complete() {
     check("openllmetry-old", Signal::Traces, ["stand-in-1"; 2]);
 }
 
-/// The records have neither the model nor the tokens, which are in the span.
+/// The model and the tokens are only in the span.
 #[test]
 fn records_of_one_message_each_are_joined() {
     for name in ["openai-v2", "js-openai"] {

@@ -1,5 +1,6 @@
-//! The choice of spans and records that become traces, and the members of a trace besides its messages.
+//! Tests which spans and records become traces, and the members of a trace besides its messages.
 
+use attest::trace::MAX_BYTES;
 use attest_otlp::{
     batch::Spans,
     wire::{Encoding, Signal, decode},
@@ -39,6 +40,41 @@ fn the_whole_span_is_kept() {
     assert_eq!(trace["created"], 1_795_305_600);
     assert_eq!(trace["error"], json!({"message": "no"}));
     assert_eq!(trace["api"], "otel");
+}
+
+#[test]
+fn a_call_that_has_lost_content_is_incomplete() {
+    assert_eq!(trace(&call()).get("incomplete"), None);
+    let mut cut = call();
+    cut["anthropic.content.truncated"] = true.into();
+    assert_eq!(trace(&cut)["incomplete"], "truncated");
+    let mut lossy = span(&call());
+    lossy["droppedAttributesCount"] = 1.into();
+    let record = |name: &str| json!({"eventName": name, "droppedAttributesCount": 1});
+    for (signal, sent) in [
+        (Signal::Traces, request(&[lossy])),
+        (Signal::Logs, logs(&[record("gen_ai.client.inference.operation.details")])),
+        (Signal::Logs, logs(&[record("gen_ai.choice")])),
+    ] {
+        assert_eq!(traces(&read(signal, &sent, Spans::Calls))[0]["incomplete"], "truncated", "{sent}");
+    }
+}
+
+/// Tools that read a bucket do not read a larger object.
+#[test]
+fn a_trace_that_would_be_too_large_leaves_its_messages_to_the_span() {
+    let of_size = |bytes: usize| {
+        let mut call = call();
+        call["gen_ai.input.messages"] = "x".repeat(bytes).into();
+        read(Signal::Traces, &request(&[span(&call)]), Spans::Calls)
+    };
+    let whole = traces(&of_size(MAX_BYTES / 2 - 20_000)).remove(0);
+    assert_eq!((&whole["object"], whole["messages"].as_array().map(Vec::len)), (&json!("chat.trace"), Some(1)));
+    let reduced = traces(&of_size(MAX_BYTES / 2 + 1)).remove(0);
+    assert_eq!((&reduced["object"], &reduced["messages"]), (&json!("otel.span"), &json!([])));
+    let input = &reduced["otel"]["span"]["attributes"][2]["value"]["stringValue"];
+    assert_eq!(input.as_str().map(str::len), Some(MAX_BYTES / 2 + 1));
+    of_size(MAX_BYTES).drafts[0].trace().expect_err("no tool would read it");
 }
 
 #[test]
@@ -82,7 +118,7 @@ fn a_span_without_valid_ids_is_rejected() {
     }
 }
 
-/// Besides the span of an instrumentation, the `anthropic` SDK emits its own, in another trace and without content.
+/// The `anthropic` SDK emits its own span in addition to an instrumentation's, in another trace and without content.
 #[test]
 fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let of = |attributes: Value, span_id: &str, start: &str, end: &str| {
@@ -98,7 +134,7 @@ fn a_call_without_messages_that_repeats_another_one_is_skipped() {
     let whole = of(with, "00000000000000a1", "1000", "2000");
     for (span, skipped) in [
         (of(without.clone(), "00000000000000a2", "1100", "1900"), 1),
-        // Another time or another response means another call.
+        // A different time or response means a different call.
         (of(without, "00000000000000a2", "2100", "2900"), 0),
         (of(other, "00000000000000a2", "1100", "1900"), 0),
     ] {

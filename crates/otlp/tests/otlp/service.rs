@@ -1,4 +1,4 @@
-//! The answers to requests, the stored traces, and the log.
+//! Tests the service's responses, the stored traces and the log.
 
 use std::io::Write;
 
@@ -103,7 +103,7 @@ async fn joined_records_are_counted_each() {
     }
 }
 
-/// `google.rpc.Status { code: 3, message: … }` begins with these bytes.
+/// The first bytes of `google.rpc.Status { code: 3, message: … }`.
 const INVALID_ARGUMENT: [u8; 3] = [0x08, 0x03, 0x12];
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn no_log_line_contains_content() {
     assert!(!line.contains("secret"), "{line}");
 }
 
-/// Each trace repeats its resource. Without a limit, this body of 2 MB would become traces of 2 GB.
+/// Each trace repeats its resource. Without a limit, this 2 MB body would become 2 GB of traces.
 #[tokio::test]
 async fn a_large_resource_with_many_spans_is_refused() {
     let bucket = Bucket::new().await;
@@ -160,7 +160,7 @@ async fn a_large_resource_with_many_spans_is_refused() {
     assert_eq!(bucket.keys().await, Vec::<String>::new());
 }
 
-/// Time that is quadratic in the number of attributes, events or spans would take minutes.
+/// Quadratic time in the number of attributes, events or spans would take minutes.
 #[tokio::test]
 async fn huge_lists_take_linear_time() {
     let bucket = Bucket::new().await;

@@ -1,4 +1,4 @@
-//! Requests in OTLP's JSON encoding, and the traces that they become.
+//! Builds requests in OTLP's JSON encoding, and reads the resulting traces.
 
 use attest_otlp::{
     batch::{Batch, Spans},
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 pub const TRACE_ID: &str = "727a8775733592aa79a54176ea0d7210";
 pub const SPAN_ID: &str = "ec709e0be42818b4";
 
-/// Returns an attribute. Text, numbers and booleans get their own kind; lists and objects become structured values.
+/// Converts a value to an `AnyValue`.
 pub fn any(value: &Value) -> Value {
     match value {
         Value::Null => json!({}),
@@ -68,7 +68,7 @@ pub fn read(signal: Signal, request: &Value, spans: Spans) -> Batch {
     Batch::read(signal, &decoded, spans, usize::MAX).expect("there is room")
 }
 
-/// Returns the stored traces of a batch. Each of them is valid under the schema and has a key.
+/// Returns the traces that a batch stores. Panics unless each is valid under the schema and has a key.
 pub fn traces(batch: &Batch) -> Vec<Value> {
     let read = |json: &[u8]| serde_json::from_slice(json).expect("a trace is JSON");
     batch.drafts.iter().map(|draft| read(&draft.trace().expect("a valid trace").json)).collect()
@@ -80,13 +80,13 @@ pub fn trace(attributes: &Value) -> Value {
     traces(&batch).remove(0)
 }
 
-/// A receiver on an S3, and the lines that it has logged.
+/// A receiver that stores to an S3, and the lines that it has logged.
 pub struct Endpoint {
     receiver: Receiver,
     lines: Arc<Mutex<Vec<u8>>>,
 }
 
-/// An answer whose `Retry-After` was already checked.
+/// A response whose `Retry-After` has already been checked.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
@@ -140,13 +140,13 @@ impl Answer {
     }
 }
 
-/// Returns the counts of a log line: received, stored, repeated, skipped, rejected.
+/// Returns the counts in a log line: received, stored, repeated, skipped, rejected.
 pub fn counts(line: &Value) -> [u64; 5] {
     ["SpansReceived", "SpansStored", "SpansRepeated", "SpansSkipped", "SpansRejected"]
         .map(|name| line[name].as_u64().expect("a count"))
 }
 
-/// Returns a span of a call with this number in its ids and content.
+/// Returns the span of a call with `number` in its id and content.
 pub fn numbered(number: usize) -> Value {
     let mut span = span(&json!({
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.input.messages": format!("secret {number}"),

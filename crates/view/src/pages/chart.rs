@@ -1,4 +1,4 @@
-//! Stacked bars as SVG, each of them a link.
+//! Renders stacked bars as SVG, with a link on each part.
 
 use std::fmt::Write;
 
@@ -13,8 +13,8 @@ use plotters::{
 
 const SIZE: (u32, u32) = (560, 220);
 
-/// Colours of the series: the qualitative palette of Okabe and Ito, which is safe for people with colour blindness.
-/// The last one is the grey of all other series.
+/// The colours of the series: Okabe and Ito's qualitative palette, which colour-blind people can distinguish. All
+/// remaining series share the last colour, a grey.
 pub const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -28,9 +28,9 @@ pub const COLORS: [RGBColor; 7] = [
 #[derive(Debug)]
 pub struct Bar {
     pub label: String,
-    /// The value of each series, from the bottom, with the series' index in [`COLORS`].
+    /// The index in [`COLORS`], the value and the label of each series, from the bottom.
     pub parts: Vec<(usize, u64, String)>,
-    /// The URL of the traces that each part counts, in the order of `parts`.
+    /// The URLs of the traces that each part counts, in the order of `parts`.
     pub urls: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ fn drawn(title: &str, bars: &[Bar]) -> Result<String> {
         links = draw(&area, bars, highest).map_err(|error| anyhow!("{error}"))?;
         area.present()?;
     }
-    // The library draws no links: rectangles over its bars are added before the end of its document.
+    // The library draws no links, so rectangles over its bars are added before the end of its document.
     let body = svg.split_once('>').map(|(_, body)| body.trim_end().trim_end_matches("</svg>")).unwrap_or_default();
     let (width, height) = SIZE;
     let title = html! { (title) }.into_string();
@@ -120,13 +120,12 @@ fn short(value: f64) -> String {
     format!("{}{unit}", format!("{scaled:.1}").trim_end_matches(".0"))
 }
 
-/// Converts a value for drawing, which needs few digits.
 #[expect(clippy::cast_precision_loss, reason = "a chart shows few digits")]
 fn float(value: u64) -> f64 {
     value as f64
 }
 
-/// Writes a day as the axis shows it.
+/// Formats a day for the axis.
 pub fn day_label(day: Date) -> String {
     day.strftime("%m-%d").to_string()
 }

@@ -1,4 +1,4 @@
-//! Two traces side by side: their facts, and their turns, aligned, with the words that differ marked.
+//! Compares two traces side by side: lists their facts, aligns their turns, and marks the words that differ.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use super::{
 };
 
 /// The time limit, after which a comparison is only approximate. If two texts have no word in common, the time would
-/// otherwise grow with the product of their numbers of words.
+/// otherwise grow with the product of their word counts.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// The similarity of two texts below which no single words are marked, because few of them would correspond.
+/// The similarity below which the words of two texts are not compared, because few of them would correspond.
 const SIMILAR: f32 = 0.3;
 
-/// The number of characters shown of a text that is the same in both traces.
+/// How much of a text that is the same in both traces is shown, in characters.
 const SUMMARY: usize = 80;
 
 /// A side of the comparison.
@@ -37,7 +37,7 @@ struct TurnText {
     text: String,
 }
 
-/// Shows two traces. Each is a key and the stored JSON.
+/// Shows two traces, each given by its key and its stored JSON.
 pub fn compare(one: (&str, &[u8]), other: (&str, &[u8])) -> Markup {
     let deadline = Instant::now() + DEADLINE;
     let [left, right] = [one, other].map(|(key, json)| Side::read(key, json));
@@ -99,7 +99,7 @@ fn facts_of(left: &Side<'_>, right: &Side<'_>) -> Markup {
     }
 }
 
-/// Aligns turns: first those with the same role and text, and between them those with the same role.
+/// Aligns turns with the same role and text, and between them turns with the same role.
 fn aligned<'t>(
     left: &'t [TurnText],
     right: &'t [TurnText],

@@ -14,11 +14,11 @@ use crate::commands;
 #[derive(Debug)]
 pub enum Failure {
     NoSuchPage,
-    /// A parameter of the address is missing, or has no such value.
+    /// A parameter in the URL is missing or has an invalid value.
     WrongAddress(String),
     /// There is no such trace, or this page may not show it.
     NoSuchTrace(String),
-    /// The search cannot be understood.
+    /// The search is not a valid query.
     BadSearch {
         q: String,
         error: QueryError,

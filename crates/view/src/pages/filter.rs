@@ -1,4 +1,4 @@
-//! Chooses the turns that the page of a trace shows: those of a role, or those in which a tool failed.
+//! Filters the turns on a trace's page by role, or by whether a tool failed.
 
 use attest_mapping::conversation::{Conversation, Turn};
 
@@ -17,7 +17,7 @@ pub fn shows(filter: &str, turn: &Turn) -> bool {
     }
 }
 
-/// Returns the filters of a conversation with the numbers of their turns.
+/// Returns the filters for a conversation, each with the number of turns that it shows.
 pub fn filters(conversation: &Conversation) -> Vec<(&str, usize)> {
     let mut filters = vec![""];
     for turn in &conversation.turns {

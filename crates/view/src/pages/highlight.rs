@@ -1,4 +1,4 @@
-//! Marks the syntax of code with CSS classes. The style sheet defines their colours.
+//! Highlights code with CSS classes, whose colours the style sheet defines.
 
 use std::{cell::Cell, sync::LazyLock};
 
@@ -15,17 +15,17 @@ use super::part::anchor;
 /// optimization.
 const LONGEST: usize = 16 * 1024;
 
-/// The longest line that is highlighted, in bytes, because a grammar may take quadratic time for one line.
+/// The longest line that is highlighted, in bytes, because a grammar may take quadratic time for a line.
 const LONGEST_LINE: usize = 1024;
 
 static SYNTAXES: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// The code blocks of a page.
+/// Limits how much code one page highlights, because highlighting is slow, and numbers the page's code blocks.
 #[derive(Debug)]
 pub struct Budget {
     /// The amount of code that may still be highlighted, in bytes.
     left: Cell<usize>,
-    /// The number of blocks so far, which numbers their fragments.
+    /// The number of blocks so far.
     blocks: Cell<usize>,
 }
 
@@ -35,7 +35,7 @@ impl Default for Budget {
     }
 }
 
-/// Shows code of a language, which may be unknown.
+/// Shows code in a language, which may be unknown.
 pub fn code(budget: &Budget, language: &str, code: &str) -> Markup {
     let highlighted = marked(budget, language, code).map(PreEscaped);
     budget.blocks.set(budget.blocks.get() + 1);

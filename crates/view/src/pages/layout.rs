@@ -23,9 +23,9 @@ const KEYS: [(&str, &str); 12] = [
 pub struct Frame<'a> {
     pub title: &'a str,
     pub q: &'a str,
-    /// The key of a trace to compare with a trace from the search.
+    /// The key of a trace to compare with one of the results.
     pub with: &'a str,
-    /// The path of the view in the navigation.
+    /// The path of the view that the navigation marks as the current one.
     pub view: &'a str,
 }
 
@@ -73,7 +73,7 @@ impl Frame<'_> {
     }
 }
 
-/// Chooses a trace for the comparison. The button of its form appears once something is chosen.
+/// Renders the checkbox that chooses a trace for a comparison. The form's button appears once a trace is chosen.
 pub fn choice(key: &str) -> Markup {
     html! { input type="checkbox" form="compare" name="key" value=(key) aria-label=(format!("Choose {key} for a comparison")); }
 }

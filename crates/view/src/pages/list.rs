@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use attest_query::{Field, Query};
-use attest_storage::Branch;
+use attest_storage::{Branch, PlaceKind};
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::tz::TimeZone;
 use maud::{Markup, PreEscaped, html};
@@ -10,13 +10,14 @@ use percent_encoding::percent_decode_str;
 use super::{
     failure::first_trace,
     layout::{Frame, choice},
+    place::PlaceFacts,
     trace::TURNS,
     turn::turn_id,
-    urls::trace_url,
+    urls::{export_url, trace_url},
 };
 use crate::search::{ROWS, Row, Search, Totals};
 
-/// Marks the place of the part that is streamed. No text of a page contains it, because `<` is escaped in texts.
+/// Marks where the streamed part goes. No text on a page contains this mark, because `<` is escaped in texts.
 pub const STREAMED: &str = "<!--streamed-->";
 
 #[derive(Debug)]
@@ -24,19 +25,20 @@ pub struct List {
     pub search: Search,
     pub query: Query,
     pub tree: Vec<Branch>,
-    pub bucket: String,
+    pub place: PlaceFacts,
 }
 
 impl List {
     pub fn render(&self) -> Markup {
-        let Self { search, query, tree, bucket } = self;
+        let Self { search, query, tree, place } = self;
         let prefix = query.key_prefix();
         let body = html! {
             (stop_form())
             div.columns {
                 nav.tree aria-label="Fingerprints" { (tree_of(tree, &prefix, search, query)) }
-                main #main {
-                    h1 { "Traces " small { (bucket) } }
+                main #main data-place=[(place.kind == PlaceKind::Files).then_some("files")] {
+                    h1 { "Traces " small { (place.name) } }
+                    (place.notes())
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
@@ -48,8 +50,8 @@ impl List {
     }
 }
 
-/// The form of the buttons that stop a search. The script sends it without leaving the page. Without the script, the
-/// browser stops loading the page, which also ends the search.
+/// Renders the form for the buttons that stop a search. The script submits it without leaving the page. Without the
+/// script, the browser stops loading the page, which also ends the search.
 pub fn stop_form() -> Markup {
     html! {
         form #stop method="post" action="/stop" {}
@@ -57,8 +59,8 @@ pub fn stop_form() -> Markup {
     }
 }
 
-/// Renders a row without its end tag, which HTML allows: progress may follow within the row. The first row begins the
-/// list.
+/// Renders a row without its end tag, which HTML allows, because progress may follow within the row. The first row
+/// starts the list.
 pub fn list_row(row: &Row, place: usize, search: &Search) -> String {
     let row = row_of(row, search).into_string();
     let begin = if place == 0 { list_begin(search) } else { "" };
@@ -73,16 +75,31 @@ fn list_begin(search: &Search) -> &'static str {
     }
 }
 
-/// Shows how far a search is. Each one hides those before it, and the end of the list hides all.
+/// Shows a search's progress. Each element hides the earlier ones, and the end of the page hides all.
 pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
     html! {
         p.progress {
             progress aria-label="Traces searched" value=(found.looked_at) max=[total] {}
             " " (count(found.found)) " found in " (searched(found.looked_at, total)) " so far. "
-            button form="stop" name="search" value=(number) { "Stop" }
+            (stop_button(number))
             @if let Some(next) = next { " " a href=(search.url(|search| next.clone_into(&mut search.from))) { "Further" } }
         }
     }
+}
+
+/// Shows how many traces have been read. Hidden in the same way as [`progress`].
+pub fn reading(looked_at: usize, total: Option<usize>, number: u64) -> Markup {
+    html! {
+        p.progress {
+            progress aria-label="Traces read" value=(looked_at) max=[total] {}
+            " " (searched(looked_at, total)) " read so far. "
+            (stop_button(number))
+        }
+    }
+}
+
+fn stop_button(number: u64) -> Markup {
+    html! { button form="stop" name="search" value=(number) { "Stop" } }
 }
 
 fn count(count: usize) -> HumanCount {
@@ -97,10 +114,10 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
     }
 }
 
-/// The end of the search for a page.
+/// How the search for a page ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has read all traces.
+    /// The search has read all traces.
     Complete,
     /// The page is full. Nothing is known about later traces.
     Listed,
@@ -108,16 +125,15 @@ pub enum Outcome {
     Failed(anyhow::Error),
 }
 
-/// The end of a list.
 #[derive(Debug)]
 pub struct ListEnd<'a> {
     pub search: &'a Search,
     pub rows: usize,
-    /// The totals behind the start of the page.
+    /// The totals from the start of the page on.
     pub found: Totals,
-    /// The number of traces behind the start of the page, if it is known.
+    /// The number of traces from the start of the page on, if it is known.
     pub total: Option<usize>,
-    /// The totals over all traces, if the first page has counted.
+    /// The totals over all traces, if the first page has counted them.
     pub all: Option<Totals>,
     pub next: Option<&'a str>,
     pub outcome: Outcome,
@@ -159,6 +175,17 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
                 }
             }
         }
+        @if *rows > 0 { (export(&search.q)) }
+    }
+}
+
+/// Offers all traces of a result for download.
+fn export(q: &str) -> Markup {
+    html! {
+        details.export {
+            summary { "Export this result" }
+            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
+        }
     }
 }
 
@@ -180,7 +207,7 @@ fn tree_of(branches: &[Branch], shown: &str, search: &Search, query: &Query) -> 
     }
 }
 
-/// Returns the text of a query with a condition. A value that no condition can have changes nothing.
+/// Formats a query with an added condition. An invalid value changes nothing.
 pub fn q_with(query: &Query, field: Field, value: &str) -> String {
     query.clone().with(field, value).unwrap_or_else(|_| query.clone()).to_string()
 }
@@ -191,12 +218,12 @@ fn segment(prefix: &str) -> Cow<'_, str> {
     percent_decode_str(encoded).decode_utf8_lossy()
 }
 
-/// States how many objects a search left out, because they cannot be read.
+/// States how many objects a search left out because they cannot be read.
 pub fn not_searched(unreadable: usize) -> Markup {
     html! { @if unreadable > 0 { (HumanCount(unreadable as u64)) " cannot be read, and were not searched. " } }
 }
 
-/// Returns the URL of a trace, at the turn in which the search found its words.
+/// Returns the URL of a trace, at the turn where the search found its words.
 fn hit_url(row: &Row, search: &Search) -> String {
     let Some(snippet) = &row.snippet else {
         return trace_url(&row.entry.key, &[("q", &search.q), ("from", &search.from)]);

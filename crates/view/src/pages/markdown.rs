@@ -1,4 +1,4 @@
-//! Renders Markdown as HTML without links and without requests to other hosts.
+//! Renders Markdown as HTML without links or requests to other hosts.
 
 use maud::{Markup, PreEscaped};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd};
@@ -9,8 +9,8 @@ use super::highlight::{self, Budget};
 /// text's size.
 pub const LONGEST: usize = 256 * 1024;
 
-/// Renders Markdown. HTML is shown as text, and links and images as text with their address. Headings become
-/// paragraphs, because heading elements are reserved for the page's own headings.
+/// Renders Markdown. HTML is shown as text, and links and images as text with their URLs. Headings become paragraphs,
+/// because heading elements are reserved for the page's own headings.
 pub fn rendered(markdown: &str, budget: &Budget) -> Markup {
     let mut code: Option<(String, String)> = None; // the language and the text of the code block
     let mut places: Vec<CowStr<'_>> = Vec::new();
@@ -55,7 +55,7 @@ fn parsed(markdown: &str) -> Parser<'_> {
     Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH)
 }
 
-/// Returns the text of the first `characters` of a Markdown text, without markers and addresses.
+/// Returns the plain text of the first `characters` of Markdown, without markers or URLs.
 pub fn text(markdown: &str, characters: usize) -> String {
     let end = markdown.char_indices().nth(characters).map_or(markdown.len(), |(end, _)| end);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The HTML of each page. `maud` escapes every inserted text.
+//! Renders the HTML of each page. `maud` escapes every inserted text.
 
 mod chart;
 mod compare;
@@ -12,6 +12,7 @@ mod markdown;
 mod outline;
 mod overview;
 mod part;
+mod place;
 mod session;
 mod shared;
 mod tokens;
@@ -23,9 +24,10 @@ mod urls;
 pub use compare::compare;
 pub use facts::known as known_facts;
 pub use failure::Failure;
-pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress};
+pub use list::{List, ListEnd, Outcome, STREAMED, list_end, list_row, progress, reading};
 pub use overview::{Choice, Overview};
 pub use part::{is_json, laid_out, part_id};
+pub use place::PlaceFacts;
 pub use session::{session, session_frame};
 pub use shared::{SharedEntry, shared_contents, shared_page, shared_title};
 pub use trace::{TracePage, TraceView, title};

@@ -1,4 +1,4 @@
-//! The outline of a conversation: an entry for each turn, which links to it.
+//! The outline of a conversation, with a link to each turn.
 
 use attest_mapping::conversation::{Part, Turn};
 use maud::{Markup, html};
@@ -11,13 +11,13 @@ const FEWEST: usize = 3;
 /// The longest text of an entry, in characters.
 const WORDS: usize = 60;
 
-/// The part of a text that is read for an entry, in characters. Markdown may have an address before its first word.
+/// How much of a text is read for an entry, in characters. Markdown may start with a URL before its first word.
 const READ: usize = 2_000;
 
-/// The largest number of tools that an entry names.
+/// The largest number of tools that an entry lists.
 const TOOLS: usize = 4;
 
-/// Shows the outline of turns, each with its place. Returns nothing for a short conversation.
+/// Shows the outline of `turns`, which are given with their positions. Returns nothing for a short conversation.
 pub fn outline(turns: &[(usize, &Turn)]) -> Markup {
     html! {
         @if turns.len() >= FEWEST {
@@ -47,7 +47,7 @@ fn entry(turn: &Turn) -> Markup {
     }
 }
 
-/// Describes a part in a few words. Calls are named separately.
+/// Describes a part in a few words. Calls are listed separately.
 fn words(part: &Part) -> Option<String> {
     let rendered = |text: &str| beginning(&markdown::text(text, READ));
     match part {

@@ -1,18 +1,19 @@
-//! The start page: figures by day and model, sizes, and the newest traces.
+//! The start page: totals by day and model, sizes, and the newest traces.
 
 use std::collections::BTreeMap;
 
 use attest_query::{Field, Query};
+use attest_storage::PlaceKind;
 use indicatif::{BinaryBytes, HumanCount};
 use jiff::civil::Date;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use serde::{Deserialize, Serialize};
 
 use super::{
     chart::{self, Bar, COLORS},
-    failure::first_trace,
     layout::Frame,
-    list::{q_with, row_of},
+    list::{STREAMED, q_with, row_of, stop_form},
+    place::PlaceFacts,
 };
 use crate::{
     search::Search,
@@ -22,17 +23,17 @@ use crate::{
 /// The largest number of days in a chart. The newest days are shown.
 const DAYS: usize = 30;
 
-/// The number of series with their own colour. The others are drawn together.
+/// The number of series with their own colour. The others share one.
 const SERIES: usize = COLORS.len() - 1;
 
 /// The largest number of models in the table.
 const MODELS: usize = 50;
 
-/// The choices of a reader, as the URL of the page contains them.
+/// The user's choices, as in the page's URL.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Choice {
-    /// The time that decides the day of a trace.
+    /// The time that determines a trace's day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeBasis>,
     /// Whether all traces are read.
@@ -50,48 +51,57 @@ impl Choice {
 pub struct Overview {
     pub stats: Stats,
     pub choice: Choice,
-    pub bucket: String,
-    pub is_folder: bool,
+    /// Why not all traces were read.
+    pub error: Option<anyhow::Error>,
+    pub place: PlaceFacts,
 }
 
 impl Overview {
-    pub fn render(&self) -> Markup {
-        let Self { stats, bucket, .. } = self;
+    /// Renders the page's frame, with a mark where the content goes.
+    pub fn frame() -> Markup {
+        let body = html! { (stop_form()) main.overview #main { (PreEscaped(STREAMED)) } };
+        Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
+    }
+
+    /// Renders the content of the page, without the frame.
+    pub fn content(&self) -> Markup {
+        let Self { stats, place, .. } = self;
         let basis = self.choice.time.unwrap_or_else(|| stats.basis());
         let days = stats.days(basis);
         let models = by_model(&days);
         let read = stats.read;
         let count = |count: u64| HumanCount(count).to_string();
-        let body = html! {
-            main.overview #main {
-                h1 { "Overview " small { (bucket) } }
-                p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
-                @if stats.traces == 0 { (first_trace()) } @else {
-                    dl.totals {
-                        (total("traces", &count(read.traces), &self.scope(), "/traces"))
-                        (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
-                        (total("tokens", &count(read.tokens), &self.scope(), "/traces"))
-                        (total("errors", &count(read.errors), &self.scope(), &url("is:error")))
-                        (total("refusals", &count(read.refusals), &self.scope(), &url("is:refusal")))
-                    }
-                    (self.basis(basis))
-                    div.charts {
-                        (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
-                        (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
-                        (sizes(stats, if stats.is_lake { self.scope() } else { self.scope_of_listing() }.as_str()))
-                        (table(&stats.models(), &self.scope()))
-                    }
-                    section aria-labelledby="newest" {
-                        h2 #newest { @if self.is_folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
-                        ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
-                    }
+        html! {
+            h1 { "Overview " small { (place.name) } }
+            @if let Some(error) = &self.error {
+                div.alert role="alert" { p.label { "Reading failed, so the figures are not complete" } pre { (format!("{error:#}")) } }
+            }
+            p.bound { (self.bound()) @if !stats.is_whole() { " " a href=(Choice { all: true, ..self.choice }.url()) { "Read all" } } }
+            (place.notes())
+            @if stats.traces == 0 { (place.first_trace()) } @else {
+                dl.totals {
+                    (total("traces", &count(read.traces), &self.scope(), "/traces"))
+                    (total("size", &BinaryBytes(read.bytes).to_string(), &self.scope(), "/traces"))
+                    (total("tokens", &count(read.tokens), &self.scope(), "/traces"))
+                    (total("errors", &count(read.errors), &self.scope(), &url("is:error")))
+                    (total("refusals", &count(read.refusals), &self.scope(), &url("is:refusal")))
+                }
+                (self.basis(basis))
+                div.charts {
+                    (by_day(&days, &models, basis, "Traces per day", "traces", &self.scope_of_days(basis), |figures| figures.traces))
+                    (by_day(&days, &models, basis, "Tokens per day", "tokens", &self.scope(), |figures| figures.tokens))
+                    (sizes(stats, if stats.has_sizes_of_read() { self.scope() } else { self.scope_of_listing() }.as_str()))
+                    (table(&stats.models(), &self.scope()))
+                }
+                section aria-labelledby="newest" {
+                    h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
+                    ol.rows { @for row in &stats.newest { (row_of(row, &Search::default())) } }
                 }
             }
-        };
-        Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
+        }
     }
 
-    /// Says which traces the figures describe, unless they describe all.
+    /// Says which traces the totals cover, unless they cover all.
     fn scope(&self) -> String {
         if self.stats.is_whole() {
             String::new()
@@ -119,7 +129,7 @@ impl Overview {
         }
     }
 
-    /// Says which time the days are, and offers the other one.
+    /// Says which time determines the days, and offers the other one.
     fn basis(&self, basis: TimeBasis) -> Markup {
         let timeless = self.stats.timeless;
         html! {
@@ -143,7 +153,8 @@ impl Overview {
         let Stats { unreadable, has_more, .. } = self.stats;
         let (traces, read) = (HumanCount(self.stats.traces as u64), HumanCount(self.stats.read.traces));
         html! {
-            @if self.stats.traces == 0 { "No trace is stored here yet." }
+            @if self.stats.traces == 0 && self.place.kind == PlaceKind::Files { "No line is a trace." }
+            @else if self.stats.traces == 0 { "No trace is stored here yet." }
             @else if self.stats.is_whole() && unreadable == 0 { "All " (traces) " traces were read." }
             @else if self.stats.is_whole() { (read) " of " (traces) " traces were read." }
             @else if self.stats.is_lake && has_more {
@@ -153,10 +164,13 @@ impl Overview {
                 "Figures and models are those of the first " (read) "."
             } @else if self.stats.is_lake {
                 "The lake has " (traces) " traces. Figures, models and sizes are those of " (read) " traces of the newest days."
-            } @else if self.is_folder {
-                (traces) " traces are stored. Figures and models are those of the newest " (read) "."
             } @else {
-                (traces) " traces are stored. Figures and models are those of the first " (read) " in the order of the keys."
+                (traces) " traces are stored. Figures and models are those of the "
+                @match self.place.kind {
+                    PlaceKind::Folder => { "newest " (read) "." }
+                    PlaceKind::Files => { "first " (read) " in the order of the lines." }
+                    PlaceKind::Bucket => { "first " (read) " in the order of the keys." }
+                }
             }
             @if unreadable > 0 { " " (HumanCount(unreadable as u64)) @if unreadable == 1 { " object" } @else { " objects" } " cannot be read." }
         }
@@ -171,7 +185,7 @@ fn total(name: &str, value: &str, scope: &str, url: &str) -> Markup {
     html! { div { dt { (name) } dd { a href=(url) { (value) } @if !scope.is_empty() { " " small { (scope) } } } } }
 }
 
-/// Returns the URL of a day's traces, limited to one model if it is known.
+/// Returns the URL of a day's traces, or of those of one model.
 fn day_url(day: Date, basis: TimeBasis, model: Option<&str>) -> String {
     let field = match basis {
         TimeBasis::Created => Field::Created,
@@ -185,7 +199,7 @@ fn heading(title: &str, scope: &str) -> Markup {
     html! { h2 { (title) @if !scope.is_empty() { " " small { (scope) } } } }
 }
 
-/// Draws a figure by day, stacked by model, with its numbers in a table.
+/// Renders a bar chart of one metric by day, stacked by model, with the daily totals in a table.
 fn by_day(
     all: &Days,
     models: &[(&str, Figures)],

@@ -1,4 +1,4 @@
-//! The parts of a turn as HTML.
+//! Renders the parts of a turn.
 
 use attest_mapping::{
     conversation::{Citation, Media, MediaKind, MediaSource, Part, ToolCall, ToolResult},
@@ -13,25 +13,25 @@ use super::{
     markdown,
 };
 
-/// The largest number of parts of a turn, or of a result, that are shown.
+/// The largest number of parts that are shown of a turn or a result.
 const MOST: usize = 1_000;
 
-/// The number of lines beyond which a member is folded.
+/// The number of lines above which a member is folded.
 const MEMBER_LINES: usize = 8;
 
-/// The number of characters shown of a folded text.
+/// How much of a folded text is shown, in characters.
 const SUMMARY: usize = 200;
 
-/// The form of the assistant's texts.
+/// How the assistant's texts are rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartText {
     Plain,
     Markdown,
-    /// Both, for a file without scripts, in which the style sheet selects one.
+    /// Both, for a file without scripts, where the style sheet selects one.
     Both,
 }
 
-/// The size beyond which a text is folded.
+/// The size above which a text is folded.
 #[derive(Debug, Clone, Copy)]
 pub struct FoldLimits {
     characters: usize,
@@ -40,7 +40,7 @@ pub struct FoldLimits {
 
 impl FoldLimits {
     pub const TEXT: Self = Self { characters: 2_000, lines: 60 };
-    /// A prompt is the same in many traces, so it should not hide the question.
+    /// A prompt is the same in many traces, so it should not push the question off the screen.
     pub const PROMPT: Self = Self { characters: 400, lines: 8 };
 
     fn are_exceeded_by(self, text: &str) -> bool {
@@ -54,16 +54,16 @@ pub struct Style<'a> {
     pub limits: FoldLimits,
     /// Whether everything is unfolded.
     pub is_open: bool,
-    /// The code of the page.
+    /// The page's budget for highlighting code.
     pub code: &'a Budget,
 }
 
-/// Shows a link to the element with the fragment `id`, next to which the script adds a button that copies the element.
+/// Shows a link to the element with the fragment `id`. The script adds a button that copies the element next to it.
 pub fn anchor(id: &str, what: &str) -> Markup {
     html! { a.anchor href=(format!("#{id}")) aria-label=(format!("Link to this {what}, {id}")) { "#" } }
 }
 
-/// Shows parts. The calls of a turn have fragments that begin with the turn's `id`.
+/// Shows parts. The calls in a turn have fragments that start with the turn's `id`.
 pub fn parts(parts: &[Part], id: Option<&str>, style: Style<'_>) -> Markup {
     html! {
         @for (place, part) in parts.iter().take(MOST).enumerate() {
@@ -75,7 +75,7 @@ pub fn parts(parts: &[Part], id: Option<&str>, style: Style<'_>) -> Markup {
     }
 }
 
-/// The fragment of a part of the turn with the fragment `turn`.
+/// Returns the fragment of a part in the turn with the fragment `turn`.
 pub fn part_id(turn: &str, place: usize) -> String {
     format!("{turn}-{}", place + 1)
 }
@@ -117,7 +117,7 @@ fn text_of(text: &str, style: Style<'_>) -> Markup {
     folded(text, &markdown::text(text, 2 * SUMMARY), &shown, style)
 }
 
-/// Folds what is shown of a text if the text is long.
+/// Folds `shown`, which renders `text`, if the text is long.
 fn folded(text: &str, summary: &str, shown: &Markup, style: Style<'_>) -> Markup {
     html! {
         @if style.limits.are_exceeded_by(text) {
@@ -244,7 +244,7 @@ fn medium(media: &Media, style: Style<'_>) -> Markup {
     }
 }
 
-/// Returns a name for a saved file, without folders and control characters.
+/// Returns a name for a saved file, without folders or control characters.
 fn file_name(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = name.chars().filter(|character| !character.is_control()).take(100).collect();

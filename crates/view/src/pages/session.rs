@@ -1,4 +1,4 @@
-//! The traces of a session, or of one OpenTelemetry trace, as a tree with one time axis.
+//! The traces of a session, or of one OpenTelemetry trace, as a tree on one time axis.
 
 use indicatif::HumanCount;
 use jiff::Timestamp;
@@ -14,13 +14,13 @@ use crate::{
     session::{Session, SessionContent, SessionSpan, start},
 };
 
-/// The width of the time axis, in units of its view box.
+/// The width of the time axis, in view box units.
 const WIDTH: f64 = 1_000.0;
 
 /// The largest depth that is indented.
 const DEEPEST: usize = 12;
 
-/// Renders the frame of the page. The session is streamed after how far its search is.
+/// Renders the page without its content. The search's progress is streamed into it, and then the session.
 pub fn session_frame(id: &str, q: &str) -> Markup {
     let body = html! { (stop_form()) main.session #main { (PreEscaped(STREAMED)) } };
     Frame { title: id, q, ..Frame::default() }.page(&body)

@@ -1,13 +1,13 @@
-//! The tokens of a call as a bar, with its numbers.
+//! Renders the token counts of a call as a bar with numbers.
 
 use attest_mapping::conversation::Tokens;
 use indicatif::HumanCount;
 use maud::{Markup, html};
 
-/// The width of the bar, in units of its view box.
+/// The width of the bar, in view box units.
 const WIDTH: u64 = 1_000;
 
-/// Shows the bar. Returns nothing if no tokens are known.
+/// Shows the bar. Returns nothing if no token counts are known.
 pub fn bar(tokens: Tokens) -> Markup {
     let parts = tokens.parts();
     let total = parts.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));

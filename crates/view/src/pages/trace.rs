@@ -20,22 +20,22 @@ use crate::{commands::TerminalCommand, results::Neighbour, search::Search};
 /// The largest number of turns on a page; the next page continues.
 pub const TURNS: usize = 500;
 
-/// The largest HTML of turns on a page, in bytes.
+/// The size of a page's turns, in bytes of HTML, above which the next page continues.
 const HTML_BYTES: usize = 32 * 1024 * 1024;
 
 /// The longest title, in characters.
 const TITLE: usize = 160;
 
-/// The state of the page, as its URL contains it.
+/// The state of the page, as in its URL.
 #[derive(Debug, Clone, Default)]
 pub struct TraceView {
     /// Whether the assistant's messages are plain text instead of Markdown.
     pub plain: bool,
     /// Whether everything is unfolded.
     pub unfolded: bool,
-    /// The place of the first turn of the page.
+    /// The position of the page's first turn.
     pub turn: usize,
-    /// The turns that are shown: those of a role, those with an error, or all.
+    /// The turns that are shown: those with a role, those with an error, or all.
     pub show: String,
 }
 
@@ -46,7 +46,7 @@ pub struct TracePage<'a> {
     pub writer: &'a Writer,
     pub view: &'a TraceView,
     pub search: &'a Search,
-    /// The traces before and after this one in the result.
+    /// The traces before and after this one in the results.
     pub neighbours: [Option<Neighbour>; 2],
     pub commands: &'a [TerminalCommand],
 }
@@ -55,7 +55,7 @@ pub struct TracePage<'a> {
 struct Turns<'a> {
     html: Markup,
     shown: Vec<(usize, &'a Turn)>,
-    /// The place at which the next page begins.
+    /// The position at which the next page starts.
     next: Option<usize>,
 }
 
@@ -96,7 +96,7 @@ impl TracePage<'_> {
         Frame { title: &title, q: &self.search.q, ..Frame::default() }.page(&body)
     }
 
-    /// Returns the URL of this page after a change of its state.
+    /// Applies `change` to a copy of this page's state, and returns the URL for it.
     fn url(&self, change: impl FnOnce(&mut TraceView)) -> String {
         let mut view = self.view.clone();
         change(&mut view);
@@ -138,7 +138,8 @@ impl TracePage<'_> {
         Turns { html: maud::PreEscaped(html), shown, next }
     }
 
-    /// Shows the filters, and links that fold everything and go to the next error. None of them needs a script.
+    /// Shows the filters, and links for folding everything and for going to the next error. None of them needs a
+    /// script.
     fn tools(&self, conversation: &Conversation, turns: &Turns<'_>) -> Markup {
         let filters = filter::filters(conversation);
         let has_error = |place: &usize| conversation.turns[*place].has_error();
@@ -211,7 +212,7 @@ fn file_name(key: &str) -> String {
     format!("trace-{}.html", id.chars().take(80).map(safe).collect::<String>())
 }
 
-/// Returns the first question of the user, or the key if the trace has no text.
+/// Returns the user's first question, or the key if the trace has no text.
 pub fn title(key: &str, conversation: &Conversation) -> String {
     let question = conversation.question().unwrap_or(key);
     let beginning: String = question.chars().take(4 * TITLE).collect();

@@ -1,4 +1,4 @@
-//! The turns of a conversation, its choices, and the other members of its trace.
+//! Renders the turns of a conversation, its choices, and the other members of its trace.
 
 use attest_mapping::{
     conversation::{Choice, Turn},
@@ -11,18 +11,18 @@ use super::part::{self, FoldLimits, PartText, Style};
 /// Members of a trace that are shown elsewhere on the page.
 const SHOWN: [&str; 6] = ["model", "created", "messages", "api", "request_messages", OTEL];
 
-/// The member with the span or the log records that a call was recorded as (`docs/opentelemetry.md`, "Spans").
+/// The member that contains a call's span or log records (`docs/opentelemetry.md`, "Spans").
 const OTEL: &str = "otel";
 
 /// The largest number of members that are listed.
 const MEMBERS: usize = 500;
 
-/// The fragment of the turn at a place.
+/// Returns the fragment of the turn at a position.
 pub fn turn_id(place: usize) -> String {
     format!("turn-{}", place + 1)
 }
 
-/// The fragment of the alternative answer at a place.
+/// Returns the fragment of the alternative answer at a position.
 pub fn answer_id(place: usize) -> String {
     format!("answer-{}", place + 1)
 }
@@ -48,12 +48,12 @@ pub fn turn_of(turn: &Turn, id: &str, style: Style<'_>) -> Markup {
     }
 }
 
-/// Returns whether a role writes the prompt that precedes the conversation.
+/// Returns whether a turn with this role is a prompt that precedes the conversation.
 fn is_prompt(role: &str) -> bool {
     matches!(role, "system" | "developer")
 }
 
-/// Shows alternatives of the answer as tabs. They are radio buttons, so they need no script.
+/// Shows alternative answers as tabs. They are radio buttons, so they need no script.
 pub fn choices(choices: &[Choice], style: Style<'_>) -> Markup {
     html! {
         @if !choices.is_empty() {

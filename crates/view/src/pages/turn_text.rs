@@ -1,4 +1,4 @@
-//! A turn as the lines that are compared.
+//! Converts turns to text for the comparison.
 
 use attest_mapping::{
     conversation::{Citation, Media, MediaSource, Part, ToolResult, Turn},
@@ -7,7 +7,7 @@ use attest_mapping::{
 use aws_smithy_types::base64;
 use sha2::{Digest, Sha256};
 
-/// Returns a turn as the page of the trace shows it, with each part on its own line.
+/// Returns a turn's text as on the trace's page, with each part on its own line.
 pub fn turn_text(turn: &Turn) -> String {
     let mut lines = Vec::new();
     for part in &turn.parts {
@@ -61,12 +61,12 @@ fn add_result(result: &ToolResult, lines: &mut Vec<String>) {
     }
 }
 
-/// Returns a prefix of the SHA-256 of a medium, which represents its content in the comparison.
+/// Returns a prefix of a content's SHA-256, which represents the content in the comparison.
 fn digest(content: &[u8]) -> String {
     base64::encode(&Sha256::digest(content)[..12])
 }
 
-/// Returns a member as text that begins on its own line.
+/// Formats a member.
 fn member(name: &str, value: &Json) -> String {
     format!("{name}: {}", value.readable())
 }

@@ -24,7 +24,7 @@ class Stream:
         self._is_done = False
         self.has_events = False
         self.has_content = False
-        """Whether a part of the answer has arrived."""
+        """Whether any generated content has arrived."""
 
     def feed(self, chunk: bytes) -> None:
         for data in self._events.feed(chunk):

@@ -13,10 +13,10 @@ class Anthropic(Assembler):
         self._is_started = False
         self._blocks: list[tuple[int, Members]] = []
         self._current: dict[int, Members] = {}
-        """The last block of each index."""
+        """The last block with each index."""
         self._next = 0
         self._inputs: dict[int, list[str]] = {}
-        """The pieces of each tool's input, which is JSON text, by the identity of its block."""
+        """The pieces of each tool's JSON input, by the identity of its block."""
         self._stopped: set[int] = set()
 
     def add(self, event: Members) -> None:

@@ -30,7 +30,10 @@ class Assembler(abc.ABC):
         self.is_contradictory |= self.merger.has_conflict
 
     def incomplete(self, reason: str = "ended") -> str | None:
-        """Returns the reason why the response is incomplete, if it is. `reason` is why its last event or its rest is missing."""
+        """Returns the reason why the response is incomplete, if it is.
+
+        `reason` applies if the last event is missing, or if it is `truncated`.
+        """
         if self.error is not None:
             return "error"
         if reason == "truncated" or not self.is_complete:

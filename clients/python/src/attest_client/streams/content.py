@@ -16,7 +16,7 @@ def has_content(event: Members) -> bool:
     if isinstance(event.get("choices"), list):
         choices = [choice for choice in event["choices"] if isinstance(choice, dict)]
         return any(_has_other(choice.get(name), "role") for choice in choices for name in ("delta", "message"))
-    # Some servers send the whole answer as one event.
+    # Some servers send the whole response as one event.
     whole = event["response"] if isinstance(event.get("response"), dict) else event
     return not is_empty(whole.get("output")) or (kind == "message" and not is_empty(event.get("content")))
 

@@ -1,6 +1,6 @@
 """Parses server-sent events from the chunks of a response.
 
-The libraries for this pull the next chunk from an iterator. Here, the application pulls the chunks, so they are pushed.
+Existing parsers pull the chunks from an iterator. Here, the application reads the chunks, so they are pushed to the parser.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Members = dict[str, Json]
 
 
 class Rule(NamedTuple):
-    """How the strings and lists of a chunk continue the earlier ones."""
+    """Defines how the strings and lists of a chunk continue the earlier ones."""
 
     texts: str
     """`append`: a piece. `extend`: the whole text so far, or a piece. `finish`: the whole text. `replace`: a value of its own."""
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
 
 
 PIECES = Rule("append", "append")
-"""For the members of a `delta`, which are pieces."""
+"""The members of a `delta`, which are pieces."""
 WHOLE = Rule("extend", "extend")
 """A `message`, which some servers repeat as it grows."""
 FINAL = Rule("finish", "extend")
@@ -32,11 +32,11 @@ NOTHING: Json = object()
 """The remainder of a value that was merged completely. It is not `None`, because null is a JSON value."""
 
 MAX_INDEX = 100_000
-"""The limit of accepted indexes. No provider sends longer lists."""
+"""Greater indexes are rejected. No provider sends longer lists."""
 
 _CONTENTS = ("content", "thinking")
 _NAMES = frozenset(("id", "index", "type", "role", "format", "status"))
-"""Strings that are never pieces of a text."""
+"""Members whose strings are never pieces of a text."""
 
 
 def index_of(value: Json) -> int | None:

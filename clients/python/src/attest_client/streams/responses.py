@@ -10,10 +10,10 @@ from attest_client.streams.merge import FINAL, PIECES, STATE, Json, Members, ind
 
 
 class _Place(NamedTuple):
-    """Where a text belongs: in an item itself, or in a part from one of the item's lists."""
+    """The location of a text: in an item itself, or in a part from one of the item's lists."""
 
     item: str
-    """The type of the item, for an event whose item was never added."""
+    """The type of the item if no earlier event has added it."""
     member: str
     parts: str = ""
     index_member: str = ""
@@ -48,12 +48,12 @@ class Responses(Assembler):
         super().__init__()
         self._items: list[tuple[int, Members]] = []
         self._current: dict[int | str, Members] = {}
-        """The last item of each index and of each id, because a delta may name either."""
+        """The last item with each index and each id, because a delta may refer to either."""
         self._next = 0
         self._previews: dict[int, Members] = {}
         """The last preview of each image, by the identity of its item."""
         self._parts: dict[int, tuple[list[Json], dict[int, Members]]] = {}
-        """The parts of a list by the provider's index. The key is the identity of the list, which the value keeps alive."""
+        """Each list's parts by the provider's index. The key is the identity of the list, which the value keeps alive."""
 
     def add(self, event: Members) -> None:
         kind = event["type"] if isinstance(event.get("type"), str) else ""

@@ -1,4 +1,4 @@
-//! The limiter against simulated endpoints, in virtual time.
+//! Tests the limiter against simulated endpoints, in virtual time.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -82,7 +82,7 @@ struct SimulatedEndpoint {
 }
 
 impl SimulatedEndpoint {
-    /// Sends requests from `concurrency` tasks for `time`. Returns the time since the start of each confirmation.
+    /// Sends requests from `concurrency` tasks for `time`. Returns when each was confirmed, measured from the start.
     async fn confirmations(self, concurrency: usize, time: Duration) -> Vec<Duration> {
         let limiter = Rc::new(RateLimiter::new());
         let start = Instant::now();

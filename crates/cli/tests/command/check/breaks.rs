@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::proxy::{KEY, Reply, Seen};
 
-/// The changes that the proxy makes to each request and each answer.
+/// The changes that the proxy makes to each request and each response.
 pub struct Break {
     pub promise: &'static str,
     pub request: fn(&mut Seen),
@@ -19,17 +19,17 @@ impl Break {
     }
 }
 
-/// A break that changes answers only.
+/// A break that changes only responses.
 const fn reply(promise: &'static str, reply: fn(&Seen, &mut Reply)) -> Break {
     Break { promise, request: |_| {}, reply }
 }
 
-/// A break that changes requests only.
+/// A break that changes only requests.
 const fn request(promise: &'static str, request: fn(&mut Seen)) -> Break {
     Break { promise, request, reply: |_, _| {} }
 }
 
-/// A break that treats an API key as the right one.
+/// A break that lets a missing or wrong API key pass.
 const fn accepts(promise: &'static str, request: fn(&mut Seen)) -> Break {
     Break { promise, request, reply: |_, _| {} }
 }
@@ -69,7 +69,7 @@ const WARM: &str = "warm requests are answered within 5 s";
 
 const MB: usize = 1_000_000;
 
-/// Answers as for a stored trace, with the receipt of the request's own trace.
+/// Responds as if the trace were stored, with a receipt for the request's own trace.
 fn stored(seen: &Seen, reply: &mut Reply, status: u16) {
     let trace: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let text = |name: &str| trace[name].as_str().unwrap_or_default().to_owned();
@@ -105,7 +105,7 @@ fn authorize(seen: &mut Seen, is_accepted: bool) {
     }
 }
 
-/// A receipt that names the trace of another client.
+/// A receipt for another client's trace.
 pub const OTHER_KEY: Break =
     reply(NEW, |_, reply| edit(reply, 201, |receipt| receipt["key"] = "attest-check/other".into()));
 
@@ -144,7 +144,7 @@ pub const BREAKS: &[Break] = &[
     reply(REPEATED, |_, reply| edit(reply, 200, |receipt| receipt["key"] = "attest-check/other".into())),
     reply(REPEATED, |seen, reply| {
         if reply.status == 200 && seen.body.ends_with(b" }") {
-            reply.status = 409; // it compares bytes
+            reply.status = 409; // compares bytes
         }
     }),
     reply(CONFLICT, |seen, reply| {
@@ -154,7 +154,7 @@ pub const BREAKS: &[Break] = &[
     }),
     reply(CONFLICT, |seen, reply| {
         if reply.status == 409 && seen.text().contains(r#""created":1,"#) {
-            stored(seen, reply, 200); // it compares `created` alone
+            stored(seen, reply, 200); // compares only `created`
         }
     }),
     reply(CONFLICT, |seen, reply| {
@@ -164,12 +164,12 @@ pub const BREAKS: &[Break] = &[
     }),
     reply(CONFLICT, |seen, reply| {
         if reply.status == 409 && seen.text().contains(r#""texts""#) {
-            stored(seen, reply, 200); // it ignores unknown members
+            stored(seen, reply, 200); // ignores unknown members
         }
     }),
     reply(CONFLICT, |seen, reply| {
         if reply.status == 409 && seen.text().contains(r#""role":"system""#) {
-            stored(seen, reply, 201); // it overwrites
+            stored(seen, reply, 201); // overwrites
         }
     }),
     reply(CONFLICT, |_, reply| {
@@ -245,14 +245,14 @@ pub const BREAKS: &[Break] = &[
     reply(NOT_UTF8, |_, reply| reply.body = reply.body.replace("at byte 1", "at byte 2")),
     reply(NOT_UTF8, |seen, reply| {
         if seen.body.ends_with(b"\x82") {
-            reply.status = 201; // it ignores the end of the body
+            reply.status = 201; // ignores the end of the body
         }
     }),
     reply(NOT_JSON, |_, reply| reply.body = reply.body.replace(r#""line":2"#, r#""line":1"#)),
     reply(NOT_JSON, |_, reply| reply.body = reply.body.replace(r#""column":2"#, r#""column":3"#)),
     request(NOT_JSON, |seen| {
         if let Some(end) = seen.text().find("\n{") {
-            seen.body.truncate(end); // it ignores what follows the first value
+            seen.body.truncate(end); // ignores what follows the first value
         }
     }),
     request(NOT_JSON, |seen| replace(seen, "},]", "}]")),
@@ -421,7 +421,7 @@ pub const BREAKS: &[Break] = &[
     }),
     reply(COMPARED, |seen, reply| {
         if reply.status == 409 && seen.body.len() > MB && !seen.text()[..MB].contains("xy") {
-            stored(seen, reply, 200); // it compares the first megabyte
+            stored(seen, reply, 200); // compares only the first megabyte
         }
     }),
     reply(COMPARED, |seen, reply| {
@@ -488,7 +488,7 @@ pub const BREAKS: &[Break] = &[
     }),
     request(SPANS, |seen| {
         if seen.path.ends_with("/v1/traces") {
-            seen.body = "{}".into(); // it confirms a span without storing it
+            seen.body = "{}".into(); // confirms a span without storing it
         }
     }),
     request(SPANS, |seen| {
@@ -498,7 +498,7 @@ pub const BREAKS: &[Break] = &[
     }),
     request(SPANS, |seen| {
         if seen.path.ends_with("/v1/traces") {
-            replace(seen, "chat attest-check", "chat"); // it does not keep the whole span
+            replace(seen, "chat attest-check", "chat"); // does not keep the whole span
         }
     }),
     reply(SPANS, |seen, reply| {

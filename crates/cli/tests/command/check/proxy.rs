@@ -1,4 +1,4 @@
-//! The local endpoint behind a proxy that deliberately breaks a promise, and the other data that a check reads.
+//! Runs the local endpoint behind a proxy that breaks a promise, and serves the other data that a check reads.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -23,10 +23,10 @@ use tokio::net::TcpListener;
 
 use super::breaks::Break;
 
-/// The endpoint's API key: as long as a key of API Gateway.
+/// The endpoint's API key, as long as an API Gateway key.
 pub const KEY: &str = "kEy0-of-the-test-1234567";
 
-/// A request as the proxy received it, or as it passes it on.
+/// A request that the proxy has received and will pass on.
 #[derive(Clone)]
 pub struct Seen {
     pub method: Method,
@@ -62,18 +62,18 @@ impl Reply {
     }
 }
 
-/// The proxy's treatment of the temporary API key of a check.
+/// How the proxy treats a check's temporary API key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TemporaryKey {
     Limited,
     /// A key over its rate gets no `Retry-After`.
     WithoutPause,
     Accepted,
-    /// The key is not known yet, as API Gateway may need time for a new key.
+    /// The key is not known yet, because API Gateway may take a while to accept a new key.
     Unknown,
 }
 
-/// The largest trace of an endpoint whose break does not concern large traces, in bytes.
+/// The size limit of an endpoint whose break does not concern large traces, in bytes.
 const SMALL_LIMIT: usize = 150_000;
 
 struct Proxy {
@@ -117,8 +117,8 @@ async fn object(State(proxy): State<Arc<Proxy>>, Path(key): Path<String>) -> Vec
     proxy.bucket.object(&key).await
 }
 
-/// Returns the function's code: a ZIP file with a `bootstrap` that is the head of an ELF file for this machine. Machine
-/// 0 is code that was not built, without a `bootstrap`.
+/// Returns the function's code: a ZIP file whose `bootstrap` is an ELF header for `machine`. Machine 0 stands for code
+/// that was not built, which has no `bootstrap`.
 async fn code(Path(machine): Path<u16>) -> Vec<u8> {
     use std::io::Write;
     let mut bootstrap = [0; 64];

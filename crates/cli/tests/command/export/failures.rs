@@ -1,4 +1,4 @@
-//! Disks, folders and buckets that refuse an operation.
+//! Tests `export` with disks, folders and buckets that refuse an operation.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, process::Command};
 
 use super::{command, counts, export, folder_of, lines, lines_of, names, run, stderr};
 
-/// Runs the program without root's right to write everywhere, if the tests have it.
+/// Takes root's right to write everywhere from the program, if the tests have it.
 pub fn unprivileged(command: &mut Command, folder: &Path) {
     let owner = fs::metadata(folder).expect("the folder exists").uid();
     if owner == 0 {
@@ -39,7 +39,7 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
     fs::create_dir(&locked).expect("the folder is writable");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).expect("the owner may");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the owner may");
-    // The object cannot be read either: an export that reads first reports this.
+    // The object cannot be read either. An export that reads first would report that instead.
     fs::remove_file(folder.path().join("traces/m/00000.json")).expect("it exists");
     fs::create_dir(folder.path().join("traces/m/00000.json")).expect("the folder is writable");
     for arguments in [&["-o", "locked/t.jsonl"][..], &["fine-tuning", "-o", "locked/t.jsonl"]] {
@@ -53,7 +53,7 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
     }
 }
 
-/// A limit on the size of files stands in for a disk that becomes full: a write fails in both.
+/// A file size limit stands in for a disk that becomes full: in both cases, a write fails.
 #[tokio::test]
 async fn an_export_that_a_full_disk_stops_resumes_when_there_is_room() {
     let folder = folder_of(1_000);
@@ -68,7 +68,7 @@ async fn an_export_that_a_full_disk_stops_resumes_when_there_is_room() {
     assert_eq!(names(folder.path()), ["t.jsonl", "traces"]);
 }
 
-/// Runs the program, whose files cannot exceed 24 blocks.
+/// Runs the program with a file size limit of 24 blocks.
 pub async fn with_limited_files(folder: &Path, arguments: &[&str]) -> Output {
     let script = r#"trap "" XFSZ; ulimit -f 24; exec "$0" "$@""#;
     let mut limited = Command::new("sh");
@@ -85,7 +85,7 @@ async fn a_full_device_is_reported() {
     assert!(stderr(&output).contains("cannot write to /dev/full: No space left on device"), "{}", stderr(&output));
 }
 
-/// An S3 that answers as it does for a reader who may not list the whole bucket.
+/// An S3 that responds as AWS's does to a reader who may not list the whole bucket.
 #[derive(Clone)]
 struct RestrictedS3 {
     s3: String,
@@ -93,7 +93,7 @@ struct RestrictedS3 {
     deletes: bool,
 }
 
-/// Forwards listings. Refuses to read an object, and deletes it first if later listings must lack it.
+/// Forwards listings, but denies reading objects. With `deletes`, deletes an object first, so later listings lack it.
 async fn restricted(State(restricted): State<RestrictedS3>, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if let Some(key) = path.strip_prefix("/traces/").filter(|key| !key.is_empty()) {

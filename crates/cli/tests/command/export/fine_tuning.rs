@@ -32,7 +32,7 @@ async fn examples_have_the_roles_of_the_provider_and_no_other_members() {
     assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), expected);
 }
 
-/// A line of a provider's log, imported and exported again.
+/// Imports a line of a provider's log, and exports it again.
 #[tokio::test]
 async fn examples_that_call_tools_define_them() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -75,7 +75,7 @@ async fn tools_come_from_the_request_or_else_from_the_trace_in_the_form_of_chat_
         (json!({"request": {"functions": [{"name": "f"}]}}), json!({"functions": [{"name": "f"}]})),
         (json!({"request": {"tools": null, "parallel_tool_calls": true}}), json!({})),
         (json!({"request": {"tools": [], "functions": []}}), json!({})),
-        // Anthropic's tools. The last one has no schema, because Anthropic defines it.
+        // Anthropic's tools. The last tool has no schema, because Anthropic defines it.
         (
             json!({"request": {"tools": [
                 {"name": "f", "description": "d", "input_schema": {"type": "object"}, "strict": true,
@@ -88,7 +88,7 @@ async fn tools_come_from_the_request_or_else_from_the_trace_in_the_form_of_chat_
             json!({"request": {"tools": [{"type": "custom", "name": "f", "input_schema": {}}]}}),
             json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
         ),
-        // Tools of the Responses API. A tool with a free text as input is not a function.
+        // Responses API tools. A tool that takes free text is not a function.
         (
             json!({"request": {"parallel_tool_calls": false, "tools": [
                 {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": true},
@@ -119,7 +119,7 @@ async fn tools_come_from_the_request_or_else_from_the_trace_in_the_form_of_chat_
     assert_eq!(lines(&folder.path().join("t.jsonl")).len(), cases.len());
 }
 
-/// Calls of Anthropic's Messages API and of the Responses API, imported and exported again.
+/// Imports calls of Anthropic's Messages API and of the Responses API, and exports them again.
 #[tokio::test]
 async fn examples_of_every_api_have_the_form_of_chat_completions() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -308,7 +308,7 @@ async fn answers_that_the_provider_did_not_complete_are_left_out() {
         json!({"api": "openai-responses", "response": {"status": "completed", "incomplete_details": null, "error": null}}),
         json!({"api": "openai-responses", "messages": answer(json!([item("completed")]))}),
         json!({"api": "litellm", "choices": {"0": {"finish_reason": "stop"}}}),
-        // Another program may use these members with other meanings.
+        // Another program may give these members other meanings.
         json!({"incomplete": false, "error": null, "finish_reason": "stop", "status": "open"}),
         json!({"choices": {"a": {"finish_reason": "stop"}}, "error": ""}),
     ];
@@ -379,7 +379,7 @@ async fn message_names_follow_the_pattern_of_the_api() {
     assert_eq!(report["left out: a message name that OpenAI does not accept"], 3 * refused.len() as u64);
 }
 
-/// The reasons for which cases of the mapping cannot become examples, by the case's name. All others are exported.
+/// Why some cases of the mapping cannot become examples, by the case's name. All others are exported.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("`system` as blocks, with a cache", "an empty message of the assistant"),
     (
@@ -457,8 +457,9 @@ async fn every_case_of_the_mapping_is_a_valid_example_or_is_left_out_with_a_reas
     }
 }
 
-/// Returns the violations of OpenAI's format: `FineTuneChatRequestInput` in its OpenAPI document, without the members
-/// that its fine-tuning guides do not describe, and the rules of Chat Completions for calls and their results.
+/// Returns the violations of OpenAI's format. The format is `FineTuneChatRequestInput` in OpenAI's OpenAPI document,
+/// minus the members that OpenAI's fine-tuning guides do not describe, plus the Chat Completions rules for calls and
+/// results.
 fn violations(example: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let mut check = |is_valid: bool, what: String| {

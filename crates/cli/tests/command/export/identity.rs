@@ -1,4 +1,4 @@
-//! A run continues only its own work, and touches only its own files.
+//! Tests that an export continues only its own work and touches only its own files.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! S3s whose listings are incomplete, and folders with links.
+//! Tests `export` on S3s with incomplete listings, and on folders with links.
 
 use std::{
     fs,
@@ -17,21 +17,21 @@ use tokio::net::TcpListener;
 use super::{command, counts, export, folder_of, lines, lines_of, names, run, stderr, store, trace};
 use crate::import::program;
 
-/// The number of traces of the stand-in, in pages of 100.
+/// The number of traces in the stand-in, which lists them in pages of 100.
 const TRACES: usize = 350;
 const PAGE: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Pages with an even number are empty, which S3 allows.
+    /// Even-numbered pages are empty, which S3 allows.
     EmptyPages,
     NoToken,
     EmptyToken,
     SameToken,
     NoEnd,
     CutXml,
-    /// The XML is whole, but an object is missing in it.
+    /// The XML is complete, but lacks an object.
     WrongCount,
     RepeatedKey,
     RepeatedPage,
@@ -45,7 +45,7 @@ fn page(fault: Fault, query: &str) -> String {
     };
     let keys: Vec<String> = (0..TRACES).map(|n| format!("m/{n:05}")).collect();
     let after = parameter("start-after").filter(|_| fault != Fault::IgnoresStart).unwrap_or_default();
-    // A token is the number of the page and the index of its first key.
+    // A token consists of the page number and the index of the page's first key.
     let token =
         parameter("continuation-token").unwrap_or_else(|| format!("0-{}", keys.partition_point(|key| *key <= after)));
     let (number, from) = token.split_once('-').expect("a token of this server");
@@ -83,7 +83,7 @@ fn page(fault: Fault, query: &str) -> String {
         "<ListBucketResult><Name>traces</Name><KeyCount>{count}</KeyCount>{end}{token}{objects}</ListBucketResult>"
     );
     if fault == Fault::CutXml && number == 1 {
-        // The count would also show it, but not every S3 sends one.
+        // The count would also reveal the cut, but not every S3 sends one.
         xml = xml.replace(&format!("<KeyCount>{count}</KeyCount>"), "");
         xml.truncate(xml.rfind("<Contents>").expect("it has objects"));
     }
@@ -103,7 +103,7 @@ async fn answer(State(fault): State<Fault>, request: Request) -> Response {
     }
 }
 
-/// Starts the stand-in, and exports from it. `after` is the last key of an earlier run.
+/// Starts the stand-in and exports from it. Returns the exit code, the number of lines and the standard error.
 async fn export_from(fault: Fault) -> (Option<i32>, usize, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

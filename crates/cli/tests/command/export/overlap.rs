@@ -1,5 +1,5 @@
-//! Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its
-//! length.
+//! Tests exports that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets
+//! its length.
 
 use std::{env, fs, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{command, folder_of, lines, signal};
 
-/// Returns random numbers that a seed repeats.
+/// Returns a random number generator, whose numbers `EXPORT_SEED` repeats.
 #[expect(clippy::print_stdout, reason = "the harness shows it for a failed test")]
 pub fn random() -> Rng {
     let seed = env::var("EXPORT_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
@@ -23,7 +23,7 @@ pub fn rounds() -> u64 {
     env::var("EXPORT_ROUNDS").map_or(8, |rounds| rounds.parse().expect("a number"))
 }
 
-/// Starts each command after a random time, and kills or stops some of them. Returns the exit codes; a killed process
+/// Starts each command after a random delay, and kills or stops some of them. Returns the exit codes; a killed process
 /// has none.
 pub async fn overlap(random: &mut Rng, commands: impl IntoIterator<Item = Command>) -> Vec<Option<i32>> {
     let mut processes: Vec<Child> = Vec::new();

@@ -1,4 +1,4 @@
-//! `import` against endpoints and networks that fail.
+//! Tests `import` with failing endpoints and networks.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ fn folder_with_lines(count: usize) -> TempDir {
     folder
 }
 
-/// Imports into an endpoint. Returns the exit code, the standard error and the duration.
+/// Imports to an endpoint. Returns the exit code, the standard error and the duration.
 async fn import_into(url: &str, lines: usize, options: &[&str]) -> (Option<i32>, String, Duration) {
     let folder = folder_with_lines(lines);
     let start = Instant::now();
@@ -23,7 +23,7 @@ async fn import_into(url: &str, lines: usize, options: &[&str]) -> (Option<i32>,
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), start.elapsed())
 }
 
-/// An endpoint that refuses everything for some seconds after the first request, and then stores.
+/// Starts an endpoint that refuses everything for some seconds after the first request, and then stores traces.
 async fn down_for(seconds: u64, status: StatusCode, retry_after: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
@@ -50,7 +50,7 @@ async fn a_short_outage_does_not_slow_the_rest_of_the_import() {
         let (code, said, took) = import_into(&url, lines, &[]).await;
         println!("{seconds} s of {status}, {lines} lines: {took:?}");
         assert_eq!(code, Some(0), "{said}");
-        // The limiter's own tests measure the recovery in virtual time. These imports took 388 s and 174 s.
+        // The limiter's own tests measure the recovery in virtual time. These imports once took 388 s and 174 s.
         assert!(took < Duration::from_mins(1), "{took:?}");
     }
 }
@@ -198,7 +198,7 @@ async fn a_second_signal_does_not_wait_for_the_requests_in_flight() {
 #[tokio::test]
 async fn a_local_import_that_cannot_store_says_why() {
     let folder = folder_with_lines(1);
-    // The path of the folder is short enough, but the paths of the objects are too long for any system.
+    // The folder's path is short enough, but the objects' paths are too long for any system.
     let mut deep = folder.path().to_owned();
     while deep.as_os_str().len() < 3_850 {
         deep.push("d".repeat(200.min(3_900 - deep.as_os_str().len())));
@@ -213,7 +213,7 @@ async fn a_local_import_that_cannot_store_says_why() {
     assert!(said.contains("the path is longer than this system allows"), "{said}");
 }
 
-/// Serves one answer for every request, and returns the URL.
+/// Starts a server that responds to every request with `answer`, and returns its URL.
 async fn serve(answer: impl Fn(Bytes) -> axum::response::Response + Clone + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/prod", listener.local_addr().expect("an address"));
@@ -284,7 +284,7 @@ async fn a_response_has_a_largest_size_and_its_control_characters_are_escaped() 
             let head = b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
             let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, head).await;
             let part = vec![b'x'; 1 << 20];
-            // The client closes the connection.
+            // Write until the client closes the connection.
             while tokio::io::AsyncWriteExt::write_all(&mut connection, &part).await.is_ok() {}
         }
     });
@@ -377,7 +377,7 @@ async fn rejected_lines_need_no_more_room_than_a_limit_and_are_private() {
     for path in [lines, reasons, folder.path().join("t.gz.checkpoint")] {
         assert_eq!(fs::metadata(&path).expect("it exists").permissions().mode() & 0o777, 0o600, "{}", path.display());
     }
-    // The next run recognizes its files, and replaces them.
+    // The next run recognizes these files and replaces them.
     assert_eq!(import(folder.path(), &["t.gz"]).await.status.code(), Some(1));
     assert!(!folder.path().join("t.gz.rejected-2.jsonl").exists());
 }

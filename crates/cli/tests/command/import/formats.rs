@@ -1,4 +1,4 @@
-//! Formats of files that `import` reads or refuses.
+//! Tests which file formats `import` reads, and which it refuses.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn gzip(text: &str) -> Vec<u8> {
 async fn the_contents_tell_the_format() {
     let lines: String = (0..20).map(|n| trace(n, 100) + "\n").collect();
     let zstd = zstd::encode_all(lines.as_bytes(), 1).expect("zstd");
-    // pzstd begins each part with a skippable frame that has the part's size (RFC 8878, section 3.1.2).
+    // pzstd starts each part with a skippable frame that contains the part's size (RFC 8878, section 3.1.2).
     let size = u32::try_from(zstd.len()).expect("it is small").to_le_bytes();
     let pzstd = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0][..], &size, &zstd].concat();
     let bom = format!("\u{feff}{lines}");

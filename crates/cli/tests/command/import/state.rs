@@ -1,4 +1,4 @@
-//! Files that a run of `import` owns, and files that it must not change.
+//! Tests which files `import` reuses, replaces and deletes, and which it must not change.
 
 use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
 
@@ -52,7 +52,7 @@ async fn a_second_run_on_the_same_file_is_refused_while_the_first_lasts() {
     assert!(stderr(&second).contains(&holder), "{}", stderr(&second));
     first.kill().await.expect("it runs");
     drop(connection);
-    // The operating system released the lock.
+    // The operating system has released the lock.
     let third = import(folder.path(), &["t.jsonl"]).await;
     assert_eq!(third.status.code(), Some(0), "{}", stderr(&third));
     assert!(!folder.path().join("t.jsonl.import.lock").exists());
@@ -77,7 +77,7 @@ async fn a_checkpoint_serves_only_the_import_it_belongs_to() {
         assert_eq!(files(folder.path()), before, "{other:?}");
     }
     assert!(asked.lock().expect("nobody panicked").1.is_empty());
-    // Another `--state` makes it another import. The concurrency and the key do not matter.
+    // With another `--state`, it is another import. The concurrency and the key do not matter.
     let state = ["t.jsonl", "--url", &url, "--api-key", "k", "--state", "state"];
     assert_eq!(counts(&import(folder.path(), &state).await.stdout)["stored"], 1);
     let again = ["t.jsonl", "--url", &url, "--api-key", "other", "--state", "state", "--concurrency", "1"];
@@ -98,7 +98,7 @@ async fn lines_are_sent_again_after_the_folder_of_traces_was_deleted() {
         if entry.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }.expect("it exists");
     }
     assert_eq!(counts(&import(folder.path(), &["t.jsonl"]).await.stdout)["stored"], 5);
-    // Moved away and back, it is the same folder.
+    // Moved away and back, the folder is still the same one.
     fs::rename(&traces, folder.path().join("moved")).expect("it exists");
     fs::rename(folder.path().join("moved"), &traces).expect("it exists");
     assert_eq!(counts(&import(folder.path(), &["t.jsonl"]).await.stdout)["confirmed by an earlier run"], 5);
@@ -125,7 +125,7 @@ async fn lines_are_sent_again_if_the_endpoint_has_another_store() {
     assert_eq!(objects(&work[1].join("traces")).len(), 20);
     assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["confirmed by an earlier run"], 20);
 
-    // The first store has all lines, so they are sent once more and found.
+    // The first store has all lines, so they are sent once more and reported as already there.
     let port = second.kill().await;
     let _first = Endpoint::start(&work[0], &port).await;
     assert_eq!(counts(&import(folder.path(), &arguments).await.stdout)["already there"], 20);
@@ -217,7 +217,7 @@ async fn a_mistyped_path_creates_nothing() {
     let output = import(folder.path(), &["t.jsonl", "--url", &url, "--api-key", "k", "--retry-for", "0"]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert_eq!(files(folder.path()).len(), 1);
-    // Neither does a run that is killed before the first confirmation.
+    // A run that is killed before the first confirmation leaves a checkpoint without records, which any import may use.
     let (url, mut asked) = silent().await;
     let mut command = program(folder.path());
     let mut process = command.args(["import", "t.jsonl", "--url", &url, "--api-key", "k"]).spawn().expect("it starts");
@@ -241,7 +241,7 @@ async fn a_pipe_is_imported_and_has_no_checkpoint_beside_it() {
     let names: Vec<_> = files(folder.path()).into_keys().collect();
     assert_eq!(names, ["lines", "pipe.rejected-lines.jsonl", "pipe.rejected.jsonl"]);
 
-    // With `--state` a pipe has a checkpoint, which a second pipe with the same lines resumes.
+    // With `--state`, a pipe has a checkpoint, from which a second pipe with the same lines resumes.
     for (stored, skipped) in [(0, 0), (0, 2)] {
         let fifo = folder.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
@@ -260,7 +260,7 @@ async fn a_pipe_is_imported_and_has_no_checkpoint_beside_it() {
 async fn a_read_only_folder_needs_a_folder_for_the_state() {
     let folder = folder_with(&[trace(1, 1), "{}".to_owned()].join("\n"));
     let work = tempfile::tempdir().expect("a temporary folder");
-    // Root may write anywhere, so another user runs a copy of the program, which that user may be unable to reach.
+    // Root may write anywhere, so another user runs the program. That user may only be able to reach a copy of it.
     let copy = work.path().join("attest");
     fs::copy(env!("CARGO_BIN_EXE_attest"), &copy).expect("a file");
     fs::set_permissions(work.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
@@ -292,7 +292,7 @@ async fn a_read_only_folder_needs_a_folder_for_the_state() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
-/// A generator of random numbers (xorshift). The numbers only need to differ.
+/// A random number generator (xorshift). The numbers only need to differ.
 struct Random(u64);
 
 impl Random {
@@ -311,7 +311,7 @@ async fn overlapping_and_killed_runs_never_lose_or_repeat_a_line() {
     println!("IMPORT_SEED={seed}");
     let mut random = Random(seed + 1);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // Two files share lines, and each has some lines that are refused.
+    // Two files share lines, and each has one line that is refused.
     let lines = |range: std::ops::Range<usize>| range.map(|n| trace(n, n % 900)).chain(["{}".to_owned()]);
     fs::write(folder.path().join("a.jsonl"), lines(0..600).collect::<Vec<_>>().join("\n")).expect("a file");
     fs::write(folder.path().join("b.jsonl"), lines(300..900).collect::<Vec<_>>().join("\n")).expect("a file");

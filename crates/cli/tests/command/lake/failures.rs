@@ -1,4 +1,4 @@
-//! Lakes that cannot be opened or written.
+//! Tests commands on lakes that cannot be opened or written.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -80,7 +80,7 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
     fs::create_dir(&locked).expect("a folder");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).expect("the owner may");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the owner may");
-    // The object cannot be read either: a run that reads first reports this.
+    // The object cannot be read either. A run that reads first would report that instead.
     fs::remove_file(folder.path().join("traces/m/00000.json")).expect("it exists");
     fs::create_dir(folder.path().join("traces/m/00000.json")).expect("a folder");
     for lake in ["locked", "locked/lake"] {
@@ -95,7 +95,7 @@ async fn a_folder_that_may_not_be_written_is_reported_before_anything_is_read() 
     }
 }
 
-/// A limit on the size of files stands in for a disk that becomes full: a write fails in both.
+/// A file size limit stands in for a disk that becomes full: in both cases, a write fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_a_full_disk_stops_is_completed_when_there_is_room() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,4 +1,4 @@
-//! `lake sync`, `forget`, `export` and the page over a bucket that others also write to.
+//! Tests `lake sync`, `forget`, `export` and the page on a bucket that others also write to.
 
 use std::{fs, process::Stdio};
 
@@ -16,7 +16,7 @@ use super::{
 
 const SYNC: [&str; 7] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "lake"];
 
-/// A bucket with one trace, and with objects that cannot be read.
+/// Returns a bucket with one trace that can be read, and objects that cannot be read.
 pub fn shared_bucket() -> VersionedS3 {
     let s3 = VersionedS3::default();
     s3.add("traces", "m/1", Some(trace("jane").into()), day(0));
@@ -107,7 +107,7 @@ async fn an_export_leaves_out_objects_that_cannot_be_read_and_fails_if_it_can_re
         assert!(report.contains("no object can be read") && report.contains("AccessDenied"), "{report}");
         assert!(!folder.path().join("traces.jsonl").exists());
     }
-    // A resumed export reads the denied objects again, whose keys come before others.
+    // A resumed export also reads the objects again to which access was denied.
     s3.allow("m/1");
     s3.allow("customer/1");
     s3.add("traces", "z/1", Some(trace("joe").into()), day(0));
@@ -121,7 +121,7 @@ async fn an_export_leaves_out_objects_that_cannot_be_read_and_fails_if_it_can_re
     assert_eq!(lines.lines().count(), 3);
 }
 
-/// A file of 1 TiB fits into no memory, so a command that reads it before it looks at its length fails.
+/// A 1 TiB file does not fit into memory, so a command that reads it before checking its length fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_reads_a_file_that_is_larger_than_any_trace() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -143,7 +143,7 @@ async fn no_command_reads_a_file_that_is_larger_than_any_trace() {
     assert!(!path.join("traces/m/1.json").exists() && path.join("traces/backup/1.json").exists());
 }
 
-async fn get(url: &str) -> (StatusCode, String) {
+pub async fn get(url: &str) -> (StatusCode, String) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let response = client.get(url.parse::<Uri>().expect("a URL")).await.expect("an answer");
     let status = response.status();

@@ -1,4 +1,4 @@
-//! `forget`: what it deletes, keeps and reports.
+//! Tests what `forget` deletes, keeps and reports.
 
 use std::{
     collections::BTreeSet,
@@ -23,17 +23,17 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (lake, traces) = (folder.path().join("lake"), folder.path().join("traces"));
     store_days(folder.path(), 20);
-    // Two of the person's traces, of one day. One of them is written with escapes.
+    // Two of the person's traces, stored on one day. One of them contains escapes.
     store(folder.path(), "m/jane-1", &trace("I am jane@example.com, Grüße"), 1_440);
     let escaped = trace("jane\u{40}example.com").replace('@', "\\u0040");
     store(folder.path(), "m/jane-2", &escaped, 1_440);
     let sync = ["lake", "sync", "-q", "-o", "lake"];
     assert_eq!(run(folder.path(), &sync).await.0, Some(0));
-    // An older file of the day, which the version of the second synchronisation does not refer to.
+    // The second run replaces the day's file, but does not delete the old one.
     store(folder.path(), "m/late", &trace("late"), 1_440);
     assert_eq!(run(folder.path(), &sync).await.0, Some(0));
     let before = files(&lake);
-    // A leftover of a killed writer, which no listing of the lake contains.
+    // A killed writer's leftover, which no lake listing contains.
     let day = data_files(&lake)[0].parent().expect("a day").to_owned();
     fs::write(day.join("0b0e6d5c.parquet#1"), "I am jane@example.com").expect("a file");
     let forget = ["forget", "--text", "jane@example.com", "--lake", "lake"];
@@ -47,7 +47,7 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     assert_eq!(receipt["keys"], serde_json::json!(["m/jane-1", "m/jane-2"]));
     assert_eq!((&receipt["deleted_versions"], &receipt["removed_rows"]), (&2.into(), &2.into()));
     assert_nothing_is_left(&[&traces, &lake], &["jane@", "jane\\u0040"]);
-    // The log keeps the smallest and the largest key of each file, which the receipt states.
+    // The log keeps the smallest and the largest key of each file, as the receipt states.
     assert!(receipt["not_covered"].to_string().contains("smallest and largest key"), "{receipt}");
     let after = files(&lake);
     let changed = before.iter().filter(|file| !after.contains(file)).map(|file| file.parent());
@@ -60,7 +60,7 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
         "the other days keep their files"
     );
     assert_eq!(keys(&lake).await.len(), 21);
-    // The keys of a file, one of which has neither an object nor a row any more.
+    // A key file, in which one key no longer has an object or a row.
     fs::write(folder.path().join("keys.txt"), "m/00001\nm/jane-1\n").expect("a file");
     let again = ["forget", "--keys", "keys.txt", "--lake", "lake", "--yes"];
     assert_eq!(run(folder.path(), &again).await.0, Some(2), "the receipt exists");
@@ -69,13 +69,12 @@ async fn forgotten_traces_are_in_no_file_and_only_their_days_are_rewritten() {
     assert_eq!(keys(&lake).await.len(), 20);
 }
 
-/// Asserts that no byte of these folders contains one of the texts, in a file or in its decoded rows.
+/// Asserts that no file in these folders contains one of the texts, in its bytes or in its decoded rows.
 pub fn assert_nothing_is_left(folders: &[&Path], texts: &[&str]) {
     for file in folders.iter().flat_map(|folder| files(folder)) {
         let bytes = fs::read(&file).expect("a file");
         let mut places = vec![String::from_utf8_lossy(&bytes).into_owned()];
-        // Compression hides text from a scan of bytes, so rows are decoded: those of data files and those of
-        // checkpoints.
+        // Compression hides text from a byte scan, so the rows of data files and checkpoints are decoded.
         if file.extension().is_some_and(|name| name == "parquet") {
             places.push(format!("{:?}", rows(&file)));
         }
@@ -85,13 +84,13 @@ pub fn assert_nothing_is_left(folders: &[&Path], texts: &[&str]) {
     }
 }
 
-/// The statistics of the log and of a checkpoint contain keys and models, but no content.
+/// The statistics in the log and in checkpoints contain keys and models, but no content.
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_do_not_contain_content_and_keys_are_read_from_standard_input() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (lake, traces) = (folder.path().join("lake"), folder.path().join("traces"));
     let sync = ["lake", "sync", "-q", "-o", "lake", "--retention-days", "0"];
-    // More commits than one checkpoint.
+    // Enough commits for a checkpoint.
     for number in 0..22 {
         store(folder.path(), &format!("m/{number:02}"), &trace(&format!("jane@example.com {number}")), number);
         assert_eq!(run(folder.path(), &sync).await.0, Some(0));
@@ -189,7 +188,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     let (day, name) = (own.parent().expect("a day"), own.file_name().expect("a name"));
     fs::create_dir_all(lake.join("_results")).expect("a folder");
     fs::create_dir_all(home.join("elsewhere")).expect("a folder");
-    // One copy has a name like that of a data file of the lake, and one is behind a link.
+    // One copy has the name of a lake's data file, and one is behind a link.
     let others = [
         lake.join("report.parquet"),
         lake.join("_results/mine.parquet"),
@@ -212,7 +211,7 @@ async fn files_of_other_programs_and_files_behind_links_stay() {
     assert_eq!(code, Some(0), "{error}");
     assert!(others.iter().all(|other| other.exists()), "after forget");
     assert!(error.contains("lake/report.parquet") || error.contains("report.parquet below the lake"), "{error}");
-    // A link in place of a day's folder may hide files of the lake.
+    // A link in place of a day's folder may hide lake files.
     std::os::unix::fs::symlink(home.join("elsewhere"), lake.join("day=2020-01-01")).expect("a link");
     let (code, error) = run(home, &[&FORGET[..], &["--receipt", "second.json"]].concat()).await;
     assert!(code == Some(2) && error.contains("is a link"), "{error}");
@@ -247,7 +246,7 @@ async fn a_run_replaces_no_file_and_continues_its_own_list_only() {
         if list.is_dir() { fs::remove_dir(&list) } else { fs::remove_file(&list) }.expect("it is there");
     }
     assert_eq!(fs::read_to_string(home.join("notes")).expect("it is there"), "my notes\n");
-    // A file of keys of an earlier version is used, but not deleted.
+    // A key file from an earlier version is used, but not deleted.
     fs::write(&list, "m/1\n").expect("a file");
     let keys = ["forget", "--lake", "lake", "--yes", "--keys", "forgotten.keys.txt", "--receipt"];
     let (code, error) = run(home, &[&keys[..], &["forgotten.json"]].concat()).await;
@@ -262,7 +261,7 @@ async fn a_run_replaces_no_file_and_continues_its_own_list_only() {
     assert!(!home.join("second.json").exists() && !home.join("second.keys.txt").exists());
 }
 
-/// The keys of one place are those of other traces in another.
+/// In another place, the same keys belong to other traces.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_not_continued_in_another_place_or_lake() {
     let folder = tempfile::tempdir().expect("a temporary folder");

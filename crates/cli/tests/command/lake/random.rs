@@ -1,4 +1,5 @@
-//! `forget` after random programs, killed at random steps: afterwards no place contains the text.
+//! Tests that no place contains the text after random actions and a `forget` that is killed at random steps and
+//! repeated.
 
 use std::{fs, path::PathBuf};
 
@@ -18,7 +19,7 @@ use crate::export::store_at;
 
 const KEYS: usize = 5;
 
-/// The places of the traces and of their lake. Only a bucket stops at steps.
+/// Where the traces and their lake are. Only a bucket can stop at a step.
 #[derive(Debug, Clone, Copy)]
 enum Places {
     Buckets,
@@ -74,7 +75,7 @@ impl World {
         }
     }
 
-    /// Returns the contents of all stored traces, with those of old versions.
+    /// Returns the contents of all stored traces, including old versions.
     fn contents(&self) -> Vec<String> {
         let versions = self.s3.versions().into_iter();
         let versions = versions.filter(|version| version.bucket == "traces" && version.key.starts_with("m/"));
@@ -89,7 +90,7 @@ impl World {
 
 #[derive(Debug, Clone)]
 enum Action {
-    /// Stores a trace of a person, or of somebody else. A key that is taken gets another version.
+    /// Stores a trace of the person or of somebody else. A taken key gets another version.
     Store { key: usize, person: Option<u8>, day: u64 },
     /// Deletes the current version.
     Delete { key: usize },
@@ -107,7 +108,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..12)
 }
 
-/// Returns a trace that contains the text unchanged, with an escape, or in JSON in a string.
+/// Returns a trace that contains the text unchanged, with an escape, or in a JSON string.
 fn of_jane(form: u8) -> String {
     let plain = trace("I am jane@example.com");
     match form {
@@ -127,7 +128,7 @@ async fn perform(world: &World, action: &Action) {
     }
 }
 
-/// Runs `forget` until it is killed at a step. Returns whether it ended before that.
+/// Runs `forget`, and kills it at a step. Returns whether it succeeded before that.
 async fn forget_until(World { home, s3, url, .. }: &World, arguments: &[&str], step: usize) -> bool {
     s3.stop_at(step);
     let mut process = command(home.path(), url, arguments).spawn().expect("it starts");
@@ -142,7 +143,7 @@ async fn forget_until(World { home, s3, url, .. }: &World, arguments: &[&str], s
     is_complete
 }
 
-/// Repeats the command, and asserts that it completes what killed runs began.
+/// Repeats a killed `forget`, and asserts that nothing is left of the traces.
 async fn assert_forgotten(world: &World, is_complete: bool) {
     let home = world.home.path();
     let has_text = world.contents().iter().any(|json| json.contains("jane"));
@@ -165,7 +166,7 @@ async fn assert_forgotten(world: &World, is_complete: bool) {
 
 async fn assert_forgotten_after(places: Places, actions: Vec<Action>, kills: Vec<usize>) {
     let world = World::new(VersionedS3::default(), places).await;
-    // A folder without a trace is not a place of traces yet.
+    // Without a trace, the folder would not exist yet.
     perform(&world, &Action::Store { key: KEYS, person: None, day: 0 }).await;
     world.sync(1).await;
     for action in &actions {
@@ -204,7 +205,7 @@ proptest! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
     let template = World::new(VersionedS3::default(), Places::Buckets).await;
-    // The id makes each copy of the bucket the same place, although its URL differs.
+    // The id makes all copies of the bucket the same place, although their URLs differ.
     let id = "5f1c3b5e-6f0a-4a6e-9a54-0d8f3c1e2b7d\n";
     template.s3.add("traces", ID_KEY, Some(id.into()), day(0));
     // A current trace, one with a replaced file, one with an old version, and one that is not in the lake.
@@ -224,7 +225,7 @@ async fn a_run_that_is_killed_at_any_step_is_completed_by_a_repetition() {
         perform(&template, action).await;
     }
     let mut kills = 0;
-    // Consecutive steps are alike. A prime stride meets those of every kind.
+    // Consecutive steps are alike. A prime stride covers every kind of step.
     for step in (1..).step_by(11) {
         let world = World::new(VersionedS3::of(template.s3.versions()), Places::Buckets).await;
         let is_complete = forget_until(&world, &world.forget(), step).await;

@@ -1,4 +1,4 @@
-//! `lake sync`: columns, later runs, runs that are killed or overlap.
+//! Tests the columns that `lake sync` writes, later runs, and runs that are killed or overlap.
 
 use std::{
     fs,
@@ -56,7 +56,7 @@ async fn a_row_has_the_members_of_its_trace_and_the_whole_trace() {
     assert_eq!(messages.len(), 1);
 }
 
-/// Returns the column `created` of a lake, by key.
+/// Returns a lake's column `created`, by key.
 fn created(lake: &Path) -> Vec<(String, Option<i64>)> {
     let mut values = Vec::new();
     for file in data_files(lake) {
@@ -74,7 +74,7 @@ fn created(lake: &Path) -> Vec<(String, Option<i64>)> {
 async fn a_created_that_is_not_a_time_is_null() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let of = |created: &str| format!(r#"{{"model":"m","created":{created},"messages":[]}}"#);
-    // Seconds, the first second after the year 9999, nanoseconds, and numbers on both sides of the limits of 64 bits.
+    // Seconds, the first second after the year 9999, nanoseconds, and numbers on both sides of the 64-bit limits.
     let numbers = [
         ("1795305600", Some(1_795_305_600)),
         ("253402300799", Some(253_402_300_799)),
@@ -97,7 +97,7 @@ async fn a_created_that_is_not_a_time_is_null() {
     assert_eq!(values, numbers.map(|(_, expected)| expected));
 }
 
-/// Members that the schema does not know are in the column `trace` alone.
+/// Members that the schema does not know are only in the column `trace`.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_members_are_kept_byte_for_byte_in_the_column_trace() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -170,7 +170,7 @@ async fn killed_and_concurrent_runs_add_each_trace_once() {
     let gate = Gate::close(&folder.path().join("traces"), "m/zzz");
     for days in 1..=3 {
         let mut process = program(folder.path()).args(SYNC).spawn().expect("it starts");
-        // The log is one of the folders.
+        // One of the counted folders is the log.
         wait_until(&mut process, || fs::read_dir(&lake).map_or(0, Iterator::count) > days).await;
         process.kill().await.expect("it runs");
     }
@@ -254,14 +254,14 @@ async fn a_moved_lake_continues_and_a_deleted_one_is_written_again() {
     assert_eq!(names(folder.path()), ["moved", "traces"], "there is no other state");
 }
 
-/// The lake of a folder's traces is written with the user's AWS configuration, not into the S3 of the folder.
+/// The lake of a folder's traces is written with the user's AWS configuration, not to the folder's S3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_kept_in_a_bucket_of_the_user() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let bucket = tempfile::tempdir().expect("a temporary folder");
     let bucket = bucket.path().join("my-lake");
     store_days(folder.path(), 4);
-    // A bucket of the user's own does not have the policy of the bucket for traces.
+    // A user's own bucket does not have the trace bucket's policy.
     let s3 = FolderS3::open(&bucket).expect("a bucket").allow_overwrites().with_secret_key(ACCESS_KEY.to_owned());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -280,8 +280,7 @@ async fn a_folder_is_kept_in_a_bucket_of_the_user() {
     assert!(names(&bucket.join("a/lake")).iter().any(|name| name == "_delta_log"), "{:?}", names(&bucket));
 }
 
-/// Processes that are started, killed and overlapped at random. `EXPORT_SEED` repeats a run, `EXPORT_ROUNDS` sets its
-/// length.
+/// Starts, kills and overlaps runs at random. `EXPORT_SEED` repeats them, and `EXPORT_ROUNDS` sets their number.
 #[tokio::test(flavor = "multi_thread")]
 async fn overlapping_and_killed_runs_leave_each_trace_once() {
     let mut random = random();

@@ -1,4 +1,4 @@
-//! An S3 in memory, whose buckets keep versions, and which can stop answering at a chosen step.
+//! An in-memory S3 whose buckets keep versions, and which can stop responding at a chosen step.
 
 use std::{
     collections::BTreeMap,
@@ -47,20 +47,20 @@ pub struct Version {
     pub is_locked: bool,
 }
 
-/// Buckets with versions, the newest of a key first, in the order of the keys.
+/// Buckets with versions, in key order, with the newest version of each key first.
 #[derive(Debug, Clone, Default)]
 pub struct VersionedS3 {
     versions: Arc<Mutex<Vec<Version>>>,
-    /// The codes with which reads of objects are refused, by their keys.
+    /// The error codes with which reads are refused, by key.
     refused: Arc<Mutex<BTreeMap<String, S3ErrorCode>>>,
     steps: Arc<Steps>,
 }
 
-/// Counts steps. A step is the time before a request, or after a request that changes a bucket.
+/// Counts steps. A step is the moment before a request, or after a request that changes a bucket.
 #[derive(Debug, Default)]
 struct Steps {
     taken: AtomicUsize,
-    /// The step from which on nothing is answered. 0 is none.
+    /// The step from which no request is answered, or 0 if all are.
     last: AtomicUsize,
     reached: Notify,
 }
@@ -147,7 +147,7 @@ impl VersionedS3 {
         url
     }
 
-    /// Stops answering at a step, counted from 1. 0 is none.
+    /// Stops responding at a step, counted from 1. With 0, never stops.
     pub fn stop_at(&self, step: usize) {
         self.steps.taken.store(0, Ordering::SeqCst);
         self.steps.last.store(step, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! `forget` and buckets with versions, delete markers and an object lock.
+//! Tests `forget` on buckets with versions, delete markers and an object lock.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ pub fn assert_no_version_contains(s3: &VersionedS3, text: &str) {
     }
 }
 
-/// Returns the rows of a Parquet file as text.
+/// Formats the rows of a Parquet file.
 fn rows(file: Bytes) -> String {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("Parquet");
     let batches: Vec<_> = reader.map(|batch| batch.expect("rows")).collect();
@@ -87,7 +87,7 @@ async fn old_versions_of_traces_and_of_the_lakes_files_are_found_and_deleted() {
     let s3 = VersionedS3::default();
     let url = s3.serve().await;
     let store = |key: &str, content: &str| s3.add("traces", key, Some(trace(content).into()), day(0));
-    // Versions that no listing and no row shows: of a deleted trace, and of one that was replaced.
+    // Versions that neither a listing nor a row shows, of a deleted and of a replaced trace.
     store("m/deleted", "jane, deleted");
     s3.add("traces", "m/deleted", None, day(0));
     store("m/replaced", "jane, replaced");

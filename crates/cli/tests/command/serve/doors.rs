@@ -1,5 +1,4 @@
-//! Requests that pages of other sites make a browser send to the page, to the endpoint and to the S3, of `serve` and of
-//! `view`.
+//! Tests requests that other sites can make a browser send to the page, the endpoint and the S3 of `serve` and `view`.
 
 use std::{process::Stdio, time::Duration};
 
@@ -9,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{Endpoint, VALID, exchange, program};
 
-/// Requests to each port: the method, the target and the body.
+/// Returns requests to each port, each as its address, method, target and body.
 fn requests(endpoint: &Endpoint) -> Vec<(String, &'static str, String, &'static str)> {
     let address = endpoint.url.trim_start_matches("http://").trim_end_matches("/prod").to_owned();
     let s3 = endpoint.ready["s3_url"].as_str().expect("a URL").trim_start_matches("http://").to_owned();
@@ -82,7 +81,7 @@ async fn foreign_hosts_and_sites_are_refused_on_every_port_with_a_log_line() {
     let files: Vec<_> = std::fs::read_dir(endpoint.folder.path().join("traces/m")).expect("it exists").collect();
     assert_eq!(files.len(), 1, "{files:?}");
     let (_, log, _) = endpoint.stop().await;
-    let lines: Vec<_> = log.lines().skip(1).collect(); // the first is that of the stored trace
+    let lines: Vec<_> = log.lines().skip(1).collect(); // the first line is for the stored trace
     assert_eq!(lines.len(), refusals.len(), "{log}");
     for (line, refusal) in lines.iter().zip(refusals) {
         assert!(line.starts_with(refusal), "{line} instead of {refusal}");
@@ -108,7 +107,7 @@ async fn a_request_across_sites_does_not_reveal_whether_a_trace_exists() {
             let absent = absent.lines().map(|line| if line.starts_with("date: ") { &date } else { line });
             assert!(absent.eq(known.lines()), "{known}");
         }
-        // Browsers send these values if a person typed the address, or followed a link of the page itself.
+        // Browsers send these values if the user typed the address, or followed a link on the page itself.
         for site in ["none", "same-origin"] {
             let headers = format!("sec-fetch-site: {site}\r\n");
             assert_eq!(status(&get(&format!("{route}a"), &headers).await), "200");
@@ -165,7 +164,7 @@ async fn a_signed_url_for_a_foreign_host_is_refused() {
     assert_eq!(status(&exchange(s3, &get("evil.example")).await), "421");
 }
 
-/// A browser sends such a form to another site without a preflight request.
+/// Browsers send such forms to other sites without a preflight request.
 #[tokio::test]
 async fn the_s3_takes_no_form() {
     let endpoint = Endpoint::start().await;

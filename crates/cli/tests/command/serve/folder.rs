@@ -1,4 +1,4 @@
-//! Odd folders: deleted, linked, blocked and locked ones.
+//! Tests `serve` on folders that are deleted, symlinked, unwritable or locked.
 
 use std::{
     fs::{self, File},
@@ -187,7 +187,6 @@ async fn a_client_that_half_closes_after_its_request_gets_its_response() {
     }
 }
 
-/// A request without an end must not keep memory or a temporary file.
 #[tokio::test]
 async fn an_object_of_400_mib_is_stored_and_read_in_bounded_memory() {
     const MIB: usize = 400;

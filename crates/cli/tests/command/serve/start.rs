@@ -1,4 +1,4 @@
-//! The start of the endpoint: its ports, its keys, and its output.
+//! Tests the endpoint's start: its ports, its keys and its output.
 
 use std::process::{Output, Stdio};
 
@@ -111,7 +111,7 @@ async fn a_key_is_never_shown_even_if_it_is_not_valid() {
     }
 }
 
-/// Output ends in logs, so only a key that this start created is printed.
+/// Output ends up in logs, so only a key that this start created is printed.
 #[tokio::test]
 async fn a_given_key_is_not_printed_and_white_space_around_it_does_not_count() {
     let folder = tempfile::tempdir().expect("a temporary folder");

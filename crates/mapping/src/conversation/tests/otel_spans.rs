@@ -1,10 +1,10 @@
-//! Messages in the attributes of an OpenTelemetry span.
+//! Tests reading messages from the attributes of an OpenTelemetry span.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Messages with every part of the semantic conventions for generative AI.
+/// Returns instructions, input and output with every part type in the semantic conventions for generative AI.
 fn span_messages() -> (Value, Value, Value) {
     let instructions = json!([{"type": "text", "content": "Be brief."}]);
     let input = json!([
@@ -59,7 +59,7 @@ fn opentelemetrys_messages_are_read_from_originals() {
     assert_eq!(turns_of(&json!({"messages": messages.collect::<Vec<_>>()})), SPAN_TURNS);
 }
 
-/// Returns a value in the JSON encoding of OTLP.
+/// Converts a value to OTLP's JSON encoding.
 fn typed(value: &Value) -> Value {
     match value {
         Value::Array(values) => json!({"arrayValue": {"values": values.iter().map(typed).collect::<Value>()}}),
@@ -143,8 +143,14 @@ fn the_header_of_a_span_has_its_tokens_end_session_and_error() {
     for otel in [span.clone(), json!({"resource": {"attributes": []}, "scope": {"name": "s"}, "span": span})] {
         let trace = json!({"model": "m", "created": 1, "messages": [], "otel": otel});
         let header = Header::read(&Members::read(trace.to_string().as_bytes()));
-        let tokens =
-            Tokens { input: Some(811), output: Some(92), total: Some(903), cached: Some(640), reasoning: Some(60) };
+        let tokens = Tokens {
+            input: Some(811),
+            output: Some(92),
+            total: Some(903),
+            cached: Some(640),
+            reasoning: Some(60),
+            ..Tokens::default()
+        };
         assert_eq!(header.tokens, tokens);
         assert_eq!(tokens.parts(), [("input", 171), ("cached", 640), ("output", 32), ("reasoning", 60)]);
         assert_eq!((header.finish_reason.as_deref(), header.error.as_deref()), (Some("length"), Some("timeout")));
