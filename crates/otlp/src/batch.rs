@@ -55,8 +55,8 @@ impl Spans {
 struct BatchEntry<'v> {
     scope: &'v Value,
     value: &'v Value,
-    /// The members of `otel` that entries share, as JSON text with a comma after each. A resource with many values is
-    /// serialized once, not once for each of its spans.
+    /// The members of `otel` that entries share, as JSON with a comma after each. A large resource is serialized only
+    /// once, not for each of its spans.
     of_group: Rc<str>,
     of_scope: Rc<str>,
 }
@@ -185,7 +185,7 @@ impl BatchEntry<'_> {
         self.scope["scope"]["name"].as_str().unwrap_or_default()
     }
 
-    /// Returns the member `otel` of a trace as JSON text.
+    /// Returns the member `otel` of a trace as JSON.
     fn otel(&self, name: &str, json: &str) -> String {
         format!("{{{}{}\"{name}\":{json}}}", self.of_group, self.of_scope)
     }
@@ -259,7 +259,7 @@ fn entries<'v>(request: &'v Value, Names(groups, scopes, values): &Names) -> Vec
     entries
 }
 
-/// Returns the members that are present as JSON text, with a comma after each.
+/// Serializes those members that are not null, with a comma after each.
 fn shared(members: &[(&str, &Value)]) -> Rc<str> {
     let present = members.iter().filter(|(_, value)| !value.is_null());
     present.map(|(name, value)| format!("\"{name}\":{value},")).collect::<Vec<_>>().concat().into()

@@ -49,7 +49,7 @@ pub struct CallMembers<'a> {
     pub conversation: CallMessages,
     /// Nanoseconds since 1970.
     pub time: u64,
-    /// The span, record or records, with their resource and scope, as JSON text.
+    /// The span, record or records, with their resource and scope, as JSON.
     pub otel: String,
     /// The `status` of a span.
     pub status: Option<&'a Value>,
@@ -120,7 +120,7 @@ impl Draft {
     }
 }
 
-/// Returns a trace, which has a model, as JSON text with the last member `otel`.
+/// Serializes a trace, and appends the member `otel`. The trace has at least a model.
 fn with_otel(trace: &Map<String, Value>, otel: &str) -> String {
     let mut json = serde_json::to_string(trace).expect("a map with text keys is JSON");
     json.truncate(json.len() - 1);

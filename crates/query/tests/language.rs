@@ -79,6 +79,7 @@ fn words_and_conditions_select() {
         "id:17",
         "id=order/17",
         "-id=17",
+        "-id:2F",
         "id:order*",
         "key:my%20model/order%2F17",
         "key:my*",
@@ -133,8 +134,8 @@ fn words_and_conditions_select() {
 #[test]
 fn everything_else_is_refused_with_advice() {
     for (query, advice) in [
-        ("reqest.temperature>1", "`reqest` is not a field. The fields are fingerprint, id,"),
-        ("modle:x", "Write another member with a dot before it, such as `.modle:1`"),
+        ("requests.temperature>1", "`requests` is not a field. The fields are fingerprint, id,"),
+        ("models:x", "Write another member with a dot before it, such as `.models:1`"),
         ("rating:5", "the members of a trace are id, object, model,"),
         ("Usage.total_tokens>1", "`Usage` is not a field"),
         ("tool.name:x", "`tool` is not a field"),
@@ -152,6 +153,7 @@ fn everything_else_is_refused_with_advice() {
         ("usage.total_tokens>1,000", "`1,000` is not a number"),
         ("created:yesterday", "`yesterday` is not a time: write `created` with 2026, 2026-11,"),
         ("until:2026-13", "`2026-13` is not a time"),
+        ("until:2026-13", "2026-11-22T10:00:00Z. The fields are fingerprint, id,"),
         ("stored:2026*", "`2026*` is not a time"),
         ("is:broken", "`is:broken` is unknown: write error, refusal or incomplete"),
         ("\"refund", "the quote before `refund` is not closed"),

@@ -97,7 +97,7 @@ pub async fn known_page(
     Ok(())
 }
 
-/// Decides when to show progress: first often, then ever less often, because each one is an element of the page.
+/// Decides when to show progress. It is shown less and less often, because each time adds an element to the page.
 pub struct ProgressClock {
     start: Instant,
     next: Duration,

@@ -49,7 +49,7 @@ pub struct Hit {
 pub struct Batch {
     /// The matching traces. Empty if they are only counted.
     pub hits: Vec<Hit>,
-    /// The matching traces as JSON Lines, if the selection asks for them instead of hits.
+    /// The matching traces as JSON Lines, if the selection needs lines instead of hits.
     pub lines: Vec<u8>,
     pub found: usize,
     pub looked_at: usize,
@@ -145,7 +145,7 @@ pub fn read_bytes(entry: &ListingEntry) -> u64 {
     if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
-/// Reads and searches files in one go, because a task per file would cost more than reading it.
+/// Reads and searches files in one task, because a task per file would cost more than reading the file.
 async fn of_files(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
     let search = move || {
         for entry in entries {

@@ -27,7 +27,7 @@ pub struct Selection {
     words: Vec<Needle>,
     /// Whether the rows have previews.
     has_previews: bool,
-    /// Whether the matches are wanted as lines instead of rows.
+    /// Whether matches become lines instead of rows.
     pub has_lines: bool,
 }
 
@@ -51,12 +51,12 @@ impl Selection {
         Self { has_previews: true, ..self }
     }
 
-    /// Selects the traces as `attest export` writes them: JSON Lines, without objects that are not traces.
+    /// Selects traces in the form that `attest export` writes: JSON Lines, without objects that are not traces.
     pub fn with_lines(self) -> Self {
         Self { has_lines: true, ..self }
     }
 
-    /// Decides by the listing alone. Returns `None` if the content decides.
+    /// Decides from the listing alone. Returns `None` if the content is needed.
     pub fn decide(&self, entry: &ListingEntry) -> Option<bool> {
         if entry.key.starts_with(&self.prefix) { self.query.decide(entry) } else { Some(false) }
     }

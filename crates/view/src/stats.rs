@@ -20,7 +20,7 @@ use super::{
     workers::Workers,
 };
 
-/// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
+/// The maximum number of traces that are listed in a bucket. A folder or files are listed completely.
 const LISTED: usize = 5_000;
 
 /// The maximum number of traces that are read: the newest ones in a folder, or the first ones in a bucket.
@@ -96,7 +96,7 @@ pub struct Stats {
     pub has_more: bool,
     models: BTreeSet<String>,
     reads_all: bool,
-    /// Whether the log of a lake counted the traces.
+    /// Whether a lake's log counted the traces.
     pub is_lake: bool,
     pub newest: Vec<Row>,
 }
@@ -116,7 +116,7 @@ impl Stats {
         Ok(stats)
     }
 
-    /// Counts the traces by what the listing knows, and begins to read them.
+    /// Counts the listed traces, and starts to read them.
     pub async fn begin(traces: &TraceReader, workers: &Workers, reads_all: bool) -> Result<(Self, Scan)> {
         let mut stats = Self { reads_all, ..Self::default() };
         stats.list(traces).await?;
@@ -157,12 +157,12 @@ impl Stats {
         Ok(())
     }
 
-    /// Returns whether the sizes are those of the traces that were read, and not of those that were listed.
+    /// Returns whether the sizes cover the traces that were read rather than those that were listed.
     pub fn has_sizes_of_read(&self) -> bool {
         self.is_lake || self.reads_all
     }
 
-    /// Returns whether the limits allow no more traces.
+    /// Returns whether a limit is reached.
     fn is_full(&self) -> bool {
         let limit = if self.is_lake { READ_OF_A_LAKE } else { READ };
         !self.reads_all && (self.rows() >= limit || self.read.bytes > READ_BYTES)
@@ -173,7 +173,7 @@ impl Stats {
         usize::try_from(self.read.traces).unwrap_or(usize::MAX).saturating_add(self.unreadable)
     }
 
-    /// Records that the last trace was read.
+    /// Records that no more traces follow.
     pub fn complete(&mut self) {
         self.has_more = false;
     }

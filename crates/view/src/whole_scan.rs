@@ -1,4 +1,4 @@
-//! Responses that need all traces: a session, the figures of a place, and a file of a result.
+//! Responses that read all traces: a session, the complete overview, and a downloaded result.
 
 use maud::Markup;
 
@@ -14,10 +14,11 @@ use super::{
     workers::Workers,
 };
 
-/// The largest part of a file that is written at once, in bytes. Few parts wait for a slow client.
+/// The maximum number of bytes of a file that are written at once, because several such parts may wait for a slow
+/// client.
 const FILE_PART: usize = 64 * 1024;
 
-/// Reads until the end or until somebody stops it. `add` returns the progress to show.
+/// Reads until the end, or until the user stops it. `add` returns the progress to show.
 async fn read_all(
     scan: &mut Scan,
     stop: &Stop,
@@ -39,7 +40,7 @@ async fn read_all(
     }
 }
 
-/// Searches the traces of one session, and shows how far the search is.
+/// Searches the traces of one session, and shows the progress.
 pub struct SessionStream {
     pub id: String,
     /// The query that selects the session.
@@ -79,7 +80,7 @@ impl SessionStream {
     }
 }
 
-/// Reads all traces for the overview, and shows how far it is.
+/// Reads all traces for the overview, and shows the progress.
 pub struct OverviewStream {
     pub overview: Overview,
     pub scan: Scan,
@@ -110,7 +111,7 @@ impl OverviewStream {
     }
 }
 
-/// Writes the lines of all selected traces. A failure breaks the response off, so that no file seems complete.
+/// Writes the lines of all selected traces. A failure breaks the response off, so that no partial file seems complete.
 pub async fn write_lines(mut scan: Scan, writer: Writer) -> Result<(), Gone> {
     loop {
         match scan.next().await {

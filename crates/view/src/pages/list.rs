@@ -75,7 +75,7 @@ fn list_begin(search: &Search) -> &'static str {
     }
 }
 
-/// Shows how far a search is. Each one hides those before it, and the end of the page hides all.
+/// Shows a search's progress. Each element hides the earlier ones, and the end of the page hides all.
 pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search: &Search, number: u64) -> Markup {
     html! {
         p.progress {
@@ -87,7 +87,7 @@ pub fn progress(found: Totals, total: Option<usize>, next: Option<&str>, search:
     }
 }
 
-/// Shows how many traces were read. It is hidden as [`progress`] is.
+/// Shows how many traces have been read. Hidden in the same way as [`progress`].
 pub fn reading(looked_at: usize, total: Option<usize>, number: u64) -> Markup {
     html! {
         p.progress {
@@ -117,7 +117,7 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
 /// How the search for a page ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has read all traces.
+    /// The search has read all traces.
     Complete,
     /// The page is full. Nothing is known about later traces.
     Listed,
@@ -179,7 +179,7 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
     }
 }
 
-/// Offers all traces of a result as a file.
+/// Offers all traces of a result for download.
 fn export(q: &str) -> Markup {
     html! {
         details.export {

@@ -57,13 +57,13 @@ pub struct Overview {
 }
 
 impl Overview {
-    /// Renders the frame of the page, with a place for its content.
+    /// Renders the page's frame, with a mark where the content goes.
     pub fn frame() -> Markup {
         let body = html! { (stop_form()) main.overview #main { (PreEscaped(STREAMED)) } };
         Frame { title: "Overview", view: "/", ..Frame::default() }.page(&body)
     }
 
-    /// Renders the page without its frame.
+    /// Renders the content of the page, without the frame.
     pub fn content(&self) -> Markup {
         let Self { stats, place, .. } = self;
         let basis = self.choice.time.unwrap_or_else(|| stats.basis());

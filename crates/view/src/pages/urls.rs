@@ -12,7 +12,7 @@ pub fn markdown_url(key: &str) -> String {
     format!("/markdown?{}", serde_urlencoded::to_string([("key", key)]).unwrap_or_default())
 }
 
-/// Returns the URL of a file with all traces that a query selects.
+/// Returns the URL for downloading all traces that a query selects.
 pub fn export_url(q: &str) -> String {
     format!("/export?{}", serde_urlencoded::to_string([("q", q)]).unwrap_or_default())
 }
