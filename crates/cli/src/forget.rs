@@ -130,7 +130,7 @@ struct FoundTraces {
 }
 
 impl FoundTraces {
-    /// Fails if there is nothing to delete, neither found nor left by an earlier run.
+    /// Fails if nothing was found, and an earlier run has left nothing to delete.
     fn require_any(&self, pending: &BTreeSet<String>) -> Result<()> {
         let is_any = !(pending.is_empty() && self.keys.is_empty() && self.old_keys.is_empty()) || self.old_files > 0;
         if !is_any {

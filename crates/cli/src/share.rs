@@ -121,7 +121,7 @@ async fn share_several(
         let (entry, read) = read?;
         match read {
             ReadTrace::Trace(json) => {
-                // A key may be too long for the name of a file.
+                // A key may be too long for a file name.
                 let name = format!("{}.html", entries.len() + 1);
                 let href = files.write(&name, shared_page(&entry.key, &json).into_string()).await?;
                 entries.push(SharedEntry { title: shared_title(&entry.key, &json), key: entry.key, href });
@@ -150,7 +150,7 @@ async fn share_several(
 
 /// The files of several traces.
 enum SharedFiles {
-    /// A folder that gets its name when it is complete.
+    /// A temporary folder that is renamed when it is complete.
     Folder(TempDir),
     Bucket {
         client: Client,
@@ -187,7 +187,7 @@ impl SharedFiles {
         let Self::Folder(folder) = self else { return Ok(()) };
         // A folder that appeared meanwhile is replaced only if it is empty (rename, POSIX.1-2024).
         fs::rename(folder.path(), output).with_context(|| format!("cannot write {}", output.display()))?;
-        let _ = folder.keep(); // it has another name
+        let _ = folder.keep(); // it was renamed
         Ok(())
     }
 }

@@ -128,7 +128,7 @@ impl Traces {
         Ok(format!("{place}{}", self.restrictions))
     }
 
-    /// Lists the traces after the key `after` that the query may select, in key order.
+    /// Lists the traces that the query may select, in key order, starting after the key `after`.
     pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let query = self.selector.query();
         let entries = self.reader.list(query.key_prefix(), self.times, after);

@@ -1,6 +1,7 @@
 //! The query language, which selects traces on the page and in `export`, `forget` and `share`.
 //!
-//! The section "The query" of `docs/reading.md` defines the language: its grammar, fields, comparisons, times and errors.
+//! The section "The query" of `docs/reading.md` defines the language: its grammar, fields, comparisons, times and
+//! errors.
 
 mod decimal;
 mod error;
@@ -34,7 +35,7 @@ impl Query {
         parse::parse(text).map(Self)
     }
 
-    /// Parses the value of an option, which must select something: an empty one may be a variable that was not set.
+    /// Parses an option's value, which must not be empty, because an empty value may come from an unset variable.
     pub fn parse_option(text: &str) -> Result<Self, QueryError> {
         match Self::parse(text)? {
             query if query.is_empty() => Err(QueryError::NoQuery),

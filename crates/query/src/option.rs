@@ -7,7 +7,7 @@ use crate::Query;
 #[derive(Debug, Clone, Args)]
 pub struct QueryOption {
     /// Only traces that this query selects, such as "refund log.rating>=4"; --help lists the fields
-    // A query may begin with the `-` that negates its first word.
+    // A query may start with a `-` that negates its first word.
     #[arg(long, value_parser = Query::parse_option, allow_hyphen_values = true)]
     pub query: Option<Query>,
 }

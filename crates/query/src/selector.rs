@@ -1,4 +1,4 @@
-//! Tests stored bytes with the cheapest means that decide.
+//! Tests stored traces, trying the cheapest test first.
 
 use attest_mapping::conversation::StoredTrace;
 use attest_storage::ListingEntry;

@@ -45,7 +45,7 @@ impl TimeRange {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
 
-    /// Returns the times that both ranges contain.
+    /// Returns the intersection of both ranges.
     #[must_use]
     pub fn within(self, other: Self) -> Self {
         let until = [self.until, other.until].into_iter().flatten().min();

@@ -123,8 +123,8 @@ impl ForgetPlace {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose object is selected, although it is not a trace. Adds those whose content would
-    /// decide to `unreadable`.
+    /// Returns those of `keys` whose objects are selected, although they are not traces. Adds an object to `unreadable`
+    /// if only its content could decide.
     pub async fn matching_objects(
         &self,
         keys: &[String],

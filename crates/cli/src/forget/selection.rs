@@ -25,7 +25,7 @@ pub enum Selection {
     Condition(Condition),
 }
 
-/// A selection that reads stored bytes.
+/// A selection by stored bytes.
 pub enum Content {
     Text(Needle),
     Query(Selector),
@@ -39,7 +39,7 @@ impl Content {
         }
     }
 
-    /// Tests an object that may not be a trace. Returns `None` if it is none, and the query depends on its content.
+    /// Tests an object that may not be a trace. Returns `None` if it is not a trace and the query needs the content.
     pub fn selects_object(&self, Object { entry, json, .. }: &Object) -> Option<bool> {
         match self {
             Self::Query(selector) if !trace::is_trace(json) => {

@@ -226,7 +226,7 @@ async fn a_query_selects_what_is_exported() {
         ["fine-tuning", "-o", "t.jsonl", "--query", "log.rating>=3 not log.rating<4", "--last-role", "user"];
     let report = export(folder.path(), &arguments).await;
     assert_eq!((report["left out by an option"], report["left out: no message of the assistant"]), (6, 1));
-    // What was not searched is named, unless it cannot match.
+    // Objects that were not searched are reported, unless they cannot match.
     store(folder.path(), "rated/large", &format!("\"{}\"", "x".repeat(11 << 20)), 1);
     for (query, code) in [("log.rating>=4", 1), ("log.rating>=4 size<1000", 0)] {
         let output = run(folder.path(), &["-o", "t2.jsonl", "--query", query]).await;

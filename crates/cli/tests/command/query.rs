@@ -1,4 +1,4 @@
-//! Every door to a query selects the same traces: `export`, `forget` and the page.
+//! Tests that `export`, `forget` and the page select the same traces for a query.
 
 mod generate;
 mod plain;
@@ -32,7 +32,7 @@ use plain::{Expression, StoredTrace};
 const TRACES: usize = 200;
 const QUERIES: usize = 200;
 
-/// The number of commands that run at once.
+/// The number of commands that run concurrently.
 const CONCURRENT: usize = 4;
 
 /// A folder, its lake and its page, and a bucket with the same traces.
@@ -71,7 +71,7 @@ async fn page_export_and_forget_select_what_a_plain_evaluation_selects() {
 }
 
 impl Doors<'_> {
-    /// Compares what a query selects, and returns the number of traces.
+    /// Asserts that all commands select the expected traces, and returns their number.
     async fn compare(&self, query: &str, expected: BTreeSet<String>) -> usize {
         let (exported, forgotten, shown) =
             tokio::join!(self.exported(query), self.would_be_forgotten(query), self.shown(query));
@@ -81,7 +81,7 @@ impl Doors<'_> {
         expected.len()
     }
 
-    /// Exports from the folder, and for some queries from the bucket, whose S3 in memory is slower.
+    /// Exports from the folder, or for some queries from the bucket, whose in-memory S3 is slower.
     async fn exported(&self, query: &str) -> BTreeSet<String> {
         let arguments = ["export", "-q", "-o", "-", "--query", query];
         let mut export = command(self.home, &self.s3, &arguments);
@@ -136,7 +136,7 @@ impl Doors<'_> {
     }
 }
 
-/// Starts the page of the folder. Returns the URL of its root.
+/// Starts the page for the folder. Returns its root URL.
 async fn view(home: &Path) -> (Child, String) {
     let mut view = program(home);
     let mut view = view.args(["view", "--port", "0"]).stdout(Stdio::piped()).spawn().expect("it starts");

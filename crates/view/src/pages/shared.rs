@@ -46,12 +46,12 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
     file(&title, &content)
 }
 
-/// A trace in the table of contents of several shared ones.
+/// An entry in the table of contents of several shared traces.
 #[derive(Debug)]
 pub struct SharedEntry {
     pub key: String,
     pub title: String,
-    /// The address of its file.
+    /// The URL of the trace's file.
     pub href: String,
 }
 

@@ -189,7 +189,7 @@ async fn an_unfinished_export_with_another_query_is_refused() {
         let message = refusal(folder.path(), other).await;
         assert!(message.contains("--query") && before == part(folder.path()), "{message}");
     }
-    // The same query in another notation.
+    // The same query, written differently.
     export(folder.path(), &["-q", "-o", "t.jsonl", "--query", "(\"grüße\")"]).await;
     assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
 }

@@ -1,4 +1,4 @@
-//! `forget --query`: what it selects, and that it keeps the promises of the other selections.
+//! Tests what `forget --query` selects, and that it is as thorough as `forget` with other selections.
 
 use std::fs;
 

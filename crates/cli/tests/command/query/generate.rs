@@ -1,4 +1,4 @@
-//! Traces with odd values, and queries for what they contain.
+//! Generates traces with unusual values, and queries for their contents.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::plain::{Expression, Operator, Plain, StoredTrace};
 
-/// Texts with their form in lower case and composed (NFC).
+/// Texts, each with its lower-case NFC form.
 const CONTENTS: [(&str, &str); 9] = [
     ("banana", "banana"),
     ("Refund", "refund"),
@@ -26,7 +26,7 @@ const FINGERPRINTS: [(&str, &str); 4] =
 const USERS: [&str; 3] = ["u-7", "u-70", "ü 7"];
 /// The roles of the schema, and one that no message of this test has.
 const ROLES: [&str; 4] = ["system", "user", "assistant", "tool"];
-/// Names that are likely to meet, some of which need quotes in a query.
+/// Names, few enough to occur both in traces and in queries. Some need quotes in a query.
 const NAMES: [&str; 8] = ["a", "b", "rating", "my key", "0", "1", "ü", "x.y"];
 const NUMBERS: [&str; 14] = [
     "0",
@@ -46,10 +46,10 @@ const NUMBERS: [&str; 14] = [
 ];
 const TEXTS: [&str; 11] = ["4", "beta", "better", "Beta", "ü", "u\u{308}", "true", "null", "a \"b\" \\ c", "", "4.0"];
 
-/// Midnight of 2026-11-20 in UTC, in seconds since 1970.
+/// 2026-11-20 at midnight UTC, in seconds since 1970.
 const DAY: u64 = 1_795_132_800;
 
-/// Periods as a query writes them, with their first second and the first one after them.
+/// Periods as written in a query, each with its first second and the first second after it.
 const PERIODS: [(&str, u64, u64); 7] = [
     ("2026", 1_767_225_600, 1_798_761_600),
     ("2026-11", 1_793_491_200, 1_796_083_200),
@@ -77,7 +77,7 @@ fn text(text: &str) -> Plain {
     Plain::Single(Value::String(text.to_owned()))
 }
 
-/// Returns an object without repeated names, with which it would be no trace (`docs/api.md`).
+/// Returns an object without repeated names, which a trace must not have (`docs/api.md`).
 fn object(members: Vec<(String, Plain)>) -> Plain {
     let mut names = HashSet::new();
     Plain::Object(members.into_iter().filter(|(name, _)| names.insert(name.clone())).collect())
@@ -98,7 +98,7 @@ fn name(rng: &mut Rng) -> String {
     choice(rng, &NAMES).to_owned()
 }
 
-/// Writes JSON as the endpoint would accept it, sometimes with escapes and white space.
+/// Formats JSON that the endpoint accepts, sometimes with escapes and white space.
 fn write(rng: &mut Rng, value: &Plain, json: &mut String) {
     let space = if rng.u8(..4) == 0 { " " } else { "" };
     let string = |rng: &mut Rng, text: &str| {
@@ -167,7 +167,7 @@ pub fn trace(rng: &mut Rng, number: usize) -> StoredTrace {
     }
     let usage = |tokens: u64| Plain::Object(vec![("total_tokens".to_owned(), Plain::Single(tokens.into()))]);
     members.extend(tokens.map(|tokens| ("usage".to_owned(), usage(tokens))));
-    // Members of the writer.
+    // The writer's own members.
     members.extend((0..rng.usize(..4)).map(|_| (name(rng), value(rng, 2))));
     rng.shuffle(&mut members);
     let (trace, mut json) = (object(members), String::new());
@@ -188,7 +188,7 @@ pub fn trace(rng: &mut Rng, number: usize) -> StoredTrace {
     }
 }
 
-/// Returns the text of a query, and what it means.
+/// Returns the text of a query and its meaning.
 pub fn query(rng: &mut Rng) -> (String, Expression) {
     let depth = rng.usize(..4);
     expression(rng, depth)
@@ -210,7 +210,7 @@ fn expression(rng: &mut Rng, depth: usize) -> (String, Expression) {
         }
         4 => {
             let (text, negated) = expression(rng, depth - 1);
-            // Two hyphens begin a word.
+            // Two hyphens start a word.
             let not = if text.starts_with('-') { "not " } else { choice(rng, &["-", "not ", "NOT "]) };
             (format!("{not}{text}"), Expression::Not(negated.into()))
         }
@@ -230,7 +230,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Writes a value, with quotes if it needs them and sometimes without need.
+/// Formats a value, with quotes if it needs them, and sometimes if it does not.
 fn right(rng: &mut Rng, text: &str) -> String {
     let is_bare =
         !text.is_empty() && text.chars().all(|character| character.is_alphanumeric() || "-+.".contains(character));
@@ -310,7 +310,7 @@ fn word(rng: &mut Rng) -> (String, Expression) {
             ("http://a.test/?x=1", "http://a.test/?x=1"),
             ("\"or not\"", "or not"),
             ("\"na ba\"", "na ba"),
-            // In `log` only, where words are not searched for.
+            // Only in `log`, which is not searched for words.
             ("better", "better"),
         ],
     );
@@ -330,7 +330,7 @@ fn member(rng: &mut Rng) -> (String, Expression) {
     if path.len() < 3 && path[0] != "usage" && path[0] != "messages" {
         path.extend((0..choice(rng, &[0, 0, 1, 2])).map(|_| name(rng)));
     }
-    // Members of the schema need no dot, which the others do.
+    // Unlike other members, members of the schema need no dot.
     let is_known = ["usage", "messages", "log"].contains(&path[0].as_str());
     let mut left = if is_known && rng.bool() { String::new() } else { ".".to_owned() };
     for (at, name) in path.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The meaning of a query, written a second time: without the parser, the numbers and the shortcuts of `attest-query`, from
-//! the section "The query" of `docs/reading.md`.
+//! A second implementation of query matching, written from the section "The query" in `docs/reading.md`. It uses
+//! neither the parser nor the numbers nor the shortcuts of `attest-query`.
 
 use std::cmp::Ordering;
 
@@ -23,7 +23,7 @@ pub struct StoredTrace {
     pub stored: u64,
     pub created: u64,
     pub model: String,
-    /// The contents of the messages in lower case and composed (NFC).
+    /// The contents of the messages, in lower case and NFC.
     pub contents: Vec<String>,
     pub roles: Vec<String>,
     pub user: Option<String>,
@@ -46,7 +46,7 @@ pub enum Expression {
     And(Vec<Expression>),
     Or(Vec<Expression>),
     Not(Box<Expression>),
-    /// In lower case and composed.
+    /// In lower case and NFC.
     Word(String),
     Member {
         path: Vec<String>,
@@ -54,7 +54,7 @@ pub enum Expression {
         value: String,
         is_prefix: bool,
     },
-    /// The text begins with the fingerprint, or is the whole one.
+    /// The fingerprint starts with `text`, or equals it if `is_whole`.
     Fingerprint {
         text: String,
         is_whole: bool,
@@ -72,7 +72,7 @@ pub enum Expression {
         text: String,
         is_prefix: bool,
     },
-    /// From the first second to before the last one.
+    /// The period from the first number to just before the second one, in seconds since 1970.
     Created(Operator, u64, u64),
     Stored(Operator, u64, u64),
     Size(Operator, String),
@@ -118,7 +118,7 @@ fn is_in(time: u64, operator: Operator, start: u64, end: u64) -> bool {
     }
 }
 
-/// Finds all values at a path. A list stands for its elements, and so does an object whose names are all positions.
+/// Finds all values at a path. A list stands for its elements, as does an object whose names are all positions.
 fn find<'a>(value: &'a Plain, path: &[String], found: &mut Vec<&'a Plain>) {
     let is_position = |name: &str| name.parse::<usize>().is_ok();
     let Some(name) = path.first() else { return found.push(value) };
@@ -146,7 +146,7 @@ fn find<'a>(value: &'a Plain, path: &[String], found: &mut Vec<&'a Plain>) {
     }
 }
 
-/// Returns whether a condition holds for a value, or for one within it.
+/// Returns whether a condition holds for `value`, or for any value within it.
 fn holds_for(value: &Plain, operator: Operator, right: &str, is_prefix: bool) -> bool {
     if is_prefix && right.is_empty() {
         return true;
@@ -204,8 +204,8 @@ fn order(left: &(bool, String), right: &(bool, String)) -> Ordering {
     }
 }
 
-/// Writes a number with 500 digits before and after the point, which is enough for all numbers of this test. Returns
-/// whether it is below zero.
+/// Formats a number with 500 digits before and after the point, which is enough for all numbers in this test. Returns
+/// whether the number is negative.
 fn fixed(number: &str) -> (bool, String) {
     const DIGITS: usize = 500;
     let (sign, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
