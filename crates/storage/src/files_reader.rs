@@ -14,28 +14,28 @@ use super::{
     listing::{Branch, ListingEntry, ListingPage, MAX_BRANCHES},
 };
 
-/// Reads the traces in files of JSON Lines, one trace per line.
+/// Reads the traces in JSON Lines files, one trace per line.
 ///
-/// The files are indexed once. Only the index is in memory: about 100 bytes per trace and its key.
+/// The files are indexed once. Only the index is in memory, with about 100 bytes per trace in addition to its key.
 #[derive(Debug, Clone)]
 pub struct FilesReader {
     name: Arc<str>,
     index: Arc<LineIndex>,
 }
 
-/// The line that holds a trace.
+/// The line that contains a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinePlace<'a> {
     pub path: &'a Path,
     pub packing: Packing,
-    /// The number of the line, from 1.
+    /// The line number, starting at 1.
     pub number: u64,
 }
 
 impl FilesReader {
-    /// Indexes files, and those in folders. Blocks until all of them are read.
+    /// Indexes files, and the files in folders. Blocks until all of them are read.
     ///
-    /// Adds the bytes that are read to `read`. Calls `progress` with the number of traces so far.
+    /// Adds the number of bytes read to `read`. Calls `progress` with the number of traces so far.
     pub fn open(paths: &[PathBuf], read: &Arc<AtomicU64>, mut progress: impl FnMut(u64)) -> Result<Self> {
         let files = files_of(paths)?;
         let name = match (paths, &files[..]) {
@@ -54,7 +54,7 @@ impl FilesReader {
         &self.name
     }
 
-    /// Returns sentences about the lines that are not shown, or have no id.
+    /// Returns notes about the lines that are not shown or have no id.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.index.notes
@@ -68,19 +68,19 @@ impl FilesReader {
         Some(LinePlace { path: &file.path, packing: file.packing, number: line.number })
     }
 
-    /// Returns the start of the page after a trace.
+    /// Returns the cursor of the page that starts after a trace.
     pub(super) fn cursor_after(&self, key: &str) -> String {
         self.position(key).map_or(0, |position| position + 1).to_string()
     }
 
-    /// Returns the place of a trace in the order of the lines.
+    /// Returns the position of a trace in line order.
     fn position(&self, key: &str) -> Option<usize> {
         let LineIndex { lines, by_key, .. } = &*self.index;
         let at = by_key.binary_search_by(|place| (*lines[*place as usize].key).cmp(key)).ok()?;
         Some(by_key[at] as usize)
     }
 
-    /// Lists all traces in the order of their keys, beginning after the key `after`.
+    /// Lists all traces in key order, starting after the key `after`.
     pub(super) fn list(&self, after: Option<&str>) -> impl Iterator<Item = ListingEntry> + Send + 'static {
         let index = Arc::clone(&self.index);
         let is_before = |place: &u32| after.is_some_and(|after| &*index.lines[*place as usize].key <= after);
@@ -88,7 +88,7 @@ impl FilesReader {
         (begin..index.by_key.len()).map(move |at| entry(&index, &index.lines[index.by_key[at] as usize]))
     }
 
-    /// Returns a page of the traces with a key that `is_selected` accepts, in the order of their lines.
+    /// Returns a page of the traces whose keys `is_selected` accepts, in line order.
     pub(super) fn page(&self, from: Option<&str>, limit: usize, is_selected: impl Fn(&str) -> bool) -> ListingPage {
         let begin = from.and_then(|from| from.parse().ok()).unwrap_or(0).min(self.index.lines.len());
         let lines = self.index.lines.iter().enumerate().skip(begin);
@@ -103,7 +103,7 @@ impl FilesReader {
         ListingPage { next: selected.peek().map(|_| end.to_string()), entries }
     }
 
-    /// Counts the traces of each branch directly below a prefix. Returns the first thousand branches.
+    /// Counts the traces in each branch directly below a prefix. Returns the first thousand branches.
     pub(super) fn branches(&self, prefix: &str) -> Vec<Branch> {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for TraceLine { key, .. } in &self.index.lines {

@@ -44,9 +44,9 @@ pub enum Packing {
     Zstd,
 }
 
-/// The text of a file in JSON Lines.
+/// The text of a JSON Lines file.
 pub struct JsonLines {
-    /// The text behind a byte order mark.
+    /// The text after the byte order mark, if any.
     pub text: Box<dyn BufRead + Send>,
     pub packing: Packing,
     /// The size of the byte order mark in bytes.
@@ -54,7 +54,7 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Begins to read a file. Counts the bytes that are read, before decompression, in `read`.
+    /// Starts to read a file. Adds the number of bytes read, before decompression, to `read`.
     pub fn open(input: Box<dyn Read + Send>, read: &Arc<AtomicU64>) -> Result<Self> {
         let mut input = Counted { input, read: Arc::clone(read) };
         let mut magic = Vec::new();

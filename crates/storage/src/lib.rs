@@ -1,4 +1,4 @@
-//! The places that traces are read from: a bucket on AWS, the local endpoint's folder, or files of JSON Lines.
+//! The places that traces are read from: a bucket on AWS, the local endpoint's folder, or JSON Lines files.
 //!
 //! Reading a bucket requires only `s3:ListBucket` and `s3:GetObject`. A folder is read directly, without its S3.
 

@@ -1,17 +1,16 @@
-//! The lines of JSON Lines files: where each trace is, and which lines are none.
+//! Indexes JSON Lines files: records where each trace is, and which lines are not traces.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     hash::{DefaultHasher, Hasher},
-    io::{BufRead, BufWriter, Read, Write},
+    io::{self, BufRead, BufWriter, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
 
 use anyhow::{Context, Result, ensure};
 use attest::{
-    key::Key,
     problem::{Problem, Violation},
     trace::{self, MAX_BYTES},
 };
@@ -19,31 +18,31 @@ use jiff::Timestamp;
 
 use super::json_lines::{JsonLines, Packing};
 
-/// The endings of the files that a folder of files contributes.
+/// The name endings of the files that are read from a folder.
 const ENDINGS: [&str; 3] = [".jsonl", ".jsonl.gz", ".jsonl.zst"];
 
-/// The number of traces between two reports of progress.
+/// The number of traces between two progress reports.
 const PROGRESS: usize = 1_000;
 
 /// A file, or a temporary copy of its text.
 #[derive(Debug)]
 pub struct LineFile {
-    /// The path as the user wrote it.
+    /// The path as given by the user.
     pub name: String,
     pub path: PathBuf,
     pub packing: Packing,
-    /// The time of the file's last change.
+    /// When the file was last modified.
     pub modified: Timestamp,
-    /// The text. It stays open, so a file with the same name that replaces it is not read.
+    /// The text. The file stays open, so that a replacement with the same name is not read.
     pub text: File,
 }
 
 #[derive(Debug)]
 pub struct TraceLine {
     pub key: Box<str>,
-    /// The place of its file.
+    /// The index of the file in [`LineIndex::files`].
     pub file: u32,
-    /// The number of the line, from 1.
+    /// The line number, starting at 1.
     pub number: u64,
     pub offset: u64,
     pub length: u32,
@@ -54,15 +53,15 @@ pub struct TraceLine {
 #[derive(Debug, Default)]
 pub struct LineIndex {
     pub files: Vec<LineFile>,
-    /// The traces in the order of the files and of their lines.
+    /// The traces in file and line order.
     pub lines: Vec<TraceLine>,
-    /// The places of the traces in the order of the keys.
+    /// The indexes of the traces in `lines`, in key order.
     pub by_key: Vec<u32>,
-    /// Sentences about the lines that are not shown, or have no id.
+    /// Notes about the lines that are not shown or have no id.
     pub notes: Vec<String>,
 }
 
-/// A reason why a line is not shown, or has no key of its own.
+/// Why a line is not shown, or has no id of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Oddity {
     NoTrace,
@@ -77,14 +76,14 @@ struct Odd {
     first: String,
 }
 
-/// Returns a hash that shows whether a line has changed since it was indexed.
+/// Returns a hash for detecting whether a line has changed since it was indexed.
 pub fn hash(line: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(line);
     hasher.finish()
 }
 
-/// Replaces folders by the files in them that are JSON Lines by their names, in the order of the names.
+/// Replaces each folder with its JSON Lines files, in name order.
 pub fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -93,7 +92,7 @@ pub fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let names = fs::read_dir(path).and_then(|names| names.collect::<Result<Vec<_>, _>>()).with_context(failed)?;
+        let names = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).with_context(failed)?;
         let mut own: Vec<_> = names.into_iter().map(|name| name.path()).filter(|path| is_json_lines(path)).collect();
         ensure!(
             !own.is_empty(),
@@ -134,7 +133,7 @@ impl IndexBuilder {
                 LineText { copy: Some(BufWriter::new(tempfile::tempfile().with_context(no_room)?)), offset: 0, ..text };
         }
         self.add_lines(path, &mut text, progress)?;
-        let copy = text.copy.map(|copy| copy.into_inner().map_err(std::io::IntoInnerError::into_error));
+        let copy = text.copy.map(|copy| copy.into_inner().map_err(io::IntoInnerError::into_error));
         let text = copy.transpose().with_context(no_room)?.unwrap_or(file);
         let (name, path) = (path.display().to_string(), std::path::absolute(path).with_context(failed)?);
         self.index.files.push(LineFile { name, path, packing, modified, text });
@@ -183,20 +182,13 @@ impl IndexBuilder {
             if !has_id {
                 self.add_odd(Oddity::NoId, place);
             }
-            self.push(
-                &key,
-                TraceLine { key: Box::default(), file, number, offset, length: length_of(line), hash: hash(line) },
-            )?;
+            ensure!(u32::try_from(self.index.lines.len()).is_ok(), "there are more than {} traces", u32::MAX);
+            let (key, length, hash) = (key.as_str().into(), length_of(line), hash(line));
+            self.index.lines.push(TraceLine { key, file, number, offset, length, hash });
             if self.index.lines.len().is_multiple_of(PROGRESS) {
                 progress(self.index.lines.len() as u64);
             }
         }
-        Ok(())
-    }
-
-    fn push(&mut self, key: &Key, line: TraceLine) -> Result<()> {
-        ensure!(u32::try_from(self.index.lines.len()).is_ok(), "there are more than {} traces", u32::MAX);
-        self.index.lines.push(TraceLine { key: key.as_str().into(), ..line });
         Ok(())
     }
 
@@ -207,12 +199,12 @@ impl IndexBuilder {
         }
     }
 
-    /// Leaves out repeated keys, and adds the notes.
+    /// Removes lines with repeated keys, and adds the notes.
     pub fn finish(mut self) -> LineIndex {
         self.sort();
         let LineIndex { lines, by_key, files, .. } = &self.index;
         let key = |place: u32| &*lines[place as usize].key;
-        // The sort is stable, so the first one of equal keys is the first line.
+        // The sort is stable, so the first of several equal keys belongs to the first line.
         let mut repeated: Vec<u32> =
             by_key.windows(2).filter(|pair| key(pair[0]) == key(pair[1])).map(|pair| pair[1]).collect();
         repeated.sort_unstable();
@@ -235,7 +227,7 @@ impl IndexBuilder {
 
     fn sort(&mut self) {
         let LineIndex { lines, by_key, .. } = &mut self.index;
-        *by_key = (0..u32::try_from(lines.len()).expect("`push` checks it")).collect();
+        *by_key = (0..u32::try_from(lines.len()).expect("`add_lines` checks it")).collect();
         by_key.sort_by(|one, other| lines[*one as usize].key.cmp(&lines[*other as usize].key));
     }
 }
@@ -256,7 +248,7 @@ fn sentence(oddity: Oddity, Odd { lines, first }: &Odd) -> String {
     format!("{lines} {what}. The first one is {}.", first.trim_end_matches('.'))
 }
 
-/// Describes why a line is not a trace. The number of the line in the problem is always 1.
+/// Describes why a line is not a trace. Omits the line number in the problem, which is always 1.
 fn reason(problem: &Problem) -> String {
     match problem {
         Problem::NotJson { detail, column, .. } => format!("{detail} at column {column}"),
@@ -286,17 +278,17 @@ struct LineText {
 }
 
 enum LineError {
-    Text(std::io::Error),
-    Copy(std::io::Error),
+    Text(io::Error),
+    Copy(io::Error),
 }
 
 impl LineText {
-    /// Reads a line with its line break. Returns whether it is short enough for a trace; otherwise, skips it.
+    /// Reads a line with its line break. Returns whether the line is short enough for a trace.
     fn read_line(&mut self, line: &mut Vec<u8>) -> Result<bool, LineError> {
         let mut is_whole = true;
         loop {
             line.clear();
-            let mut part = self.text.by_ref().take(MAX_BYTES as u64 + 2); // with CRLF
+            let mut part = self.text.by_ref().take(MAX_BYTES as u64 + 2); // including CRLF
             let read = part.read_until(b'\n', line).map_err(LineError::Text)?;
             if let Some(copy) = &mut self.copy {
                 copy.write_all(line).map_err(LineError::Copy)?;

@@ -30,7 +30,7 @@ pub enum Location {
     Folder(PathBuf),
 }
 
-/// The kinds of places, which differ in the order and the cost of their listings.
+/// The kinds of places, which differ in the order and cost of their listings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceKind {
     Bucket,
@@ -181,19 +181,24 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in key order, starting after the key `after`. Skips other objects.
+    /// Lists the traces whose keys start with `prefix`, in key order, starting after the key `after`. Skips other objects.
     pub fn list(
         &self,
+        prefix: String,
         times: TimeRange,
         after: Option<String>,
     ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let entries = match &self.place {
-            Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
+            Place::Bucket(bucket) => {
+                // An id contains no slash, so deeper keys belong to other fingerprints.
+                bucket.list(self.within_fingerprint(&prefix), self.fingerprint.is_some(), after).boxed()
+            }
             Place::Folder(folder) => folder.list(after).boxed(),
             Place::Files(files) => stream::iter(files.list(after.as_deref()).map(Ok)).boxed(),
         };
         entries.try_filter(move |entry| {
-            let is_selected = times.contains(entry.stored) && self.contains(&entry.key);
+            let is_selected =
+                times.contains(entry.stored) && entry.key.starts_with(&prefix) && self.contains(&entry.key);
             async move { is_selected }
         })
     }
@@ -280,8 +285,8 @@ impl TraceReader {
         Ok(self.get_with_writer(key).await?.map(|(json, _)| json))
     }
 
-    /// Reads a listed trace of a folder or of files on this thread, which blocks, or returns why only this trace cannot be
-    /// read. Returns `None` if it was deleted, or is in a bucket.
+    /// Reads a listed trace from a folder or files on this thread, which blocks. Returns `None` if it was deleted or is
+    /// in a bucket, or an [`Unreadable`] if the failure concerns only this trace.
     pub fn read_local(&self, entry: &ListingEntry) -> Result<Option<Result<Bytes, Unreadable>>> {
         match &self.place {
             Place::Bucket(_) => Ok(None),

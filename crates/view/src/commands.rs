@@ -91,7 +91,7 @@ pub struct TerminalCommand {
 pub fn commands(traces: &TraceReader, key: &str, json: &[u8]) -> Vec<TerminalCommand> {
     let line = traces.files().and_then(|files| files.line(key));
     let read = line.map_or_else(|| aws(traces, key), sed);
-    // Anybody on this machine can read the page, so it must not show the secret key of the folder's S3.
+    // Anybody on this machine can read the page, so it must not show the secret key for the folder's S3.
     let title = match traces.kind() {
         PlaceKind::Folder => "Read it with the AWS CLI and the AWS_ variables that attest printed",
         PlaceKind::Bucket => "Read it with the AWS CLI",
@@ -159,7 +159,7 @@ fn python(json: &[u8]) -> Option<String> {
         "litellm" => ("litellm", "litellm.completion"),
         _ => ("openai", "openai.OpenAI().chat.completions.create"),
     };
-    // JSON contains no three quotes in a row and ends with no backslash, so it does not end a raw string.
+    // JSON does not contain three quotes in a row or end with a backslash, so it does not end a raw string.
     let request = Json::from(request).readable();
     Some(format!(
         "import json\n\nimport {module}\n\nrequest = json.loads(r\"\"\"\n{request}\n\"\"\")\n\nprint({call}(**request))\n"

@@ -145,7 +145,7 @@ pub fn read_bytes(entry: &ListingEntry) -> u64 {
     if Unreadable::of_size(entry.size).is_some() { 0 } else { entry.size }
 }
 
-/// Reads and searches files in one go, because a task per file would cost more than reading it.
+/// Reads and searches files in one task, because a task per file would cost more than reading the file.
 async fn of_files(entries: Vec<ListingEntry>, workers: &Workers, mut batch: BatchBuilder) -> Result<Batch> {
     let search = move || {
         for entry in entries {

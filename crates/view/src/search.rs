@@ -74,7 +74,7 @@ impl Search {
     }
 }
 
-/// Reads a listed object, or returns why only this one cannot be read. Returns `None` if it was deleted.
+/// Reads a listed object. Returns `None` if it was deleted, or an [`Unreadable`] if the failure concerns only it.
 pub async fn content(traces: &TraceReader, entry: &ListingEntry) -> anyhow::Result<Option<Result<Bytes, Unreadable>>> {
     if let Some(reason) = Unreadable::of_size(entry.size) {
         return Ok(Some(Err(reason)));

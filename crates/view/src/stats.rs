@@ -20,7 +20,7 @@ use super::{
     workers::Workers,
 };
 
-/// The largest number of traces of a bucket that are listed. A folder or files are listed whole.
+/// The maximum number of traces that are listed in a bucket. A folder or files are listed completely.
 const LISTED: usize = 5_000;
 
 /// The maximum number of traces that are read: the newest ones in a folder, or the first ones in a bucket.

@@ -1,4 +1,4 @@
-//! The files to import.
+//! Opens the files to import.
 
 use std::{
     ffi::OsStr,
@@ -67,7 +67,7 @@ impl InputFile {
         self.path.file_name().unwrap_or(self.path.as_os_str())
     }
 
-    /// Opens the text, decompressed.
+    /// Opens the decompressed text.
     pub fn open(&self) -> Result<Box<dyn BufRead + Send>> {
         let input: Box<dyn Read + Send> = if self.is_stdin() {
             Box::new(io::stdin())

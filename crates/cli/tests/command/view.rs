@@ -1,4 +1,4 @@
-//! Runs `attest view` over files as a user does.
+//! Tests `view` on files by running the built program.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ impl View {
         body
     }
 
-    /// Returns the sentences about the lines, which all pages with a list of traces show.
+    /// Returns the notes about lines, which all pages with a list of traces must show.
     async fn notes(&self) -> Vec<String> {
         let notes = |page: &str| {
             let notes = page.split("<p class=\"notice\">").skip(1);
@@ -232,7 +232,7 @@ async fn a_file_is_not_read_into_memory() {
     }
     let view = View::start(folder.path(), &["t.jsonl"]).await;
     assert_eq!(view.get("raw?key=m/39").await, trace("39", &text, ""));
-    // On Linux only: `/proc` has the peak.
+    // Only on Linux, where `/proc` reports the peak.
     if let Some(peak) = super::peak_mib(view.process.id().expect("it runs")) {
         assert!(peak < 100, "{peak} MiB for a file of 160 MiB");
     }

@@ -1,4 +1,4 @@
-//! Stacked bars as SVG, each of them a link.
+//! Renders stacked bars as SVG, with a link on each part.
 
 use std::fmt::Write;
 

@@ -10,7 +10,7 @@ use super::{tokens, urls::session_url};
 /// The facts with a button for copying.
 const COPIED: [&str; 3] = ["key", "fingerprint", "id"];
 
-/// Lists what is known of a trace, in the order of display.
+/// Lists what is known about a trace, in display order.
 pub fn known(key: &str, header: &Header, bytes: usize) -> Vec<(&'static str, String)> {
     let (fingerprint, id) = Key::read(key).unwrap_or_default();
     let facts = [

@@ -18,7 +18,7 @@ pub enum Failure {
     WrongAddress(String),
     /// There is no such trace, or this page may not show it.
     NoSuchTrace(String),
-    /// The search cannot be understood.
+    /// The search is not a valid query.
     BadSearch {
         q: String,
         error: QueryError,

@@ -118,7 +118,7 @@ pub fn searched(looked_at: usize, total: Option<usize>) -> Markup {
 /// How the search for a page ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has read all traces.
+    /// The search has read all traces.
     Complete,
     /// The page is full. Nothing is known about later traces.
     Listed,
@@ -185,7 +185,7 @@ fn export(q: &str) -> Markup {
     html! {
         details.export {
             summary { "Export this result" }
-            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
+            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, in the order of this list." }
         }
     }
 }

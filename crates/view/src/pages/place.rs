@@ -1,4 +1,4 @@
-//! The place of the traces, as pages name it.
+//! What pages say about the place of the traces.
 
 use attest_storage::{FilesReader, PlaceKind, TraceReader};
 use maud::{Markup, html};
@@ -9,7 +9,7 @@ use super::failure::first_trace;
 pub struct PlaceFacts {
     pub name: String,
     pub kind: PlaceKind,
-    /// Sentences about the lines of files that are not shown.
+    /// Notes about lines in files that are not shown.
     notes: Vec<String>,
 }
 
