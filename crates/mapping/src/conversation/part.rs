@@ -27,7 +27,6 @@ pub enum Part {
     },
 }
 
-/// A source that a text cites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Citation {
     pub title: String,
