@@ -11,7 +11,7 @@ use super::{
     versioned_s3::{Version, VersionedS3, day, run},
 };
 
-/// Asserts that no version of an object contains a text, in its bytes or in its decoded rows.
+/// Asserts that no version of an object contains a string, in its bytes or in its decoded rows.
 pub fn assert_no_version_contains(s3: &VersionedS3, text: &str) {
     for Version { bucket, key, id, body, .. } in s3.versions() {
         let Some(body) = body else { continue };
