@@ -114,6 +114,14 @@ def test_an_id_is_found_as_typed(site, page, id):
     expect(page.locator("#rows li")).to_have_count(1)
 
 
+def test_the_list_states_its_time_and_time_zone(site, page):
+    file = site.folder / f"{site.post(talk('Hello'))}.json"
+    os.utime(file, (1_780_000_000, 1_780_000_000))
+    page.goto(site.list_url())
+    expect(page.locator(".basis")).to_have_text("Times are those of storage, in UTC.")
+    expect(page.locator("#rows time")).to_have_text("2026-05-28 20:26:40")
+
+
 def test_a_time_that_is_not_one_is_refused(site, page):
     assert page.goto(site.list_url("since:yesterday")).status == 400
     expect(page.locator("main")).to_contain_text("`yesterday` is not a time: write `since` with 2026")

@@ -1,5 +1,6 @@
 //! `forget`: deletes traces from their bucket and from its lake, and writes a receipt.
 
+mod options;
 mod pending;
 mod place;
 mod receipt;
@@ -8,8 +9,7 @@ mod selection;
 use std::{
     collections::BTreeSet,
     fmt,
-    io::{self, BufRead, IsTerminal},
-    path::PathBuf,
+    io::{self, BufRead, IsTerminal, Write},
     process::ExitCode,
     time::SystemTime,
 };
@@ -22,13 +22,12 @@ use attest_lake::{
     race::win,
     sync::complete,
 };
-use attest_storage::LocationOptions;
-use attest_terminal::{ask, fail, note, run_lock::RunLock};
-use clap::Args;
+use attest_terminal::{Output, ask, fail, note, run_lock::RunLock};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::HumanCount;
 use jiff::Timestamp;
 
+pub use self::options::ForgetOptions;
 use self::{
     pending::{Pending, persist},
     place::ForgetPlace,
@@ -43,50 +42,9 @@ const SHOWN: usize = 20;
 /// The number of files that are searched concurrently. Each may have several 8 MB batches in memory.
 const CONCURRENT: usize = 4;
 
-/// The options of `forget`.
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-With --text and --where, the command first adds the traces to the lake that it lacks. Then it finds the traces, also in old
-versions of objects and in old files of the lake, shows them, and asks. It deletes their objects with all versions, removes their
-rows from the lake, deletes the old files of the lake that contain them with all versions, checks that none is left, and writes a
-receipt without content. If it fails or is stopped, run it again. It continues with the list of keys that it leaves beside the
-receipt, and so does --keys with that list.
-
-A query that reads one of the old files while they are deleted fails, and must be repeated.
-
-Exit status:
-  0  none of the traces is left in the bucket and the lake; the receipt lists other copies
-  1  nothing was deleted, because the answer was not yes
-  2  the command failed, or objects were not searched, because they cannot be read, or are not traces and --where selects by
-     columns: the receipt lists them")]
-pub struct ForgetOptions {
-    /// Forget the traces with the keys in this file, one per line; `-` is standard input, and requires --yes
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["text", "condition"], conflicts_with_all = ["text", "condition"])]
-    keys: Option<PathBuf>,
-    /// Forget all traces that contain this text, also within JSON in their strings (case matters)
-    #[arg(long)]
-    text: Option<String>,
-    /// Ignore case in --text
-    #[arg(long, requires = "text")]
-    ignore_case: bool,
-    /// Forget all traces for which this condition on the lake's columns holds, such as "model = 'gpt-4o'"; requires the
-    /// DuckDB CLI
-    #[arg(long = "where", value_name = "SQL", conflicts_with = "text")]
-    condition: Option<String>,
-    #[command(flatten)]
-    location: LocationOptions,
-    /// The lake: a folder, or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "LAKE")]
-    lake: String,
-    /// The file for the receipt, which must not exist
-    #[arg(long, value_name = "FILE", default_value = "forgotten.json")]
-    receipt: PathBuf,
-    /// Delete without asking
-    #[arg(long)]
-    yes: bool,
-}
-
 enum ForgetOutcome {
+    /// With `--dry-run`.
+    Found(FoundTraces),
     Forgotten(Box<ForgetReceipt>),
     /// An earlier run wrote the receipt, but was stopped before it deleted its list.
     CompletedBefore,
@@ -101,6 +59,11 @@ pub async fn run(options: ForgetOptions) -> ExitCode {
             // An object that was not searched may contain the text.
             if receipt.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
         }
+        Ok(ForgetOutcome::Found(found)) => match list(&found) {
+            Ok(()) if found.unreadable.is_empty() => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(2),
+            Err(error) => fail(&error, 2),
+        },
         Ok(ForgetOutcome::CompletedBefore) => {
             note!("an earlier run is complete. The receipt is {}", options.receipt.display());
             ExitCode::SUCCESS
@@ -124,13 +87,27 @@ fn report(receipt: &ForgetReceipt) {
     for key in &receipt.absent {
         note!("{key} did not exist");
     }
-    for NotSearched { key, version, reason } in &receipt.unreadable {
-        let version = version.as_ref().map(|version| format!("the version {version} of ")).unwrap_or_default();
-        note!("{version}{key} was not searched: {reason}");
-    }
+    report_unsearched(&receipt.unreadable);
     for file in &receipt.files_of_others {
         note!("{file} below the lake belongs to another program, and was not searched");
     }
+}
+
+fn report_unsearched(objects: &[NotSearched]) {
+    for NotSearched { key, version, reason } in objects {
+        let version = version.as_ref().map(|version| format!("the version {version} of ")).unwrap_or_default();
+        note!("{version}{key} was not searched: {reason}");
+    }
+}
+
+/// Prints what a run would delete.
+fn list(found: &FoundTraces) -> Result<()> {
+    report_unsearched(&found.unreadable);
+    let keys: BTreeSet<_> = found.keys.union(&found.old_keys).collect();
+    note!("{} traces and {} old files match; nothing was deleted", HumanCount(keys.len() as u64), found.old_files);
+    let mut output = Output::default();
+    keys.into_iter().try_for_each(|key| writeln!(output, "{key}"))?;
+    Ok(output.flush()?)
 }
 
 /// A bucket, its lake, and the traces to forget.
@@ -152,10 +129,24 @@ struct FoundTraces {
     unreadable: Vec<NotSearched>,
 }
 
+impl FoundTraces {
+    /// Fails if nothing was found, and an earlier run has left nothing to delete.
+    fn require_any(&self, pending: &BTreeSet<String>) -> Result<()> {
+        let is_any = !(pending.is_empty() && self.keys.is_empty() && self.old_keys.is_empty()) || self.old_files > 0;
+        if !is_any {
+            report_unsearched(&self.unreadable);
+        }
+        ensure!(is_any, "no trace of the lake matches");
+        Ok(())
+    }
+}
+
 async fn forget(options: &ForgetOptions) -> Result<ForgetOutcome> {
     crate::lake::keep_private();
     let lock = options.receipt.with_extension("lock");
-    let _lock = RunLock::acquire(&lock, &format!("the receipt {}", options.receipt.display()))?;
+    let lock = || RunLock::acquire(&lock, &format!("the receipt {}", options.receipt.display()));
+    // A dry run writes no receipt.
+    let _lock = if options.dry_run { None } else { Some(lock()?) };
     let location = options.location.location();
     let place = ForgetPlace::open(&location).await?;
     let table = Table::open_existing(&LakeLocation::open(&options.lake).await?).await;
@@ -164,14 +155,19 @@ async fn forget(options: &ForgetOptions) -> Result<ForgetOutcome> {
     require(&table, &source).await?;
     let selection = Selection::of(options).await?;
     let places = |salt: &str| digest_of_places(&source, table.location(), salt);
-    let Some(mut pending) = Pending::begin(options, &selection, places)? else {
+    let pending = if options.dry_run { None } else { Some(Pending::begin(options, &selection, places)?) };
+    if let Some(None) = pending {
         return Ok(ForgetOutcome::CompletedBefore);
-    };
+    }
     table.upgrade().await?;
     let run = Run { options, place, table, selection, begun: Timestamp::now() };
     let found = run.find().await?;
+    let Some(mut pending) = pending.flatten() else {
+        found.require_any(&BTreeSet::new())?;
+        return Ok(ForgetOutcome::Found(found));
+    };
     pending.keys.extend(found.keys.iter().chain(&found.old_keys).cloned());
-    ensure!(!pending.keys.is_empty() || found.old_files > 0, "no trace of the lake matches");
+    found.require_any(&pending.keys)?;
     if !options.yes && !run.confirm(&pending.keys, found.old_files)? {
         return Ok(ForgetOutcome::Refused);
     }
@@ -245,13 +241,14 @@ impl Run<'_> {
         })
         .await?;
         let mut keys = keys?;
-        let skipped = completed.added.skipped.iter();
+        let skipped = completed.added.skipped.iter().filter(|(key, _)| self.selection.may_select(key));
         let mut unreadable: Vec<_> = skipped.map(|(key, reason)| NotSearched::unreadable(key, None, reason)).collect();
         let not_traces = &completed.added.invalid;
-        if let Selection::Text(needle) = &self.selection {
-            keys.extend(self.place.matching_objects(not_traces, needle).await?);
-        } else {
-            unreadable.extend(not_traces.iter().map(|key| NotSearched::not_a_trace(key, None)));
+        match &self.selection {
+            Selection::Content(content) => {
+                keys.extend(self.place.matching_objects(not_traces, content, &mut unreadable).await?);
+            }
+            _ => unreadable.extend(not_traces.iter().map(|key| NotSearched::not_a_trace(key, None))),
         }
         Ok(FoundTraces { keys, unreadable, ..FoundTraces::default() })
     }

@@ -36,14 +36,14 @@ enum Command {
     /// Import traces from JSON Lines files
     Import(import::ImportOptions),
     /// Export stored traces to a file
-    Export(export::ExportOptions),
+    Export(Box<export::ExportOptions>),
     /// Keep stored traces as one table for queries
     #[cfg(feature = "lake")]
     #[command(subcommand)]
     Lake(lake::LakeCommand),
     /// Delete traces for good, from their bucket and from its lake
     #[cfg(feature = "lake")]
-    Forget(forget::ForgetOptions),
+    Forget(Box<forget::ForgetOptions>),
     /// Keep stored traces as one table for queries, and `forget` traces (this build lacks both: `--features lake` adds
     /// them)
     #[cfg(not(feature = "lake"))]
@@ -56,8 +56,8 @@ enum Command {
     Check(check::CheckOptions),
     /// Show stored traces in a browser
     View(view::ViewOptions),
-    /// Write one trace as an HTML file, or upload it and print a URL that expires
-    Share(share::ShareOptions),
+    /// Write traces as HTML files, or upload them and print a URL that expires
+    Share(Box<share::ShareOptions>),
     /// Print the completion script for a shell
     Completions { shell: Shell },
 }
@@ -75,6 +75,7 @@ async fn main() -> ExitCode {
         "attest_export",
         "attest_lake",
         "attest_mapping",
+        "attest_query",
         "attest_storage",
         "attest_view",
         "local_aws",
@@ -83,11 +84,11 @@ async fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(options) => serve::run(options).await,
         Command::Import(options) => return import::run(options).await,
-        Command::Export(options) => return export::run(options).await,
+        Command::Export(options) => return export::run(*options).await,
         #[cfg(feature = "lake")]
         Command::Lake(command) => return lake::run(command).await,
         #[cfg(feature = "lake")]
-        Command::Forget(options) => return forget::run(options).await,
+        Command::Forget(options) => return forget::run(*options).await,
         #[cfg(not(feature = "lake"))]
         Command::Lake { .. } => {
             note!("error: this build of `attest` has no lake. Run it with `cargo run --locked --features lake --`");
@@ -95,7 +96,7 @@ async fn main() -> ExitCode {
         }
         Command::Check(options) => return check::run(options).await,
         Command::View(options) => view::run(options).await,
-        Command::Share(options) => share::run(options).await,
+        Command::Share(options) => share::run(*options).await,
         Command::Completions { shell } => {
             let mut script = Vec::new(); // `generate` panics if a write fails
             clap_complete::generate(shell, &mut Cli::command(), "attest", &mut script);

@@ -2,6 +2,7 @@
 
 use std::process::{self, ExitCode};
 
+use attest_query::Field;
 use attest_terminal::{fail, note, shutdown::stop_signal};
 use clap::{Args, Subcommand};
 
@@ -22,12 +23,14 @@ mod paths;
 mod state_file;
 mod traces;
 
+pub use traces::{ReadOptions, ReadTrace, Traces};
+
 /// The command line of `attest export`.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_long_help = "\
+    after_long_help = format!("\
 Without a subcommand, the export writes JSON Lines: one trace per line, in the order of the keys. Each line has the
 bytes of the stored trace without the line breaks between its tokens. FILE is compressed if its name ends with .gz or
 .zst; `-` is standard output.
@@ -37,7 +40,9 @@ An interrupted export leaves FILE.part and FILE.part.checkpoint. Run the same co
 Exit status:
   0  every selected trace is exported, except those that the format of the examples cannot express
   1  some objects are not traces or cannot be read, and were left out
-  2  the export failed or was stopped: run the same command again to resume"
+  2  the export failed or was stopped: run the same command again to resume
+
+{}", Field::help())
 )]
 pub struct ExportOptions {
     #[command(subcommand)]

@@ -1,18 +1,20 @@
 //! Lists and reads the traces that an export selects.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, future::ready, sync::Arc};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use attest::{trace, unreadable::Unreadable};
+use attest_query::{Field, Query, QueryOption, Selector};
 use attest_storage::{Fingerprint, ListingEntry, LocationOptions, TimeRange, TraceReader, parse_time};
 use attest_terminal::note;
 use bytes::Bytes;
 use clap::Args;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
-/// Options of every format: the location and selection of the traces, and the number of concurrent reads.
+/// The location and selection of traces, and the number of concurrent reads. The formats of the export and `share` have
+/// these options.
 #[derive(Debug, Args)]
 pub struct ReadOptions {
     #[command(flatten)]
@@ -29,6 +31,8 @@ pub struct ReadOptions {
     /// Only traces of this model
     #[arg(long)]
     model: Option<String>,
+    #[command(flatten)]
+    selection: QueryOption,
     /// The number of concurrent reads
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -40,14 +44,14 @@ pub struct ReadOptions {
 pub struct Traces {
     reader: TraceReader,
     times: TimeRange,
-    model: Option<String>,
+    selector: Arc<Selector>,
     concurrency: usize,
     restrictions: String,
 }
 
 pub enum ReadTrace {
     Trace(Bytes),
-    /// The trace has a different model.
+    /// The query does not select the trace.
     LeftOut,
     NotATrace,
     /// The object was deleted after it was listed.
@@ -74,20 +78,17 @@ impl ReadTrace {
     }
 }
 
-#[derive(Deserialize)]
-struct Model {
-    model: String,
-}
-
 impl ReadOptions {
     /// Opens the bucket or the folder. Sends no request to a bucket.
     pub async fn open(&self) -> Result<Traces> {
-        let Self { location, fingerprint, since, until, model, concurrency, .. } = self;
+        let Self { location, fingerprint, since, until, model, selection, concurrency, .. } = self;
         let reader = TraceReader::open(&location.location()).await?.restricted_to(fingerprint.clone());
+        let model = model.as_deref().map_or(Ok(Query::default()), |model| Query::of(Field::Model, model))?;
+        let query = selection.query.clone().unwrap_or_default().and(model);
         Ok(Traces {
             reader,
-            times: TimeRange { since: *since, until: *until },
-            model: model.clone(),
+            times: TimeRange { since: *since, until: *until }.within(query.times()),
+            selector: Arc::new(Selector::new(query)),
             concurrency: (*concurrency).into(),
             restrictions: self.restrictions(),
         })
@@ -101,6 +102,7 @@ impl ReadOptions {
             ("since", since.map(|time| time.to_string())),
             ("until", until.map(|time| time.to_string())),
             ("model", self.model.clone()),
+            ("query", self.selection.query.as_ref().map(Query::to_string)),
         ];
         let mut restrictions = String::new();
         for (name, value) in options.into_iter().filter_map(|(name, value)| Some((name, value?))) {
@@ -111,6 +113,11 @@ impl ReadOptions {
 }
 
 impl Traces {
+    #[must_use]
+    pub fn reader(&self) -> &TraceReader {
+        &self.reader
+    }
+
     /// Describes the traces, so that a state can recognize them. Two descriptions are equal only if they select the
     /// same traces.
     pub async fn origin(&self) -> Result<String> {
@@ -121,9 +128,11 @@ impl Traces {
         Ok(format!("{place}{}", self.restrictions))
     }
 
-    /// Lists the traces after the key `after`, in key order.
+    /// Lists the traces that the query may select, in key order, starting after the key `after`.
     pub fn list(&self, after: Option<String>) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
-        self.reader.list(self.times, after)
+        let query = self.selector.query();
+        let entries = self.reader.list(query.key_prefix(), self.times, after);
+        entries.try_filter(|entry| ready(query.decide(entry) != Some(false)))
     }
 
     /// Reads listed objects concurrently and returns them in the listed order.
@@ -156,14 +165,18 @@ impl Traces {
                 };
             }
         };
-        // `import` would refuse the line of such an object.
-        if !trace::is_trace(&trace) {
-            return Ok(ReadTrace::NotATrace);
-        }
-        Ok(match (&self.model, serde_json::from_slice::<Model>(&trace)) {
-            (Some(selected), Ok(found)) if found.model != *selected => ReadTrace::LeftOut,
-            _ => ReadTrace::Trace(trace),
-        })
+        let (selector, entry) = (Arc::clone(&self.selector), entry.clone());
+        let read = spawn_blocking(move || {
+            // `import` would refuse the line of such an object.
+            if !trace::is_trace(&trace) {
+                ReadTrace::NotATrace
+            } else if selector.selects(&entry, &trace) {
+                ReadTrace::Trace(trace)
+            } else {
+                ReadTrace::LeftOut
+            }
+        });
+        read.await.context("the search of a trace panicked")
     }
 
     /// Returns whether a listing succeeds and does not contain `key`. One entry is enough, because `key` sorts before

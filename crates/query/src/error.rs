@@ -32,7 +32,10 @@ pub enum QueryError {
     Operator { subject: String, operator: Operator, allowed: &'static str },
     #[error("`{value}` is not a number, with which `{subject}{operator}` compares")]
     Number { subject: String, operator: Operator, value: String },
-    #[error("`{value}` is not a time: write `{field}` with 2026, 2026-11, 2026-11-22 or 2026-11-22T10:00:00Z", field = .field.name())]
+    #[error(
+        "`{value}` is not a time: write `{field}` with 2026, 2026-11, 2026-11-22 or 2026-11-22T10:00:00Z. The fields are {}",
+        fields(), field = .field.name()
+    )]
     Time { field: Field, value: String },
     #[error("`is:{0}` is unknown: write error, refusal or incomplete")]
     State(String),
@@ -40,6 +43,8 @@ pub enum QueryError {
     Fingerprint(String, attest::key::KeyError),
     #[error("an empty text would match everything")]
     Empty,
+    #[error("an empty query would select every trace")]
+    NoQuery,
 }
 
 fn fields() -> String {

@@ -72,7 +72,7 @@ impl Field {
     ];
 
     /// The members of a trace that need no dot: those of the schema and of `docs/mapping.md`.
-    pub const MEMBERS: [&'static str; 23] = [
+    pub const MEMBERS: [&'static str; 24] = [
         "id",
         "object",
         "model",
@@ -83,6 +83,7 @@ impl Field {
         "usage",
         "api",
         "request_messages",
+        "timing",
         "request",
         "response",
         "incomplete",

@@ -1,46 +1,27 @@
 //! The query language, which selects traces on the page and in `export`, `forget` and `share`.
 //!
-//! ```text
-//! query      = [ either ]                              ; the empty query selects every trace
-//! either     = all *( "or" all )
-//! all        = item *( [ "and" ] item )
-//! item       = *( "not" / "-" ) ( "(" either ")" / condition / word )
-//! condition  = ( field / member ) operator value
-//! operator   = ":" / "=" / ">" / ">=" / "<" / "<="     ; no space around ":"
-//! member     = [ "." ] name *( "." name )              ; without the first dot, a member of `Field::MEMBERS`
-//! name       = 1*( letter / digit / "_" / "-" ) / quoted
-//! word       = bare / quoted
-//! value      = bare / quoted / prefix "*" / "*"
-//! bare       = 1*( any but white space, and but ")" without its "(" )
-//! quoted     = DQUOTE *( any but DQUOTE and "\" / "\" any ) DQUOTE
-//! ```
-//!
-//! `and`, `or` and `not` ignore case, and are words if quoted. `-` negates what directly follows it.
-//!
-//! - A word matches text in the conversation, ignoring case.
-//! - A condition on a member matches if any value with this name matches, any element of a list, or any value in an
-//!   object. In a path, a list stands for its elements, and a number selects one. The same goes for an object whose
-//!   names are numbers, such as `choices`.
-//! - `:` and `=` compare strings exactly, numbers by value with every digit, and `true`, `false` and `null`. With `:`,
-//!   a trailing `*` stands for any rest, and `*` alone for any value. The other operators compare numbers.
-//! - A value of another type does not match.
-//! - Times are in UTC. A year, month or day is the whole period.
+//! The section "The query" of `docs/reading.md` defines the language: its grammar, fields, comparisons, times and
+//! errors.
 
 mod decimal;
 mod error;
 mod field;
 mod matching;
+mod option;
 mod parse;
 mod period;
 mod prefilter;
 mod reach;
+mod selector;
 mod syntax;
 mod test;
 
 pub use error::QueryError;
 pub use field::Field;
 pub use matching::Candidate;
+pub use option::QueryOption;
 pub use prefilter::Prefilter;
+pub use selector::Selector;
 
 use attest_storage::{ListingEntry, TimeRange};
 use syntax::{Expression, Subject};
@@ -52,6 +33,19 @@ pub struct Query(Expression);
 impl Query {
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         parse::parse(text).map(Self)
+    }
+
+    /// Parses an option's value, which must not be empty, because an empty value may come from an unset variable.
+    pub fn parse_option(text: &str) -> Result<Self, QueryError> {
+        match Self::parse(text)? {
+            query if query.is_empty() => Err(QueryError::NoQuery),
+            query => Ok(query),
+        }
+    }
+
+    /// Returns the query for one exact value of a field.
+    pub fn of(field: Field, value: &str) -> Result<Self, QueryError> {
+        Ok(Self(Expression::Condition(syntax::Condition::of_field(field, value)?)))
     }
 
     /// Returns whether the query is empty and so selects every trace.

@@ -62,7 +62,7 @@ pub fn matches(query: &Expression, candidate: &Candidate<'_>) -> bool {
     }
 }
 
-/// Decides from the listing, in three-valued logic: unknown parts are `None`.
+/// Evaluates a query on a listing entry alone, in three-valued logic: `None` if the result depends on the content.
 pub fn decide(query: &Expression, entry: &ListingEntry) -> Option<bool> {
     let decide_parts = |parts: &[Expression], decisive: bool| {
         let mut decided = Some(!decisive);
@@ -93,11 +93,11 @@ fn holds_for_entry(field: Field, test: &Test, entry: &ListingEntry) -> bool {
             rest.is_some_and(|rest| !(*is_whole && rest.contains('/'))) && Key::read(&entry.key).is_some()
         }
         (Field::Id, test) => {
-            // Ids are compared as sent, and as encoded in the key.
+            // Ids are compared as sent, and as encoded in the key: `id:9` does not match the `%C3%A9` of an encoded `é`.
             let Some((_, id)) = Key::read(&entry.key) else { return false };
             let encoded = entry.key.rsplit_once('/').map_or("", |(_, id)| id);
             match test {
-                Test::Part(part) => id.contains(part) || encoded.contains(part),
+                Test::Part(part) => id.contains(part) || part.contains('%') && encoded.contains(part),
                 Test::Equal(pattern) => pattern.is_text(&id) || pattern.is_text(encoded),
                 _ => false,
             }

@@ -30,11 +30,7 @@ fn shared_prefix(one: &str, other: &str) -> String {
 
 pub fn times(query: &Expression) -> TimeRange {
     match query {
-        Expression::All(parts) => {
-            let ranges = || parts.iter().map(times);
-            let since = ranges().filter_map(|range| range.since).max();
-            TimeRange { since, until: ranges().filter_map(|range| range.until).min() }
-        }
+        Expression::All(parts) => parts.iter().map(times).fold(TimeRange::default(), TimeRange::within),
         Expression::Either(parts) => {
             let ranges = || parts.iter().map(times);
             // One unbounded range makes the union unbounded.

@@ -42,15 +42,16 @@ impl BucketReader {
         self.endpoint.as_deref()
     }
 
-    /// Lists objects in key order. With a prefix, S3 lists only the objects directly below it.
+    /// Lists objects in key order. With `is_flat`, S3 lists only the objects directly below the prefix.
     pub fn list(
         &self,
-        prefix: Option<&str>,
+        prefix: &str,
+        is_flat: bool,
         after: Option<String>,
     ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
-        let delimiter = prefix.map(|_| "/".to_owned());
-        let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix.map(str::to_owned));
-        let objects = attest_listing::objects(list.set_delimiter(delimiter), after);
+        let prefix = Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty());
+        let list = self.client.list_objects_v2().bucket(&self.bucket).set_prefix(prefix);
+        let objects = attest_listing::objects(list.set_delimiter(is_flat.then(|| "/".to_owned())), after);
         objects
             .map(|object| object.with_context(|| self.cannot_list()))
             .try_filter_map(|object| ready(Ok(entry(object))))

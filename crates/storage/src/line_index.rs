@@ -4,14 +4,13 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     hash::{DefaultHasher, Hasher},
-    io::{BufRead, BufWriter, Read, Write},
+    io::{self, BufRead, BufWriter, Read, Write},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
 
 use anyhow::{Context, Result, ensure};
 use attest::{
-    key::Key,
     problem::{Problem, Violation},
     trace::{self, MAX_BYTES},
 };
@@ -93,7 +92,7 @@ pub fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let names = fs::read_dir(path).and_then(|names| names.collect::<Result<Vec<_>, _>>()).with_context(failed)?;
+        let names = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).with_context(failed)?;
         let mut own: Vec<_> = names.into_iter().map(|name| name.path()).filter(|path| is_json_lines(path)).collect();
         ensure!(
             !own.is_empty(),
@@ -134,7 +133,7 @@ impl IndexBuilder {
                 LineText { copy: Some(BufWriter::new(tempfile::tempfile().with_context(no_room)?)), offset: 0, ..text };
         }
         self.add_lines(path, &mut text, progress)?;
-        let copy = text.copy.map(|copy| copy.into_inner().map_err(std::io::IntoInnerError::into_error));
+        let copy = text.copy.map(|copy| copy.into_inner().map_err(io::IntoInnerError::into_error));
         let text = copy.transpose().with_context(no_room)?.unwrap_or(file);
         let (name, path) = (path.display().to_string(), std::path::absolute(path).with_context(failed)?);
         self.index.files.push(LineFile { name, path, packing, modified, text });
@@ -183,20 +182,13 @@ impl IndexBuilder {
             if !has_id {
                 self.add_odd(Oddity::NoId, place);
             }
-            self.push(
-                &key,
-                TraceLine { key: Box::default(), file, number, offset, length: length_of(line), hash: hash(line) },
-            )?;
+            ensure!(u32::try_from(self.index.lines.len()).is_ok(), "there are more than {} traces", u32::MAX);
+            let (key, length, hash) = (key.as_str().into(), length_of(line), hash(line));
+            self.index.lines.push(TraceLine { key, file, number, offset, length, hash });
             if self.index.lines.len().is_multiple_of(PROGRESS) {
                 progress(self.index.lines.len() as u64);
             }
         }
-        Ok(())
-    }
-
-    fn push(&mut self, key: &Key, line: TraceLine) -> Result<()> {
-        ensure!(u32::try_from(self.index.lines.len()).is_ok(), "there are more than {} traces", u32::MAX);
-        self.index.lines.push(TraceLine { key: key.as_str().into(), ..line });
         Ok(())
     }
 
@@ -235,7 +227,7 @@ impl IndexBuilder {
 
     fn sort(&mut self) {
         let LineIndex { lines, by_key, .. } = &mut self.index;
-        *by_key = (0..u32::try_from(lines.len()).expect("`push` checks it")).collect();
+        *by_key = (0..u32::try_from(lines.len()).expect("`add_lines` checks it")).collect();
         by_key.sort_by(|one, other| lines[*one as usize].key.cmp(&lines[*other as usize].key));
     }
 }
@@ -286,8 +278,8 @@ struct LineText {
 }
 
 enum LineError {
-    Text(std::io::Error),
-    Copy(std::io::Error),
+    Text(io::Error),
+    Copy(io::Error),
 }
 
 impl LineText {

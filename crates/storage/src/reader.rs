@@ -181,19 +181,24 @@ impl TraceReader {
         }
     }
 
-    /// Lists traces in key order, starting after the key `after`. Skips other objects.
+    /// Lists the traces whose keys start with `prefix`, in key order, starting after the key `after`. Skips other objects.
     pub fn list(
         &self,
+        prefix: String,
         times: TimeRange,
         after: Option<String>,
     ) -> impl Stream<Item = Result<ListingEntry>> + Send + '_ {
         let entries = match &self.place {
-            Place::Bucket(bucket) => bucket.list(self.fingerprint.as_ref().map(Fingerprint::key_prefix), after).boxed(),
+            Place::Bucket(bucket) => {
+                // An id contains no slash, so deeper keys belong to other fingerprints.
+                bucket.list(self.within_fingerprint(&prefix), self.fingerprint.is_some(), after).boxed()
+            }
             Place::Folder(folder) => folder.list(after).boxed(),
             Place::Files(files) => stream::iter(files.list(after.as_deref()).map(Ok)).boxed(),
         };
         entries.try_filter(move |entry| {
-            let is_selected = times.contains(entry.stored) && self.contains(&entry.key);
+            let is_selected =
+                times.contains(entry.stored) && entry.key.starts_with(&prefix) && self.contains(&entry.key);
             async move { is_selected }
         })
     }

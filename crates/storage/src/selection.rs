@@ -45,6 +45,13 @@ impl TimeRange {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
 
+    /// Returns the intersection of both ranges.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        let until = [self.until, other.until].into_iter().flatten().min();
+        Self { since: self.since.max(other.since), until }
+    }
+
     /// Returns whether the range may contain a time on this UTC day.
     #[cfg(feature = "lake")]
     #[must_use]

@@ -26,5 +26,5 @@ mod whole_scan;
 mod workers;
 
 pub use commands::EXAMPLE;
-pub use pages::shared_page;
+pub use pages::{SharedEntry, shared_contents, shared_page, shared_title};
 pub use routes::{no_such_page, router};

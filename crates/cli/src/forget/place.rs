@@ -8,12 +8,14 @@ use attest_lake::{
     Error, LakeFile, Object,
     objects::{Bucket, ObjectVersion, Objects},
 };
-use attest_mapping::Needle;
 use attest_storage::{Location, aws_config};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_aws::s3::FileStore;
 
-use super::{receipt::NotSearched, selection::Selection};
+use super::{
+    receipt::NotSearched,
+    selection::{Content, Selection},
+};
 use crate::lake::Folder;
 
 /// The number of old versions whose bodies are in memory at once.
@@ -85,33 +87,33 @@ impl ForgetPlace {
         versions.retain(is_old_trace);
         let folder = tempfile::tempdir().context("cannot use the temporary folder")?;
         let (mut found, mut denied, mut is_any_read) = (BTreeSet::new(), 0, false);
-        let is_by_column = matches!(selection, Selection::Condition(_));
+        let content = if let Selection::Content(content) = selection { Some(content) } else { None };
         for batch in versions.chunks(BATCH) {
             let reads = stream::iter(batch).map(|version| read_version(bucket, version));
             let reads: Vec<(&ObjectVersion, Read)> = reads.buffer_unordered(CONCURRENT).try_collect().await?;
             let mut traces = Vec::new();
             for (ObjectVersion { key, id, .. }, read) in reads {
                 match read {
-                    Ok(Some(object)) if is_by_column && !trace::is_trace(&object.json) => {
+                    Ok(Some(object)) => {
                         is_any_read = true;
-                        unreadable.push(NotSearched::not_a_trace(key, Some(id)));
+                        match content.map(|content| content.selects_object(&object)) {
+                            Some(Some(true)) => drop(found.insert(object.entry.key)),
+                            Some(Some(false)) => {}
+                            None if trace::is_trace(&object.json) => traces.push(object),
+                            None | Some(None) => unreadable.push(NotSearched::not_a_trace(key, Some(id))),
+                        }
                     }
-                    Ok(trace) => traces.push(trace),
+                    Ok(None) => {}
                     Err(reason) => {
                         denied += usize::from(reason == Unreadable::Denied);
-                        unreadable.push(NotSearched::unreadable(key, Some(id), reason));
+                        if selection.may_select(key) {
+                            unreadable.push(NotSearched::unreadable(key, Some(id), reason));
+                        }
                     }
                 }
             }
-            is_any_read |= traces.iter().any(Option::is_some);
-            if let Selection::Text(needle) = selection {
-                let matches = traces.into_iter().flatten();
-                let matches = matches.filter(|object| needle.is_in(&String::from_utf8_lossy(&object.json)));
-                found.extend(matches.map(|object| object.entry.key));
-            } else {
-                found.extend(
-                    selection.keys_in(&LakeFile::of_traces(folder.path(), traces.into_iter().flatten())?).await?,
-                );
+            if !traces.is_empty() {
+                found.extend(selection.keys_in(&LakeFile::of_traces(folder.path(), traces)?).await?);
             }
         }
         ensure!(
@@ -121,14 +123,21 @@ impl ForgetPlace {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose objects contain the text, although they are not traces.
-    pub async fn matching_objects(&self, keys: &[String], needle: &Needle) -> Result<BTreeSet<String>> {
+    /// Returns those of `keys` whose objects match, even if they are not traces. Adds an object to `unreadable` if it
+    /// is not a trace and the query needs its content.
+    pub async fn matching_objects(
+        &self,
+        keys: &[String],
+        content: &Content,
+        unreadable: &mut Vec<NotSearched>,
+    ) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         for key in keys {
-            if let Some(object) = self.objects().read(key).await?
-                && needle.is_in(&String::from_utf8_lossy(&object.json))
-            {
-                found.insert(key.clone());
+            let object = self.objects().read(key).await?;
+            match object.map_or(Some(false), |object| content.selects_object(&object)) {
+                Some(true) => drop(found.insert(key.clone())),
+                Some(false) => {}
+                None => unreadable.push(NotSearched::not_a_trace(key, None)),
             }
         }
         Ok(found)

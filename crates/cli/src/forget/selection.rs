@@ -8,9 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use attest::key::Key;
-use attest_lake::{LakeFile, LakeLocation, source::Source};
+use attest::{key::Key, trace};
+use attest_lake::{Entry, LakeFile, LakeLocation, Object, source::Source};
 use attest_mapping::{LetterCase, Needle};
+use attest_query::{Query, Selector};
+use attest_storage::ListingEntry;
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
@@ -19,8 +21,37 @@ use crate::lake::duckdb::Condition;
 
 pub enum Selection {
     Keys(BTreeSet<String>),
-    Text(Needle),
+    Content(Content),
     Condition(Condition),
+}
+
+/// A selection by stored bytes.
+pub enum Content {
+    Text(Needle),
+    Query(Selector),
+}
+
+impl Content {
+    pub fn selects(&self, entry: &Entry, json: &str) -> bool {
+        match self {
+            Self::Text(needle) => needle.is_in(json),
+            Self::Query(selector) => selector.selects(&listing_entry(entry, json.len()), json.as_bytes()),
+        }
+    }
+
+    /// Tests an object that may not be a trace. Returns `None` if it is not a trace and the query needs the content.
+    pub fn selects_object(&self, Object { entry, json, .. }: &Object) -> Option<bool> {
+        match self {
+            Self::Query(selector) if !trace::is_trace(json) => {
+                selector.query().decide(&listing_entry(entry, json.len()))
+            }
+            _ => Some(self.selects(entry, &String::from_utf8_lossy(json))),
+        }
+    }
+}
+
+fn listing_entry(entry: &Entry, size: usize) -> ListingEntry {
+    ListingEntry { key: entry.key.clone(), stored: entry.stored, size: size as u64 }
 }
 
 impl Selection {
@@ -31,20 +62,31 @@ impl Selection {
         if let Some(condition) = &options.condition {
             return Ok(Self::Condition(Condition::parse(condition).await?));
         }
+        if let Some(query) = &options.selection.query {
+            return Ok(Self::Content(Content::Query(Selector::new(query.clone()))));
+        }
         let text = options.text.as_deref().unwrap_or_default();
         ensure!(!text.is_empty(), "an empty text would select all traces");
         let case = if options.ignore_case { LetterCase::Ignored } else { LetterCase::Matters };
-        Ok(Self::Text(Needle::new(text, case)))
+        Ok(Self::Content(Content::Text(Needle::new(text, case))))
+    }
+
+    /// Returns `false` only if no object with this key is selected.
+    pub fn may_select(&self, key: &str) -> bool {
+        match self {
+            Self::Content(Content::Query(selector)) => key.starts_with(&selector.query().key_prefix()),
+            _ => true,
+        }
     }
 
     pub async fn keys_in(&self, file: &LakeFile) -> Result<BTreeSet<String>> {
         match self {
             Self::Keys(keys) => keys_of(file, keys).await,
-            Self::Text(needle) => {
+            Self::Content(content) => {
                 let mut found = BTreeSet::new();
                 let mut batches = file.traces(0).await?;
                 while let Some(traces) = batches.try_next().await? {
-                    let matches = traces.into_iter().filter(|(_, json)| needle.is_in(json));
+                    let matches = traces.into_iter().filter(|(entry, json)| content.selects(entry, json));
                     found.extend(matches.map(|(entry, _)| entry.key));
                 }
                 Ok(found)
@@ -67,7 +109,11 @@ pub fn digest(options: &ForgetOptions, selection: &Selection, salt: &str) -> Str
     let mut digest = Sha256::new();
     match selection {
         Selection::Keys(keys) => keys.iter().for_each(|key| digest.update(format!("{key}\n"))),
-        _ => digest.update(format!("{:?}{:?}{}", options.text, options.condition, options.ignore_case)),
+        _ => {
+            digest.update(format!("{:?}{:?}{}", options.text, options.condition, options.ignore_case));
+            // Without a query, the digest is that of earlier versions, whose lists can still be completed.
+            digest.update(options.selection.query.as_ref().map(Query::to_string).unwrap_or_default());
+        }
     }
     digest.update(salt);
     hex(digest)

@@ -203,6 +203,60 @@ async fn options_select_what_is_exported() {
 }
 
 #[tokio::test]
+async fn a_query_selects_what_is_exported() {
+    let folder = folder_of(4);
+    let rated = |id: &str, rating: &str| trace("m", id, &format!(r#","log":{{"rating":{rating}}}"#));
+    for (id, rating) in [("low", "3.9999999999999999999"), ("high", "4.0"), ("text", r#""5""#)] {
+        store(folder.path(), &format!("rated/{id}"), &rated(id, rating), 1);
+    }
+    for (query, ids) in [
+        ("log.rating>=4", &["high"][..]),
+        ("log.rating:* -log.rating:4", &["low", "text"]),
+        ("grüße id:0000 (fingerprint=m or fingerprint=other)", &["00000", "00001", "00002", "00003"]),
+        ("id:high or id:low", &["high", "low"]),
+        ("banana", &[]),
+    ] {
+        export(folder.path(), &["-o", "t.jsonl", "--query", query, "--model", "m"]).await;
+        let lines = lines(&folder.path().join("t.jsonl"));
+        let exported = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].clone());
+        assert_eq!(exported.collect::<Vec<_>>(), ids, "{query}");
+        fs::remove_file(folder.path().join("t.jsonl")).expect("the file exists");
+    }
+    let arguments =
+        ["fine-tuning", "-o", "t.jsonl", "--query", "log.rating>=3 not log.rating<4", "--last-role", "user"];
+    let report = export(folder.path(), &arguments).await;
+    assert_eq!((report["left out by an option"], report["left out: no message of the assistant"]), (6, 1));
+    // Objects that were not searched are reported, unless they cannot match.
+    store(folder.path(), "rated/large", &format!("\"{}\"", "x".repeat(11 << 20)), 1);
+    for (query, code) in [("log.rating>=4", 1), ("log.rating>=4 size<1000", 0)] {
+        let output = run(folder.path(), &["-o", "t2.jsonl", "--query", query]).await;
+        assert_eq!(output.status.code(), Some(code), "{query}: {}", stderr(&output));
+        assert_eq!(stderr(&output).contains("rated/large cannot be read"), code == 1, "{}", stderr(&output));
+        fs::remove_file(folder.path().join("t2.jsonl")).expect("the file exists");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_query_is_refused_with_the_fields() {
+    let folder = folder_of(1);
+    for (query, advice) in [
+        ("modle:m", "The fields are fingerprint, id,"),
+        ("created:yesterday", "is not a time"),
+        ("", "an empty query would select every trace"),
+    ] {
+        for arguments in [&["-o", "t.jsonl"][..], &["fine-tuning", "-o", "t.jsonl"]] {
+            let message = refusal(folder.path(), &[arguments, &["--query", query]].concat()).await;
+            assert!(message.contains(advice), "{query}: {message}");
+        }
+    }
+    assert_eq!(names(folder.path()), ["traces"]);
+    for arguments in [&["--help"][..], &["fine-tuning", "--help"]] {
+        let help = run(folder.path(), arguments).await.stdout;
+        assert!(String::from_utf8_lossy(&help).contains(&attest_query::Field::help()), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_fingerprint_selects_its_own_traces_only() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     store(folder.path(), "allenai/1", &trace("allenai", "1", ""), 1);

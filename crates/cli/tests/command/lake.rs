@@ -3,10 +3,11 @@
 mod failures;
 pub mod foreign;
 mod forget;
+mod forget_query;
 mod random;
 mod source;
 mod sync;
-mod versioned_s3;
+pub mod versioned_s3;
 mod versions;
 
 use std::{

@@ -7,6 +7,7 @@ mod import;
 mod lake;
 mod otlp;
 mod output;
+mod query;
 mod serve;
 mod share;
 mod view;

@@ -8,6 +8,7 @@ use std::{fmt::Write as _, path::PathBuf, pin::Pin};
 
 use anyhow::Result;
 use attest_mapping::json::{Json, Members};
+use attest_query::Field;
 use clap::Args;
 use serde::Serialize;
 
@@ -33,6 +34,7 @@ mod tools;
 
 /// The options of the fine-tuning format.
 #[derive(Debug, Args)]
+#[command(after_long_help = Field::help())]
 pub struct FineTuningOptions {
     #[command(flatten)]
     read: ReadOptions,

@@ -44,6 +44,7 @@ impl List {
                     @if !search.with.is_empty() {
                         p { "Choose the trace to compare with " a href=(trace_url(&search.with, &[])) { (search.with) } }
                     }
+                    p.basis { "Times are those of storage, in UTC." }
                     (PreEscaped(STREAMED))
                 }
             }
@@ -186,7 +187,7 @@ fn export(q: &str) -> Markup {
     html! {
         details.export {
             summary { "Export this result" }
-            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, the newest first." }
+            p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, in the order of this list." }
         }
     }
 }

@@ -29,7 +29,7 @@ pub use overview::{Choice, Overview};
 pub use part::{is_json, laid_out, part_id};
 pub use place::PlaceFacts;
 pub use session::{session, session_frame};
-pub use shared::shared_page;
+pub use shared::{SharedEntry, shared_contents, shared_page, shared_title};
 pub use trace::{TracePage, TraceView, title};
 pub use turn::{answer_id, turn_id};
 pub use urls::trace_url;

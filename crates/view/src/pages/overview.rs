@@ -96,7 +96,7 @@ impl Overview {
                     (table(&stats.models(), &self.scope()))
                 }
                 section aria-labelledby="newest" {
-                    h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } }
+                    h2 #newest { @if place.kind == PlaceKind::Folder && !stats.is_lake { "Newest traces" } @else { "Newest of the traces read" } " " small { "times of storage, in UTC" } }
                     ol.rows { @for row in &stats.newest { (row_of(row, &Search::default(), &self.prices)) } }
                 }
             }

@@ -24,6 +24,56 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
     let style = Style { text: PartText::Both, limits: FoldLimits::TEXT, is_open: false, code: &code };
     let title = title(key, &conversation);
     let turns: Vec<_> = conversation.turns.iter().enumerate().collect();
+    let content = html! {
+        header.facts {
+            h1 { (title) }
+            (facts(key, &header, json.len(), None, None))
+            p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
+        }
+        div.transcript {
+            (outline(&turns))
+            div.turns {
+                @for (place, turn) in &turns { (turn_of(turn, &turn_id(*place), style)) }
+                (choices(&conversation.choices, style))
+                (more(stored.trace(), style))
+                details.rest {
+                    summary { "JSON, as it is stored" }
+                    pre #raw { (String::from_utf8_lossy(json)) }
+                }
+            }
+        }
+    };
+    file(&title, &content)
+}
+
+/// An entry in the table of contents of several shared traces.
+#[derive(Debug)]
+pub struct SharedEntry {
+    pub key: String,
+    pub title: String,
+    /// The URL of the trace's file.
+    pub href: String,
+}
+
+pub fn shared_title(key: &str, json: &[u8]) -> String {
+    title(key, &StoredTrace::read(json).conversation())
+}
+
+/// The table of contents of several shared traces.
+pub fn shared_contents(entries: &[SharedEntry]) -> Markup {
+    let title = format!("Shared traces: {}", entries.len());
+    let content = html! {
+        h1 { (title) }
+        ol.shared {
+            @for SharedEntry { key, title, href } in entries {
+                li { a href=(href) { (title) } @if key != title { " " code { (key) } } }
+            }
+        }
+    };
+    file(&title, &content)
+}
+
+fn file(title: &str, content: &Markup) -> Markup {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'",
         base64::encode(Sha256::digest(CSS.as_bytes()))
@@ -40,27 +90,7 @@ pub fn shared_page(key: &str, json: &[u8]) -> Markup {
                 title { (title) }
                 style { (PreEscaped(CSS)) }
             }
-            body {
-                main #main {
-                    header.facts {
-                        h1 { (title) }
-                        (facts(key, &header, json.len(), None, None))
-                        p.switch { input #plain type="checkbox"; " " label for="plain" { "Plain text" } }
-                    }
-                    div.transcript {
-                        (outline(&turns))
-                        div.turns {
-                            @for (place, turn) in &turns { (turn_of(turn, &turn_id(*place), style)) }
-                            (choices(&conversation.choices, style))
-                            (more(stored.trace(), style))
-                            details.rest {
-                                summary { "JSON, as it is stored" }
-                                pre #raw { (String::from_utf8_lossy(json)) }
-                            }
-                        }
-                    }
-                }
-            }
+            body { main #main { (content) } }
         }
     }
 }

@@ -178,3 +178,18 @@ async fn an_unfinished_export_of_a_folder_that_was_replaced_is_refused() {
     export(folder.path(), &["-q", "-o", "t.jsonl"]).await;
     assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
 }
+
+#[tokio::test]
+async fn an_unfinished_export_with_another_query_is_refused() {
+    let folder = folder_of(300);
+    let query = ["-q", "-o", "t.jsonl", "--query", "grüße"];
+    interrupted(folder.path(), &folder.path().join("traces"), &query).await;
+    let before = part(folder.path());
+    for other in [&["-q", "-o", "t.jsonl"][..], &["-q", "-o", "t.jsonl", "--query", "grüße -banana"]] {
+        let message = refusal(folder.path(), other).await;
+        assert!(message.contains("--query") && before == part(folder.path()), "{message}");
+    }
+    // The same query, written differently.
+    export(folder.path(), &["-q", "-o", "t.jsonl", "--query", "(\"grüße\")"]).await;
+    assert!(lines(&folder.path().join("t.jsonl")) == lines_of(300));
+}

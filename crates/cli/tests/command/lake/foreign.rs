@@ -17,7 +17,7 @@ use super::{
 const SYNC: [&str; 7] = ["lake", "sync", "-q", "--bucket", "traces", "-o", "lake"];
 
 /// Returns a bucket with one trace that can be read, and objects that cannot be read.
-fn shared_bucket() -> VersionedS3 {
+pub fn shared_bucket() -> VersionedS3 {
     let s3 = VersionedS3::default();
     s3.add("traces", "m/1", Some(trace("jane").into()), day(0));
     s3.add("traces", "backup/1", Some(vec![b' '; (10 << 20) + 1].into()), day(0));
