@@ -52,7 +52,7 @@ def test_forget_deletes_the_traces_for_which_a_condition_holds(lake, tmp_path):
     path = f"{Path(os.environ['LAKE_READERS']).parent}:{os.environ['PATH']}"
     command = [os.environ["ATTEST"], "forget", "--where", f"key = '{stored}'", "--yes", "--bucket", lake.bucket]
     command += ["--lake", lake.outputs["LakeUrl"]]
-    # The lake records the bucket with S3's address as the function knows it.
+    # The lake has recorded the S3 address that the function uses, 127.0.0.1, so the command must use the same one.
     s3 = os.environ["AWS_ENDPOINT_URL"].replace("localhost", "127.0.0.1")
     environment = {**os.environ, "HOME": str(tmp_path), "PATH": path, "AWS_ENDPOINT_URL": s3}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)

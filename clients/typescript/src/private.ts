@@ -56,7 +56,7 @@ export function openFile(path: string, flags: number): number {
   }
 }
 
-/** Windows has no modes and no owners. */
+/** Windows has neither Unix file modes nor numeric owners. */
 function hasModes(): boolean {
   return process.platform !== "win32";
 }

@@ -17,7 +17,7 @@ const CONCURRENCY = { normal: 16, backlog: 96 }; // requests in flight
 const BACKLOG = 100; // queue length above which `CONCURRENCY.backlog` applies
 const DELAY = 250; // milliseconds that a trace waits for others, so that sending does not compete with calls in quick succession
 const ATTEMPT = 30_000; // milliseconds for one request, until the last byte of the response
-const ANSWER = 64 * 1024; // bytes read of a response
+const ANSWER = 64 * 1024; // maximum bytes read from a response
 const ROUND = 300_000; // milliseconds of retries before a trace goes to the end of the queue
 const PAUSE = { first: 250, longest: 10_000 }; // milliseconds between attempts
 const RETRY_AFTER = 60_000; // the longest `Retry-After` that is obeyed, in milliseconds
@@ -30,7 +30,7 @@ export interface Outcome {
   confirmed(entry: Entry): void;
   /** The endpoint refused the trace, and would refuse it again. */
   refused(entry: Entry, problem: string): void;
-  /** The queue has room for more traces. */
+  /** Called after each confirmed or refused trace, so that parked traces can be queued. */
   room(): void;
 }
 

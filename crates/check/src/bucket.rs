@@ -63,7 +63,8 @@ async fn bytes(stack: &Stack, stored: &[Stored]) -> anyhow::Result<Verdict> {
     Ok(Verdict::Holds { measured: None })
 }
 
-/// Requires the id of one of the account's API keys, and a principal if the API requires signatures.
+/// Checks that the object's metadata names one of the account's API keys, and a principal if the API requires
+/// signatures.
 async fn writer(stack: &Stack, stored: &Stored) -> anyhow::Result<Verdict> {
     let head = aws(&["s3api", "head-object", "--bucket", stack.bucket()?, "--key", &stored.key]).await?;
     let id = head["Metadata"][API_KEY_ID].as_str().unwrap_or_default();

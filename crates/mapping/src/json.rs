@@ -38,7 +38,7 @@ pub enum Json {
     Object(Members),
 }
 
-/// The members of an object, in their order.
+/// The members of an object in document order, including repeated names.
 #[derive(Debug, Clone, Default)]
 pub struct Members(Vec<(String, Json)>);
 

@@ -55,7 +55,7 @@ impl Needle {
                 None => return false,
             }
         }
-        // With `\u005c`, a level costs only five bytes, so a text may have more levels. They are decoded in one pass,
+        // With `\u005c`, a level costs only five bytes, so a string may have more levels. They are decoded in one pass,
         // in linear time.
         self.is_on_this_level(&text) || unescape(&text, true).is_some_and(|decoded| self.is_on_this_level(&decoded))
     }
@@ -65,7 +65,7 @@ impl Needle {
     }
 }
 
-/// Normalizes a text to NFC, and to lower case if case is ignored.
+/// Normalizes a string to NFC, and to lower case if case is ignored.
 fn normal(text: &str, case: LetterCase) -> Cow<'_, str> {
     // `str::to_lowercase` converts a sigma according to its context, which a substring lacks.
     let lower = |character: char| if character == 'ς' { 'σ'.to_lowercase() } else { character.to_lowercase() };
@@ -78,7 +78,7 @@ fn normal(text: &str, case: LetterCase) -> Cow<'_, str> {
     }
 }
 
-/// Decodes the JSON escapes in a text, once or until none is left. Returns `None` if it has none.
+/// Decodes the JSON escapes in a string, once or until none is left. Returns `None` if it has none.
 fn unescape(text: &str, completely: bool) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
@@ -106,7 +106,7 @@ fn unescape(text: &str, completely: bool) -> Option<String> {
     })
 }
 
-/// Decodes the escape at the start of a text (RFC 8259, section 7). Returns its character and its length in bytes.
+/// Decodes the escape at the start of a string (RFC 8259, section 7). Returns its character and its length in bytes.
 fn escape(text: &str) -> Option<(char, usize)> {
     let (character, length) = escape_after_backslash(text.strip_prefix('\\')?)?;
     Some((character, length + 1))
@@ -199,7 +199,7 @@ mod tests {
         assert!(!contains(&deep, "john"));
     }
 
-    /// Formats a text as a JSON string. `is_ascii` escapes all other characters, as Python's `json.dumps` does.
+    /// Formats a string as a JSON string. `is_ascii` escapes all other characters, as Python's `json.dumps` does.
     fn quoted(text: &str, is_ascii: bool) -> String {
         let mut quoted = String::new();
         for character in serde_json::to_string(text).expect("a string").chars() {

@@ -125,7 +125,7 @@ pub fn decoded(value: Value) -> Value {
     }
 }
 
-/// Returns whether a text starts like a JSON array or object. If it is not valid JSON, an exporter has truncated it.
+/// Returns whether a string starts like a JSON array or object. If it is not valid JSON, an exporter has truncated it.
 #[must_use]
 pub fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['[', '{'])

@@ -119,7 +119,7 @@ fn integer(text: &str) -> Option<String> {
 
 /// Replaces unpaired surrogate escapes with `\ufffd`, as protobuf encoders do.
 ///
-/// JavaScript writes such an escape if an instrumentation has cut a text within a character. Refusing it would lose the
+/// JavaScript writes such an escape if an instrumentation has cut a string within a character. Refusing it would lose the
 /// whole batch, because exporters drop what is refused.
 pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
@@ -137,7 +137,7 @@ pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
                 copied = at + 6;
                 copied
             }
-            // The character after a backslash may be another backslash, or several bytes long in a text that is not
+            // The character after a backslash may be another backslash, or several bytes long in a string that is not
             // JSON.
             _ => text[at + 1..].chars().next().map_or(text.len(), |escaped| at + 1 + escaped.len_utf8()),
         };

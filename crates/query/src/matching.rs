@@ -62,7 +62,7 @@ pub fn matches(query: &Expression, candidate: &Candidate<'_>) -> bool {
     }
 }
 
-/// Decides from the listing, in three-valued logic: unknown parts are `None`.
+/// Evaluates a query on a listing entry alone, in three-valued logic: `None` if the result depends on the content.
 pub fn decide(query: &Expression, entry: &ListingEntry) -> Option<bool> {
     let decide_parts = |parts: &[Expression], decisive: bool| {
         let mut decided = Some(!decisive);

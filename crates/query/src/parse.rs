@@ -222,7 +222,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Returns the operator that a text starts with, and the text after it.
+/// Returns the operator that a string starts with, and the rest.
 fn operator(text: &str) -> Option<(Operator, &str)> {
     Operator::ALL.iter().find_map(|(operator, name)| Some((*operator, text.strip_prefix(name)?)))
 }

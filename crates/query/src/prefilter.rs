@@ -115,7 +115,7 @@ fn has_escaped_ascii(json: &[u8]) -> bool {
     memmem::find_iter(json, b"u00").any(|at| json.get(at + 3).is_some_and(|digit| (b'0'..b'8').contains(digit)))
 }
 
-/// Returns whether a text has citations. Empty lists do not count, because the Responses API adds one to each text.
+/// Returns whether a string has citations. Empty lists do not count, because the Responses API adds one to each text.
 fn joins_texts(json: &[u8]) -> bool {
     [&b"citations"[..], b"annotations"].iter().any(|name| {
         memmem::find_iter(json, name).any(|at| {

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Equal(Pattern),
-    /// A fingerprint's key prefix. With `is_whole`, no other fingerprint matches.
+    /// The key prefix of a fingerprint. `is_whole` excludes longer fingerprints, such as `m-1/b` for `m-1`.
     Fingerprint {
         prefix: String,
         is_whole: bool,

@@ -68,7 +68,7 @@ impl FilesReader {
         Some(LinePlace { path: &file.path, packing: file.packing, number: line.number })
     }
 
-    /// Returns the cursor of the page that starts after a trace.
+    /// A cursor is a position in line order. An unknown key starts again at the first page.
     pub(super) fn cursor_after(&self, key: &str) -> String {
         self.position(key).map_or(0, |position| position + 1).to_string()
     }

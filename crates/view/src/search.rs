@@ -1,5 +1,3 @@
-//! A search, and the rows on a page of its results.
-
 use attest::unreadable::Unreadable;
 use attest_mapping::{
     conversation::{Header, Part, StoredTrace},

@@ -44,7 +44,7 @@ fn parts(turn: &Turn, words: &[Needle]) -> Option<Vec<(String, bool)>> {
     found
 }
 
-/// Cuts a text around the first word, and marks all words in it.
+/// Cuts a string around the first word, and marks all words in it.
 fn marked(text: &str, words: &[Needle]) -> Vec<(String, bool)> {
     let first = words.iter().filter_map(|word| word.find(text)).min_by_key(|found| found.range.start);
     // A word below more levels of escapes than `find` decodes is not marked.

@@ -13,7 +13,7 @@ _ASSISTANT_ITEMS = ("reasoning", "mcp_list_tools", "mcp_approval_request", "comp
 
 
 def to_messages(items: Iterable[Json], default_role: str = "user") -> list[Members]:
-    """Converts conversation items into trace messages: Chat Completions and Anthropic messages, and Responses items.
+    """Converts Chat Completions messages, Anthropic messages or Responses items into trace messages.
 
     Items without a role get `default_role`.
     """

@@ -46,7 +46,7 @@ def open_folder(path: pathlib.Path) -> int:
 
 
 def is_private(status: os.stat_result) -> bool:
-    """Returns whether this is a regular file of this user that nobody else can write or has hard-linked."""
+    """Returns whether this is a regular file that this user owns, nobody else can write to, and no other hard link names."""
     is_own = status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
     return is_own and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 

@@ -38,7 +38,7 @@ _SERVERS = frozenset(("mcp_servers", "tools"))
 _CONTENT = frozenset(("messages", "choices", "input", "output", "content", "instructions", "system", "prompt"))
 """Text by people and models. Nothing in it is masked, because text may merely look like a credential."""
 _SCHEMAS = frozenset(("input_schema", "json_schema", "output_schema", "properties", "schema"))
-"""JSON Schemas, whose member names are those of the application's own arguments."""
+"""Members that hold JSON Schemas. Nothing in them is masked, because an argument may merely be named like a credential."""
 _PUBLIC = ("api-version",)
 
 

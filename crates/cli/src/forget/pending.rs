@@ -30,7 +30,7 @@ pub struct Pending {
     pub run: String,
     /// A digest of the selection, which distinguishes a repeated run from another one.
     asked: String,
-    /// A digest of the places where the run deletes.
+    /// A digest of the places that the run deletes from. A resumed run must name the same places.
     places: String,
     pub keys: BTreeSet<String>,
     pub is_resumed: bool,

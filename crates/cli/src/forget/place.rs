@@ -123,8 +123,8 @@ impl ForgetPlace {
         Ok(found)
     }
 
-    /// Returns those of `keys` whose objects are selected, although they are not traces. Adds an object to `unreadable`
-    /// if only its content could decide.
+    /// Returns those of `keys` whose objects match, even if they are not traces. Adds an object to `unreadable` if it
+    /// is not a trace and the query needs its content.
     pub async fn matching_objects(
         &self,
         keys: &[String],

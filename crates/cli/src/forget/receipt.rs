@@ -1,4 +1,4 @@
-//! The record of a deletion, without content.
+//! The receipt of a deletion: the deleted keys and the copies elsewhere, but none of the deleted content.
 
 use std::collections::BTreeSet;
 

@@ -113,7 +113,7 @@ enum AttemptFailure {
 }
 
 impl ImportEndpoint {
-    /// Creates a client for the endpoint at `url`. Sends warnings about retried failures to `warnings`.
+    /// `warnings` receives warnings about failures that are retried.
     pub fn new(
         url: &str,
         api_key: &str,

@@ -28,8 +28,8 @@ pub struct ImportOptions {
     /// Files in JSON Lines, plain or compressed with gzip or zstd; `-` is standard input
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// URL of the endpoint: the output ApiUrl of the stack. Without it, traces are stored where `serve` would store
-    /// them with the same options
+    /// URL of the endpoint: the stack's ApiUrl output. Without it, traces are stored where `serve` would store them
+    /// with the same options
     #[arg(long)]
     pub url: Option<String>,
     /// API key of the endpoint. A key in the environment is not visible to other users of the machine

@@ -1,4 +1,4 @@
-//! `lake sync`: makes a lake equal to the stored traces.
+//! `lake sync`: reconciles a lake with the stored traces.
 
 use std::{
     process::{self, ExitCode},

@@ -94,7 +94,7 @@ fn call(call: &Json) -> Result<FunctionCall<'_>, NoExample> {
     Ok(FunctionCall { id, r#type: "function", function })
 }
 
-/// Converts a call's `function`, or a `function_call`, the API's form before it had tools.
+/// Converts a call's `function`, or a `function_call`, which the API used before it had tools.
 pub fn called_function(function: &Json) -> Result<CalledFunction<'_>, NoExample> {
     let function = function.as_object().ok_or(NoExample::UnknownContent)?;
     let name = function.text("name").ok_or(NoExample::UnknownContent)?;

@@ -66,8 +66,8 @@ impl From<io::Error> for FileStoreError {
 }
 
 impl FileStoreError {
-    /// Converts an error from naming a file `path`. An error that lasts until somebody changes the folder does not
-    /// become [`Io`](Self::Io), because a client would retry in vain.
+    /// Converts an error from creating or opening the file at `path`. An error that persists until somebody changes the
+    /// folder does not become [`Io`](Self::Io), because a client would retry in vain.
     pub(super) fn of_path(error: io::Error, path: &Path) -> Self {
         // A dangling link exists, but has no metadata.
         let existing = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path).to_owned();

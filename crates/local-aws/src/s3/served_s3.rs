@@ -1,5 +1,3 @@
-//! The address and credentials of a running S3.
-
 use std::net::SocketAddr;
 
 use aws_config::SdkConfig;

@@ -27,7 +27,6 @@ pub enum Part {
     },
 }
 
-/// A source that a text cites.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Citation {
     pub title: String,
@@ -138,7 +137,7 @@ fn content_at(content: &Json, depth: usize) -> Vec<Part> {
         Some(parts) if depth < DEEPEST => {
             let mut read: Vec<Part> = Vec::new();
             for part in parts {
-                // Providers split a text where citations begin and end.
+                // Providers split text where citations begin and end.
                 match (block(part, depth), read.last_mut()) {
                     (Part::Text { text, citations }, Some(Part::Text { text: last, citations: all }))
                         if !(citations.is_empty() && all.is_empty()) =>
@@ -232,7 +231,7 @@ pub fn annotate(parts: &mut [Part], message: &Members) {
     }
 }
 
-/// Reads the sources that a text cites, in the formats of OpenAI and Anthropic.
+/// Reads the sources that a string cites, in the formats of OpenAI and Anthropic.
 fn citations(list: Option<&Json>) -> Vec<Citation> {
     let citations = list.and_then(Json::as_list).unwrap_or_default().iter().filter_map(|citation| {
         let citation = citation.as_object()?;

@@ -1,4 +1,4 @@
-//! Finds where a text occurs, so that the page can highlight it.
+//! Finds where a string occurs, so that the page can highlight it.
 
 use std::{borrow::Cow, ops::Range};
 

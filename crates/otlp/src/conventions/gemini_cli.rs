@@ -83,7 +83,7 @@ fn joined(pieces: &[Value]) -> Vec<Value> {
     parts
 }
 
-/// Returns whether Gemini CLI has truncated a text: a span attribute, or a part in a record.
+/// Returns whether Gemini CLI has truncated a string: a span attribute, or a part in a record.
 fn is_shortened(value: &Value) -> bool {
     match value {
         Value::String(text) => {

@@ -23,7 +23,7 @@ pub struct CallMessages {
     pub answer: Vec<Value>,
     /// The alternative answers as Chat Completions choices, if there are several.
     pub choices: Vec<Value>,
-    /// Whether an exporter has truncated a text, so that messages are missing.
+    /// Whether an exporter has truncated part of the content, so that messages are missing.
     pub is_cut: bool,
 }
 

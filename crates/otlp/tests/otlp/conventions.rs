@@ -117,7 +117,7 @@ fn text_that_was_cut_stays_and_the_trace_says_so() {
     assert_eq!(trace["incomplete"], "truncated");
 }
 
-/// JavaScript writes an unpaired surrogate if an instrumentation has cut a text within a character.
+/// JavaScript writes an unpaired surrogate if an instrumentation has cut a string within a character.
 #[test]
 fn json_text_with_half_of_a_character_is_read() {
     let input = r#"[{"role": "user", "parts": [{"type": "text", "content": "Hel\ud83d"}]}]"#;

@@ -81,7 +81,7 @@ fn a_request_of_another_signal_is_refused() {
     }
 }
 
-/// JavaScript writes half a character if an instrumentation has cut a text within it. Refusing that would lose the
+/// JavaScript writes half a character if an instrumentation has cut a string within it. Refusing that would lose the
 /// whole batch.
 #[test]
 fn an_unpaired_surrogate_becomes_a_replacement_character() {

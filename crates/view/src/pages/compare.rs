@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// The similarity below which the words of two texts are not compared, because few of them would correspond.
 const SIMILAR: f32 = 0.3;
 
-/// How much of a text that is the same in both traces is shown, in characters.
+/// How much of a string that is the same in both traces is shown, in characters.
 const SUMMARY: usize = 80;
 
 /// A side of the comparison.

@@ -11,7 +11,7 @@ const FEWEST: usize = 3;
 /// The longest text of an entry, in characters.
 const WORDS: usize = 60;
 
-/// How much of a text is read for an entry, in characters. Markdown may start with a URL before its first word.
+/// How much of a string is read for an entry, in characters. Markdown may start with a URL before its first word.
 const READ: usize = 2_000;
 
 /// The largest number of tools that an entry lists.
@@ -60,7 +60,7 @@ fn words(part: &Part) -> Option<String> {
     }
 }
 
-/// Returns the first words of a text on one line.
+/// Returns the first words of a string on one line.
 fn beginning(text: &str) -> String {
     let words = text.chars().take(4 * WORDS).collect::<String>();
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -31,7 +31,7 @@ pub enum PartText {
     Both,
 }
 
-/// The size above which a text is folded.
+/// The size above which a string is folded.
 #[derive(Debug, Clone, Copy)]
 pub struct FoldLimits {
     characters: usize,
@@ -101,7 +101,7 @@ fn part_of(part: &Part, id: Option<&str>, style: Style<'_>) -> Markup {
     }
 }
 
-/// Shows a text, folded if it is long.
+/// Shows text, folded if it is long.
 fn text_of(text: &str, style: Style<'_>) -> Markup {
     let shown = if style.text == PartText::Plain || text.len() > markdown::LONGEST {
         plain(text)

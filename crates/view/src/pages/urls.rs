@@ -1,6 +1,6 @@
 //! Builds the URLs of pages that other pages link to.
 
-/// Returns the URL of a trace's page. Leaves out parameters in `more` that have an empty value.
+/// Omits the parameters in `more` that are empty.
 pub fn trace_url(key: &str, more: &[(&str, &str)]) -> String {
     let more = more.iter().filter(|(_, value)| !value.is_empty());
     let pairs: Vec<_> = [("key", key)].iter().chain(more).copied().collect();

@@ -47,7 +47,7 @@ class Assembler(abc.ABC):
             self.is_contradictory = True
 
     def merge(self, whole: Members, part: Members, rule: Rule) -> Json:
-        """Merges a part of an event. Keeps the values that it replaces in `unmerged`."""
+        """Merges a part of an event into `whole`. Appends replaced values to `unmerged`."""
         rest = self.merger.merge(whole, part, rule)
         if rest is not NOTHING:
             self.unmerged.append(rest)

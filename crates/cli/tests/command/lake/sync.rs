@@ -166,7 +166,7 @@ async fn killed_and_concurrent_runs_add_each_trace_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lake = folder.path().join("lake");
     store_days(folder.path(), 2_000);
-    // The newest day is the last one. A run that reaches it waits at the gate.
+    // Days are synced oldest first. A run that reaches the newest day waits at the gate.
     let gate = Gate::close(&folder.path().join("traces"), "m/zzz");
     for days in 1..=3 {
         let mut process = program(folder.path()).args(SYNC).spawn().expect("it starts");

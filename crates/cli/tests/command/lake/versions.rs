@@ -11,7 +11,7 @@ use super::{
     versioned_s3::{Version, VersionedS3, day, run},
 };
 
-/// Asserts that no version of an object contains a text, in its bytes or in its decoded rows.
+/// Asserts that no version of an object contains a string, in its bytes or in its decoded rows.
 pub fn assert_no_version_contains(s3: &VersionedS3, text: &str) {
     for Version { bucket, key, id, body, .. } in s3.versions() {
         let Some(body) = body else { continue };
@@ -87,7 +87,7 @@ async fn old_versions_of_traces_and_of_the_lakes_files_are_found_and_deleted() {
     let s3 = VersionedS3::default();
     let url = s3.serve().await;
     let store = |key: &str, content: &str| s3.add("traces", key, Some(trace(content).into()), day(0));
-    // Versions that neither a listing nor a row shows, of a deleted and of a replaced trace.
+    // Old versions of a deleted and a replaced trace. They appear in no listing and in no row.
     store("m/deleted", "jane, deleted");
     s3.add("traces", "m/deleted", None, day(0));
     store("m/replaced", "jane, replaced");
