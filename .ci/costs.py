@@ -1,6 +1,6 @@
 """Calculates every price in docs/cost-and-scale.md from list prices, and fails if the page states a different one.
 
-Prices: list prices of us-east-1 for x86_64, in dollars, without free tiers, as known on 2026-11-22 (pricing pages of AWS Lambda,
+Prices: list prices of us-east-1 for x86_64, in dollars, without free tiers, as of 2026-11-22 (pricing pages of AWS Lambda,
 Amazon API Gateway, Amazon S3, Amazon SQS and Amazon CloudWatch).
 """
 

@@ -74,7 +74,7 @@ pub const MAX_BYTES: usize = 10 * 1024 * 1024;
 /// Every tool that reads stored objects uses this definition, so each tool accepts what another one writes.
 #[must_use]
 pub fn is_trace(json: &[u8]) -> bool {
-    // An assigned id is as long as a UUID.
+    // Assigned ids are UUIDs, so the nil UUID has the right length for the check.
     json.len() <= MAX_BYTES && key_of(json, || uuid::Uuid::nil().to_string()).is_ok()
 }
 

@@ -157,7 +157,7 @@ def proxy_event(integration, context):
 
 
 def returns_binary(mime_type, binary_media_types):
-    """Returns whether a function's base64 response is decoded. LocalStack ignores that `*/*` stands for every media type."""
+    """Returns whether a function's base64 response is decoded. LocalStack does not treat `*/*` as every media type."""
     return "*/*" in binary_media_types or returns_binary.original(mime_type, binary_media_types)
 
 

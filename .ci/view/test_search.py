@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import time
 import urllib.request
 
@@ -180,7 +181,7 @@ def test_a_result_has_no_accessibility_violations(site, many, page):
 
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
-def test_a_result_is_downloaded(site, page, place):
+def test_a_result_is_exported_by_a_download_and_by_the_shown_command(site, page, tmp_path, place):
     for number in range(120):
         site.put(f"m/{number}", json.dumps({**talk(f"it's {number}", "Yes"), "log": {"rating": number % 5}}, indent=1))
     site.put("m/not-a-trace", '{"log": {"rating": 4}}')
@@ -194,6 +195,15 @@ def test_a_result_is_downloaded(site, page, place):
     downloaded = download.value.path().read_text().splitlines()
     assert len(downloaded) == 24
     assert {json.loads(line)["log"]["rating"] for line in downloaded} == {4}
+    for block, file in [("export", "traces.jsonl"), ("examples", "examples.jsonl")]:
+        command = page.locator(f"pre#{block}").text_content()
+        program = f"attest() {{ \"{os.environ['ATTEST']}\" \"$@\"; }}; {command}"
+        environment = {**os.environ, **site.aws}
+        done = subprocess.run(["bash", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        exported = (tmp_path / file).read_text().splitlines()
+        assert len(exported) == 24, (command, done.stderr)
+        if block == "export":
+            assert sorted(exported) == sorted(downloaded), command
 
 
 def test_an_export_of_an_unknown_field_is_refused(site):

@@ -16,7 +16,7 @@ from endpoint import ATTEST
 
 
 class Endpoint(endpoint.Endpoint):
-    """The local endpoint with the key `recipe`."""
+    """A local endpoint that can also import a file and read back what is stored."""
 
     def __init__(self, folder):
         super().__init__(folder, "recipe")

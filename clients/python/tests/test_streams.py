@@ -125,7 +125,7 @@ def chunk(delta, finish_reason=None, index=0, **members):
 
 
 def test_members_of_other_servers_are_assembled():
-    """Covers reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers with every digit, and padding that no response has."""
+    """Covers reasoning (DeepSeek, vLLM), audio, filters (Azure), numbers that must keep every digit, and padding to be dropped."""
     body = events(
         {"id": "", "choices": [], "created": 0, "model": "", "prompt_filter_results": [{"prompt_index": 0}]},
         chunk({"role": "assistant", "reasoning_content": "Hm"}, obfuscation="x"),

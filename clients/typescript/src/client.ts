@@ -121,7 +121,7 @@ export class Client {
     do {
       this.refill();
       if (!(await this.sender.drain(Math.max(0, end - performance.now())))) return false;
-      if (this.isLeft()) this.moreToAdopt = true; // a process has died meanwhile
+      if (this.isLeft()) this.moreToAdopt = true; // another process has died in the meantime
     } while ((this.spool?.hasParked || this.moreToAdopt) && performance.now() < end && !this.spool?.hasUnsent);
     const before = this.reported;
     this.reported = this.counters.lost;

@@ -1,4 +1,4 @@
-/** Tests that merging stream chunks loses no value and takes linear time. `STREAMS` is clients/streams if the tests run elsewhere. */
+/** Tests that merging stream chunks loses no value and takes linear time. If the tests run outside the repository, `STREAMS` is the path of clients/streams. */
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

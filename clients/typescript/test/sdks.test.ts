@@ -1,4 +1,4 @@
-/** Tests calls of the real SDKs through `loggedFetch`, against stand-ins for the providers and the real endpoint. */
+/** Tests calls that the real SDKs make through `loggedFetch`, against the real endpoint and stand-ins for the providers. */
 
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";

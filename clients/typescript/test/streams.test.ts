@@ -1,7 +1,8 @@
 /**
  * Compares assembled streams with the SDKs' results.
  *
- * `STREAMS` is the folder clients/streams if the tests run elsewhere. `RECORDED_STREAMS`, if set, is a folder with more streams.
+ * If the tests run outside the repository, `STREAMS` is the path of clients/streams. `RECORDED_STREAMS` may name a folder with
+ * more streams.
  */
 
 import assert from "node:assert/strict";

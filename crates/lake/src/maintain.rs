@@ -23,7 +23,7 @@ use crate::{
 /// The size at which a data file is full, in bytes.
 pub const FILE: usize = 128 << 20;
 
-/// A file below this size is merged with others of its day.
+/// Files smaller than this, in bytes, are merged with others from the same day.
 const SMALL: u64 = (FILE / 2) as u64;
 
 /// The number of files or objects that are requested concurrently.
@@ -146,7 +146,7 @@ impl Work {
         Ok(())
     }
 
-    /// Writes the rows of a day's files into new files, without those that are gone.
+    /// Rewrites a day's files into new ones, without the rows whose objects are gone.
     async fn rewrite(&mut self, snapshot: &Snapshot, day: Date, files: &[&DataFile], gone: &Gone) -> Result<()> {
         let mut writer: Option<ParquetWriter> = None;
         for file in files {

@@ -84,7 +84,8 @@ pub async fn send(list: ListObjectsV2FluentBuilder) -> Result<ListObjectsV2Outpu
     list.customize().interceptor(WholeXml).send().await.map_err(|error| Error::Request(Box::new(error)))
 }
 
-/// Checks a page. Returns its objects and the position of the next page.
+/// Returns a page's objects and the position of the next page. Fails if the page is incomplete or the listing does not
+/// advance.
 fn check(page: ListObjectsV2Output, before: &Position) -> Result<(Vec<Object>, Option<Position>)> {
     let prefixes = page.common_prefixes.unwrap_or_default();
     let objects = page.contents.unwrap_or_default();

@@ -137,8 +137,7 @@ pub fn with_paired_surrogates(text: &str) -> Cow<'_, str> {
                 copied = at + 6;
                 copied
             }
-            // The character after a backslash may be another backslash, or several bytes long in a string that is not
-            // JSON.
+            // Skips the escaped character too: it may be another backslash or, in invalid JSON, a multi-byte character.
             _ => text[at + 1..].chars().next().map_or(text.len(), |escaped| at + 1 + escaped.len_utf8()),
         };
     }

@@ -43,7 +43,8 @@ pub fn read(message: &Value, side: Side) -> Vec<Value> {
     draft.finish(message)
 }
 
-/// Returns the text of a string or of a list of text parts, or any other value as JSON.
+/// Returns the text of a string, of a list of text parts or of an AI SDK output. `null` has none, and any other value
+/// becomes JSON.
 #[must_use]
 pub fn text(value: &Value) -> String {
     match value {

@@ -153,6 +153,12 @@ impl TraceReader {
         }
     }
 
+    /// Returns the only fingerprint whose traces this reader shows.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&Fingerprint> {
+        self.fingerprint.as_ref()
+    }
+
     /// Returns the S3 endpoint, unless it is AWS's own.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {

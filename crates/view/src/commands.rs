@@ -5,6 +5,7 @@ use attest_mapping::{
     rebuild,
 };
 use attest_storage::{LinePlace, Packing, PlaceKind, TraceReader};
+use percent_encoding::percent_decode_str;
 
 /// The body of the first request that a user tries.
 pub const EXAMPLE: &str =
@@ -132,6 +133,32 @@ fn curl(read: &str, json: &[u8]) -> String {
 /// Returns the command that stores a first trace.
 pub fn first_trace() -> String {
     format!("{POST} -d {}", quoted(EXAMPLE))
+}
+
+/// Returns the commands that export the traces that a query selects: as they are, and as examples for fine-tuning.
+/// A view of files has none, because `export` reads buckets and folders.
+pub fn exports(traces: &TraceReader, q: &str) -> Vec<TerminalCommand> {
+    let place = match (traces.kind(), traces.folder()) {
+        (PlaceKind::Files, _) => return Vec::new(),
+        (_, Some(folder)) => ("folder", folder.root().to_string_lossy()),
+        (_, None) => ("bucket", traces.bucket().into()),
+    };
+    let fingerprint = traces.fingerprint().map(|fingerprint| {
+        let path = fingerprint.key_prefix().trim_end_matches('/');
+        ("fingerprint", percent_decode_str(path).decode_utf8_lossy())
+    });
+    let query = Some(("query", q.into())).filter(|_| !q.trim().is_empty());
+    let options = [Some(place), fingerprint, query].into_iter().flatten();
+    let options: Vec<_> = options.map(|(name, value)| format!("--{name} {}", quoted(&value))).collect();
+    let options = options.join(" ");
+    let command = |id, title, format, file| {
+        let text = format!("attest export{format} {options} -o {file}");
+        TerminalCommand { id, title, text }
+    };
+    vec![
+        command("export", "The same traces from a terminal, in the order of their keys", "", "traces.jsonl"),
+        command("examples", "As examples for fine-tuning", " fine-tuning", "examples.jsonl"),
+    ]
 }
 
 fn quoted(text: &str) -> String {

@@ -10,6 +10,7 @@ use maud::Markup;
 
 use super::{
     body::{Gone, Writer},
+    commands::TerminalCommand,
     pages::{ListEnd, Outcome, list_end, list_row, progress},
     results::{Complete, PageSearch},
     search::{ROWS, Search, Totals},
@@ -29,6 +30,7 @@ pub struct ListStream {
     pub totals: Option<Totals>,
     /// Whether the search continues after the page's last row, in order to count.
     pub is_counted: bool,
+    pub exports: Vec<TerminalCommand>,
     pub stop: Stop,
     pub prices: Arc<Prices>,
 }
@@ -38,14 +40,14 @@ impl ListStream {
     pub async fn write(mut self, writer: Writer, before: String, after: String) -> Result<(), Gone> {
         writer.write(before).await?;
         let outcome = self.write_rows(&writer).await?;
-        let Self { search, page, totals, .. } = self;
+        let Self { search, page, totals, exports, .. } = self;
         let (total, is_complete) = (page.scan.total, matches!(outcome, Outcome::Complete));
         let (rows, found, next) = (page.page.rows.len(), page.page.totals, page.page.next.clone());
         let next = next.as_deref();
         if is_complete {
             page.complete();
         }
-        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome };
+        let end = ListEnd { search: &search, rows, found, total, all: totals, next, outcome, exports: &exports };
         writer.write(list_end(&end).into_string()).await?;
         writer.write(after).await?;
         writer.end().await;
@@ -88,15 +90,15 @@ pub async fn known_page(
     all: Option<Totals>,
     search: &Search,
     prices: &Prices,
+    exports: &[TerminalCommand],
     writer: Writer,
-    before: String,
-    after: String,
+    (before, after): (String, String),
 ) -> Result<(), Gone> {
     writer.write(before).await?;
     let rows = page.rows.iter().enumerate().map(|(place, row)| list_row(row, place, search, prices));
     writer.write(rows.collect::<String>()).await?;
     let (rows, next) = (page.rows.len(), page.next.as_deref());
-    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete };
+    let end = ListEnd { search, rows, found: page.totals, total: None, all, next, outcome: Outcome::Complete, exports };
     writer.write(list_end(&end).into_string()).await?;
     writer.write(after).await?;
     writer.end().await;

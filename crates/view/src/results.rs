@@ -171,7 +171,7 @@ impl Results {
         Ok(PageSearch { page: PageRows::default(), scan, q, from, is_of_a_lake: has_lake(&self.traces), results })
     }
 
-    /// Remembers the keys of all traces that a search has found.
+    /// Remembers a complete result as a single page, so that the links between its traces need no further search.
     pub fn remember_all(&self, q: &str, keys: Vec<String>) {
         let (q, from) = (q.to_owned(), String::new());
         self.remember(ResultPage { q, from, keys: keys.into(), next: None, complete: None });

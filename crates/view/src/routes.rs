@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::{
     body,
-    commands::commands,
+    commands::{commands, exports},
     guard::{guard, guarded},
     list_stream::{ListStream, halves, known_page},
     pages::{self, Choice, Failure, List, Overview, PlaceFacts, TracePage, TraceView, trace_url},
@@ -122,14 +122,15 @@ async fn list(
     let is_counted =
         totals.is_none() && (query.needs_content() || traces.kind() != PlaceKind::Bucket && !page.is_of_a_lake);
     let known = results.unchanged(&search, page.scan.version).filter(|_| query.needs_content());
+    let exports = exports(&traces, &search.q);
     let list = List { search: search.clone(), query, tree, place: PlaceFacts::of(&traces) };
     let (before, after) = halves(&workers.run(move || list.render()).await?);
     if let Some(known) = known {
         return Ok(body::html(async move |writer| {
-            drop(known_page(known, totals, &search, &prices, writer, before, after).await);
+            drop(known_page(known, totals, &search, &prices, &exports, writer, (before, after)).await);
         }));
     }
-    let stream = ListStream { search, page, totals, is_counted, stop, prices };
+    let stream = ListStream { search, page, totals, is_counted, exports, stop, prices };
     Ok(body::html(async move |writer| drop(stream.write(writer, before, after).await)))
 }
 

@@ -55,7 +55,7 @@ pub struct Batch {
     pub looked_at: usize,
     /// The number of objects that a content search left out because they cannot be read.
     pub unreadable: usize,
-    /// The cursor after the batch.
+    /// Where the next batch starts: after the last trace that was read, whether it matched or not.
     pub cursor: String,
 }
 

@@ -27,7 +27,7 @@ REJECTED = "rejected.jsonl"
 
 
 class SpoolFull(OSError):
-    """The folder has reached its size limit."""
+    """The line was not written, because the folder would exceed its size limit."""
 
 
 class Spool:

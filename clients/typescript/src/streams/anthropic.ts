@@ -141,7 +141,7 @@ export class AnthropicAssembly extends Assembly {
   }
 }
 
-/** Parses a tool's input. Returns an input that is not JSON, which some models write, as a string. */
+/** Parses a tool's input. Some models write invalid JSON, which is returned as a string. */
 function inputOf(text: string): Json {
   try {
     return parse(text);

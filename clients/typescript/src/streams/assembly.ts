@@ -15,7 +15,7 @@ export abstract class Assembly {
   error: Json | undefined;
   /** Values that a later one replaced, and events without a place in the response. */
   unmerged: Json[] = [];
-  /** Whether an event has no place in the response. */
+  /** Whether an event has no place in the response, or values of one member have contradictory types. */
   isContradictory = false;
   protected readonly merger = new Merger();
 

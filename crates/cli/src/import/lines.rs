@@ -37,7 +37,6 @@ const AHEAD: usize = 256;
 pub struct Line {
     /// The line number, starting at 1. Blank lines also count.
     pub number: u64,
-    /// Identifies the line by its bytes.
     pub mark: Mark,
     pub text: LineText,
     pub attempts: u32,

@@ -220,8 +220,9 @@ async fn explain(request: Request, next: Next) -> Response {
     let response = next.run(Request::from_parts(head, Body::new(StreamBody::new(frames)))).await;
     let status = response.status();
     let is_explained = response.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
+        // Only the page responds with HTML, and it explains its own errors.
         let of_function = [MEDIA_TYPE, Encoding::Json.media_type(), Encoding::Protobuf.media_type()];
-        of_function.iter().any(|own| media_type == own) || media_type.as_bytes().starts_with(b"text/html") // of the page
+        of_function.iter().any(|own| media_type == own) || media_type.as_bytes().starts_with(b"text/html")
     });
     if status.is_success() || status.is_redirection() || is_explained {
         return response;

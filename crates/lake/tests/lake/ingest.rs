@@ -1,4 +1,4 @@
-//! Tests the ingest function with a queue that misbehaves, and with a kill at each of its requests.
+//! Tests the ingest function with a misbehaving queue, and kills it at each of its requests.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 

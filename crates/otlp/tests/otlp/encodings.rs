@@ -132,7 +132,7 @@ fn a_body_that_is_no_request_is_refused_without_quoting_it() {
         let error = decode(Signal::Traces, Encoding::Json, body.as_bytes()).expect_err("it is no request");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
-    // Field 1 with each wrong wire type, a truncated length, and unterminated groups.
+    // Field 1 with wrong and invalid wire types, a truncated length, an overlong tag, and unterminated groups.
     let groups = vec![0x0b; 100_000];
     for body in [&[0x08, 0x01][..], &[0x0a, 0x05, 0x0a], &[0x0d, 0, 0], &[0x0f], &[0xff; 12], &groups] {
         decode(Signal::Traces, Encoding::Protobuf, body).expect_err("it is no request");

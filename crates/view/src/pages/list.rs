@@ -17,7 +17,10 @@ use super::{
     turn::turn_id,
     urls::{export_url, trace_url},
 };
-use crate::search::{ROWS, Row, Search, Totals};
+use crate::{
+    commands::TerminalCommand,
+    search::{ROWS, Row, Search, Totals},
+};
 
 /// Marks where the streamed part goes. No text on a page contains this mark, because `<` is escaped in texts.
 pub const STREAMED: &str = "<!--streamed-->";
@@ -140,10 +143,11 @@ pub struct ListEnd<'a> {
     pub all: Option<Totals>,
     pub next: Option<&'a str>,
     pub outcome: Outcome,
+    pub exports: &'a [TerminalCommand],
 }
 
 pub fn list_end(end: &ListEnd<'_>) -> Markup {
-    let ListEnd { search, rows, found, total, all, next, outcome } = end;
+    let ListEnd { search, rows, found, total, all, next, outcome, exports } = end;
     let is_first = search.from.is_empty();
     html! {
         @if *rows == 0 { (PreEscaped(list_begin(search))) }
@@ -178,16 +182,22 @@ pub fn list_end(end: &ListEnd<'_>) -> Markup {
                 }
             }
         }
-        @if *rows > 0 { (export(&search.q)) }
+        @if *rows > 0 { (export(&search.q, exports)) }
     }
 }
 
-/// Offers all traces of a result for download.
-fn export(q: &str) -> Markup {
+/// Offers all traces of a result for download, and the commands that export them.
+fn export(q: &str, commands: &[TerminalCommand]) -> Markup {
     html! {
         details.export {
             summary { "Export this result" }
             p { a href=(export_url(q)) download { "Download" } " all its traces as JSON Lines, in the order of this list." }
+            @for TerminalCommand { id, title, text } in commands {
+                div.command {
+                    p { (title) ": " button type="button" hidden data-copy=(id) { "Copy" } }
+                    pre #(id) { (text) }
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{markdown, turn::turn_id};
 /// The smallest number of turns for which an outline is useful.
 const FEWEST: usize = 3;
 
-/// The longest text of an entry, in characters.
+/// The maximum length of an entry, in characters.
 const WORDS: usize = 60;
 
 /// How much of a string is read for an entry, in characters. Markdown may start with a URL before its first word.

@@ -18,7 +18,7 @@ class Assembler(abc.ABC):
         self.unmerged: list[Json] = []
         """Values that a later one replaced, and events without a place in the response."""
         self.is_contradictory = False
-        """Whether an event has no place in the response."""
+        """Whether an event has no place in the response, or values of one member have contradictory types."""
         self.merger = Merger()
 
     @abc.abstractmethod

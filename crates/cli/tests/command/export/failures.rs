@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, process::Command};
 
 use super::{command, counts, export, folder_of, lines, lines_of, names, run, stderr};
 
-/// Takes root's right to write everywhere from the program, if the tests have it.
+/// Runs the program as the folder's owner if the tests run as root, because root may write everywhere.
 pub fn unprivileged(command: &mut Command, folder: &Path) {
     let owner = fs::metadata(folder).expect("the folder exists").uid();
     if owner == 0 {
@@ -85,7 +85,7 @@ async fn a_full_device_is_reported() {
     assert!(stderr(&output).contains("cannot write to /dev/full: No space left on device"), "{}", stderr(&output));
 }
 
-/// An S3 that responds as AWS's does to a reader who may not list the whole bucket.
+/// An S3 whose reader may not list the whole bucket. AWS then answers 403 for an absent object.
 #[derive(Clone)]
 struct RestrictedS3 {
     s3: String,
