@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub enum LineFormat {
     Provider(Format),
-    Own(MemberMap),
+    Own(Box<MemberMap>),
 }
 
 /// The values of lines that do not state them.

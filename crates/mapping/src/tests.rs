@@ -166,7 +166,7 @@ fn the_providers_request_is_rebuilt_from_its_trace() {
 }
 
 fn mapped(map: &str, defaults: Defaults, line: &str) -> Result<String, Unmapped> {
-    let format = LineFormat::Own(MemberMap::read(map).expect("a map"));
+    let format = LineFormat::Own(Box::new(MemberMap::read(map).expect("a map")));
     let trace = LineMapping { format, defaults }.to_trace(line.as_bytes(), BatchRequest::Unknown)?;
     Trace::parse(trace.clone(), || "i".to_owned()).unwrap_or_else(|problem| panic!("{line}: {problem:?}"));
     Ok(String::from_utf8(trace).expect("it is UTF-8"))

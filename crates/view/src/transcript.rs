@@ -200,7 +200,7 @@ I ask.
 It is **18**.
 ";
         let size = format!("{}", BinaryBytes(trace().len() as u64));
-        assert_eq!(transcript("m/1", &trace()), expected.replace("SIZE", &size));
+        assert_eq!(transcript("m/1", &trace(), &Prices::default()), expected.replace("SIZE", &size));
     }
 
     #[test]

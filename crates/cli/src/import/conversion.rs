@@ -32,7 +32,7 @@ impl Conversion {
                 let shown = path.display();
                 let json = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
                 let map = MemberMap::read(&json).with_context(|| format!("{shown} is not a map of members"))?;
-                (LineFormat::Own(map), format!("--map {}", short_digest(Sha256::digest(&json).into())))
+                (LineFormat::Own(Box::new(map)), format!("--map {}", short_digest(Sha256::digest(&json).into())))
             }
             (None, None) => return Ok(None),
         };
