@@ -240,7 +240,7 @@ async fn a_query_selects_what_is_exported() {
 async fn a_text_that_is_no_query_is_refused_with_the_fields() {
     let folder = folder_of(1);
     for (query, advice) in [
-        ("modle:m", "The fields are fingerprint, id,"),
+        ("models:m", "The fields are fingerprint, id,"),
         ("created:yesterday", "is not a time"),
         ("", "an empty query would select every trace"),
     ] {

@@ -66,7 +66,7 @@ async fn a_query_shares_several_traces_in_a_new_folder() {
         ("hello", "shared", "exists"),
         ("banana", "other", "no trace in"),
         ("hello", "-", "need a folder"),
-        ("modle:m", "other", "The fields are fingerprint, id,"),
+        ("models:m", "other", "The fields are fingerprint, id,"),
         ("created:yesterday", "other", "is not a time"),
     ] {
         let output = share_query(folder.path(), query, output).await;

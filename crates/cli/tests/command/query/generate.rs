@@ -309,7 +309,7 @@ fn word(rng: &mut Rng) -> (String, Expression) {
             ("\"say \\\"hi\\\" (\"", "say \"hi\" ("),
             ("http://a.test/?x=1", "http://a.test/?x=1"),
             ("\"or not\"", "or not"),
-            ("\"na ba\"", "na ba"),
+            ("\"na ban\"", "na ban"),
             // Only in `log`, which is not searched for words.
             ("better", "better"),
         ],
